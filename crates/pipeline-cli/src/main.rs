@@ -1,0 +1,3 @@
+//! The `ipinsights` command.
+
+fn main() {}

@@ -1,1 +1,9 @@
 #![doc = include_str!("../README.md")]
+
+mod score;
+
+pub mod calibration;
+pub mod evaluation;
+
+pub use calibration::Threshold;
+pub use score::{Prediction, Score};

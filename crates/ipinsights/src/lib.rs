@@ -5,5 +5,5 @@ mod score;
 pub mod calibration;
 pub mod evaluation;
 
-pub use calibration::Threshold;
+pub use calibration::{Calibration, CalibrationError, Threshold};
 pub use score::{Prediction, Score};

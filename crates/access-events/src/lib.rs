@@ -1,19 +1,55 @@
 #![doc = include_str!("../README.md")]
 
+pub mod csv;
+mod error;
+
+use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 
-/// One observed use: an entity (a user, a principal, a country, …) seen at an IPv4 address.
+pub use error::Error;
+
+/// One observed use: `entity` was seen from `ip`.
+///
+/// Repeated events are meaningful to the algorithm and are never merged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccessEvent {
-    /// Who; any text, opaque to every consumer.
+    /// Who: an account, a device, a country; opaque text, compared byte by byte.
     pub entity: String,
-    /// Where from.
+    /// From where.
     pub ip: Ipv4Addr,
 }
 
 impl AccessEvent {
-    /// Pairs an entity with an address.
+    /// An event of `entity` seen from `ip`.
     pub fn new(entity: impl Into<String>, ip: Ipv4Addr) -> Self {
-        Self { entity: entity.into(), ip }
+        Self {
+            entity: entity.into(),
+            ip,
+        }
     }
+}
+
+/// Reads all events of a headerless CSV; [`csv::Reader`] reads them one at a time.
+///
+/// # Errors
+///
+/// The first row that is not an event, or a failed read; see [`Error`].
+pub fn read_csv(reader: impl Read) -> Result<Vec<AccessEvent>, Error> {
+    csv::Reader::new(reader).collect()
+}
+
+/// Writes events as headerless CSV; [`csv::Writer`] takes them one at a time.
+///
+/// # Errors
+///
+/// An event with an empty entity, or a failed write; see [`Error`].
+pub fn write_csv<'a>(
+    writer: impl Write,
+    events: impl IntoIterator<Item = &'a AccessEvent>,
+) -> Result<(), Error> {
+    let mut writer = csv::Writer::new(writer);
+    for event in events {
+        writer.write(event)?;
+    }
+    writer.finish().map(drop)
 }

@@ -1,0 +1,43 @@
+//! Where the workspace is, and the tools around it.
+
+use std::path::{Path, PathBuf};
+
+/// The folder of the root `Cargo.toml`, whatever folder the task was started from.
+pub(crate) fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
+}
+
+/// The cargo that started us, so that a toolchain chosen by `cargo +toolchain xtask` stays chosen.
+pub(crate) fn cargo() -> PathBuf {
+    std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
+}
+
+/// Whether a program of this name lies in a folder of `PATH`.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let Some(path) = std::env::var_os("PATH") else {
+        return false;
+    };
+    std::env::split_paths(&path).any(|folder| {
+        folder.join(program).is_file()
+            || folder
+                .join(format!("{program}{}", std::env::consts::EXE_SUFFIX))
+                .is_file()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_has_the_workspace_manifest() {
+        let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+        assert!(manifest.starts_with("[workspace]"));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_not_installed() {
+        assert!(!is_installed("cargo-no-such-subcommand"));
+    }
+}

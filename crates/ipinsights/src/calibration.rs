@@ -362,7 +362,10 @@ mod tests {
                 r#"{"value":1.0,"false_positive_rate":0.01,"rows":9}"#,
                 "it takes at least 99",
             ),
-            (r#"{"value":1e99,"false_positive_rate":0.1,"rows":9}"#, "is inf"),
+            (
+                r#"{"value":1e99,"false_positive_rate":0.1,"rows":9}"#,
+                "out of range",
+            ),
             (
                 r#"{"value":1.0,"false_positive_rate":0.1,"row":9}"#,
                 "unknown field `row`",

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod hyperparameters;
 mod score;
 
 pub mod calibration;
@@ -7,4 +8,5 @@ pub mod evaluation;
 pub mod inference;
 
 pub use calibration::{Calibration, CalibrationError, Threshold};
+pub use hyperparameters::{Draft, Hyperparameters, InvalidHyperparameters, Problem};
 pub use score::{Prediction, Score};

@@ -1,4 +1,5 @@
 //! The rules of the house, checked by ordinary tests: which crate may know which, who prints, what every crate has.
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails loudly")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

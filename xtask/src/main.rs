@@ -1,11 +1,14 @@
 //! The workspace's own tasks, run as `cargo xtask TASK` from any folder of the workspace.
 #![expect(
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a command line tool: printing is what it is for"
 )]
 
 mod ci;
+mod codebuild;
 mod workspace;
+mod yaml;
 
 use std::process::ExitCode;
 
@@ -23,12 +26,18 @@ struct Cli {
 enum Task {
     /// Run what CI runs: format, clippy, docs, dependency rules, tests.
     Ci(ci::Args),
+    Codebuild(codebuild::Args),
 }
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
     let cli = Cli::parse();
-    match &cli.task {
-        Task::Ci(args) => ci::run(args)?,
-    }
-    Ok(ExitCode::SUCCESS)
+    let (result, code) = match &cli.task {
+        Task::Ci(args) => (ci::run(args).map(|()| ExitCode::SUCCESS), 1),
+        // 1 says that the build ran and failed.
+        Task::Codebuild(args) => (codebuild::run(args), 2),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(code)
+    })
 }

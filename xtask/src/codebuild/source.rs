@@ -1,0 +1,361 @@
+//! Where a build's source comes from, and its clean checkout.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::str::FromStr;
+
+use anyhow::{Context, bail};
+
+/// A repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// `github:owner/name`.
+    GitHub { owner: String, name: String },
+    /// `codecommit::region://repository`, and `codecommit://repository` without a region.
+    CodeCommit {
+        region: Option<String>,
+        repository: String,
+    },
+    /// Any other address that git understands.
+    Url(String),
+    /// A repository on this machine.
+    Path(PathBuf),
+}
+
+/// Why a text does not name a source.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ParseSourceError {
+    Empty,
+    /// It would be taken for an option of git.
+    LeadingDash(String),
+    GitHub(String),
+    CodeCommit(String),
+}
+
+impl fmt::Display for ParseSourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => write!(f, "the source is empty"),
+            Self::LeadingDash(text) => write!(f, "the source `{text}` begins with a dash"),
+            Self::GitHub(text) => write!(f, "`{text}` is not of the form github:owner/name"),
+            Self::CodeCommit(text) => {
+                write!(f, "`{text}` is not of the form codecommit::region://repository")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ParseSourceError {}
+
+impl FromStr for Source {
+    type Err = ParseSourceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            return Err(ParseSourceError::Empty);
+        }
+        if text.starts_with('-') {
+            return Err(ParseSourceError::LeadingDash(text.to_owned()));
+        }
+        if let Some(rest) = text.strip_prefix("github:") {
+            return github(rest).ok_or_else(|| ParseSourceError::GitHub(text.to_owned()));
+        }
+        if let Some(rest) = text.strip_prefix("codecommit:") {
+            return codecommit(rest).ok_or_else(|| ParseSourceError::CodeCommit(text.to_owned()));
+        }
+        // `git@host:path` has no slash before its colon; a drive letter or a plain path has no such host.
+        let scp_like = text
+            .split_once(':')
+            .is_some_and(|(host, _)| host.contains('@') && !host.contains('/'));
+        if text.contains("://") || scp_like {
+            return Ok(Self::Url(text.to_owned()));
+        }
+        Ok(Self::Path(PathBuf::from(text)))
+    }
+}
+
+fn github(text: &str) -> Option<Source> {
+    let (owner, name) = text.split_once('/')?;
+    let name = name.strip_suffix(".git").unwrap_or(name);
+    (is_github_name(owner) && is_github_name(name)).then(|| Source::GitHub {
+        owner: owner.to_owned(),
+        name: name.to_owned(),
+    })
+}
+
+fn is_github_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    !text.is_empty() && !text.starts_with(['-', '.']) && text.bytes().all(allowed)
+}
+
+/// The forms of `git-remote-codecommit`, after `codecommit:`.
+fn codecommit(text: &str) -> Option<Source> {
+    let (region, repository) = match text.strip_prefix(':') {
+        Some(rest) => {
+            let (region, repository) = rest.split_once("://")?;
+            (Some(region.to_owned()), repository)
+        }
+        None => (None, text.strip_prefix("//")?),
+    };
+    // `profile@repository` names a set of credentials.
+    let name = repository.rsplit('@').next().unwrap_or(repository);
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let is_name = !name.is_empty() && name.len() <= 100 && name.bytes().all(allowed);
+    let is_region = region.as_deref().is_none_or(|region| {
+        region.split('-').count() >= 3
+            && region
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    });
+    (is_name && is_region).then(|| Source::CodeCommit {
+        region,
+        repository: repository.to_owned(),
+    })
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GitHub { owner, name } => write!(f, "github:{owner}/{name}"),
+            Self::CodeCommit {
+                region: Some(region),
+                repository,
+            } => write!(f, "codecommit::{region}://{repository}"),
+            Self::CodeCommit {
+                region: None,
+                repository,
+            } => write!(f, "codecommit://{repository}"),
+            Self::Url(url) => f.write_str(url),
+            Self::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl Source {
+    /// What git is told to clone.
+    pub(crate) fn clone_url(&self) -> anyhow::Result<String> {
+        match self {
+            Self::GitHub { owner, name } => Ok(format!("https://github.com/{owner}/{name}.git")),
+            Self::CodeCommit { .. } => bail!(
+                "CodeCommit as a source is not supported yet: clone `{self}` with git and give the path of the clone"
+            ),
+            Self::Url(url) => Ok(url.clone()),
+            Self::Path(path) => {
+                let path = path
+                    .canonicalize()
+                    .with_context(|| format!("no repository at `{}`", path.display()))?;
+                path.into_os_string()
+                    .into_string()
+                    .map_err(|path| anyhow::anyhow!("the path `{}` is not Unicode", path.display()))
+            }
+        }
+    }
+
+    /// The last part of the name, for the build's id.
+    pub(crate) fn project(&self) -> String {
+        let name = match self {
+            Self::GitHub { name, .. } => name.clone(),
+            Self::CodeCommit { repository, .. } => repository.clone(),
+            Self::Url(url) => url.rsplit(['/', ':']).next().unwrap_or_default().to_owned(),
+            Self::Path(path) => {
+                let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+                path.file_name()
+                    .map(|name| name.to_string_lossy().into_owned())
+                    .unwrap_or_default()
+            }
+        };
+        let name = name.strip_suffix(".git").unwrap_or(&name);
+        let name: String = name
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c))
+            .collect();
+        if name.is_empty() {
+            "source".to_owned()
+        } else {
+            name
+        }
+    }
+}
+
+/// What was checked out.
+#[derive(Debug)]
+pub(crate) struct Checkout {
+    /// The full id of the commit.
+    pub(crate) commit: String,
+    /// What was asked for: the reference, or the branch that the repository has as its default.
+    pub(crate) version: String,
+    /// Whether a local source has changes that are not committed, and so not part of the build.
+    pub(crate) uncommitted: bool,
+}
+
+/// Clones the source into an empty folder and checks out a branch, a tag or a commit (the default branch without one).
+pub(crate) fn checkout(source: &Source, reference: Option<&str>, folder: &Path) -> anyhow::Result<Checkout> {
+    let url = source.clone_url()?;
+    let folder_text = folder
+        .to_str()
+        .context("the temporary folder's path is not Unicode")?;
+    git(
+        None,
+        &["clone", "--quiet", "--no-checkout", "--", &url, folder_text],
+    )
+    .with_context(|| format!("cannot clone `{source}`"))?;
+    let (version, commit) = match reference {
+        Some(reference) => {
+            // In this order: a clone has the source's branches under `origin`.
+            let candidates = [
+                format!("refs/remotes/origin/{reference}"),
+                format!("refs/tags/{reference}"),
+                reference.to_owned(),
+            ];
+            let commit = candidates
+                .iter()
+                .find_map(|candidate| resolve(folder, candidate))
+                .with_context(|| format!("`{source}` has no branch, tag or commit `{reference}`"))?;
+            (reference.to_owned(), commit)
+        }
+        None => {
+            let branch =
+                git(Some(folder), &["symbolic-ref", "--quiet", "HEAD"]).unwrap_or_else(|_| "HEAD".to_owned());
+            let commit = resolve(folder, "HEAD").with_context(|| format!("`{source}` has no commit yet"))?;
+            (branch, commit)
+        }
+    };
+    git(Some(folder), &["checkout", "--quiet", "--detach", &commit])?;
+    let uncommitted = match source {
+        Source::Path(path) => {
+            git(Some(path), &["status", "--porcelain"]).is_ok_and(|status| !status.is_empty())
+        }
+        _ => false,
+    };
+    Ok(Checkout {
+        commit,
+        version,
+        uncommitted,
+    })
+}
+
+fn resolve(folder: &Path, reference: &str) -> Option<String> {
+    let commit = format!("{reference}^{{commit}}");
+    git(
+        Some(folder),
+        &["rev-parse", "--quiet", "--verify", "--end-of-options", &commit],
+    )
+    .ok()
+}
+
+/// Runs git and returns what it printed, without the last line break.
+fn git(folder: Option<&Path>, arguments: &[&str]) -> anyhow::Result<String> {
+    let mut command = Command::new("git");
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .env("GIT_TERMINAL_PROMPT", "0");
+    // Set while a hook runs; they would turn our commands to that repository.
+    for name in [
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_COMMON_DIR",
+        "GIT_PREFIX",
+    ] {
+        command.env_remove(name);
+    }
+    if let Some(folder) = folder {
+        command.current_dir(folder);
+    }
+    let output = command.output().context("cannot start git: is it installed?")?;
+    if !output.status.success() {
+        bail!(
+            "git {}: {}",
+            arguments.first().unwrap_or(&""),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_parse_and_print() {
+        for (text, url) in [
+            ("github:owner/name", "https://github.com/owner/name.git"),
+            ("https://example.com/a/b.git", "https://example.com/a/b.git"),
+            ("ssh://git@example.com/b", "ssh://git@example.com/b"),
+            ("git@example.com:a/b.git", "git@example.com:a/b.git"),
+        ] {
+            let source: Source = text.parse().unwrap();
+            assert_eq!(source.to_string(), text);
+            assert_eq!(source.clone_url().unwrap(), url);
+        }
+        assert_eq!("./a:b".parse(), Ok(Source::Path(PathBuf::from("./a:b"))));
+        assert_eq!("github:a/b.git".parse(), "github:a/b".parse::<Source>());
+    }
+
+    #[test]
+    fn codecommit_is_understood_and_refused_by_name() {
+        for text in [
+            "codecommit::eu-west-1://repo",
+            "codecommit://repo",
+            "codecommit::eu-west-1://profile@repo",
+        ] {
+            let source: Source = text.parse().unwrap();
+            assert_eq!(source.to_string(), text);
+            let message = source.clone_url().unwrap_err().to_string();
+            assert!(
+                message.starts_with("CodeCommit as a source is not supported yet"),
+                "{message}"
+            );
+            assert!(message.contains(text), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_source_is_refused() {
+        for (text, want) in [
+            ("", "the source is empty"),
+            (
+                "--upload-pack=x",
+                "the source `--upload-pack=x` begins with a dash",
+            ),
+            (
+                "github:owner",
+                "`github:owner` is not of the form github:owner/name",
+            ),
+            (
+                "github:a/b/c",
+                "`github:a/b/c` is not of the form github:owner/name",
+            ),
+            (
+                "github:-a/b",
+                "`github:-a/b` is not of the form github:owner/name",
+            ),
+            (
+                "codecommit::nowhere://r",
+                "`codecommit::nowhere://r` is not of the form codecommit::region://repository",
+            ),
+            (
+                "codecommit::eu-west-1:r",
+                "`codecommit::eu-west-1:r` is not of the form codecommit::region://repository",
+            ),
+        ] {
+            assert_eq!(text.parse::<Source>().unwrap_err().to_string(), want);
+        }
+    }
+
+    #[test]
+    fn projects_are_named_after_repositories() {
+        for (text, want) in [
+            ("github:owner/my-repo", "my-repo"),
+            ("git@example.com:a/b.git", "b"),
+            ("https://example.com/x/y z.git", "yz"),
+            ("codecommit::eu-west-1://repo", "repo"),
+        ] {
+            assert_eq!(text.parse::<Source>().unwrap().project(), want);
+        }
+    }
+}

@@ -1,1 +1,22 @@
 #![doc = include_str!("../README.md")]
+
+mod asl;
+mod check;
+pub mod checked;
+mod draft;
+mod finding;
+mod graph;
+mod machine;
+pub mod path;
+mod picture;
+pub mod template;
+
+pub use asl::Document;
+pub use draft::{Catch, Choice, Condition, Fail, Pass, Retry, State, Succeed, Task, Wait};
+pub use finding::{Code, Finding, InvalidDefinition};
+pub use machine::{MachineBuilder, StateMachine};
+pub use path::Path;
+pub use picture::StateStatus;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Nodes and edges of a machine, as every picture needs them.

@@ -1,0 +1,214 @@
+//! The checked machine and its builder.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::asl::Document;
+use crate::checked;
+use crate::draft;
+use crate::finding::{Code, Finding, InvalidDefinition, push};
+
+/// What the check read of a definition.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Parts {
+    pub(crate) comment: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) timeout_seconds: Option<u64>,
+    // INVARIANT: an index into `states`.
+    pub(crate) start: usize,
+    pub(crate) states: Vec<checked::State>,
+}
+
+/// A state machine that has been checked: every name resolves, every path parses, every number is in range.
+///
+/// It remembers the definition it was made of, so that printing gives back what was read, in the same order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StateMachine {
+    document: Document,
+    parts: Parts,
+    // INVARIANT: has every state's name, with its index.
+    index: BTreeMap<String, usize>,
+}
+
+impl StateMachine {
+    pub(crate) fn new(document: Document, parts: Parts) -> Self {
+        let index = parts
+            .states
+            .iter()
+            .enumerate()
+            .map(|(index, state)| (state.name.clone(), index))
+            .collect();
+        Self {
+            document,
+            parts,
+            index,
+        }
+    }
+
+    /// Reads and checks a definition.
+    ///
+    /// ```
+    /// let error = sfn_builder::StateMachine::from_json(
+    ///     r#"{"StartAt": "Train", "States": {"Train": {"Type": "Pass", "Next": "Scor"}, "Score": {"Type": "Succeed"}}}"#,
+    /// )
+    /// .unwrap_err();
+    /// assert_eq!(error.findings()[0].pointer, "/States/Train/Next");
+    /// assert_eq!(error.findings()[0].suggestion.as_deref(), Some("Score"));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Every problem that was found, each with its place.
+    pub fn from_json(text: &str) -> Result<Self, InvalidDefinition> {
+        Document::parse(text)?.check()
+    }
+
+    /// Starts to build a machine whose first state will be `start_at`.
+    pub fn builder(start_at: impl Into<String>) -> MachineBuilder {
+        MachineBuilder {
+            start_at: start_at.into(),
+            comment: None,
+            version: None,
+            timeout_seconds: None,
+            states: Vec::new(),
+        }
+    }
+
+    /// The definition.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        self.document.as_value().clone()
+    }
+
+    /// The definition as text, indented.
+    #[must_use]
+    pub fn to_json_string(&self) -> String {
+        format!("{:#}", self.document.as_value())
+    }
+
+    /// The definition as it was written or built.
+    #[must_use]
+    pub fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// `Comment`.
+    #[must_use]
+    pub fn comment(&self) -> Option<&str> {
+        self.parts.comment.as_deref()
+    }
+
+    /// `Version`.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.parts.version.as_deref()
+    }
+
+    /// `TimeoutSeconds` of the whole machine.
+    #[must_use]
+    pub fn timeout_seconds(&self) -> Option<u64> {
+        self.parts.timeout_seconds
+    }
+
+    /// The state in which every execution begins.
+    #[must_use]
+    pub fn start(&self) -> &checked::State {
+        &self.parts.states[self.parts.start]
+    }
+
+    /// The states in the order in which the definition has them.
+    #[must_use]
+    pub fn states(&self) -> &[checked::State] {
+        &self.parts.states
+    }
+
+    /// The state of this name.
+    #[must_use]
+    pub fn state(&self, name: &str) -> Option<&checked::State> {
+        self.index.get(name).map(|&index| &self.parts.states[index])
+    }
+}
+
+impl std::str::FromStr for StateMachine {
+    type Err = InvalidDefinition;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDefinition> {
+        Self::from_json(text)
+    }
+}
+
+/// Collects states; [`build`](Self::build) judges.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub struct MachineBuilder {
+    start_at: String,
+    comment: Option<String>,
+    version: Option<String>,
+    timeout_seconds: Option<u64>,
+    states: Vec<(String, draft::State)>,
+}
+
+impl MachineBuilder {
+    /// Sets `Comment`.
+    pub fn comment(mut self, comment: impl Into<String>) -> Self {
+        self.comment = Some(comment.into());
+        self
+    }
+
+    /// Sets `Version`; the language knows `1.0` only.
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+
+    /// Sets `TimeoutSeconds`, 1 to 99,999,999; without it an execution may take a year.
+    pub fn timeout_seconds(mut self, seconds: u64) -> Self {
+        self.timeout_seconds = Some(seconds);
+        self
+    }
+
+    /// Adds a state.
+    pub fn state(mut self, name: impl Into<String>, state: impl Into<draft::State>) -> Self {
+        self.states.push((name.into(), state.into()));
+        self
+    }
+
+    /// The definition as it stands, unchecked.
+    #[must_use]
+    pub fn to_document(&self) -> Document {
+        let mut root = Map::new();
+        if let Some(comment) = &self.comment {
+            root.insert("Comment".into(), comment.clone().into());
+        }
+        if let Some(version) = &self.version {
+            root.insert("Version".into(), version.clone().into());
+        }
+        root.insert("StartAt".into(), self.start_at.clone().into());
+        if let Some(seconds) = self.timeout_seconds {
+            root.insert("TimeoutSeconds".into(), seconds.into());
+        }
+        let mut states = Map::new();
+        let mut findings = Vec::new();
+        for (name, state) in &self.states {
+            if states.contains_key(name) {
+                let message = format!("two states have the name `{name}`");
+                findings.push(Finding::new(Code::DuplicateKey, push("/States", name), message));
+            }
+            states.insert(name.clone(), state.to_json());
+        }
+        root.insert("States".into(), states.into());
+        let mut document = Document::from(Value::Object(root));
+        document.findings = findings;
+        document
+    }
+
+    /// Checks what was collected, by the same rules as [`StateMachine::from_json`].
+    ///
+    /// # Errors
+    ///
+    /// Every problem that was found, each with its place.
+    pub fn build(self) -> Result<StateMachine, InvalidDefinition> {
+        self.to_document().check()
+    }
+}

@@ -7,6 +7,7 @@
 
 mod ci;
 mod codebuild;
+mod sample_db;
 mod workspace;
 mod yaml;
 
@@ -27,6 +28,7 @@ enum Task {
     /// Run what CI runs: format, clippy, docs, dependency rules, tests.
     Ci(ci::Args),
     Codebuild(codebuild::Args),
+    SampleDb(sample_db::Args),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Task::Ci(args) => (ci::run(args).map(|()| ExitCode::SUCCESS), 1),
         // 1 says that the build ran and failed.
         Task::Codebuild(args) => (codebuild::run(args), 2),
+        Task::SampleDb(args) => (sample_db::run(args).map(|()| ExitCode::SUCCESS), 1),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

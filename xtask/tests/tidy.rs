@@ -51,12 +51,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "sfn-builder",
         ],
     ),
-    ("xtask", &["geodata-sample"]),
+    ("xtask", &["geodata", "geodata-sample"]),
 ];
 
 /// Arrows that are allowed above and need not be there.
 const OPTIONAL: &[(&str, &str)] = &[
-    ("xtask", "geodata-sample"),
     ("aws-local", "access-events"),
     ("pipeline-cli", "access-events"),
     ("pipeline-cli", "ipinsights"),

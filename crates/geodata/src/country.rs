@@ -1,0 +1,134 @@
+//! Countries as databases name them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// An ISO 3166-1 alpha-2 code, in capitals. Whether a country of that code exists is for a database to say.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct CountryCode([u8; 2]); // INVARIANT: two ASCII capitals.
+
+/// A text that is not a country code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a country code of two letters")]
+pub struct ParseCountryCodeError(String);
+
+impl CountryCode {
+    /// The two letters.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default() // ASCII by the invariant
+    }
+}
+
+/// Small letters are taken for capitals.
+impl FromStr for CountryCode {
+    type Err = ParseCountryCodeError;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        match s.as_bytes() {
+            [a, b] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic() => {
+                Ok(Self([a.to_ascii_uppercase(), b.to_ascii_uppercase()]))
+            }
+            _ => Err(ParseCountryCodeError(s.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for CountryCode {
+    type Error = ParseCountryCodeError;
+
+    fn try_from(s: String) -> Result<Self, Self::Error> {
+        s.parse()
+    }
+}
+
+impl From<CountryCode> for String {
+    fn from(code: CountryCode) -> Self {
+        code.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for CountryCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for CountryCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A country of a database. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Country {
+    /// Its code.
+    pub code: CountryCode,
+    /// Its English name, as the database spells it; the code when the database has no name.
+    pub name: Arc<str>,
+}
+
+impl Country {
+    /// Whether `text` is the code or the name, in capitals or not.
+    pub fn answers_to(&self, text: &str) -> bool {
+        self.code.as_str().eq_ignore_ascii_case(text) || self.name.to_lowercase() == text.to_lowercase()
+    }
+}
+
+impl fmt::Display for Country {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.code)
+    }
+}
+
+/// The country that someone who wrote `asked` most likely meant.
+pub(crate) fn nearest<'a>(
+    asked: &str,
+    known: impl IntoIterator<Item = &'a Country, IntoIter: Clone>,
+) -> Option<&'a Country> {
+    /// Common other codes and names.
+    const ALSO: [(&str, &str); 8] = [
+        ("UK", "GB"),
+        ("Great Britain", "GB"),
+        ("England", "GB"),
+        ("USA", "US"),
+        ("America", "US"),
+        ("EL", "GR"),
+        ("Holland", "NL"),
+        ("Deutschland", "DE"),
+    ];
+    /// Up to these, two codes or names have nothing to do with each other.
+    const SIMILAR_CODE: f64 = 0.68;
+    const SIMILAR_NAME: f64 = 0.8;
+
+    let known = known.into_iter();
+    let also = ALSO
+        .iter()
+        .find(|(also, _)| also.eq_ignore_ascii_case(asked))
+        .map(|(_, code)| *code);
+    if let Some(country) = known.clone().find(|country| Some(country.code.as_str()) == also) {
+        return Some(country);
+    }
+    let asked = asked.to_lowercase();
+    // A code is too short to be like a name, and the other way round.
+    let is_code = asked.chars().count() <= 3;
+    let similarity = |country: &Country| {
+        let text = if is_code {
+            country.code.as_str()
+        } else {
+            &*country.name
+        };
+        strsim::jaro_winkler(&asked, &text.to_lowercase())
+    };
+    let enough = if is_code { SIMILAR_CODE } else { SIMILAR_NAME };
+    known
+        .map(|country| (similarity(country), country))
+        .filter(|(similarity, _)| *similarity > enough)
+        // The first of equals, for the same answer every time.
+        .reduce(|best, next| if next.0 > best.0 { next } else { best })
+        .map(|(_, country)| country)
+}

@@ -1,0 +1,227 @@
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::Country;
+
+/// Why a database could not be read, or no sample could be drawn or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file could not be read.
+    #[error("could not read the database `{}`", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The bytes are no MaxMind database at all.
+    #[error("{database} is not a MaxMind database: {hint}")]
+    NotADatabase {
+        /// Which one, as in a sentence.
+        database: String,
+        /// What it seems to be and what to do.
+        hint: &'static str,
+    },
+    /// A MaxMind database with its parts out of order: cut short, overwritten.
+    #[error("{database} is damaged; get it again")]
+    Damaged {
+        /// Which one, as in a sentence.
+        database: String,
+        /// What is wrong with it.
+        source: Fault,
+    },
+    /// A sound database about something other than countries.
+    #[error(
+        "{database} is of the type `{database_type}`; a GeoLite2-Country or GeoLite2-City database is needed"
+    )]
+    WrongType {
+        /// Which one, as in a sentence.
+        database: String,
+        /// What the database says it is.
+        database_type: String,
+    },
+    /// A record does not say its country the way GeoLite2 does.
+    #[error(
+        "{database} has a record for {network} that is not of GeoLite2's form; it is damaged or of another make"
+    )]
+    Record {
+        /// Which one, as in a sentence.
+        database: String,
+        /// The network of the record.
+        network: String,
+        /// What is wrong with it.
+        source: Fault,
+    },
+    /// The specification contradicts itself.
+    #[error(transparent)]
+    Spec(#[from] InvalidSpec),
+    /// Countries that the database does not have.
+    #[error("{}", unknown_countries(database_type, unknown, known))]
+    UnknownCountries {
+        /// The type of the database.
+        database_type: String,
+        /// Which were asked for.
+        unknown: Vec<UnknownCountry>,
+        /// Those that it has, by code.
+        known: Vec<Country>,
+    },
+    /// One country is meant twice, by code and by name for instance.
+    #[error("`{first}` and `{second}` are both {country}; name it once")]
+    SameCountry {
+        /// How it was named first.
+        first: String,
+        /// How it was named again.
+        second: String,
+        /// What both mean.
+        country: Country,
+    },
+    /// Fewer networks than rows asked for: a network gives one row.
+    #[error("{}", too_few_networks(shortages))]
+    TooFewNetworks {
+        /// Every country that has too few.
+        shortages: Vec<Shortage>,
+    },
+    /// A row cannot be written as CSV.
+    #[error("could not write the rows of `{file}`")]
+    Row {
+        /// The file of the sample.
+        file: &'static str,
+        /// What is wrong with the row.
+        source: access_events::Error,
+    },
+    /// A file or folder could not be written. Nothing of the sample is left behind.
+    #[error("could not write `{}`", path.display())]
+    Write {
+        /// What could not be written.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A database being written already has a network that contains this one, or is contained by it.
+    #[error("{network} overlaps a network that is already there")]
+    Overlap {
+        /// The network that came second.
+        network: IpNet,
+    },
+    /// A database being written cannot hold this.
+    #[error("a database cannot hold {what}")]
+    Unwritable {
+        /// What it is.
+        what: String,
+    },
+}
+
+/// What the reader of the format has to say; text only, so that its error types stay out of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Fault(pub(crate) String);
+
+impl From<maxminddb::MaxMindDbError> for Fault {
+    fn from(error: maxminddb::MaxMindDbError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Everything that is wrong with a [`SampleSpec`](crate::SampleSpec).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", joined(problems.iter()))]
+pub struct InvalidSpec {
+    /// At least one.
+    pub problems: Vec<SpecProblem>,
+}
+
+/// One thing wrong with a [`SampleSpec`](crate::SampleSpec).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpecProblem {
+    /// There is nothing to train on.
+    #[error("no country to sample; name at least one")]
+    NoCountries,
+    /// A name without a letter in it.
+    #[error("a country with an empty name")]
+    EmptyCountry,
+    /// A country twice.
+    #[error("the country `{0}` is named twice")]
+    Repeated(String),
+    /// The outliers would be in country.
+    #[error("the outliers' country `{0}` is one of the countries to train on")]
+    OutlierIsNormal(String),
+    /// There is nothing to train on.
+    #[error("training rows per country must be at least 1, got 0")]
+    NoTrainingRows,
+    /// More than can be counted on.
+    #[error("{name} must be at most {limit}, got {got}")]
+    TooMany {
+        /// The setting.
+        name: &'static str,
+        /// The most it takes.
+        limit: usize,
+        /// What it was set to.
+        got: usize,
+    },
+}
+
+/// A country that the database does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownCountry {
+    /// As it was asked for.
+    pub asked: String,
+    /// The country that was perhaps meant.
+    pub nearest: Option<Country>,
+}
+
+/// A country with fewer networks than rows asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortage {
+    /// The country.
+    pub country: Country,
+    /// How many networks it would take.
+    pub asked: u64,
+    /// How many the database has.
+    pub available: u64,
+}
+
+fn unknown_countries(database_type: &str, unknown: &[UnknownCountry], known: &[Country]) -> String {
+    /// More than these nobody reads.
+    const LISTED: usize = 20;
+
+    let asked: Vec<_> = unknown
+        .iter()
+        .map(|UnknownCountry { asked, nearest }| match nearest {
+            Some(Country { code, name }) => format!("`{asked}` (did you mean `{code}`, {name}?)"),
+            None => format!("`{asked}`"),
+        })
+        .collect();
+    let countries = if asked.len() == 1 { "country" } else { "countries" };
+    let known = if known.len() <= LISTED {
+        let codes: Vec<_> = known.iter().map(|country| country.code.as_str()).collect();
+        codes.join(", ")
+    } else {
+        format!("{} others", known.len())
+    };
+    format!(
+        "unknown {countries} {}; the database {database_type} has {known}",
+        asked.join(", ")
+    )
+}
+
+fn too_few_networks(shortages: &[Shortage]) -> String {
+    let each = shortages.iter().map(
+        |Shortage {
+             country,
+             asked,
+             available,
+         }| {
+            format!("{country} has {available} networks in the database, and the sample asks for {asked}")
+        },
+    );
+    format!("{}; ask for fewer rows or take a larger database", joined(each))
+}
+
+fn joined(parts: impl Iterator<Item = impl fmt::Display>) -> String {
+    parts.map(|part| part.to_string()).collect::<Vec<_>>().join("; ")
+}

@@ -7,6 +7,7 @@
 
 mod ci;
 mod codebuild;
+mod release;
 mod sample_db;
 mod workspace;
 mod yaml;
@@ -28,6 +29,7 @@ enum Task {
     /// Run what CI runs: format, clippy, docs, dependency rules, tests.
     Ci(ci::Args),
     Codebuild(codebuild::Args),
+    Release(release::Args),
     SampleDb(sample_db::Args),
 }
 
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let (result, code) = match &cli.task {
         Task::Ci(args) => (ci::run(args).map(|()| ExitCode::SUCCESS), 1),
+        Task::Release(args) => (release::run(args).map(|()| ExitCode::SUCCESS), 1),
         // 1 says that the build ran and failed.
         Task::Codebuild(args) => (codebuild::run(args), 2),
         Task::SampleDb(args) => (sample_db::run(args).map(|()| ExitCode::SUCCESS), 1),

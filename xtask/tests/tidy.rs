@@ -62,6 +62,7 @@ const OPTIONAL: &[(&str, &str)] = &[
     ("pipeline-cli", "ipinsights-client"),
     ("pipeline-cli", "sfn-builder"),
     ("score-lambda", "access-events"),
+    ("pipeline", "geodata-sample"),
 ];
 
 /// Crates that keep away from the network, async and the terminal: none of these may be among their dependencies.
@@ -292,6 +293,24 @@ fn every_crate_has_what_a_crate_needs() {
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn data_has_its_own_licence_and_code_has_ours() {
+    for package in packages() {
+        let licence = package.metadata["license"].as_str().unwrap();
+        let want = if package.name == "geodata-sample" {
+            "CC-BY-SA-4.0"
+        } else {
+            "MIT OR Apache-2.0"
+        };
+        // The data crate may carry code beside the data.
+        assert!(
+            licence == want || licence.ends_with(&format!("AND {want}")),
+            "{}: {licence}",
+            package.name
+        );
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fmt;
 use aws_sdk_sagemaker::types::ProductionVariant;
 
 use crate::names::{EndpointConfigName, EndpointName, ModelName};
-use crate::{Client, Deadline, EndpointObserver, Error};
+use crate::{Client, Deadline, Endpoint, EndpointObserver, Error};
 
 /// Something that the service keeps under a name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -241,20 +241,17 @@ impl Client {
         observer: EndpointObserver<'_>,
     ) -> Result<bool, Error> {
         let waiting = deadline.start();
-        let looked = self.describe_endpoint(endpoint).await;
-        if let Err(Error::NotFound(_)) = looked {
-            return Ok(false);
-        }
+        let mut seen = false;
+        let mut look = |found: &Endpoint| {
+            seen = true;
+            observer(found);
+        };
         // The service refuses to delete an endpoint that is busy; one that goes by itself is as good.
-        if self
-            .wait_settled(endpoint, deadline, &mut *observer)
-            .await?
-            .is_some()
-        {
+        if self.wait_settled(endpoint, deadline, &mut look).await?.is_some() {
             self.delete_endpoint(endpoint).await?;
-            self.wait_gone(endpoint, waiting.rest(), observer).await?;
+            self.wait_gone(endpoint, waiting.rest(), &mut look).await?;
         }
-        Ok(true)
+        Ok(seen)
     }
 }
 

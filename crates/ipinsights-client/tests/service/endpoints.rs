@@ -1,0 +1,323 @@
+use expect_test::expect;
+use ipinsights_client::{
+    Client, Endpoint, EndpointChange, EndpointConfig, EndpointConfigName, EndpointName, EndpointStatus,
+    Error, Model, endpoint_parameters,
+};
+use serde_json::json;
+use wiremock::ResponseTemplate;
+
+use crate::support::{
+    Service, answer, could_not_find, empty, endpoint, failed_endpoint, impatient, patient, refusal,
+};
+
+fn name() -> EndpointName {
+    "e".parse().unwrap()
+}
+
+fn config(name: &str) -> EndpointConfigName {
+    name.parse().unwrap()
+}
+
+fn busy(status: &str, config: &str, pending: &str) -> ResponseTemplate {
+    answer(json!({
+        "EndpointName": "e", "EndpointArn": "arn", "EndpointStatus": status, "EndpointConfigName": config,
+        "PendingDeploymentSummary": {"EndpointConfigName": pending},
+    }))
+}
+
+async fn create_or_update(client: &Client) -> Result<EndpointChange, Error> {
+    client
+        .create_or_update_endpoint(&name(), &config("new"), patient(), &mut |_| {})
+        .await
+}
+
+async fn wait(client: &Client) -> Result<Endpoint, Error> {
+    client
+        .wait_in_service(&name(), &config("new"), patient(), &mut |_| {})
+        .await
+}
+
+#[tokio::test]
+async fn what_is_sent_is_what_the_parameters_say() {
+    let tags = || [("team".to_owned(), "fraud".to_owned())].into();
+    let model = Model {
+        name: "m".parse().unwrap(),
+        image: "image:1".to_owned(),
+        artifacts: "s3://b//m.tar.gz".parse().unwrap(),
+        role: "arn:aws:iam::123456789012:role/SageMaker".parse().unwrap(),
+        tags: tags(),
+    };
+    let config = EndpointConfig {
+        instance_type: "ml.c5.xlarge".parse().unwrap(),
+        instance_count: 3.try_into().unwrap(),
+        tags: tags(),
+        ..EndpointConfig::new("c".parse().unwrap(), model.name.clone())
+    };
+    let service = Service::start().await;
+    service
+        .on("CreateModel", [answer(json!({"ModelArn": "arn:m"}))])
+        .on(
+            "CreateEndpointConfig",
+            [answer(json!({"EndpointConfigArn": "arn:c"}))],
+        )
+        .on("CreateEndpoint", [answer(json!({"EndpointArn": "arn:e"}))])
+        .on("UpdateEndpoint", [answer(json!({"EndpointArn": "arn:e"}))]);
+    let client = service.client();
+    assert_eq!(client.create_model(&model).await.unwrap(), "arn:m");
+    assert_eq!(client.create_endpoint_config(&config).await.unwrap(), "arn:c");
+    assert_eq!(
+        client.create_endpoint(&name(), &config.name).await.unwrap(),
+        "arn:e"
+    );
+    assert_eq!(
+        client.update_endpoint(&name(), &config.name).await.unwrap(),
+        "arn:e"
+    );
+
+    assert_eq!(service.json_of("CreateModel"), model.to_parameters());
+    assert_eq!(service.json_of("CreateEndpointConfig"), config.to_parameters());
+    assert_eq!(
+        service.json_of("CreateEndpoint"),
+        endpoint_parameters(&name(), &config.name)
+    );
+    assert_eq!(
+        service.json_of("UpdateEndpoint"),
+        endpoint_parameters(&name(), &config.name)
+    );
+    expect![[r#"{"ModelName":"m","PrimaryContainer":{"Image":"image:1","ModelDataUrl":"s3://b//m.tar.gz"},"ExecutionRoleArn":"arn:aws:iam::123456789012:role/SageMaker","Tags":[{"Key":"team","Value":"fraud"}]}"#]].assert_eq(&model.to_parameters().to_string());
+    expect![[r#"{"EndpointConfigName":"c","ProductionVariants":[{"VariantName":"AllTraffic","ModelName":"m","InitialInstanceCount":3,"InstanceType":"ml.c5.xlarge"}],"Tags":[{"Key":"team","Value":"fraud"}]}"#]].assert_eq(&config.to_parameters().to_string());
+    let plain = EndpointConfig::new(config.name.clone(), config.model.clone());
+    expect![[r#"{"EndpointConfigName":"c","ProductionVariants":[{"VariantName":"AllTraffic","ModelName":"m","InitialInstanceCount":1,"InstanceType":"ml.m5.large"}]}"#]].assert_eq(&plain.to_parameters().to_string());
+}
+
+/// The answers to `DescribeEndpoint`, what is done about it, and which operations that takes.
+async fn check_change<const N: usize>(
+    answers: [ResponseTemplate; N],
+    want: EndpointChange,
+    operations: &[&str],
+) {
+    let service = Service::start().await;
+    service
+        .on("DescribeEndpoint", answers)
+        .on("CreateEndpoint", [answer(json!({"EndpointArn": "arn"}))])
+        .on("UpdateEndpoint", [answer(json!({"EndpointArn": "arn"}))])
+        .on("DeleteEndpoint", [empty()]);
+    assert_eq!(create_or_update(&service.client()).await.unwrap(), want);
+    assert_eq!(service.operations(), operations);
+    if let [.., last @ ("CreateEndpoint" | "UpdateEndpoint")] = operations {
+        assert_eq!(
+            service.json_of(last),
+            json!({"EndpointName": "e", "EndpointConfigName": "new"})
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_absent_endpoint_is_created() {
+    check_change(
+        [could_not_find()],
+        EndpointChange::Created,
+        &["DescribeEndpoint", "CreateEndpoint"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_endpoint_in_service_is_updated() {
+    check_change(
+        [endpoint("InService", "old")],
+        EndpointChange::Updated,
+        &["DescribeEndpoint", "UpdateEndpoint"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_serves_the_configuration_is_left_alone() {
+    check_change(
+        [endpoint("InService", "new")],
+        EndpointChange::Unchanged,
+        &["DescribeEndpoint"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_failed_endpoint_is_made_anew() {
+    check_change(
+        [
+            failed_endpoint("Failed", "new", "no image"),
+            endpoint("Deleting", "new"),
+            endpoint("Deleting", "new"),
+            could_not_find(),
+        ],
+        EndpointChange::Recreated,
+        &[
+            "DescribeEndpoint",
+            "DeleteEndpoint",
+            "DescribeEndpoint",
+            "CreateEndpoint",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_busy_endpoint_is_waited_for() {
+    for status in [
+        "Creating",
+        "Updating",
+        "SystemUpdating",
+        "RollingBack",
+        "Invented",
+    ] {
+        check_change(
+            [
+                endpoint(status, "old"),
+                endpoint(status, "old"),
+                endpoint("InService", "old"),
+            ],
+            EndpointChange::Updated,
+            &["DescribeEndpoint", "UpdateEndpoint"],
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_goes_away_is_created_again() {
+    check_change(
+        [endpoint("Deleting", "old"), could_not_find()],
+        EndpointChange::Created,
+        &["DescribeEndpoint", "CreateEndpoint"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_busy_endpoint_that_stays_busy_is_a_timeout() {
+    let service = Service::start().await;
+    service.on("DescribeEndpoint", [endpoint("Updating", "old")]);
+    let mut looks = 0;
+    let error = service
+        .client()
+        .create_or_update_endpoint(&name(), &config("new"), impatient(), &mut |_| looks += 1)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::Timeout { last, .. } if last == "Updating"),
+        "{error}"
+    );
+    assert!(looks >= 2, "{looks} looks");
+    assert_eq!(service.operations(), ["DescribeEndpoint"]);
+}
+
+#[tokio::test]
+async fn waiting_ends_in_service() {
+    let service = Service::start().await;
+    service.on(
+        "DescribeEndpoint",
+        [
+            // The update does not show yet.
+            endpoint("InService", "old"),
+            busy("Updating", "old", "new"),
+            refusal(400, "ThrottlingException", "Rate exceeded"),
+            refusal(400, "ThrottlingException", "Rate exceeded"),
+            endpoint("InService", "new"),
+        ],
+    );
+    let mut seen = Vec::new();
+    let found = service
+        .client()
+        .wait_in_service(&name(), &config("new"), patient(), &mut |endpoint| {
+            seen.push(endpoint.clone())
+        })
+        .await
+        .unwrap();
+    assert_eq!(
+        (found.status, found.config),
+        (EndpointStatus::InService, config("new"))
+    );
+    let statuses: Vec<_> = seen.iter().map(|endpoint| endpoint.status.to_string()).collect();
+    assert_eq!(statuses, ["InService", "Updating", "InService"]);
+    assert_eq!(seen[1].pending_config, Some(config("new")));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_fails_says_why() {
+    for status in ["Failed", "UpdateRollbackFailed", "OutOfService"] {
+        let service = Service::start().await;
+        service.on(
+            "DescribeEndpoint",
+            [
+                endpoint("Creating", "new"),
+                failed_endpoint(status, "new", "The image does not exist."),
+            ],
+        );
+        let error = wait(&service.client()).await.unwrap_err();
+        assert!(matches!(error, Error::EndpointFailed { .. }));
+        assert_eq!(
+            error.to_string(),
+            format!("endpoint `e` is {status}: The image does not exist.")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_is_not_taken_for_success() {
+    let service = Service::start().await;
+    service.on(
+        "DescribeEndpoint",
+        [
+            endpoint("Updating", "old"),
+            endpoint("RollingBack", "old"),
+            failed_endpoint("InService", "old", "The container did not answer the ping."),
+        ],
+    );
+    let error = wait(&service.client()).await.unwrap_err();
+    assert!(matches!(error, Error::RolledBack { .. }));
+    expect![
+        "endpoint `e` was rolled back: it serves `old`, not `new`: The container did not answer the ping."
+    ]
+    .assert_eq(&error.to_string());
+}
+
+#[tokio::test]
+async fn an_endpoint_that_never_comes_up_is_a_timeout() {
+    let service = Service::start().await;
+    service.on("DescribeEndpoint", [endpoint("Creating", "new")]);
+    let client = service.client();
+    let error = client
+        .wait_in_service(&name(), &config("new"), impatient(), &mut |_| {})
+        .await
+        .unwrap_err();
+    let Error::Timeout { what, last, waited } = error else {
+        panic!("{error}")
+    };
+    assert_eq!((what.as_str(), last.as_str()), ("endpoint `e`", "Creating"));
+    assert!(waited >= impatient().timeout);
+}
+
+#[tokio::test]
+async fn throttling_that_does_not_end_is_what_the_timeout_reports() {
+    let service = Service::start().await;
+    service.on(
+        "DescribeEndpoint",
+        [refusal(400, "ThrottlingException", "Rate exceeded")],
+    );
+    let client = service.client();
+    let error = client
+        .wait_in_service(&name(), &config("new"), impatient(), &mut |_| {})
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Throttled(_)), "{error}");
+}
+
+#[tokio::test]
+async fn waiting_for_an_endpoint_that_is_not_there_ends_at_once() {
+    let service = Service::start().await;
+    service.on("DescribeEndpoint", [could_not_find()]);
+    let error = wait(&service.client()).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound(_)), "{error}");
+    assert_eq!(service.calls().len(), 1);
+}

@@ -110,7 +110,7 @@ impl Source {
         let mut generated = None;
         let mut licence = false;
         let mut networks = Networks::new();
-        let mut next = 0_u32;
+        let mut next = 0_u64;
         for (index, line) in text.lines().enumerate() {
             let context = || format!("line {}: `{line}`", index + 1);
             if let Some(comment) = line.strip_prefix('#') {
@@ -131,11 +131,11 @@ impl Source {
                 last.parse().with_context(context)?,
             );
             ensure!(
-                next <= first && first <= last,
+                next <= first.into() && first <= last,
                 "{}: ranges overlap or go backwards",
                 context()
             );
-            next = last.saturating_add(1);
+            next = u64::from(last) + 1;
             if let Some((code, ..)) = COUNTRIES.iter().find(|(known, ..)| *known == code) {
                 let cut = ipnet::Ipv4Subnets::new(first.into(), last.into(), 0);
                 networks.entry(code).or_default().extend(cut);
@@ -245,4 +245,105 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let draft = path.with_extension("mmdb.tmp");
     fs::write(&draft, bytes).with_context(|| format!("could not write `{}`", draft.display()))?;
     fs::rename(&draft, path).with_context(|| format!("could not write `{}`", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    const HEADER: &str = "# Generated: Thu, 25 Jun 2026 04:33:59 GMT\n# License:   CC BY-SA 4.0\n#\n";
+
+    /// One range for each country, the first cut into three networks.
+    fn text() -> String {
+        let ranges = COUNTRIES.iter().enumerate().map(|(index, (code, ..))| {
+            let first = (index as u32 + 1) << 24;
+            format!(
+                "{},{},{code}\n",
+                first,
+                first + if index == 0 { 0x1_0002 } else { 255 }
+            )
+        });
+        format!("{HEADER}{}4026531840,4026531841,??\n", ranges.collect::<String>())
+    }
+
+    fn check_error(text: &str, expected: Expect) {
+        let error = Source::parse(text).err().map(|error| format!("{error:#}"));
+        expected.assert_eq(&error.unwrap_or_default());
+    }
+
+    #[test]
+    fn ranges_become_networks_that_read_back() {
+        let source = Source::parse(&text()).unwrap();
+        let (bytes, networks) = database(&source).unwrap();
+        verify(&bytes, &networks).unwrap();
+        let shown: Vec<_> = networks["AU"].iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["1.0.0.0/16", "1.1.0.0/31", "1.1.0.2/32"]);
+        assert_eq!(database(&source).unwrap().0, bytes);
+
+        let mut others = networks.clone();
+        others.insert("BR", vec!["2.0.1.0/24".parse().unwrap()]);
+        assert!(verify(&bytes, &others).is_err());
+    }
+
+    #[test]
+    fn a_country_with_many_networks_is_thinned() {
+        let all: Vec<Ipv4Net> = Ipv4Net::new([10, 0, 0, 0].into(), 8)
+            .unwrap()
+            .subnets(23)
+            .unwrap()
+            .collect();
+        let chosen = thinned("AU", &all);
+        assert_eq!((all.len(), chosen.len()), (32_768, NETWORKS_PER_COUNTRY));
+        assert!(chosen.is_sorted() && chosen.iter().all(|network| all.binary_search(network).is_ok()));
+        assert_ne!(thinned("BR", &all), chosen);
+        // Each half of them gets its share.
+        let low = chosen
+            .iter()
+            .filter(|network| network.addr().octets()[1] < 128)
+            .count();
+        assert!((4_750..5_250).contains(&low), "{low}");
+    }
+
+    #[test]
+    fn a_text_that_is_not_as_expected() {
+        let with = |lines: &str| format!("{HEADER}{lines}");
+        check_error(
+            "# Generated: Thu, 25 Jun 2026 04:33:59 GMT\n1,2,AU\n",
+            expect!["the text does not say that its licence is CC BY-SA 4.0"],
+        );
+        check_error(
+            "# License: CC BY-SA 4.0\n1,2,AU\n",
+            expect!["the text does not say when it was generated"],
+        );
+        let error = Source::parse("# Generated: yesterday\n")
+            .err()
+            .unwrap()
+            .to_string();
+        assert_eq!(error, "line 1: `# Generated: yesterday`");
+        check_error(&with("1,2\n"), expect!["line 4: `1,2`: expected three fields"]);
+        check_error(
+            &with("1,x,AU\n"),
+            expect!["line 4: `1,x,AU`: invalid digit found in string"],
+        );
+        check_error(
+            &with("1,4294967296,AU\n"),
+            expect!["line 4: `1,4294967296,AU`: number too large to fit in target type"],
+        );
+        check_error(
+            &with("5,4,AU\n"),
+            expect!["line 4: `5,4,AU`: ranges overlap or go backwards"],
+        );
+        check_error(
+            &with("1,5,AU\n5,6,BR\n"),
+            expect!["line 5: `5,6,BR`: ranges overlap or go backwards"],
+        );
+        check_error(
+            &with("4294967295,4294967295,AU\n4294967295,4294967295,BR\n"),
+            expect!["line 5: `4294967295,4294967295,BR`: ranges overlap or go backwards"],
+        );
+        let source = Source::parse(&with("1,2,AU\n")).unwrap();
+        expect!["no range of BR"].assert_eq(&database(&source).unwrap_err().to_string());
+    }
 }

@@ -8,6 +8,15 @@ use crate::{Error, SampleFile};
 
 /// Writes all files, first beside their places, then into them.
 pub(crate) fn write_files(dir: &Path, files: &[SampleFile]) -> Result<Vec<PathBuf>, Error> {
+    for path in files.iter().map(|file| dir.join(file.name)) {
+        // The one thing that would keep a finished file from its place, and not before others have replaced older ones.
+        if path.is_dir() {
+            return Err(Error::Write {
+                path,
+                source: io::ErrorKind::IsADirectory.into(),
+            });
+        }
+    }
     let mut written = Undo::default();
     written.make_folders(dir)?;
     let mut moves = Vec::new();

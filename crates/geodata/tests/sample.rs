@@ -356,8 +356,8 @@ fn the_draw_is_uniform_by_network() {
     for network in &networks {
         by_length[usize::from(network.prefix_len())].0 += 1;
     }
-    const SEEDS: u64 = 40;
-    const ROWS: usize = 500;
+    const SEEDS: u64 = 20;
+    const ROWS: usize = 1000;
     let spec = spec(&["US"], 1, 0, ROWS);
     for seed in 0..SEEDS {
         for row in sample(&DATABASE, &spec, seed).unwrap().evaluation {
@@ -424,7 +424,7 @@ fn countries() -> impl Strategy<Value = Vec<&'static str>> {
 
 proptest! {
     // Each case walks the database a few times.
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
     fn rows_lie_where_they_say(seed: u64, countries in countries(), train in 1..80_usize, held_out in 0..80_usize) {

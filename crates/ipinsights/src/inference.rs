@@ -33,6 +33,7 @@ use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use access_events::AccessEvent;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -528,12 +529,12 @@ fn push_json<T: Serialize>(body: &mut Vec<u8>, separator: u8, records: impl Into
 #[derive(Deserialize)]
 struct Instance {
     features: Option<Pair>,
-    data: Option<InstanceData>,
+    data: Option<Object<InstanceData>>,
 }
 
 #[derive(Deserialize)]
 struct InstanceData {
-    features: InstanceFeatures,
+    features: Object<InstanceFeatures>,
 }
 
 #[derive(Deserialize)]
@@ -545,7 +546,7 @@ impl Instance {
     fn into_event(self) -> Result<AccessEvent, String> {
         let Pair(event) = match (self.features, self.data) {
             (Some(pair), None) => pair,
-            (None, Some(data)) => data.features.values,
+            (None, Some(Object(data))) => data.features.0.values,
             (Some(_), Some(_)) => return Err("an instance has `features` or `data`, not both".to_owned()),
             (None, None) => {
                 return Err(
@@ -558,6 +559,29 @@ impl Instance {
             return Err("the entity is empty".to_owned());
         }
         Ok(event)
+    }
+}
+
+/// An object, and not a list of its members' values, which serde would take as well.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
     }
 }
 
@@ -631,16 +655,18 @@ fn read_json_lines<T: DeserializeOwned, U>(
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let read = serde_json::from_slice(line).map_err(|error| {
-            // The parser has seen one line only.
-            let place = format!(" at line {} column {}", error.line(), error.column());
-            let text = error.to_string();
-            format!(
-                "{} at column {}",
-                text.strip_suffix(&place).unwrap_or(&text),
-                error.column()
-            )
-        });
+        let read = serde_json::from_slice(line)
+            .map(|Object(record)| record)
+            .map_err(|error| {
+                // The parser has seen one line only.
+                let place = format!(" at line {} column {}", error.line(), error.column());
+                let text = error.to_string();
+                format!(
+                    "{} at column {}",
+                    text.strip_suffix(&place).unwrap_or(&text),
+                    error.column()
+                )
+            });
         let record = read.and_then(&check);
         records.push(record.map_err(|reason| InferenceError::Record {
             record: index + 1,
@@ -748,7 +774,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for List<'_, T> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
         let mut records = Vec::new();
         self.record.set(1);
-        while let Some(record) = list.next_element()? {
+        while let Some(Object(record)) = list.next_element()? {
             records.push(record);
             self.record.set(records.len() + 1);
         }

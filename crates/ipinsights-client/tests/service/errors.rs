@@ -1,10 +1,14 @@
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_sagemaker::config::BehaviorVersion;
 use expect_test::{Expect, expect};
 use ipinsights_client::{Client, Endpoint, EndpointName, Error};
 use serde_json::json;
 use wiremock::ResponseTemplate;
 
-use crate::support::{Service, chain, could_not_find, endpoint, refusal, refusal_with};
+use crate::support::{
+    READ_TIMEOUT, Service, chain, could_not_find, endpoint, patient, refusal, refusal_with,
+};
 
 async fn describe(client: &Client) -> Result<Endpoint, Error> {
     client
@@ -128,6 +132,41 @@ async fn without_credentials_nothing_is_sent() {
     assert!(service.calls().is_empty());
 }
 
+/// A provider that looked and found nothing.
+#[derive(Debug)]
+struct NoProfile;
+
+impl ProvideCredentials for NoProfile {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::ready(Err(CredentialsError::not_loaded("no profile `prod`")))
+    }
+}
+
+#[tokio::test]
+async fn a_provider_without_credentials_is_named_in_the_causes() {
+    let service = Service::start().await;
+    let client = service.client_from(Some(SharedCredentialsProvider::new(NoProfile)));
+    let error = describe(&client).await.unwrap_err();
+    assert!(matches!(error, Error::NoCredentials { .. }), "{error:?}");
+    assert!(chain(&error).contains("no profile `prod`"), "{}", chain(&error));
+    assert!(service.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_answer_is_not_reached() {
+    let service = Service::start().await;
+    service.on(
+        "DescribeEndpoint",
+        [endpoint("InService", "c").set_delay(READ_TIMEOUT * 20)],
+    );
+    let error = describe(&service.client()).await.unwrap_err();
+    assert!(matches!(error, Error::NotReached { .. }), "{error:?}");
+    assert!(error.is_transient());
+}
+
 #[tokio::test]
 async fn a_service_that_is_not_there_is_not_reached() {
     // A port that was free a moment ago.
@@ -156,4 +195,20 @@ async fn a_service_that_is_not_there_is_not_reached() {
     assert!(matches!(error, Error::NotReached { .. }), "{error:?}");
     assert!(error.is_transient());
     assert!(error.to_string().starts_with("`DescribeEndpoint` got no answer"));
+}
+
+/// The pipeline drives the client from tasks of a runtime with several threads.
+#[tokio::test]
+async fn futures_can_move_between_threads() {
+    fn movable<T: Send>(_: T) {}
+
+    let service = Service::start().await;
+    let client = service.client();
+    let (endpoint, config, job) = ("e".parse().unwrap(), "c".parse().unwrap(), "j".parse().unwrap());
+    movable(client.wait_for_training(&job, patient(), &mut |_| {}));
+    movable(client.create_or_update_endpoint(&endpoint, &config, patient(), &mut |_| {}));
+    movable(client.wait_in_service(&endpoint, &config, patient(), &mut |_| {}));
+    movable(client.invoke(&endpoint, &[], &Default::default()));
+    movable(client.teardown(&endpoint, patient(), &mut |_| {}));
+    assert!(service.calls().is_empty());
 }

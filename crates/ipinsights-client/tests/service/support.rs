@@ -5,12 +5,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sagemaker::config::retry::RetryConfig;
+use aws_sdk_sagemaker::config::timeout::TimeoutConfig;
 use aws_sdk_sagemaker::config::{BehaviorVersion, Region};
 use ipinsights_client::{Client, Deadline};
 use serde_json::{Value, json};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
+
+/// Long enough for a slow machine; only one test waits for it.
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers per operation, each used once, the last one for ever; and what was asked.
 pub(crate) struct Service {
@@ -125,6 +130,10 @@ impl Service {
     }
 
     pub(crate) fn client_with(&self, credentials: Option<Credentials>) -> Client {
+        self.client_from(credentials.map(SharedCredentialsProvider::new))
+    }
+
+    pub(crate) fn client_from(&self, credentials: Option<SharedCredentialsProvider>) -> Client {
         let retries = RetryConfig::standard()
             .with_max_attempts(2)
             .with_initial_backoff(Duration::from_millis(1))
@@ -136,12 +145,9 @@ impl Service {
                     .region(Region::new("us-east-1"))
                     .endpoint_url(self.server.uri())
                     .http_client(aws_smithy_http_client::Builder::new().build_http())
+                    .timeout_config(TimeoutConfig::builder().read_timeout(READ_TIMEOUT).build())
                     .retry_config(retries.clone());
-                config.set_credentials_provider(
-                    credentials
-                        .clone()
-                        .map(aws_credential_types::provider::SharedCredentialsProvider::new),
-                );
+                config.set_credentials_provider(credentials.clone());
                 $sdk::Client::from_conf(config.build())
             }};
         }

@@ -226,10 +226,12 @@ fn json_requests() {
         ]],
     );
     json(
+        r#"{"instances":[[["e","1.2.3.4"],null]]}"#,
+        expect!["error: record 1: invalid type: sequence, expected an object at line 1 column 14"],
+    );
+    json(
         r#"{"instances":[{"data":{"features":["e","1.2.3.4"]}}]}"#,
-        expect![[
-            r#"error: record 1: invalid type: string "e", expected a list of an entity and an IPv4 address at line 1 column 38"#
-        ]],
+        expect!["error: record 1: invalid type: sequence, expected an object at line 1 column 34"],
     );
     json(
         r#"{"instances":[{"features":["e","1.2.3.4"],"data":{"features":{"values":["e","1.2.3.4"]}}}]}"#,
@@ -266,6 +268,16 @@ fn json_lines_requests() {
 #[test]
 fn responses_that_cannot_be_read() {
     let [json, lines] = [ResponseFormat::JSON, ResponseFormat::JSON_LINES];
+    check_decode_response(
+        json,
+        r#"{"predictions":[[1.0]]}"#,
+        expect!["error: record 1: invalid type: sequence, expected an object at line 1 column 16"],
+    );
+    check_decode_response(
+        lines,
+        "[1.0]",
+        expect!["error: record 1: invalid type: sequence, expected an object at column 0"],
+    );
     check_decode_response(
         json,
         r#"{"predictions":[{"dot_product":1,"other":[1]}]}"#,

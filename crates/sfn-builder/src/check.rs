@@ -205,6 +205,7 @@ impl Checker {
 
         let start = start_at.map(|start_at| resolve(self, start_at, "/StartAt".into(), "StartAt"));
         let mut edges: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        // Whether a state ends the machine, or might if it were put right.
         let mut terminal = false;
         for (name, state) in states {
             let pointer = push("/States", name);
@@ -213,8 +214,11 @@ impl Checker {
                 targets.extend(resolve(self, target, format!("{pointer}{place}"), field));
             }
             let kind = state.get("Type").and_then(Value::as_str);
-            terminal |=
-                matches!(kind, Some("Succeed" | "Fail")) || state.get("End") == Some(&Value::Bool(true));
+            terminal |= match kind {
+                Some("Task" | "Pass" | "Wait") => state.get("End").is_some() || state.get("Next").is_none(),
+                Some("Choice") => false,
+                _ => true,
+            };
         }
         if !terminal {
             let message =
@@ -236,21 +240,21 @@ impl Checker {
         }
     }
 
-    fn expression_error(&mut self, pointer: &str, what: &str, error: &ExpressionError) {
+    fn expression_error(&mut self, pointer: &str, error: &ExpressionError) {
         let code = if error.unsupported {
             Code::Unsupported
         } else {
             Code::InvalidPath
         };
-        let finding = Finding::new(code, pointer, format!("{what}: {error}"));
+        let finding = Finding::new(code, pointer, error.to_string());
         self.findings.push(finding.suggest(error.suggestion.clone()));
     }
 
-    fn expression(&mut self, pointer: &str, what: &str, text: &str) -> Option<Expression> {
+    fn expression(&mut self, pointer: &str, text: &str) -> Option<Expression> {
         match Expression::parse(text) {
             Ok(expression) => Some(expression),
             Err(error) => {
-                self.expression_error(pointer, what, &error);
+                self.expression_error(pointer, &error);
                 None
             }
         }
@@ -260,7 +264,7 @@ impl Checker {
         match text.parse::<Path>() {
             Ok(path) => Some(path),
             Err(error) => {
-                self.expression_error(pointer, "not a path", &error.into());
+                self.expression_error(pointer, &error.into());
                 None
             }
         }
@@ -318,8 +322,7 @@ impl Checker {
                         self.schema(pointer, message);
                         continue;
                     };
-                    let what = format!("the value of `{key}` is neither a path nor an intrinsic function");
-                    if let Some(expression) = self.expression(&pointer, &what, text) {
+                    if let Some(expression) = self.expression(&pointer, text) {
                         let field = key.clone();
                         entries.push((name.to_owned(), Template::Computed { field, expression }));
                     }
@@ -506,6 +509,7 @@ fn kind_of(value: &Value) -> &'static str {
 /// A value in a message: short ones as they are, big ones by their kind.
 fn show(value: &Value) -> String {
     match value {
+        Value::Array(items) if items.is_empty() => "an empty array".to_owned(),
         Value::Array(_) | Value::Object(_) => kind_of(value).to_owned(),
         other => format!("`{other}`"),
     }

@@ -131,7 +131,10 @@ impl InvalidDefinition {
                 Code::InvalidJson => format!("{}: {}", finding.code, finding.message),
                 code => {
                     let code = match code {
-                        Code::MissingTransitionTarget => code,
+                        // The service has no code of its own for states that nothing leads to.
+                        Code::MissingTransitionTarget | Code::UnreachableState => {
+                            Code::MissingTransitionTarget
+                        }
                         _ => Code::Schema,
                     };
                     let place = if finding.pointer.is_empty() {

@@ -17,6 +17,3 @@ pub use finding::{Code, Finding, InvalidDefinition};
 pub use machine::{MachineBuilder, StateMachine};
 pub use path::Path;
 pub use picture::StateStatus;
-
-#[cfg(test)]
-mod tests;

@@ -126,7 +126,11 @@ impl StateMachine {
     /// The state of this name.
     #[must_use]
     pub fn state(&self, name: &str) -> Option<&checked::State> {
-        self.index.get(name).map(|&index| &self.parts.states[index])
+        self.position(name).map(|index| &self.parts.states[index])
+    }
+
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        self.index.get(name).copied()
     }
 }
 

@@ -51,7 +51,7 @@ pub enum Segment {
 
 /// Why a text is not a supported JSONPath.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message} at character {position} of `{text}`")]
+#[error("`{text}`, character {position}: {message}")]
 pub struct PathError {
     text: String,
     // One-based.

@@ -313,7 +313,7 @@ impl<'a> Parser<'a> {
     fn error(&self, message: &str) -> ExpressionError {
         let position = self.text[..self.at].chars().count() + 1;
         ExpressionError {
-            message: format!("{message} at character {position} of `{}`", self.text),
+            message: format!("`{}`, character {position}: {message}", self.text),
             suggestion: None,
             unsupported: false,
         }

@@ -1,5 +1,7 @@
 //! Small machines, their inputs, and how they end.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

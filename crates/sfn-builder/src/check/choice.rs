@@ -135,6 +135,7 @@ impl Checker {
         }
         let mut fields = Fields::new(pointer, map);
         let mut found: Vec<&str> = Vec::new();
+        let mut unknown = false;
         for key in map.keys() {
             match key.as_str() {
                 "Variable" => {}
@@ -143,6 +144,7 @@ impl Checker {
                 "Comment" => {}
                 key if NESTING.contains(&key) || operator(key).is_some() => found.push(key),
                 key => {
+                    unknown = true;
                     let unsupported = matches!(key, "Condition" | "Assign" | "Output");
                     let (code, message) = if unsupported {
                         (Code::Unsupported, format!("the field `{key}` is not supported"))
@@ -168,6 +170,9 @@ impl Checker {
             }
         }
         let &[key] = found.as_slice() else {
+            if unknown {
+                return None;
+            }
             let message = if found.is_empty() {
                 "a condition needs an operator, such as `StringEquals`, or `And`, `Or`, `Not`".to_owned()
             } else {

@@ -215,8 +215,7 @@ impl Checker {
         }
         let text = computed?;
         let pointer = fields.at(path);
-        let what = format!("`{path}` is neither a path nor an intrinsic function");
-        self.expression(&pointer, &what, &text).map(Text::Computed)
+        self.expression(&pointer, &text).map(Text::Computed)
     }
 
     fn placement(&mut self, fields: &mut Fields<'_>) -> Option<Placement> {

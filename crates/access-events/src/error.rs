@@ -38,7 +38,10 @@ pub enum Error {
         address: String,
     },
     /// The second field is not an IPv4 address.
-    #[error("line {line}: `{text}` is not an IPv4 address")]
+    #[error(
+        "line {line}: `{text}` is not an IPv4 address{}",
+        if is_header(*line, text) { "; the first line must not be a header" } else { "" },
+    )]
     Address {
         /// Where the row begins.
         line: u64,
@@ -94,4 +97,9 @@ impl Error {
             Self::Read { .. } | Self::Write { .. } => None,
         }
     }
+}
+
+/// Whether the text is more likely the name of a column than a bad address.
+fn is_header(line: u64, text: &str) -> bool {
+    line == 1 && !text.is_empty() && !text.contains(|c: char| c.is_ascii_digit())
 }

@@ -116,10 +116,10 @@ fn lines_are_counted_over_empty_lines_and_line_breaks_in_quotes() {
     check(
         "\n\na,\r\nb,\r\nc,\n",
         expect![[r#"
-        error: line 3: `` is not an IPv4 address: invalid IPv4 address syntax
-        error: line 4: `` is not an IPv4 address: invalid IPv4 address syntax
-        error: line 5: `` is not an IPv4 address: invalid IPv4 address syntax
-    "#]],
+            error: line 3: `` is not an IPv4 address: invalid IPv4 address syntax
+            error: line 4: `` is not an IPv4 address: invalid IPv4 address syntax
+            error: line 5: `` is not an IPv4 address: invalid IPv4 address syntax
+        "#]],
     );
     check(
         "a\n\n\nb\n\"c\r\nd\"\ne\r\n\r\nf\n",
@@ -147,6 +147,18 @@ fn bad_addresses() {
             error: line 7: `1.2.3.4:80` is not an IPv4 address: invalid IPv4 address syntax
             error: line 8: `1.2.3.4, 5.6.7.8` is not an IPv4 address: invalid IPv4 address syntax
         "#]],
+    );
+}
+
+#[test]
+fn a_header() {
+    check(
+        "user,ip_address\na,1.2.3.4\nuser,ip_address\n",
+        expect![[r#"
+        error: line 1: `ip_address` is not an IPv4 address; the first line must not be a header: invalid IPv4 address syntax
+        "a" 1.2.3.4
+        error: line 3: `ip_address` is not an IPv4 address: invalid IPv4 address syntax
+    "#]],
     );
 }
 
@@ -201,15 +213,15 @@ fn a_quoted_address_and_a_line_break_at_the_very_end() {
     check(
         "a,\"1.2.3.4\"\r\nb,\"1.2.3.4\n\"",
         expect![[r#"
-        "a" 1.2.3.4
-        "b" 1.2.3.4
-    "#]],
+            "a" 1.2.3.4
+            "b" 1.2.3.4
+        "#]],
     );
     check(
         "\"a\",\"1.2.3.4",
         expect![[r#"
-        error: line 1: the quote in `a,1.2.3.4` is never closed; a quote inside of quotes is written twice
-    "#]],
+            error: line 1: the quote in `a,1.2.3.4` is never closed; a quote inside of quotes is written twice
+        "#]],
     );
 }
 

@@ -272,6 +272,8 @@ fn attribution(database_type: &str, description: &str) -> Option<String> {
         Some(text.to_owned())
     } else if database_type.starts_with("DBIP-") {
         Some("IP Geolocation by DB-IP, https://db-ip.com.".to_owned())
+    } else if database_type.starts_with("GeoIP2-") {
+        None // bought, not given
     } else {
         Some(description.to_owned()).filter(|description| !description.is_empty())
     }

@@ -318,6 +318,7 @@ fn attributions() {
     .assert_eq(&attribution("GeoLite2-City", "GeoLite2 City database").unwrap());
     expect!["IP Geolocation by DB-IP, https://db-ip.com."]
         .assert_eq(&attribution("DBIP-Country-Lite", "x").unwrap());
+    assert_eq!(attribution("GeoIP2-City", "GeoIP2 City database"), None);
     assert_eq!(
         attribution("My-Country", "Made by me, CC0").as_deref(),
         Some("Made by me, CC0")

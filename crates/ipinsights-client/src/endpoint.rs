@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::names::{EndpointConfigName, EndpointName, InstanceType, ModelName, RoleArn, S3Uri};
 use crate::training::as_i32;
+use crate::wait::Look;
 use crate::{Client, Deadline, Error, tags};
 
 /// The one variant of our endpoints; the name that the service's own tools use.
@@ -347,7 +348,7 @@ impl Client {
     ///
     /// [`Error::EndpointFailed`] when it does not come up, [`Error::RolledBack`] when it goes back to another
     /// configuration, [`Error::Timeout`] when neither happens in time, [`Error::NotFound`] when it is deleted meanwhile.
-    /// Errors that pass, such as throttling, are waited out.
+    /// Errors that pass, such as throttling, are borne for a while.
     pub async fn wait_in_service(
         &self,
         endpoint: &EndpointName,
@@ -355,11 +356,11 @@ impl Client {
         deadline: Deadline,
         observer: EndpointObserver<'_>,
     ) -> Result<Endpoint, Error> {
-        let waiting = deadline.start();
+        let mut waiting = deadline.start();
         let mut looks = 0;
         loop {
-            let over = match self.describe_endpoint(endpoint).await {
-                Ok(found) => {
+            let over = match waiting.look(self.describe_endpoint(endpoint).await)? {
+                Look::Seen(found) => {
                     observer(&found);
                     looks += 1;
                     match found.status {
@@ -385,8 +386,7 @@ impl Client {
                         status => timeout(endpoint, &status, &waiting),
                     }
                 }
-                Err(error) if error.is_transient() => error,
-                Err(error) => return Err(error),
+                Look::Missed(error) => error,
             };
             if !waiting.pause().await {
                 return Err(over);
@@ -401,19 +401,18 @@ impl Client {
         deadline: Deadline,
         observer: EndpointObserver<'_>,
     ) -> Result<Option<Endpoint>, Error> {
-        let waiting = deadline.start();
+        let mut waiting = deadline.start();
         loop {
-            let over = match self.describe_endpoint(endpoint).await {
-                Ok(found) if found.status.is_settled() => {
+            let over = match waiting.look(self.find_endpoint(endpoint).await)? {
+                Look::Seen(None) => return Ok(None),
+                Look::Seen(Some(found)) => {
                     observer(&found);
-                    return Ok(Some(found));
-                }
-                Ok(found) => {
-                    observer(&found);
+                    if found.status.is_settled() {
+                        return Ok(Some(found));
+                    }
                     timeout(endpoint, &found.status, &waiting)
                 }
-                Err(Error::NotFound(_)) => return Ok(None),
-                Err(error) => return Err(error),
+                Look::Missed(error) => error,
             };
             if !waiting.pause().await {
                 return Err(over);
@@ -428,20 +427,28 @@ impl Client {
         deadline: Deadline,
         observer: EndpointObserver<'_>,
     ) -> Result<(), Error> {
-        let waiting = deadline.start();
+        let mut waiting = deadline.start();
         loop {
-            let over = match self.describe_endpoint(endpoint).await {
-                Ok(found) => {
+            let over = match waiting.look(self.find_endpoint(endpoint).await)? {
+                Look::Seen(None) => return Ok(()),
+                Look::Seen(Some(found)) => {
                     observer(&found);
                     timeout(endpoint, &found.status, &waiting)
                 }
-                Err(Error::NotFound(_)) => return Ok(()),
-                Err(error) if error.is_transient() => error,
-                Err(error) => return Err(error),
+                Look::Missed(error) => error,
             };
             if !waiting.pause().await {
                 return Err(over);
             }
+        }
+    }
+
+    /// An endpoint, or nothing where there is none.
+    pub(crate) async fn find_endpoint(&self, endpoint: &EndpointName) -> Result<Option<Endpoint>, Error> {
+        match self.describe_endpoint(endpoint).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }

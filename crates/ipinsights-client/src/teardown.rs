@@ -75,16 +75,12 @@ impl Client {
         deadline: Deadline,
         observer: EndpointObserver<'_>,
     ) -> Result<Teardown, Error> {
-        let found = match self.describe_endpoint(endpoint).await {
-            Ok(found) => found,
-            Err(Error::NotFound(_)) => {
-                let absent = vec![Resource::Endpoint(endpoint.clone())];
-                return Ok(Teardown {
-                    absent,
-                    ..Teardown::default()
-                });
-            }
-            Err(error) => return Err(error),
+        let Some(found) = self.find_endpoint(endpoint).await? else {
+            let absent = vec![Resource::Endpoint(endpoint.clone())];
+            return Ok(Teardown {
+                absent,
+                ..Teardown::default()
+            });
         };
         let mut report = Teardown::default();
         let configs: BTreeSet<_> = [found.config].into_iter().chain(found.pending_config).collect();

@@ -11,6 +11,7 @@ use ipinsights::Hyperparameters;
 use serde_json::{Value, json};
 
 use crate::names::{InstanceType, RoleArn, S3Uri, TrainingJobName};
+use crate::wait::Look;
 use crate::{Client, Deadline, Error, tags};
 
 /// The longest that a training job may run: 28 days.
@@ -550,17 +551,17 @@ impl Client {
     /// # Errors
     ///
     /// [`Error::TrainingFailed`] and [`Error::TrainingStopped`] when it ends otherwise, [`Error::Timeout`] when it does not
-    /// end in time. Errors that pass, such as throttling, are waited out.
+    /// end in time. Errors that pass, such as throttling, are borne for a while.
     pub async fn wait_for_training(
         &self,
         job: &TrainingJobName,
         deadline: Deadline,
         observer: &mut (dyn FnMut(&TrainingStatus) + Send),
     ) -> Result<TrainedModel, Error> {
-        let waiting = deadline.start();
+        let mut waiting = deadline.start();
         loop {
-            let over = match self.describe_training(job).await {
-                Ok(status) => {
+            let over = match waiting.look(self.describe_training(job).await)? {
+                Look::Seen(status) => {
                     observer(&status);
                     let last = status.to_string();
                     match status.state {
@@ -584,8 +585,7 @@ impl Client {
                         },
                     }
                 }
-                Err(error) if error.is_transient() => error,
-                Err(error) => return Err(error),
+                Look::Missed(error) => error,
             };
             if !waiting.pause().await {
                 return Err(over);

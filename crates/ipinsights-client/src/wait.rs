@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::Error;
+
+/// How many looks in a row may fail with an error that passes. The SDK has tried each several times by itself.
+const PATIENCE: u32 = 10;
+
 /// How often to look, and how long to wait at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
@@ -23,6 +28,8 @@ impl Deadline {
         Waiting {
             deadline: self,
             since: Instant::now(),
+            seen: false,
+            missed: 0,
         }
     }
 }
@@ -38,9 +45,39 @@ impl Default for Deadline {
 pub(crate) struct Waiting {
     deadline: Deadline,
     since: Instant,
+    seen: bool,
+    /// How many looks in a row have failed.
+    missed: u32,
+}
+
+/// What came of looking.
+pub(crate) enum Look<T> {
+    Seen(T),
+    /// An error that may have passed at the next look.
+    Missed(Error),
 }
 
 impl Waiting {
+    /// Bears with errors that pass, though not for ever, and not with a service that was never reached.
+    pub(crate) fn look<T>(&mut self, outcome: Result<T, Error>) -> Result<Look<T>, Error> {
+        match outcome {
+            Ok(found) => {
+                self.seen = true;
+                self.missed = 0;
+                Ok(Look::Seen(found))
+            }
+            Err(error) => {
+                self.missed += 1;
+                let never_reached = !self.seen && matches!(error, Error::NotReached { .. });
+                if error.is_transient() && !never_reached && self.missed < PATIENCE {
+                    Ok(Look::Missed(error))
+                } else {
+                    Err(error)
+                }
+            }
+        }
+    }
+
     /// Sleeps until the next look; false when the time is over.
     ///
     /// The last look is at the deadline itself, however the pauses fall.

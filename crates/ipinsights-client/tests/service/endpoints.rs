@@ -314,6 +314,47 @@ async fn throttling_that_does_not_end_is_what_the_timeout_reports() {
 }
 
 #[tokio::test]
+async fn throttling_is_not_borne_for_ever() {
+    let service = Service::start().await;
+    service.on(
+        "DescribeEndpoint",
+        [
+            endpoint("Creating", "new"),
+            refusal(400, "ThrottlingException", "Rate exceeded"),
+        ],
+    );
+    let error = wait(&service.client()).await.unwrap_err();
+    assert!(matches!(error, Error::Throttled(_)), "{error}");
+    // Ten looks in a row, each tried twice.
+    assert_eq!(service.calls().len(), 1 + 10 * 2);
+}
+
+#[tokio::test]
+async fn every_wait_bears_a_little_throttling() {
+    let throttled = || refusal(400, "ThrottlingException", "Rate exceeded");
+    let service = Service::start().await;
+    service
+        .on(
+            "DescribeEndpoint",
+            [
+                throttled(),
+                throttled(),
+                endpoint("Failed", "old"),
+                throttled(),
+                throttled(),
+                endpoint("Deleting", "old"),
+                could_not_find(),
+            ],
+        )
+        .on("DeleteEndpoint", [empty()])
+        .on("CreateEndpoint", [answer(json!({"EndpointArn": "arn"}))]);
+    assert_eq!(
+        create_or_update(&service.client()).await.unwrap(),
+        EndpointChange::Recreated
+    );
+}
+
+#[tokio::test]
 async fn waiting_for_an_endpoint_that_is_not_there_ends_at_once() {
     let service = Service::start().await;
     service.on("DescribeEndpoint", [could_not_find()]);

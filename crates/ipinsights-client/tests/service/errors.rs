@@ -194,7 +194,16 @@ async fn a_service_that_is_not_there_is_not_reached() {
     let error = describe(&client).await.unwrap_err();
     assert!(matches!(error, Error::NotReached { .. }), "{error:?}");
     assert!(error.is_transient());
-    assert!(error.to_string().starts_with("`DescribeEndpoint` got no answer"));
+    assert_eq!(error.to_string(), "`DescribeEndpoint` got no answer");
+    // Nobody waits for a service that was never there.
+    let (endpoint, config) = ("e".parse().unwrap(), "c".parse().unwrap());
+    let mut wait = patient();
+    wait.poll = std::time::Duration::from_secs(3600);
+    let error = client
+        .wait_in_service(&endpoint, &config, wait, &mut |_| {})
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::NotReached { .. }), "{error:?}");
 }
 
 /// The pipeline drives the client from tasks of a runtime with several threads.

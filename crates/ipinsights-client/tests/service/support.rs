@@ -146,6 +146,8 @@ impl Service {
                     .endpoint_url(self.server.uri())
                     .http_client(aws_smithy_http_client::Builder::new().build_http())
                     .timeout_config(TimeoutConfig::builder().read_timeout(READ_TIMEOUT).build())
+                    // Clients of one partition share an allowance of retries, and tests share nothing.
+                    .retry_partition($sdk::config::retry::RetryPartition::new(self.server.uri()))
                     .retry_config(retries.clone());
                 config.set_credentials_provider(credentials.clone());
                 $sdk::Client::from_conf(config.build())

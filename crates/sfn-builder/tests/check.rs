@@ -1,7 +1,5 @@
 //! What the check finds, and that it finds nothing in what is well.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 use sfn_builder::{Choice, Code, Document, Pass, StateMachine, Succeed, Task, Wait};

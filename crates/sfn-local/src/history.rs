@@ -406,7 +406,8 @@ fn optional(map: &mut Map<String, Value>, key: &str, value: Option<impl Into<Val
 /// The events that end a history whose execution is stopped at `now`: the future of [`run`](crate::run) is dropped
 /// first, then these are appended.
 ///
-/// A Task or Wait state that was under way gets its `…StateAborted`; `ExecutionAborted` comes last.
+/// A Task or Wait state that was under way gets its `…StateAborted`; `ExecutionAborted` comes last. An execution that
+/// has ended already gets nothing.
 #[must_use]
 pub fn abort(
     history: &[HistoryEvent],
@@ -414,6 +415,9 @@ pub fn abort(
     error: Option<String>,
     cause: Option<String>,
 ) -> Vec<HistoryEvent> {
+    if history.last().is_some_and(|event| event.event.is_final()) {
+        return Vec::new();
+    }
     let mut id = history.last().map_or(0, |event| event.id);
     let mut appended = Vec::new();
     let mut append = |event: Event| {

@@ -27,6 +27,9 @@ use crate::intrinsic::Random;
 const MAX_EVENTS: u64 = 25_000;
 /// The service's quota of a state's input or output, in bytes of JSON text.
 const MAX_PAYLOAD: usize = 256 * 1024;
+/// How deep a value may nest: as deep as `serde_json` reads. A state that wraps its input and leads to itself would
+/// otherwise make values that overflow the stack long before they reach the quota of bytes.
+const MAX_DEPTH: usize = 127;
 /// The longest that a Wait state waits, in seconds: about 24,855 days.
 const MAX_WAIT: u64 = i32::MAX as u64;
 
@@ -869,8 +872,16 @@ fn matches(error_equals: &[String], error: &str) -> bool {
     })
 }
 
-/// A value's text, if it is not too long for the service.
+/// A value's text, if it is not too long for the service, nor so deep that nobody could read it back.
 fn limited(value: &Value, what: &str) -> Result<String, Failure> {
+    if deeper_than(value, MAX_DEPTH) {
+        let cause =
+            format!("The state/task '{what}' returned a result that nests deeper than {MAX_DEPTH} levels.");
+        return Err(Failure {
+            error: "States.Runtime".into(),
+            cause: Some(cause),
+        });
+    }
     let text = value.to_string();
     if text.len() <= MAX_PAYLOAD {
         return Ok(text);
@@ -882,6 +893,14 @@ fn limited(value: &Value, what: &str) -> Result<String, Failure> {
         error: "States.DataLimitExceeded".into(),
         cause: Some(cause),
     })
+}
+
+fn deeper_than(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(|item| deeper_than(item, levels - 1)),
+        Value::Object(map) => levels == 0 || map.values().any(|item| deeper_than(item, levels - 1)),
+        _ => false,
+    }
 }
 
 fn type_of(state: &checked::State) -> StateType {

@@ -233,8 +233,10 @@ impl Error {
         }
     }
 
-    /// Sorts an error of the SDK by what can be done about it.
-    pub(crate) fn from_sdk<E>(operation: &'static str, error: SdkError<E, HttpResponse>) -> Self
+    /// Sorts an error of the SDK by what can be done about it; `operation` is the API's name of it.
+    ///
+    /// Public for callers that use other services beside this client, and want one kind of error from all of them.
+    pub fn from_sdk<E>(operation: &'static str, error: SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {

@@ -203,7 +203,11 @@ impl Client {
     }
 
     /// The models that an endpoint configuration names.
-    async fn models_behind(&self, config: &EndpointConfigName) -> Result<Vec<ModelName>, Error> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] when there is no such configuration.
+    pub async fn models_behind(&self, config: &EndpointConfigName) -> Result<Vec<ModelName>, Error> {
         const OPERATION: &str = "DescribeEndpointConfig";
         let request = self
             .sagemaker

@@ -1,1 +1,19 @@
 #![doc = include_str!("../README.md")]
+
+pub mod clients;
+pub mod definition;
+pub mod destroy;
+mod error;
+pub mod names;
+pub mod observer;
+pub mod report;
+pub mod run;
+pub mod settings;
+
+pub use clients::{Clients, Connection};
+pub use destroy::{Teardown, destroy};
+pub use error::Error;
+pub use observer::Event;
+pub use report::Report;
+pub use run::run;
+pub use settings::{Settings, SettingsDraft};

@@ -1,0 +1,212 @@
+//! Takes down what runs left: endpoint, configurations, models, state machine.
+
+use std::time::Duration;
+
+use ipinsights_client::{Deadline, Error as ClientError, Resource};
+use serde::Serialize;
+
+use crate::names::PipelineName;
+use crate::run::find_state_machine;
+use crate::{Clients, Error};
+
+/// What was deleted, and what there still is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Teardown {
+    /// The version of this JSON form: 1.
+    pub version: u32,
+    /// Deleted now.
+    pub deleted: Vec<Deleted>,
+    /// Not deleted, each with the reason.
+    pub left: Vec<Left>,
+}
+
+/// Something in the account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Deleted {
+    /// What it is: `endpoint`, `model`, …
+    pub kind: &'static str,
+    /// Its name, ARN or URI.
+    pub name: String,
+}
+
+/// Something that is still there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// What it is.
+    pub kind: &'static str,
+    /// Its name, ARN or URI.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Teardown {
+    fn deleted(&mut self, kind: &'static str, name: impl Into<String>) {
+        self.deleted.push(Deleted {
+            kind,
+            name: name.into(),
+        });
+    }
+
+    fn left(&mut self, kind: &'static str, name: impl Into<String>, reason: impl ToString) {
+        self.left.push(Left {
+            kind,
+            name: name.into(),
+            reason: reason.to_string(),
+        });
+    }
+}
+
+/// Deletes endpoint, endpoint configurations, models and state machine of the pipeline `name`.
+///
+/// Training jobs and the objects in S3 stay: they cost next to nothing and are the record of what was done. They are named
+/// in [`Teardown::left`]. What cannot be deleted does not keep the rest from being deleted. An absent thing is no error.
+pub async fn destroy(clients: &Clients, name: &PipelineName) -> Result<Teardown, Error> {
+    // Also the proof of credentials, before anything is touched.
+    let account = clients.account().await?;
+    let mut teardown = Teardown {
+        version: 1,
+        deleted: Vec::new(),
+        left: Vec::new(),
+    };
+    machine(clients, name, &mut teardown).await?;
+    serving(clients, name, &mut teardown).await?;
+    remaining(clients, name, &account, &mut teardown).await?;
+    Ok(teardown)
+}
+
+async fn machine(clients: &Clients, name: &PipelineName, teardown: &mut Teardown) -> Result<(), Error> {
+    let Some(arn) = find_state_machine(clients, &name.state_machine()).await? else {
+        return Ok(());
+    };
+    match clients
+        .sfn
+        .delete_state_machine()
+        .state_machine_arn(&arn)
+        .send()
+        .await
+    {
+        Ok(_) => teardown.deleted("state machine", arn),
+        Err(error) => teardown.left(
+            "state machine",
+            arn,
+            ClientError::from_sdk("DeleteStateMachine", error),
+        ),
+    }
+    Ok(())
+}
+
+/// The endpoint, then every configuration and model that a run made, bound to it or forgotten.
+async fn serving(clients: &Clients, name: &PipelineName, teardown: &mut Teardown) -> Result<(), Error> {
+    let mut resources = vec![Resource::Endpoint(name.endpoint())];
+    let mut pages = clients
+        .sagemaker
+        .list_endpoint_configs()
+        .name_contains(name.as_str())
+        .into_paginator()
+        .send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| ClientError::from_sdk("ListEndpointConfigs", error))?;
+        let names = page
+            .endpoint_configs
+            .into_iter()
+            .flatten()
+            .filter_map(|config| config.endpoint_config_name);
+        for config in names.filter(|config| name.owns(config)) {
+            resources.push(Resource::EndpointConfig(config.parse()?));
+        }
+    }
+    let mut pages = clients
+        .sagemaker
+        .list_models()
+        .name_contains(name.as_str())
+        .into_paginator()
+        .send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| ClientError::from_sdk("ListModels", error))?;
+        let names = page
+            .models
+            .into_iter()
+            .flatten()
+            .filter_map(|model| model.model_name);
+        for model in names.filter(|model| name.owns(model)) {
+            resources.push(Resource::Model(model.parse()?));
+        }
+    }
+    let deadline = Deadline {
+        poll: Duration::from_millis(500),
+        timeout: Duration::from_secs(10 * 60),
+    };
+    let done = clients
+        .ip_insights
+        .teardown_of(&resources, deadline, &mut |_| {})
+        .await;
+    for resource in done.deleted {
+        let (kind, name) = parts(&resource);
+        teardown.deleted(kind, name);
+    }
+    for (resource, error) in done.left {
+        let (kind, name) = parts(&resource);
+        teardown.left(kind, name, error);
+    }
+    Ok(())
+}
+
+fn parts(resource: &Resource) -> (&'static str, String) {
+    match resource {
+        Resource::Endpoint(name) => ("endpoint", name.to_string()),
+        Resource::EndpointConfig(name) => ("endpoint configuration", name.to_string()),
+        Resource::Model(name) => ("model", name.to_string()),
+        other => ("resource", other.to_string()),
+    }
+}
+
+async fn remaining(
+    clients: &Clients,
+    name: &PipelineName,
+    account: &str,
+    teardown: &mut Teardown,
+) -> Result<(), Error> {
+    let mut pages = clients
+        .sagemaker
+        .list_training_jobs()
+        .name_contains(name.as_str())
+        .into_paginator()
+        .send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| ClientError::from_sdk("ListTrainingJobs", error))?;
+        for job in page.training_job_summaries.into_iter().flatten() {
+            if let Some(job) = job.training_job_name.filter(|job| name.owns(job)) {
+                teardown.left(
+                    "training job",
+                    job,
+                    "kept as the record of what was trained; it costs nothing",
+                );
+            }
+        }
+    }
+    let bucket = name.bucket(clients.region(), account);
+    match clients.s3.head_bucket().bucket(&bucket).send().await {
+        Ok(_) => {
+            let uri = format!("s3://{bucket}/{name}/");
+            teardown.left(
+                "objects",
+                uri,
+                "rows and models are kept; delete them by hand when nobody needs them",
+            );
+        }
+        Err(error)
+            if error
+                .raw_response()
+                .is_some_and(|response| response.status().as_u16() == 404) => {}
+        Err(error) => {
+            teardown.left(
+                "objects",
+                format!("s3://{bucket}/"),
+                ClientError::from_sdk("HeadBucket", error),
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! Why a run, or its teardown, did not end well.
+
+use aws_credential_types::provider::error::CredentialsError;
+
+/// Why a run, or its teardown, did not end well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting that has to be there is not.
+    #[error("`{setting}` is not set: {cure}")]
+    Missing {
+        /// The setting, by the name of its variable.
+        setting: &'static str,
+        /// What to do.
+        cure: String,
+    },
+    /// A setting has a value that cannot be used.
+    #[error("`{value}` does not do for `{setting}`: {reason}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        value: String,
+        /// What it should be.
+        reason: String,
+    },
+    /// No region is configured.
+    #[error("no AWS region is configured: pass --region, or set AWS_REGION (or REGION)")]
+    NoRegion,
+    /// No credentials could be had.
+    #[error(
+        "no AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or sign in with \
+         `aws sso login`; `--target local` needs none"
+    )]
+    NoCredentials {
+        /// What the chain of providers said.
+        source: CredentialsError,
+    },
+    /// An answer lacks what the API promises.
+    #[error("{what}")]
+    Unexpected {
+        /// What was expected and what came.
+        what: String,
+    },
+    /// A service refused, or could not be reached.
+    #[error(transparent)]
+    Client(#[from] ipinsights_client::Error),
+    /// A training job that the settings describe would not be accepted.
+    #[error("the training job is not valid")]
+    TrainingJob(#[from] ipinsights_client::InvalidTrainingJob),
+    /// A name that a run derives breaks a rule of the service.
+    #[error(transparent)]
+    Name(#[from] ipinsights_client::ParseNameError),
+    /// The state machine's definition does not hold together.
+    #[error("the state machine's definition is not valid")]
+    Definition(#[from] sfn_builder::InvalidDefinition),
+    /// The execution ended, but not well.
+    #[error("execution `{execution}` ended as {status} in state `{state}`: {reason}")]
+    Execution {
+        /// The execution's ARN.
+        execution: String,
+        /// `FAILED`, `TIMED_OUT` or `ABORTED`.
+        status: String,
+        /// The last state that was entered.
+        state: String,
+        /// The error's name and the cause, a training job's or endpoint's own reason where there is one.
+        reason: String,
+    },
+    /// The execution did not end in time.
+    #[error(
+        "execution `{execution}` still runs after {seconds} s, in state `{state}`; it was stopped, and what it had made \
+         deleted"
+    )]
+    Unfinished {
+        /// The execution's ARN.
+        execution: String,
+        /// The last state that was entered.
+        state: String,
+        /// How long the run waited.
+        seconds: u64,
+    },
+    /// The caller gave up.
+    #[error("interrupted; the execution was stopped, and what it had made deleted")]
+    Interrupted,
+    /// The threshold cannot be calibrated on so few rows.
+    #[error("the threshold could not be calibrated")]
+    Calibration(#[from] ipinsights::CalibrationError),
+    /// The sample's rows could not be written as CSV.
+    #[error("the sample could not be written")]
+    Sample(#[from] geodata::Error),
+    /// A document could not be written or read as JSON.
+    #[error("{what} is not the JSON it should be")]
+    Json {
+        /// Which document.
+        what: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
+}

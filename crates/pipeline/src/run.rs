@@ -1,0 +1,721 @@
+//! One run: upload, state machine, execution, scores, report.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use access_events::AccessEvent;
+use aws_sdk_s3::operation::create_bucket::CreateBucketError;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
+use aws_sdk_sfn::types::{ExecutionStatus, HistoryEvent};
+use geodata::{Sample, SampleFile};
+use ipinsights::Score;
+use ipinsights_client::{
+    Deadline, EndpointConfigName, EndpointName, Error as ClientError, ModelName, Resource, TrainingState,
+};
+use jiff::Timestamp;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use crate::definition::{self, input};
+use crate::names::RunNames;
+use crate::observer::Event;
+use crate::report::{self, Report};
+use crate::settings::S3Folder;
+use crate::{Clients, Error, Settings};
+
+/// How events reach the caller; called from the task that awaits the run.
+pub type Observer<'a> = &'a mut (dyn FnMut(Event) + Send);
+
+/// Runs the pipeline once over a sample and reports what came of it.
+///
+/// The rows go to S3, the state machine is created or updated and executed, and when its endpoint is in service the
+/// outliers and the held-out rows are scored through it. `started` dates and names the run. When `cancel` completes, the
+/// execution is stopped and the run ends as [`Error::Interrupted`]; whatever way it ends other than well, the model and
+/// the configuration it made are deleted again.
+pub async fn run(
+    clients: &Clients,
+    settings: &Settings,
+    sample: &Sample,
+    started: Timestamp,
+    cancel: impl Future<Output = ()> + Send,
+    observe: Observer<'_>,
+) -> Result<Report, Error> {
+    let account = clients.account().await?;
+    let files = sample.files()?;
+    let fingerprint = fingerprint(settings, &files);
+    let names = settings.name().run(started, &fingerprint);
+    let places = Places::of(settings, clients.region(), &account, &fingerprint);
+
+    upload(clients, &places, &files, observe).await?;
+    let machine = ensure_state_machine(clients, settings, observe).await?;
+    let before = Served::of(clients, &settings.name().endpoint()).await?;
+    let input = json!({
+        (input::JOB_NAME): names.training_job().as_str(),
+        (input::MODEL_NAME): names.model().as_str(),
+        (input::ARTIFACT_LOCATION): places.artifacts.to_uri(),
+        (input::ENDPOINT_NAME): settings.name().endpoint().as_str(),
+        (input::DATA_LOCATION): places.data.to_uri(),
+    });
+    let execution = clients
+        .sfn
+        .start_execution()
+        .state_machine_arn(&machine)
+        .name(names.execution())
+        .input(input.to_string())
+        .send()
+        .await
+        .map_err(|error| ClientError::from_sdk("StartExecution", error))?
+        .execution_arn;
+    observe(Event::ExecutionStarted {
+        arn: execution.clone(),
+    });
+
+    let mut watch = Watch::new(&execution);
+    if let Err(error) = watch.until_end(clients, settings, cancel, observe).await {
+        discard(clients, settings, &names, before.as_ref(), observe).await;
+        return Err(error);
+    }
+    observe(Event::ExecutionSucceeded);
+    if let Some(before) = before {
+        before.delete_superseded(clients, settings, &names, observe).await;
+    }
+    let manifest = manifest(&files)?;
+    let done = Done {
+        states: watch.visits,
+        execution: execution.clone(),
+        machine,
+        started,
+        manifest,
+    };
+    finish(clients, settings, sample, &names, done, observe).await
+}
+
+/// What is known when the execution has succeeded.
+struct Done {
+    execution: String,
+    machine: String,
+    states: Vec<report::StateVisit>,
+    started: Timestamp,
+    manifest: serde_json::Value,
+}
+
+/// The manifest as it was uploaded.
+fn manifest(files: &[SampleFile]) -> Result<serde_json::Value, Error> {
+    let file = files.iter().find(|file| file.name == "manifest.json");
+    file.map_or(Ok(serde_json::Value::Null), |file| {
+        serde_json::from_slice(&file.bytes)
+    })
+    .map_err(|source| Error::Json {
+        what: "the manifest",
+        source,
+    })
+}
+
+/// The folders of one run.
+struct Places {
+    bucket: Option<String>,
+    data: S3Folder,
+    artifacts: S3Folder,
+}
+
+impl Places {
+    fn of(settings: &Settings, region: &str, account: &str, fingerprint: &str) -> Self {
+        let bucket = settings.name().bucket(region, account);
+        let default = |kind: &str| S3Folder::new(bucket.clone(), &format!("{}/{kind}", settings.name()));
+        let needs_bucket = settings.data_location.is_none() || settings.artifact_location.is_none();
+        // The same rows go to the same place: runs over the same data do not pile it up.
+        let data = settings
+            .data_location
+            .clone()
+            .unwrap_or_else(|| default("data"))
+            .join(&fingerprint[..16]);
+        let artifacts = settings
+            .artifact_location
+            .clone()
+            .unwrap_or_else(|| default("artifacts"));
+        Self {
+            bucket: needs_bucket.then_some(bucket),
+            data,
+            artifacts,
+        }
+    }
+}
+
+/// SHA-256, hex, over what decides the result: the files and the hyperparameters.
+fn fingerprint(settings: &Settings, files: &[SampleFile]) -> String {
+    let mut hash = Sha256::new();
+    for file in files {
+        hash.update(format!("{} {}\n", file.name, file.bytes.len()));
+        hash.update(&file.bytes);
+    }
+    for (name, value) in settings.hyperparameters().to_map() {
+        hash.update(format!("{name}={value}\n"));
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn upload(
+    clients: &Clients,
+    places: &Places,
+    files: &[SampleFile],
+    observe: Observer<'_>,
+) -> Result<(), Error> {
+    if let Some(bucket) = &places.bucket {
+        ensure_bucket(clients, bucket).await?;
+    }
+    for SampleFile { name, bytes, .. } in files {
+        let content_type = if name.ends_with(".json") {
+            "application/json"
+        } else {
+            "text/csv"
+        };
+        clients
+            .s3
+            .put_object()
+            .bucket(places.data.bucket())
+            .key(places.data.key(name))
+            .content_type(content_type)
+            .body(ByteStream::from(bytes.clone()))
+            .send()
+            .await
+            .map_err(|error| ClientError::from_sdk("PutObject", error))?;
+        observe(Event::Uploaded {
+            uri: places.data.uri(name),
+            bytes: bytes.len(),
+        });
+    }
+    Ok(())
+}
+
+async fn ensure_bucket(clients: &Clients, bucket: &str) -> Result<(), Error> {
+    match clients.s3.head_bucket().bucket(bucket).send().await {
+        Ok(_) => return Ok(()),
+        Err(error)
+            if error
+                .raw_response()
+                .is_some_and(|response| response.status().as_u16() == 404) => {}
+        Err(error) => return Err(ClientError::from_sdk("HeadBucket", error).into()),
+    }
+    let mut request = clients.s3.create_bucket().bucket(bucket);
+    // S3 refuses the name of its first region as a constraint.
+    if clients.region() != "us-east-1" {
+        let constraint = BucketLocationConstraint::from(clients.region());
+        request = request.create_bucket_configuration(
+            CreateBucketConfiguration::builder()
+                .location_constraint(constraint)
+                .build(),
+        );
+    }
+    match request.send().await {
+        Ok(_) => Ok(()),
+        // Somebody was quicker, or an earlier answer was lost.
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(CreateBucketError::is_bucket_already_owned_by_you) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(ClientError::from_sdk("CreateBucket", error).into()),
+    }
+}
+
+/// Creates the state machine, or gives the one there is this run's definition.
+async fn ensure_state_machine(
+    clients: &Clients,
+    settings: &Settings,
+    observe: Observer<'_>,
+) -> Result<String, Error> {
+    let image = ipinsights_client::image_uri(clients.region()).map_err(|error| Error::Setting {
+        setting: "region",
+        value: clients.region.clone(),
+        reason: error.to_string(),
+    })?;
+    let definition = definition::definition(settings, &image)?.to_json_string();
+    let name = settings.name().state_machine();
+    if let Some(arn) = find_state_machine(clients, &name).await? {
+        clients
+            .sfn
+            .update_state_machine()
+            .state_machine_arn(&arn)
+            .definition(definition)
+            .role_arn(settings.workflow_execution_role.as_str())
+            .send()
+            .await
+            .map_err(|error| ClientError::from_sdk("UpdateStateMachine", error))?;
+        observe(Event::StateMachine {
+            arn: arn.clone(),
+            created: false,
+        });
+        return Ok(arn);
+    }
+    let arn = clients
+        .sfn
+        .create_state_machine()
+        .name(name)
+        .definition(definition)
+        .role_arn(settings.workflow_execution_role.as_str())
+        .send()
+        .await
+        .map_err(|error| ClientError::from_sdk("CreateStateMachine", error))?
+        .state_machine_arn;
+    observe(Event::StateMachine {
+        arn: arn.clone(),
+        created: true,
+    });
+    Ok(arn)
+}
+
+/// The ARN of the state machine of this name, if there is one.
+pub(crate) async fn find_state_machine(clients: &Clients, name: &str) -> Result<Option<String>, Error> {
+    let mut pages = clients.sfn.list_state_machines().into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| ClientError::from_sdk("ListStateMachines", error))?;
+        if let Some(found) = page
+            .state_machines
+            .into_iter()
+            .find(|machine| machine.name == name)
+        {
+            return Ok(Some(found.state_machine_arn));
+        }
+    }
+    Ok(None)
+}
+
+/// What an endpoint served before this run.
+struct Served {
+    config: EndpointConfigName,
+    models: Vec<ModelName>,
+}
+
+impl Served {
+    /// `None` when there is no such endpoint.
+    async fn of(clients: &Clients, endpoint: &EndpointName) -> Result<Option<Self>, Error> {
+        let config = match clients.ip_insights.describe_endpoint(endpoint).await {
+            Ok(endpoint) => endpoint.config,
+            Err(ClientError::NotFound(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let models = match clients.ip_insights.models_behind(&config).await {
+            Ok(models) => models.into_iter().collect(),
+            Err(ClientError::NotFound(_)) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Some(Self { config, models }))
+    }
+
+    /// Deletes what the endpoint no longer serves, if a run of this pipeline made it. Must come after the update has
+    /// ended: an endpoint whose old configuration disappears while it updates fails.
+    async fn delete_superseded(
+        self,
+        clients: &Clients,
+        settings: &Settings,
+        names: &RunNames,
+        observe: Observer<'_>,
+    ) {
+        if self.config == names.config() || !settings.name().owns(self.config.as_str()) {
+            return;
+        }
+        let models = self
+            .models
+            .into_iter()
+            .filter(|model| settings.name().owns(model.as_str()));
+        let resources =
+            std::iter::once(Resource::EndpointConfig(self.config)).chain(models.map(Resource::Model));
+        delete(clients, resources.collect(), observe).await;
+    }
+}
+
+/// Deletes what a failed run made: nothing that does not work is left, nor what nobody would find again.
+async fn discard(
+    clients: &Clients,
+    settings: &Settings,
+    names: &RunNames,
+    before: Option<&Served>,
+    observe: Observer<'_>,
+) {
+    let endpoint = settings.name().endpoint();
+    let now = Served::of(clients, &endpoint).await.ok().flatten();
+    let mut resources = vec![
+        Resource::EndpointConfig(names.config()),
+        Resource::Model(names.model()),
+    ];
+    if now.is_some_and(|now| now.config == names.config()) {
+        if before.is_some() {
+            let message = format!(
+                "endpoint `{endpoint}` is bound to configuration `{}` of the failed run; run again, or `ipinsights destroy`",
+                names.config()
+            );
+            observe(Event::Warning { message });
+            return;
+        }
+        resources.insert(0, Resource::Endpoint(endpoint));
+    }
+    delete(clients, resources, observe).await;
+}
+
+/// Deletes, and tells what went and what would not.
+async fn delete(clients: &Clients, resources: Vec<Resource>, observe: Observer<'_>) {
+    let deadline = Deadline {
+        poll: Duration::from_secs(1),
+        timeout: Duration::from_secs(60),
+    };
+    let done = clients
+        .ip_insights
+        .teardown_of(&resources, deadline, &mut |_| {})
+        .await;
+    for resource in done.deleted {
+        observe(Event::Deleted {
+            resource: resource.to_string(),
+        });
+    }
+    for (resource, error) in done.left {
+        observe(Event::Warning {
+            message: format!("{resource} is left: {error}"),
+        });
+    }
+}
+
+/// Follows an execution through its history.
+struct Watch<'a> {
+    execution: &'a str,
+    /// The last event that was read.
+    seen: i64,
+    state: String,
+    entered: f64,
+    visits: Vec<report::StateVisit>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(execution: &'a str) -> Self {
+        Self {
+            execution,
+            seen: 0,
+            state: String::new(),
+            entered: 0.0,
+            visits: Vec::new(),
+        }
+    }
+
+    /// Looks until the execution ends; stops it when the caller gives up or it takes too long.
+    async fn until_end(
+        &mut self,
+        clients: &Clients,
+        settings: &Settings,
+        cancel: impl Future<Output = ()>,
+        observe: Observer<'_>,
+    ) -> Result<(), Error> {
+        let mut cancel = pin!(cancel);
+        let patience = Duration::from_secs(settings.pace.execution_timeout.into()) + settings.pace.grace;
+        let deadline = Instant::now() + patience;
+        loop {
+            // The status is asked before the history, so that the history of an ended execution is read to its end.
+            let described = clients
+                .sfn
+                .describe_execution()
+                .execution_arn(self.execution)
+                .send()
+                .await
+                .map_err(|error| ClientError::from_sdk("DescribeExecution", error))?;
+            self.read_history(clients, observe).await?;
+            match described.status {
+                ExecutionStatus::Running | ExecutionStatus::PendingRedrive => {}
+                ExecutionStatus::Succeeded => return Ok(()),
+                other => {
+                    return Err(Error::Execution {
+                        execution: self.execution.to_owned(),
+                        status: other.as_str().to_owned(),
+                        state: self.state.clone(),
+                        reason: reason(described.error.as_deref(), described.cause.as_deref()),
+                    });
+                }
+            }
+            if Instant::now() >= deadline {
+                self.stop(clients, "the run's time is over", observe).await;
+                return Err(Error::Unfinished {
+                    execution: self.execution.to_owned(),
+                    state: self.state.clone(),
+                    seconds: patience.as_secs(),
+                });
+            }
+            tokio::select! {
+                () = tokio::time::sleep(settings.pace.poll) => {}
+                () = &mut cancel => {
+                    self.stop(clients, "interrupted", observe).await;
+                    return Err(Error::Interrupted);
+                }
+            }
+        }
+    }
+
+    async fn stop(&self, clients: &Clients, cause: &str, observe: Observer<'_>) {
+        let stopped = clients
+            .sfn
+            .stop_execution()
+            .execution_arn(self.execution)
+            .error("Interrupted")
+            .cause(cause)
+            .send()
+            .await;
+        if let Err(error) = stopped {
+            let error = ClientError::from_sdk("StopExecution", error);
+            observe(Event::Warning {
+                message: format!("execution `{}` still runs: {error}", self.execution),
+            });
+        }
+    }
+
+    /// Reads the events since the last look, newest page first, and tells them in order.
+    async fn read_history(&mut self, clients: &Clients, observe: Observer<'_>) -> Result<(), Error> {
+        let mut new: Vec<HistoryEvent> = Vec::new();
+        let mut token = None;
+        loop {
+            let page = clients
+                .sfn
+                .get_execution_history()
+                .execution_arn(self.execution)
+                .reverse_order(true)
+                .max_results(100)
+                .set_next_token(token)
+                .send()
+                .await
+                .map_err(|error| ClientError::from_sdk("GetExecutionHistory", error))?;
+            let reached = page.events.iter().any(|event| event.id <= self.seen);
+            new.extend(page.events.into_iter().filter(|event| event.id > self.seen));
+            token = page.next_token;
+            if reached || token.is_none() {
+                break;
+            }
+        }
+        new.sort_by_key(|event| event.id);
+        for event in new {
+            self.seen = event.id;
+            self.tell(&event, observe);
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, event: &HistoryEvent, observe: Observer<'_>) {
+        let moment = event.timestamp.as_secs_f64();
+        if let Some(details) = &event.state_entered_event_details {
+            self.state.clone_from(&details.name);
+            self.entered = moment;
+            observe(Event::StateEntered {
+                state: details.name.clone(),
+            });
+        }
+        if let Some(details) = &event.state_exited_event_details {
+            let seconds = (moment - self.entered).max(0.0);
+            self.visits.push(report::StateVisit {
+                name: details.name.clone(),
+                seconds,
+            });
+            observe(Event::StateExited {
+                state: details.name.clone(),
+                seconds,
+            });
+        }
+        if let Some(details) = &event.task_failed_event_details {
+            observe(Event::TaskFailed {
+                state: self.state.clone(),
+                error: details.error.clone().unwrap_or_default(),
+                cause: details.cause.clone().unwrap_or_default(),
+            });
+        }
+    }
+}
+
+/// The reason of a failed execution in words: a failed job's cause is its whole description, of which the reason is one
+/// member.
+fn reason(error: Option<&str>, cause: Option<&str>) -> String {
+    let cause = cause.unwrap_or_default();
+    let own = serde_json::from_str::<serde_json::Value>(cause)
+        .ok()
+        .and_then(|job| {
+            job.get("FailureReason")
+                .and_then(|reason| reason.as_str())
+                .map(str::to_owned)
+        });
+    match (error, own.unwrap_or_else(|| cause.to_owned())) {
+        (Some(error), cause) if cause.is_empty() => error.to_owned(),
+        (Some(error), cause) => format!("{error}: {cause}"),
+        (None, cause) if cause.is_empty() => "the service gave no reason".to_owned(),
+        (None, cause) => cause,
+    }
+}
+
+/// Scores through the endpoint, calibrates, and writes the report.
+async fn finish(
+    clients: &Clients,
+    settings: &Settings,
+    sample: &Sample,
+    names: &RunNames,
+    done: Done,
+    observe: Observer<'_>,
+) -> Result<Report, Error> {
+    let endpoint = settings.name().endpoint();
+    let rows = sample.test.len() + sample.validation.len() + sample.evaluation.len();
+    observe(Event::Scoring { rows });
+    let outliers = clients.ip_insights.score(&endpoint, &sample.test).await?;
+    let held_out = clients.ip_insights.score(&endpoint, &sample.validation).await?;
+    let more = clients.ip_insights.score(&endpoint, &sample.evaluation).await?;
+
+    let threshold = ipinsights::Threshold::calibrate(&held_out, settings.false_positive_rate)?;
+    let flagged = |scores: &[Score]| {
+        scores
+            .iter()
+            .filter(|score| threshold.is_anomalous(**score))
+            .count()
+    };
+    let mut sorted: Vec<f32> = held_out.iter().map(|score| score.dot_product()).collect();
+    sorted.sort_by(f32::total_cmp);
+    let below = |score: Score| sorted.partition_point(|value| *value < score.dot_product());
+
+    let rows: Vec<report::Row> = sample
+        .test
+        .iter()
+        .zip(&outliers)
+        .map(|(event, &score)| report::Row {
+            entity: event.entity.clone(),
+            ip: event.ip,
+            score: score.dot_product(),
+            anomalous: threshold.is_anomalous(score),
+            percentile: below(score) as f64 / sorted.len().max(1) as f64,
+        })
+        .collect();
+    let held_out_figures = report::HeldOut {
+        rows: held_out.len(),
+        auc_vs_outliers: ipinsights::evaluation::auc(&held_out, &outliers),
+        flagged: flagged(&held_out),
+        negative: below(Score::from(0.0)),
+        quantiles: [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0]
+            .map(|at| report::quantile(&sorted, at))
+            .to_vec(),
+        entities: by_entity(&sample.validation, &held_out, &threshold),
+    };
+    let evaluation = report::Evaluation {
+        rows: more.len(),
+        auc: ipinsights::evaluation::auc(&held_out, &more),
+        flagged: flagged(&more),
+    };
+    let threshold = report::Threshold {
+        value: threshold.value().dot_product(),
+        false_positive_rate: settings.false_positive_rate,
+    };
+    let (training, endpoint) = (
+        training(clients, settings, names).await?,
+        served(clients, &endpoint).await?,
+    );
+    let verdict = report::verdict(&report::Figures {
+        rows: &rows,
+        threshold: &threshold,
+        held_out: &held_out_figures,
+        evaluation: &evaluation,
+    });
+    Ok(Report {
+        version: report::VERSION,
+        target: settings.target.clone(),
+        region: clients.region.clone(),
+        started: done.started.to_string(),
+        execution: report::Execution {
+            arn: done.execution,
+            status: ExecutionStatus::Succeeded.as_str().to_owned(),
+            state_machine: done.machine,
+            states: done.states,
+        },
+        training,
+        endpoint,
+        outliers: rows.len(),
+        outliers_flagged: rows.iter().filter(|row| row.anomalous).count(),
+        rows,
+        threshold,
+        held_out: held_out_figures,
+        evaluation,
+        verdict,
+        manifest: done.manifest,
+    })
+}
+
+fn by_entity(
+    events: &[AccessEvent],
+    scores: &[Score],
+    threshold: &ipinsights::Threshold,
+) -> Vec<report::EntityScores> {
+    let mut groups: BTreeMap<&str, Vec<Score>> = BTreeMap::new();
+    for (event, score) in events.iter().zip(scores) {
+        groups.entry(&event.entity).or_default().push(*score);
+    }
+    groups
+        .into_iter()
+        .map(|(entity, mut scores)| {
+            scores.sort_by(|a, b| a.cmp_normality(*b));
+            let values: Vec<f32> = scores.iter().map(|score| score.dot_product()).collect();
+            report::EntityScores {
+                entity: entity.to_owned(),
+                rows: scores.len(),
+                median: report::quantile(&values, 0.5),
+                flagged: scores
+                    .iter()
+                    .filter(|score| threshold.is_anomalous(**score))
+                    .count(),
+            }
+        })
+        .collect()
+}
+
+async fn training(
+    clients: &Clients,
+    settings: &Settings,
+    names: &RunNames,
+) -> Result<report::Training, Error> {
+    let job = clients
+        .ip_insights
+        .describe_training(&names.training_job())
+        .await?;
+    let TrainingState::Completed(model) = job.state else {
+        let what = format!(
+            "training job `{}` is {job} after an execution that succeeded",
+            names.training_job()
+        );
+        return Err(Error::Unexpected { what });
+    };
+    Ok(report::Training {
+        job: names.training_job().to_string(),
+        model_data: model.artifacts.to_string(),
+        hyperparameters: settings.hyperparameters().to_map(),
+        metrics: model.metrics,
+    })
+}
+
+async fn served(clients: &Clients, name: &EndpointName) -> Result<report::Endpoint, Error> {
+    let endpoint = clients.ip_insights.describe_endpoint(name).await?;
+    Ok(report::Endpoint {
+        name: name.to_string(),
+        status: endpoint.status.to_string(),
+        config: endpoint.config.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reason;
+
+    #[test]
+    fn a_failed_jobs_own_reason_is_told() {
+        let job = r#"{"TrainingJobName":"a","FailureReason":"AlgorithmError: no rows"}"#;
+        assert_eq!(
+            reason(Some("States.TaskFailed"), Some(job)),
+            "States.TaskFailed: AlgorithmError: no rows"
+        );
+        assert_eq!(
+            reason(Some("EndpointFailed"), Some("out of memory")),
+            "EndpointFailed: out of memory"
+        );
+        assert_eq!(reason(Some("States.Timeout"), None), "States.Timeout");
+        assert_eq!(reason(None, None), "the service gave no reason");
+    }
+}

@@ -1,0 +1,305 @@
+//! A run against an account, whose services a script on loopback plays.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+mod common;
+
+use std::future::pending;
+
+use common::{first_run, ok, refusal, settings};
+use expect_test::expect;
+use geodata::{Database, Sample, SampleSpec};
+use pipeline::{Error, Event, Report};
+use serde_json::{Value, json};
+use wiremock::ResponseTemplate;
+
+fn sample() -> Sample {
+    let database = Database::from_bytes(geodata_sample::DATABASE).unwrap();
+    let spec = SampleSpec::default()
+        .training_rows(3)
+        .held_out_rows(8)
+        .evaluation_outliers(4)
+        .check()
+        .unwrap();
+    let mut sample = geodata::sample(&database, &spec, 7).unwrap();
+    // The script scores this network as odd.
+    for (at, row) in sample.test.iter_mut().enumerate() {
+        row.ip = [203, 0, 113, at as u8].into();
+    }
+    sample
+}
+
+async fn run(
+    service: &common::Service,
+    settings: &pipeline::Settings,
+) -> (Result<Report, Error>, Vec<Event>) {
+    let (_server, clients) = service.start().await;
+    let mut events = Vec::new();
+    let started = common::STARTED.parse().unwrap();
+    let result = pipeline::run(&clients, settings, &sample(), started, pending(), &mut |event| {
+        events.push(event)
+    })
+    .await;
+    (result, events)
+}
+
+#[tokio::test]
+async fn a_first_run_sends_these_requests_in_this_order() {
+    let service = first_run();
+    let (report, _) = run(&service, &settings(|_| {})).await;
+    let report = report.unwrap();
+    expect![[r#"
+        GetCallerIdentity
+        HEAD bucket
+        PUT bucket
+        PUT object
+        PUT object
+        PUT object
+        PUT object
+        PUT object
+        ListStateMachines
+        CreateStateMachine
+        DescribeEndpoint
+        StartExecution
+        DescribeExecution
+        GetExecutionHistory
+        DescribeExecution
+        GetExecutionHistory
+        InvokeEndpoint
+        InvokeEndpoint
+        InvokeEndpoint
+        DescribeTrainingJob
+        DescribeEndpoint"#]]
+    .assert_eq(&service.operations().join("\n"));
+
+    assert_eq!((report.outliers, report.outliers_flagged), (5, 5));
+    assert_eq!((report.held_out.rows, report.held_out.flagged), (40, 1));
+    assert_eq!(report.held_out.auc_vs_outliers, Some(1.0));
+    assert_eq!(report.training.metrics["validation:discriminator_auc"], 0.75);
+    assert_eq!(report.execution.states[0].seconds, 2.5);
+}
+
+#[tokio::test]
+async fn the_execution_gets_the_published_input() {
+    let service = first_run();
+    run(
+        &service,
+        &settings(|draft| draft.artifact_location = Some("s3://models/here/".into())),
+    )
+    .await
+    .0
+    .unwrap();
+    let started = &service.asked("StartExecution")[0].body;
+    let input: Value = serde_json::from_str(started["input"].as_str().unwrap()).unwrap();
+    let members: Vec<&String> = input.as_object().unwrap().keys().collect();
+    assert_eq!(
+        members,
+        [
+            "JobName",
+            "ModelName",
+            "ArtifactLocation",
+            "EndpointName",
+            "DataLocation"
+        ]
+    );
+    assert_eq!(input["ArtifactLocation"], "s3://models/here");
+    assert_eq!(input["EndpointName"], "ipinsights");
+    let job = input["JobName"].as_str().unwrap();
+    assert!(job.starts_with("ipinsights-20261120-111405-678-"), "{job}");
+    let data = input["DataLocation"].as_str().unwrap();
+    assert!(
+        data.starts_with("s3://ipinsights-eu-west-1-123456789012/ipinsights/data/"),
+        "{data}"
+    );
+}
+
+#[tokio::test]
+async fn the_machine_trains_with_the_regions_image_and_the_given_roles() {
+    let service = first_run();
+    run(
+        &service,
+        &settings(|draft| draft.training_instance = Some("ml.c5.xlarge".into())),
+    )
+    .await
+    .0
+    .unwrap();
+    let created = &service.asked("CreateStateMachine")[0].body;
+    assert_eq!(created["roleArn"], common::FLOW_ROLE);
+    let definition: Value = serde_json::from_str(created["definition"].as_str().unwrap()).unwrap();
+    let parameters = &definition["States"]["Training Model"]["Parameters"];
+    assert_eq!(
+        parameters["AlgorithmSpecification"]["TrainingImage"],
+        "438346466558.dkr.ecr.eu-west-1.amazonaws.com/ipinsights:1"
+    );
+    assert_eq!(parameters["RoleArn"], common::TRAIN_ROLE);
+    assert_eq!(parameters["ResourceConfig"]["InstanceType"], "ml.c5.xlarge");
+    assert_eq!(parameters["HyperParameters"]["epochs"], "3");
+}
+
+#[tokio::test]
+async fn a_throttled_request_is_sent_again() {
+    let service = first_run();
+    let good = ok(json!({ "executionArn": "arn:e", "startDate": 1.0 }));
+    service
+        .instead("StartExecution", refusal("ThrottlingException", "Rate exceeded"))
+        .answers("StartExecution", refusal("ThrottlingException", "Rate exceeded"))
+        .answers("StartExecution", good);
+    run(&service, &settings(|_| {})).await.0.unwrap();
+    assert_eq!(service.asked("StartExecution").len(), 3);
+}
+
+#[tokio::test]
+async fn throttling_without_end_is_told_after_five_tries() {
+    let service = first_run();
+    service.instead("StartExecution", refusal("ThrottlingException", "Rate exceeded"));
+    let error = run(&service, &settings(|_| {})).await.0.unwrap_err();
+    assert!(
+        matches!(error, Error::Client(ipinsights_client::Error::Throttled(_))),
+        "{error:?}"
+    );
+    assert!(
+        error
+            .to_string()
+            .contains("`StartExecution` answered ThrottlingException: Rate exceeded"),
+        "{error}"
+    );
+    assert_eq!(service.asked("StartExecution").len(), 5);
+}
+
+#[tokio::test]
+async fn a_failed_training_job_is_told_with_its_own_reason_and_leaves_nothing() {
+    let service = first_run();
+    let job = json!({ "TrainingJobName": "j", "TrainingJobStatus": "Failed", "FailureReason": "AlgorithmError: no rows" });
+    service
+        .instead(
+            "DescribeExecution",
+            common::execution("FAILED", Some("States.TaskFailed"), Some(&job.to_string())),
+        )
+        .instead("DescribeEndpoint", common::missing_endpoint());
+    let (result, events) = run(&service, &settings(|_| {})).await;
+    let Err(Error::Execution {
+        status,
+        state,
+        reason,
+        ..
+    }) = result
+    else {
+        panic!("{result:?}")
+    };
+    assert_eq!((&*status, &*state), ("FAILED", "Training Model"));
+    assert_eq!(reason, "States.TaskFailed: AlgorithmError: no rows");
+    let model = service.asked("DeleteModel")[0].body["ModelName"].clone();
+    assert_eq!(
+        service.asked("DeleteEndpointConfig")[0].body["EndpointConfigName"],
+        model
+    );
+    assert!(
+        events
+            .iter()
+            .any(|event| matches!(event, Event::Deleted { resource } if resource.starts_with("model")))
+    );
+    assert!(service.asked("InvokeEndpoint").is_empty());
+}
+
+#[tokio::test]
+async fn an_endpoint_that_never_comes_up_ends_the_run() {
+    let service = first_run();
+    service.instead(
+        "DescribeExecution",
+        common::execution("TIMED_OUT", Some("States.Timeout"), None),
+    );
+    let error = run(&service, &settings(|_| {})).await.0.unwrap_err();
+    assert!(error.to_string().contains("ended as TIMED_OUT"), "{error}");
+}
+
+#[tokio::test]
+async fn an_execution_without_end_is_stopped() {
+    let service = first_run();
+    service.instead("DescribeExecution", common::execution("RUNNING", None, None));
+    let (result, _) = run(&service, &settings(|draft| draft.pace.execution_timeout = 1)).await;
+    assert!(matches!(result, Err(Error::Unfinished { .. })), "{result:?}");
+    assert_eq!(service.asked("StopExecution").len(), 1);
+    assert_eq!(service.asked("DeleteModel").len(), 1);
+}
+
+#[tokio::test]
+async fn an_interrupted_run_stops_its_execution() {
+    let service = first_run();
+    service.instead("DescribeExecution", common::execution("RUNNING", None, None));
+    let (_server, clients) = service.start().await;
+    let started = common::STARTED.parse().unwrap();
+    let cancel = tokio::time::sleep(std::time::Duration::from_millis(50));
+    let result = pipeline::run(
+        &clients,
+        &settings(|_| {}),
+        &sample(),
+        started,
+        cancel,
+        &mut |_| {},
+    )
+    .await;
+    assert!(matches!(result, Err(Error::Interrupted)), "{result:?}");
+    assert_eq!(service.asked("StopExecution").len(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_for_want_of_permission_is_told_as_one() {
+    let service = first_run();
+    service.instead(
+        "CreateStateMachine",
+        refusal("AccessDeniedException", "not authorized to perform: iam:PassRole"),
+    );
+    let error = run(&service, &settings(|_| {})).await.0.unwrap_err();
+    assert!(
+        matches!(error, Error::Client(ipinsights_client::Error::AccessDenied(_))),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("iam:PassRole"), "{error}");
+}
+
+#[tokio::test]
+async fn a_second_run_updates_and_deletes_what_it_replaced() {
+    let service = first_run();
+    let old = "ipinsights-20261119-101010-100-abcd";
+    let described = |config: &str| {
+        ok(
+            json!({ "EndpointName": "ipinsights", "EndpointStatus": "InService", "EndpointConfigName": config }),
+        )
+    };
+    service
+        .instead("HEAD bucket", ResponseTemplate::new(200))
+        .instead(
+            "ListStateMachines",
+            ok(json!({ "stateMachines": [
+                { "name": "ipinsights", "stateMachineArn": common::MACHINE, "type": "STANDARD", "creationDate": 1.0 },
+            ] })),
+        )
+        .answers("UpdateStateMachine", ok(json!({ "updateDate": 1.0 })))
+        .instead("DescribeEndpoint", described(old))
+        .answers("DescribeEndpoint", described("new"))
+        .answers(
+            "DescribeEndpointConfig",
+            ok(json!({ "EndpointConfigName": old, "ProductionVariants": [
+                { "VariantName": "AllTraffic", "ModelName": old },
+                { "VariantName": "Other", "ModelName": "somebody-elses" },
+            ] })),
+        );
+    let (result, events) = run(&service, &settings(|_| {})).await;
+    result.unwrap();
+    assert!(service.asked("CreateStateMachine").is_empty());
+    assert!(service.asked("PUT bucket").is_empty());
+    let deleted: Vec<&Event> = events
+        .iter()
+        .filter(|event| matches!(event, Event::Deleted { .. }))
+        .collect();
+    assert_eq!(
+        deleted,
+        [
+            &Event::Deleted {
+                resource: format!("endpoint configuration `{old}`")
+            },
+            &Event::Deleted {
+                resource: format!("model `{old}`")
+            },
+        ]
+    );
+}

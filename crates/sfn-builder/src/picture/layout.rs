@@ -150,6 +150,10 @@ fn loop_edges(graph: &Graph) -> Vec<bool> {
     for (edge, &Wire { from, .. }) in graph.edges.iter().enumerate() {
         leaving[from].push(edge);
     }
+    // People write states down in the order in which they think of them as following each other.
+    for edges in &mut leaving {
+        edges.sort_by_key(|&edge| graph.edges[edge].to);
+    }
     let mut reversed = vec![false; graph.edges.len()];
     // 0 unseen, 1 on the way from the root, 2 done.
     let mut seen = vec![0_u8; graph.sizes.len()];
@@ -433,21 +437,18 @@ fn routes(
         .iter()
         .map(|(chain, _)| (items[chain[0]].x, items[chain[chain.len() - 1]].x))
         .collect();
-    for (node, item) in items.iter().enumerate().take(graph.sizes.len()) {
-        for at_bottom in [true, false] {
-            let mut touching: Vec<(f64, usize)> = chains
-                .iter()
-                .enumerate()
-                .filter(|(_, (chain, _))| chain.len() > 1)
-                .filter_map(|(edge, (chain, _))| {
-                    let (end, next) = if at_bottom {
-                        (chain[0], chain[1])
-                    } else {
-                        (chain[chain.len() - 1], chain[chain.len() - 2])
-                    };
-                    (end == node).then(|| (items[next].x, edge))
-                })
-                .collect();
+    // Per node and side the neighbour's position, and the edge.
+    let mut sides: Vec<[Vec<(f64, usize)>; 2]> = vec![[Vec::new(), Vec::new()]; graph.sizes.len()];
+    for (edge, (chain, _)) in chains.iter().enumerate() {
+        if let [first, second, ..] = chain[..]
+            && let [.., before, last] = chain[..]
+        {
+            sides[first][0].push((items[second].x, edge));
+            sides[last][1].push((items[before].x, edge));
+        }
+    }
+    for (item, sides) in items.iter().zip(&mut sides) {
+        for (side, touching) in sides.iter_mut().enumerate() {
             touching.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             #[expect(clippy::cast_precision_loss, reason = "a few edges")]
             let between = (touching.len().max(2) - 1) as f64;
@@ -460,7 +461,7 @@ fn routes(
                     } else {
                         gap * (at as f64 - between / 2.0)
                     };
-                if at_bottom {
+                if side == 0 {
                     ports[edge].0 = x;
                 } else {
                     ports[edge].1 = x;

@@ -323,6 +323,7 @@ impl<'a> Interpreter<'a, '_> {
             }
         }
         let Some(next) = next.or(choice.default.as_deref()) else {
+            // The specification calls it `States.NoChoiceMatched`; the service says `States.Runtime`, with these words.
             let reason = "Failed to transition out of the state. The state does not point to a next state.";
             return Err(self.runtime(state, reason));
         };

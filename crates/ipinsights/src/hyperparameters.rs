@@ -296,6 +296,15 @@ impl Hyperparameters {
         Draft::default().num_entity_vectors(num_entity_vectors)
     }
 
+    /// A draft that suits this many rows and distinct entities.
+    pub fn advise(rows: u64, entities: u64) -> Draft {
+        let _ = rows;
+        Self::draft(entities.saturating_mul(2).clamp(1, 250_000_000))
+            .mini_batch_size(50)
+            .learning_rate(0.01)
+            .epochs(100)
+    }
+
     /// SageMaker's map of strings: all ten names. [`Draft::from_map`] reads it back to an equal set.
     pub fn to_map(&self) -> BTreeMap<String, String> {
         // An array of a fixed length, so that no name is forgotten.

@@ -1,7 +1,33 @@
 #![doc = include_str!("../README.md")]
 
 mod hyperparameters;
+mod progress;
 mod score;
+
+#[cfg(feature = "engine")]
+mod adam;
+#[cfg(feature = "engine")]
+mod dataset;
+#[cfg(feature = "engine")]
+mod encoder;
+#[cfg(feature = "engine")]
+mod executor;
+#[cfg(feature = "engine")]
+mod gemm;
+#[cfg(feature = "engine")]
+mod hash;
+#[cfg(feature = "engine")]
+mod model;
+#[cfg(feature = "engine")]
+mod network;
+#[cfg(feature = "engine")]
+mod real;
+#[cfg(feature = "engine")]
+mod sampler;
+#[cfg(feature = "engine")]
+mod step;
+#[cfg(feature = "engine")]
+mod train;
 
 pub mod calibration;
 pub mod evaluation;
@@ -9,4 +35,12 @@ pub mod inference;
 
 pub use calibration::{Calibration, CalibrationError, Threshold};
 pub use hyperparameters::{Draft, Hyperparameters, InvalidHyperparameters, Problem};
+pub use progress::{Metrics, Progress};
 pub use score::{Prediction, Score};
+
+#[cfg(feature = "engine")]
+pub use {
+    dataset::Dataset,
+    model::Model,
+    train::{TrainError, TrainOptions, train, train_dataset},
+};

@@ -1,0 +1,224 @@
+//! The numbers the engine computes with: `f32` to train and score, `f64` to check the very same code against finite
+//! differences.
+//!
+//! Nothing here asks the platform's mathematics library, whose last bits differ between systems: `sqrt` and the four
+//! operations are exact by IEEE 754, the rest is built from them. So a seed gives the same model everywhere.
+
+use std::fmt::Debug;
+use std::ops::{Add, AddAssign, Div, Mul, Sub};
+
+/// A float.
+pub(crate) trait Real:
+    Copy
+    + Debug
+    + Default
+    + PartialOrd
+    + Send
+    + Sync
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + AddAssign
+    + 'static
+{
+    const ZERO: Self;
+    const ONE: Self;
+
+    fn from_f64(x: f64) -> Self;
+    fn to_f64(self) -> f64;
+    fn sqrt(self) -> Self;
+    fn tanh(self) -> Self;
+}
+
+impl Real for f32 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+
+    #[inline(always)]
+    fn from_f64(x: f64) -> Self {
+        x as f32
+    }
+
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self.into()
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        self.sqrt()
+    }
+
+    /// A ratio of two polynomials, as in Eigen's `generic_fast_tanh`: within a few units in the last place, and free of
+    /// branches, so that loops over it become vector code.
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        // Beyond this the result is 1 to the last bit of an f32.
+        const END: f32 = 7.905_311;
+        let x = if self > END {
+            END
+        } else if self < -END {
+            -END
+        } else {
+            self
+        };
+        let x2 = x * x;
+        let p = -2.760_768_5e-16;
+        let p = p * x2 + 2.000_188e-13;
+        let p = p * x2 + -8.604_672e-11;
+        let p = p * x2 + 5.122_297e-8;
+        let p = p * x2 + 1.485_722_4e-5;
+        let p = p * x2 + 6.372_619_3e-4;
+        let p = p * x2 + 4.893_524_6e-3;
+        let q = 1.198_258_4e-6;
+        let q = q * x2 + 1.185_347e-4;
+        let q = q * x2 + 2.268_434_6e-3;
+        let q = q * x2 + 4.893_525e-3;
+        x * p / q
+    }
+}
+
+impl Real for f64 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+
+    #[inline(always)]
+    fn from_f64(x: f64) -> Self {
+        x
+    }
+
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        self.sqrt()
+    }
+
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        self.tanh()
+    }
+}
+
+/// e to the power of `x`, for `x` at most 0, to about 1e-15 of its size.
+fn exp_of_negative(x: f64) -> f64 {
+    // Smaller results round to nothing beside the 1 they are added to.
+    if x < -700.0 {
+        return 0.0;
+    }
+    // x = n ln 2 + r with |r| <= ln 2 / 2, ln 2 in two parts so that r loses nothing.
+    let n = (x * std::f64::consts::LOG2_E).round();
+    let r = (x - n * 0.693_147_180_369_123_8) - n * 1.908_214_929_270_587_7e-10;
+    // The Taylor series, from its 13th term inwards.
+    let mut sum = 1.0;
+    for k in (1..=13).rev() {
+        sum = 1.0 + sum * r / f64::from(k);
+    }
+    // 2^n has the exponent field n + 1023; n lies in -1010..=0.
+    sum * f64::from_bits(((n as i64 + 1023) as u64) << 52)
+}
+
+/// The sigmoid of a score: the probability of "observed".
+pub(crate) fn sigmoid(z: f64) -> f64 {
+    let e = exp_of_negative(-z.abs());
+    if z >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
+}
+
+/// The cross-entropy of a score against its label, in the form that neither overflows nor takes the logarithm of 0
+/// (`max(z, 0) - z y + ln(1 + e^-|z|)`). Only reported, so it may use the platform's logarithm.
+pub(crate) fn cross_entropy(z: f64, observed: bool) -> f64 {
+    let z_if_wrong = if observed { -z } else { z };
+    z_if_wrong.max(0.0) + exp_of_negative(-z.abs()).ln_1p()
+}
+
+/// The dot product, summed in eight interleaved parts whatever the machine's vectors are.
+#[inline]
+pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    debug_assert_eq!(a.len(), b.len());
+    let mut lanes = [T::ZERO; 8];
+    let (a8, a_rest) = a.as_chunks::<8>();
+    let (b8, b_rest) = b.as_chunks::<8>();
+    for (a, b) in a8.iter().zip(b8) {
+        for i in 0..8 {
+            lanes[i] += a[i] * b[i];
+        }
+    }
+    for (i, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
+        lanes[i] += *a * *b;
+    }
+    let pairs = [
+        lanes[0] + lanes[4],
+        lanes[1] + lanes[5],
+        lanes[2] + lanes[6],
+        lanes[3] + lanes[7],
+    ];
+    (pairs[0] + pairs[2]) + (pairs[1] + pairs[3])
+}
+
+/// `y += a x`.
+#[inline]
+pub(crate) fn add_scaled<T: Real>(y: &mut [T], a: T, x: &[T]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += a * *x;
+    }
+}
+
+/// `y += x`.
+#[inline]
+pub(crate) fn add<T: Real>(y: &mut [T], x: &[T]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += *x;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        let ln2 = std::f64::consts::LN_2;
+        assert_eq!(sigmoid(0.0), 0.5);
+        assert_eq!(cross_entropy(0.0, true), ln2);
+        assert_eq!(cross_entropy(0.0, false), ln2);
+        // ln(1 + e^-2) and 2 more for the wrong label.
+        assert!((cross_entropy(2.0, true) - 0.126_928_011_042_972_6).abs() < 1e-15);
+        assert!((cross_entropy(2.0, false) - 2.126_928_011_042_972_6).abs() < 1e-15);
+        assert_eq!(cross_entropy(1e30, true), 0.0);
+        assert_eq!(cross_entropy(1e30, false), 1e30);
+        assert_eq!(sigmoid(-1e30), 0.0);
+        assert_eq!(sigmoid(1e30), 1.0);
+        assert!(cross_entropy(f64::NAN, true).is_nan() || cross_entropy(f64::NAN, true) == 0.0);
+        assert_eq!(dot(&[1.0_f32; 19], &[2.0; 19]), 38.0);
+    }
+
+    proptest! {
+        #[test]
+        fn exp_is_exp(x in -745.0..=0.0_f64) {
+            let want = x.exp();
+            prop_assert!((exp_of_negative(x) - want).abs() <= 4e-15 * want + 1e-300);
+        }
+
+        #[test]
+        fn tanh_is_tanh(x in -12.0..12.0_f32) {
+            let want = f64::from(x).tanh();
+            prop_assert!((f64::from(Real::tanh(x)) - want).abs() <= 4e-7 * want.abs());
+            let tiny = x * 1e-4;
+            let want = f64::from(tiny).tanh();
+            prop_assert!((f64::from(Real::tanh(tiny)) - want).abs() <= 4e-7 * want.abs());
+        }
+
+        #[test]
+        fn gradient_is_the_slope_of_the_loss(z in -20.0..20.0_f64, observed: bool) {
+            let slope = (cross_entropy(z + 1e-5, observed) - cross_entropy(z - 1e-5, observed)) / 2e-5;
+            let label = if observed { 1.0 } else { 0.0 };
+            prop_assert!((slope - (sigmoid(z) - label)).abs() < 1e-6);
+        }
+    }
+}

@@ -33,7 +33,9 @@ const PER_COUNTRY: usize = 50;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let file = args.next().ok_or("usage: small_data FILE [name=value ...] [samples=20]")?;
+    let file = args
+        .next()
+        .ok_or("usage: small_data FILE [name=value ...] [samples=20]")?;
     let mut settings: BTreeMap<String, String> = args
         .map(|arg| match arg.split_once('=') {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
@@ -49,7 +51,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let advised = Hyperparameters::advise(rows as u64, COUNTRIES.len() as u64);
         measure("advised settings", &networks, &advised, samples)?;
     } else {
-        settings.entry("num_entity_vectors".to_owned()).or_insert_with(|| "10".to_owned());
+        settings
+            .entry("num_entity_vectors".to_owned())
+            .or_insert_with(|| "10".to_owned());
         let (draft, unknown) = Draft::from_map(&settings);
         if !unknown.is_empty() {
             return Err(format!("unknown hyperparameters: {unknown:?}").into());
@@ -130,7 +134,12 @@ fn measure(name: &str, networks: &Networks, draft: &Draft, samples: u64) -> Resu
 }
 
 /// `count` different networks of a country.
-fn draw(networks: &Networks, code: &str, count: usize, rng: &mut impl Rng) -> Result<Vec<u32>, Box<dyn Error>> {
+fn draw(
+    networks: &Networks,
+    code: &str,
+    count: usize,
+    rng: &mut impl Rng,
+) -> Result<Vec<u32>, Box<dyn Error>> {
     let mut all = networks.get(code).cloned().unwrap_or_default();
     if all.len() < count {
         return Err(format!("{code} has {} networks, {count} are needed", all.len()).into());

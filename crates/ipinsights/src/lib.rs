@@ -7,6 +7,8 @@ mod score;
 #[cfg(feature = "engine")]
 mod adam;
 #[cfg(feature = "engine")]
+mod archive;
+#[cfg(feature = "engine")]
 mod dataset;
 #[cfg(feature = "engine")]
 mod encoder;
@@ -32,6 +34,7 @@ mod train;
 pub mod calibration;
 pub mod evaluation;
 pub mod inference;
+pub mod log;
 
 pub use calibration::{Calibration, CalibrationError, Threshold};
 pub use hyperparameters::{Draft, Hyperparameters, InvalidHyperparameters, Problem};
@@ -40,6 +43,7 @@ pub use score::{Prediction, Score};
 
 #[cfg(feature = "engine")]
 pub use {
+    archive::ArchiveError,
     dataset::Dataset,
     model::Model,
     train::{TrainError, TrainOptions, train, train_dataset},

@@ -1,5 +1,6 @@
 //! A trained model.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use access_events::AccessEvent;
@@ -20,7 +21,7 @@ const BLOCK: usize = 256;
 ///
 /// Only the rows that training touched are in it. A pair's score does not depend on what else is scored with it.
 // INVARIANT: all weights are finite and their number is what the rows and the network's shape ask for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Model {
     pub(crate) params: Hyperparameters,
     pub(crate) provenance: Provenance,
@@ -172,6 +173,19 @@ impl Model {
             Ok(slot) => out.copy_from_slice(self.network.entity(slot as u32)),
             Err(_) => network::initial_entity(self.provenance.seed, row, out),
         }
+    }
+}
+
+/// The sizes, not the weights: those are many.
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model")
+            .field("hyperparameters", &self.params)
+            .field("seed", &self.seed())
+            .field("training_rows", &self.training_rows())
+            .field("trained_entities", &self.trained_entities())
+            .field("weights", &self.weights())
+            .finish_non_exhaustive()
     }
 }
 

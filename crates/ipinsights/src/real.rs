@@ -56,13 +56,7 @@ impl Real for f32 {
     fn tanh(self) -> Self {
         // Beyond this the result is 1 to the last bit of an f32.
         const END: f32 = 7.905_311;
-        let x = if self > END {
-            END
-        } else if self < -END {
-            -END
-        } else {
-            self
-        };
+        let x = self.clamp(-END, END);
         let x2 = x * x;
         let p = -2.760_768_5e-16;
         let p = p * x2 + 2.000_188e-13;
@@ -194,7 +188,7 @@ mod tests {
         assert_eq!(cross_entropy(1e30, false), 1e30);
         assert_eq!(sigmoid(-1e30), 0.0);
         assert_eq!(sigmoid(1e30), 1.0);
-        assert!(cross_entropy(f64::NAN, true).is_nan() || cross_entropy(f64::NAN, true) == 0.0);
+        assert!(cross_entropy(f64::NAN, true).is_nan());
         assert_eq!(dot(&[1.0_f32; 19], &[2.0; 19]), 38.0);
     }
 

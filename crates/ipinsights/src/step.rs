@@ -141,18 +141,22 @@ impl<T: Real> Workspace<T> {
 
     fn encode(&mut self, network: &Network<T>, executor: &Executor) {
         let shape = network.shape;
-        let cuts = Cuts::new(self.original.len(), self.pieces.len());
-        let work = cuts
-            .split(&mut self.x, shape.inputs())
-            .into_iter()
-            .zip(cuts.split(&mut self.y, shape.dim))
-            .zip(&mut self.pieces)
-            .zip(cuts.ranges())
-            .collect();
+        let work = cut(
+            &mut self.x,
+            shape.inputs(),
+            &mut self.y,
+            shape.dim,
+            &mut self.pieces,
+        );
         let (slots, depths) = (&self.slots, &self.depths);
         executor.for_each(
             work,
-            |(((x, y), piece), range): (((&mut [T], &mut [T]), &mut Piece<T>), _)| {
+            |Part {
+                 range,
+                 a: x,
+                 b: y,
+                 piece,
+             }| {
                 let depths = reach(depths, &range);
                 let slots = &slots[range.start * shape.levels..range.end * shape.levels];
                 network.gather(slots, x);
@@ -166,18 +170,16 @@ impl<T: Real> Workspace<T> {
         let shape = network.shape;
         let per_row = 1 + batch.random + batch.shuffled;
         let samples = batch.samples() as f64;
-        let cuts = Cuts::new(batch.rows, self.pieces.len());
-        let work = cuts
-            .split(&mut self.dz, per_row)
-            .into_iter()
-            .zip(cuts.split(&mut self.de, shape.dim))
-            .zip(&mut self.pieces)
-            .zip(cuts.ranges())
-            .collect();
+        let work = cut(&mut self.dz, per_row, &mut self.de, shape.dim, &mut self.pieces);
         let (sorted, y) = (&self.sorted, &self.y);
         executor.for_each(
             work,
-            |(((dz, de), piece), range): (((&mut [T], &mut [T]), &mut Piece<T>), Range<usize>)| {
+            |Part {
+                 range,
+                 a: dz,
+                 b: de,
+                 piece,
+             }| {
                 let mut outcome = Outcome::default();
                 for ((row, dz), de) in range.zip(dz.chunks_mut(per_row)).zip(de.chunks_mut(shape.dim)) {
                     let entity = network.entity(batch.entities[row]);
@@ -204,18 +206,22 @@ impl<T: Real> Workspace<T> {
     fn backward(&mut self, network: &Network<T>, batch: &Batch, executor: &Executor) {
         let shape = network.shape;
         let per_row = 1 + batch.random + batch.shuffled;
-        let cuts = Cuts::new(self.original.len(), self.pieces.len());
-        let work = cuts
-            .split(&mut self.x, shape.inputs())
-            .into_iter()
-            .zip(cuts.split(&mut self.dy, shape.dim))
-            .zip(&mut self.pieces)
-            .zip(cuts.ranges())
-            .collect();
+        let work = cut(
+            &mut self.x,
+            shape.inputs(),
+            &mut self.dy,
+            shape.dim,
+            &mut self.pieces,
+        );
         let (original, depths, dz, transposed) = (&self.original, &self.depths, &self.dz, &self.transposed);
         executor.for_each(
             work,
-            |(((x, dy), piece), range): (((&mut [T], &mut [T]), &mut Piece<T>), Range<usize>)| {
+            |Part {
+                 range,
+                 a: x,
+                 b: dy,
+                 piece,
+             }| {
                 for (address, dy) in original[range.clone()].iter().zip(dy.chunks_mut(shape.dim)) {
                     let address = *address as usize;
                     dy.fill(T::ZERO);
@@ -294,31 +300,37 @@ fn reach(depths: &[usize], range: &Range<usize>) -> Vec<usize> {
         .collect()
 }
 
-/// Even cuts of some rows into pieces.
-struct Cuts {
-    rows: usize,
-    pieces: usize,
+/// What one piece works on: a range of rows or addresses, and their part of two buffers.
+struct Part<'a, T> {
+    range: Range<usize>,
+    a: &'a mut [T],
+    b: &'a mut [T],
+    piece: &'a mut Piece<T>,
 }
 
-impl Cuts {
-    fn new(rows: usize, pieces: usize) -> Self {
-        Self { rows, pieces }
+/// Cuts two buffers evenly among the pieces. `b` has `b_width` numbers for each row, `a` has `a_width`.
+fn cut<'a, T>(
+    mut a: &'a mut [T],
+    a_width: usize,
+    mut b: &'a mut [T],
+    b_width: usize,
+    pieces: &'a mut [Piece<T>],
+) -> Vec<Part<'a, T>> {
+    let (rows, count) = (b.len() / b_width, pieces.len());
+    let mut parts = Vec::with_capacity(count);
+    for (i, piece) in pieces.iter_mut().enumerate() {
+        let range = rows * i / count..rows * (i + 1) / count;
+        let (a_part, a_rest) = a.split_at_mut(range.len() * a_width);
+        let (b_part, b_rest) = b.split_at_mut(range.len() * b_width);
+        (a, b) = (a_rest, b_rest);
+        parts.push(Part {
+            range,
+            a: a_part,
+            b: b_part,
+            piece,
+        });
     }
-
-    fn ranges(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (rows, pieces) = (self.rows, self.pieces);
-        (0..pieces).map(move |i| rows * i / pieces..rows * (i + 1) / pieces)
-    }
-
-    fn split<'a, T>(&self, mut buffer: &'a mut [T], width: usize) -> Vec<&'a mut [T]> {
-        let mut parts = Vec::with_capacity(self.pieces);
-        for range in self.ranges() {
-            let (part, rest) = buffer.split_at_mut(range.len() * width);
-            parts.push(part);
-            buffer = rest;
-        }
-        parts
-    }
+    parts
 }
 
 /// Gradients of the rows of one table, summed over a mini-batch, for the rows that occur in it.
@@ -456,4 +468,237 @@ enum Update<'a, T> {
     Entities(&'a mut Table<T>, &'a mut Vec<T>),
     Prefixes(usize, &'a mut Table<T>, &'a mut Vec<T>),
     Dense(&'a mut Moments<T>, &'a mut Vec<T>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::Pair;
+    use crate::encoder::Prefixes;
+    use crate::hash;
+    use crate::sampler::{self, Purpose};
+
+    /// A small network with weights large enough to be far from linear, and a batch for it. Some addresses share
+    /// prefixes, some entities occur twice.
+    fn setup(layers: usize, random: usize, shuffled: usize) -> (Network<f64>, PrefixIndex, Batch) {
+        let addresses = [
+            0x0a00_0001,
+            0x0a00_0101,
+            0x0a10_0001,
+            0xc0a8_0001,
+            0xc0a8_0001,
+            0x0a00_1001,
+            0x5000_0000,
+        ];
+        let pairs: Vec<Pair> = addresses
+            .iter()
+            .zip([0, 1, 2, 0, 1, 3, 2])
+            .map(|(address, entity)| Pair {
+                entity,
+                address: *address,
+            })
+            .collect();
+        let prefixes = Prefixes {
+            lengths: vec![2, 4, 8, 20],
+            table_bits: 10,
+        };
+        let index = PrefixIndex::of_addresses(prefixes, addresses.iter().copied());
+        let shape = Shape {
+            dim: 5,
+            layers,
+            levels: index.levels(),
+        };
+        let mut network = Network::new(shape, 1, &[3, 5, 8, 9], &index.rows);
+        for (i, w) in weights(&mut network).enumerate() {
+            *w = 0.7 * hash::initial(9, 9, i as u64);
+        }
+        let mut batch = Batch::default();
+        batch.draw(
+            &pairs,
+            random,
+            shuffled,
+            &mut sampler::stream(1, Purpose::Negatives, 0),
+        );
+        (network, index, batch)
+    }
+
+    fn weights(network: &mut Network<f64>) -> impl Iterator<Item = &mut f64> {
+        let Network {
+            entities,
+            prefixes,
+            dense,
+            ..
+        } = network;
+        entities
+            .iter_mut()
+            .chain(prefixes.iter_mut().flatten())
+            .chain(dense)
+    }
+
+    fn loss(network: &Network<f64>, index: &PrefixIndex, batch: &Batch) -> f64 {
+        let outcome = Workspace::default().gradients(network, index, batch, &Executor::Here);
+        assert_eq!(outcome.samples, batch.samples() as u64);
+        outcome.loss / outcome.samples as f64
+    }
+
+    /// The gradient of every weight, in the order of `weights`.
+    fn gradient(network: &Network<f64>, index: &PrefixIndex, batch: &Batch) -> Vec<f64> {
+        let mut workspace = Workspace::default();
+        workspace.gradients(network, index, batch, &Executor::Here);
+        let shape = network.shape;
+        let scatter = |sums: &RowSums<f64>, weights: usize| {
+            let mut all = vec![0.0; weights];
+            for (slot, gradient) in sums.rows() {
+                all[slot as usize * gradient.len()..][..gradient.len()].copy_from_slice(gradient);
+            }
+            all
+        };
+        let mut sums = RowSums::new(network.entities.len() / shape.dim);
+        workspace.sum_entities(shape, batch, &mut sums);
+        let mut all = scatter(&sums, network.entities.len());
+        for (level, values) in network.prefixes.iter().enumerate() {
+            let mut sums = RowSums::new(values.len() / shape.prefix_width());
+            workspace.sum_prefixes(shape, level, &mut sums);
+            all.extend(scatter(&sums, values.len()));
+        }
+        all.extend(workspace.dense());
+        all
+    }
+
+    /// The code that trains, in f64, against finite differences: every weight, or every 37th where there are many.
+    fn check_gradient(layers: usize, random: usize, shuffled: usize) {
+        let (mut network, index, batch) = setup(layers, random, shuffled);
+        let gradient = gradient(&network, &index, &batch);
+        let h = 1e-5;
+        let mut largest = 0.0_f64;
+        let every = if gradient.len() > 5_000 { 37 } else { 1 };
+        for (i, got) in gradient.iter().enumerate().step_by(every) {
+            let mut at = |offset: f64| {
+                *weights(&mut network).nth(i).unwrap() += offset;
+                let loss = loss(&network, &index, &batch);
+                *weights(&mut network).nth(i).unwrap() -= offset;
+                loss
+            };
+            let slope = (at(h) - at(-h)) / (2.0 * h);
+            assert!(
+                (slope - got).abs() < 1e-8 + 1e-6 * slope.abs(),
+                "{layers} layers, R {random}, S {shuffled}, weight {i}: slope {slope}, gradient {got}"
+            );
+            largest = largest.max(slope.abs());
+        }
+        assert!(largest > 1e-3, "nothing to check: the largest slope is {largest}");
+    }
+
+    #[test]
+    fn gradient_without_layers() {
+        check_gradient(0, 1, 1);
+        check_gradient(0, 3, 0);
+    }
+
+    #[test]
+    fn gradient_with_one_layer() {
+        check_gradient(1, 1, 1);
+        check_gradient(1, 0, 2);
+        check_gradient(1, 2, 0);
+    }
+
+    #[test]
+    fn gradient_with_residual_layers() {
+        check_gradient(2, 1, 1);
+        check_gradient(4, 2, 1);
+    }
+
+    #[test]
+    fn first_loss_is_ln_2() {
+        for layers in [0, 1, 2, 100] {
+            let (network, index, batch) = setup(layers, 5, 1);
+            let fresh = Network::<f64>::new(network.shape, 1, &[3, 5, 8, 9], &index.rows);
+            let loss = loss(&fresh, &index, &batch);
+            // The service's own first batches lie between 0.69317 and 0.69348.
+            assert!(
+                (loss - std::f64::consts::LN_2).abs() < 1e-4,
+                "{layers} layers: {loss}"
+            );
+        }
+    }
+
+    /// One row, one random negative, no layers, one prefix in common: every number by hand.
+    #[test]
+    fn loss_and_gradient_by_hand() {
+        let prefixes = Prefixes {
+            lengths: vec![1],
+            table_bits: 1,
+        };
+        let index = PrefixIndex::of_addresses(prefixes, [0].into_iter());
+        let shape = Shape {
+            dim: 2,
+            layers: 0,
+            levels: 1,
+        };
+        let network = Network {
+            shape,
+            entities: vec![1.0, 2.0],
+            prefixes: vec![vec![0.5, 0.25]],
+            dense: vec![-1.0, 0.5],
+        };
+        // The second address has no row of its own: its vector is the bias.
+        let batch = Batch {
+            rows: 1,
+            random: 1,
+            entities: vec![0],
+            addresses: vec![0, 1 << 31],
+            ..Batch::default()
+        };
+        // Scores: (1, 2) (-0.5, 0.75) = 1 and (1, 2) (-1, 0.5) = 0.
+        let want = ((-1.0_f64).exp().ln_1p() + 2.0_f64.ln()) / 2.0;
+        assert!((loss(&network, &index, &batch) - want).abs() < 1e-15);
+        let (down, up) = ((real::sigmoid(1.0) - 1.0) / 2.0, 0.25);
+        let want = [
+            // The entity: both vectors.
+            down * -0.5 - up,
+            down * 0.75 + up * 0.5,
+            // The prefix: the observed sample alone. The bias: both.
+            down,
+            down * 2.0,
+            down + up,
+            (down + up) * 2.0,
+        ];
+        for (got, want) in gradient(&network, &index, &batch).iter().zip(want) {
+            assert!((got - want).abs() < 1e-15, "{got} instead of {want}");
+        }
+        let outcome = Workspace::default().gradients(&network, &index, &batch, &Executor::Here);
+        // A score of 0 is not above 0, which is right for a negative.
+        assert_eq!(outcome.correct, 2);
+    }
+
+    #[test]
+    fn pieces_do_not_change_the_sum() {
+        // Enough addresses for several pieces, on one thread and on three.
+        let pairs: Vec<Pair> = (0..400_u32)
+            .map(|i| Pair {
+                entity: i % 7,
+                address: hash::mix(u64::from(i % 90)) as u32,
+            })
+            .collect();
+        let index = PrefixIndex::of_addresses(Prefixes::default(), pairs.iter().map(|p| p.address));
+        let shape = Shape {
+            dim: 9,
+            layers: 2,
+            levels: index.levels(),
+        };
+        let mut batch = Batch::default();
+        batch.draw(&pairs, 1, 1, &mut sampler::stream(1, Purpose::Negatives, 0));
+        assert!(pieces(batch.addresses.len()) > 3);
+        let train = |executor: &Executor| {
+            let mut network = Network::<f32>::new(shape, 1, &[0, 1, 2, 3, 4, 5, 6], &index.rows);
+            let mut trainer = Trainer::new(&network, 0.01, 0.001);
+            let outcomes: Vec<Outcome> = (0..5)
+                .map(|_| trainer.step(&mut network, &index, &batch, executor))
+                .collect();
+            (network, outcomes)
+        };
+        let alone = train(&Executor::Here);
+        assert!(alone.1[4].loss < alone.1[0].loss);
+        assert_eq!(alone, train(&Executor::new(3).unwrap()));
+    }
 }

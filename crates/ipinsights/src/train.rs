@@ -315,3 +315,30 @@ fn tell(progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>, news: Progress) 
         ControlFlow::Break(()) => Err(TrainError::Cancelled),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Adam's steps are bounded, so it takes a broken start to leave the range of an f32.
+    #[test]
+    fn divergence_says_where_and_what_to_lower() {
+        let params = Hyperparameters::draft(10)
+            .vector_dim(4)
+            .epochs(3)
+            .check()
+            .unwrap();
+        let rows = Dataset::from_slice(&[AccessEvent::new("a", [1, 2, 3, 4].into())], &params);
+        let options = TrainOptions::default();
+        let diverged = |break_at: fn(&mut Network<f32>)| {
+            let mut run = Run::new(&params, &rows, None, &options).unwrap();
+            break_at(&mut run.model.network);
+            run.epochs(&mut |_| ControlFlow::Continue(()))
+                .unwrap_err()
+                .to_string()
+        };
+        let want = "the loss is no longer finite in epoch 0, batch 0: lower learning_rate (now 0.001)";
+        assert_eq!(diverged(|network| network.entities.fill(f32::INFINITY)), want);
+        assert_eq!(diverged(|network| network.dense[0] = f32::NAN), want);
+    }
+}

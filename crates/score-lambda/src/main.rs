@@ -1,0 +1,73 @@
+//! The scorer API: a Lambda function where the Lambda runtime started it, else a server on 127.0.0.1.
+
+use std::error::Error as _;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use aws_config::BehaviorVersion;
+use aws_smithy_http_client::tls;
+use score_lambda::{Config, EndpointScorer, Error, router};
+use tokio::net::TcpListener;
+
+/// What a failed `main` returns. The runtime shows it by `Debug`, so that is the text with its causes.
+struct Failure(Error);
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    run().await.map_err(Failure)
+}
+
+async fn run() -> Result<(), Error> {
+    let config = Config::read(&|name| std::env::var(name).ok())?;
+    let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring);
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(provider)
+        .build_https();
+    let sdk = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .load()
+        .await;
+    let client = ipinsights_client::Client::new(
+        aws_sdk_sagemaker::Client::new(&sdk),
+        aws_sdk_sagemakerruntime::Client::new(&sdk),
+    );
+    let app = router(
+        Arc::new(EndpointScorer::new(client, config.endpoint)),
+        config.cutoff,
+    );
+
+    if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() {
+        return lambda_http::run(app)
+            .await
+            .map_err(|source| Error::Serve { source });
+    }
+    let port = config.port;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .await
+        .map_err(|source| Error::Listen { port, source })?;
+    let stop = async {
+        // Without a handler for the signal the program runs until it is killed.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    axum::serve(listener, app)
+        .with_graceful_shutdown(stop)
+        .await
+        .map_err(|source| Error::Serve {
+            source: source.into(),
+        })
+}

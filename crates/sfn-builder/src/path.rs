@@ -107,13 +107,16 @@ impl Path {
             .all(|segment| matches!(segment, Segment::Field(_) | Segment::Index(_)))
     }
 
-    /// The path in the canonical form in which the service prints it: `$['a'][0]`.
+    /// The path in the canonical form in which the service prints it: `$['a'][0]`, with `$` for either root.
     #[must_use]
     pub fn canonical(&self) -> String {
         let mut text = String::from("$");
         for segment in &self.segments {
             match segment {
-                Segment::Field(name) => text.push_str(&format!("['{name}']")),
+                Segment::Field(name) => {
+                    let name = name.replace('\\', "\\\\").replace('\'', "\\'");
+                    text.push_str(&format!("['{name}']"));
+                }
                 Segment::Index(index) => text.push_str(&format!("[{index}]")),
                 Segment::Slice { start, end } => {
                     let bound = |bound: &Option<i64>| bound.map(|b| b.to_string()).unwrap_or_default();
@@ -209,7 +212,7 @@ impl Parser<'_> {
                 c if c.is_whitespace() => {
                     return Err(self.error("a blank in a name; write the name as `['…']`"));
                 }
-                ']' | ')' | '*' | '\'' | '"' | ',' | '?' | '$' | '@' => {
+                ']' | ')' | '*' | '\'' | '"' | ',' => {
                     return Err(
                         self.error("a character that a plain name cannot have; write the name as `['…']`")
                     );

@@ -951,6 +951,12 @@ fn the_other_states() {
         "#]],
         ),
         (
+            json!({"Type": "Fail", "ErrorPath": "States.Array($.a)", "CausePath": "States.JsonToString($)"}),
+            expect![[r#"
+                INVALID_PATH /States/S/ErrorPath: `ErrorPath` must yield a text, which `States.Array` does not
+            "#]],
+        ),
+        (
             json!({"Type": "Fail", "Error": "E", "ErrorPath": "$.e", "CausePath": "nope", "InputPath": "$", "End": true}),
             expect![[r#"
                 SCHEMA_VALIDATION_FAILED /States/S/ErrorPath: `ErrorPath` does not stand beside `Error`

@@ -219,3 +219,24 @@ proptest! {
         let _ = sfn_builder::template::Expression::parse(&format!("States.Format({text})"));
     }
 }
+
+#[test]
+fn the_canonical_form_of_a_path_reads_back_as_the_same_path() {
+    for (text, canonical) in [
+        ("$", "$"),
+        (
+            "$$.Execution.Input['Job Name']",
+            "$['Execution']['Input']['Job Name']",
+        ),
+        (
+            r#"$["it's"].x[-1][1:][:2][*].*"#,
+            r"$['it\'s']['x'][-1][1:][:2][*][*]",
+        ),
+        (r"$['a\\b']", r"$['a\\b']"),
+    ] {
+        let path: sfn_builder::Path = text.parse().unwrap();
+        assert_eq!(path.canonical(), canonical);
+        let again: sfn_builder::Path = path.canonical().parse().unwrap();
+        assert_eq!(again.segments(), path.segments());
+    }
+}

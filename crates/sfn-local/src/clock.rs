@@ -54,7 +54,7 @@ pub struct VirtualClock {
 struct State {
     now: Timestamp,
     // Who waits until when; the second number tells those apart that wait for the same moment.
-    sleepers: BTreeMap<(Timestamp, u64), Option<Waker>>,
+    sleepers: BTreeMap<(Timestamp, u64), Waker>,
     next: u64,
 }
 
@@ -75,7 +75,9 @@ impl VirtualClock {
     pub fn advance(&self, duration: Duration) {
         let mut state = self.lock();
         let now = later(state.now, duration);
-        state.move_to(now);
+        let due = state.move_to(now);
+        drop(state);
+        due.into_iter().for_each(Waker::wake);
     }
 
     /// Moves it to the next moment that something waits for. `false` when nothing waits.
@@ -85,7 +87,9 @@ impl VirtualClock {
             return false;
         };
         let now = deadline.max(state.now);
-        state.move_to(now);
+        let due = state.move_to(now);
+        drop(state);
+        due.into_iter().for_each(Waker::wake);
         true
     }
 
@@ -136,14 +140,13 @@ impl Clock for VirtualClock {
 }
 
 impl State {
-    fn move_to(&mut self, now: Timestamp) {
+    /// Moves on and returns who is to be woken. The caller unlocks first: a waker may drop what sleeps.
+    fn move_to(&mut self, now: Timestamp) -> Vec<Waker> {
         self.now = now;
-        for (_, waker) in self.sleepers.range_mut(..=(now, u64::MAX)) {
-            if let Some(waker) = waker.take() {
-                waker.wake();
-            }
-        }
-        self.sleepers.retain(|(deadline, _), _| *deadline > now);
+        let later = self.sleepers.split_off(&(now, u64::MAX));
+        std::mem::replace(&mut self.sleepers, later)
+            .into_values()
+            .collect()
     }
 }
 
@@ -160,14 +163,18 @@ impl Future for Sleep {
         if state.now >= self.key.0 {
             return Poll::Ready(());
         }
-        state.sleepers.insert(self.key, Some(context.waker().clone()));
+        let before = state.sleepers.insert(self.key, context.waker().clone());
+        drop(state);
+        drop(before);
         Poll::Pending
     }
 }
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        self.clock.lock().sleepers.remove(&self.key);
+        // In two steps: the lock is free again before the waker is dropped.
+        let waker = self.clock.lock().sleepers.remove(&self.key);
+        drop(waker);
     }
 }
 

@@ -224,3 +224,22 @@ async fn it_runs_on_tokio() {
     let outcome = running.await.unwrap();
     assert_eq!(outcome.status(), "FAILED");
 }
+
+#[test]
+fn a_clock_wakes_those_whose_time_has_come() {
+    let clock = clock();
+    let mut short = clock.sleep(Duration::from_secs(1));
+    let mut long = clock.sleep(Duration::from_secs(10));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(short.as_mut().poll(&mut context).is_pending());
+    assert!(long.as_mut().poll(&mut context).is_pending());
+    clock.advance(Duration::from_millis(999));
+    assert!(short.as_mut().poll(&mut context).is_pending());
+    assert!(clock.advance_to_next());
+    assert!(short.as_mut().poll(&mut context).is_ready());
+    assert!(long.as_mut().poll(&mut context).is_pending());
+    // Who no longer waits does not hold the clock back.
+    drop(long);
+    assert!(!clock.advance_to_next());
+    assert_eq!(clock.now().to_string(), "2026-01-31T12:00:01Z");
+}

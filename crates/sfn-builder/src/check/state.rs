@@ -9,6 +9,7 @@ use crate::checked::{
 };
 use crate::finding::{Code, Finding, nearest, push};
 use crate::path::{Path, Root};
+use crate::template::{Expression, Function};
 
 const TYPES: [&str; 6] = ["Task", "Pass", "Choice", "Wait", "Succeed", "Fail"];
 
@@ -215,7 +216,21 @@ impl Checker {
         }
         let text = computed?;
         let pointer = fields.at(path);
-        self.expression(&pointer, &text).map(Text::Computed)
+        let expression = self.expression(&pointer, &text)?;
+        if let Expression::Call(call) = &expression
+            && !matches!(
+                call.function,
+                Function::Format | Function::JsonToString | Function::Uuid
+            )
+        {
+            let message = format!(
+                "`{path}` must yield a text, which `{}` does not",
+                call.function.name()
+            );
+            self.report(Code::InvalidPath, pointer, message);
+            return None;
+        }
+        Some(Text::Computed(expression))
     }
 
     fn placement(&mut self, fields: &mut Fields<'_>) -> Option<Placement> {

@@ -9,6 +9,10 @@ mod ci;
 mod codebuild;
 mod release;
 mod sample_db;
+#[cfg(test)]
+mod templates;
+#[cfg(test)]
+mod workflows;
 mod workspace;
 mod yaml;
 

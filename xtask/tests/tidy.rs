@@ -63,6 +63,7 @@ const OPTIONAL: &[(&str, &str)] = &[
     ("pipeline-cli", "sfn-builder"),
     ("score-lambda", "access-events"),
     ("pipeline", "geodata-sample"),
+    ("pipeline", "aws-local"),
 ];
 
 /// Crates that keep away from the network, async and the terminal: none of these may be among their dependencies.

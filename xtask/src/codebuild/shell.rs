@@ -154,8 +154,8 @@ pub(crate) fn run(
                     log.note(&format!("Running command {}", command.trim_end()));
                 }
             }
-            Some(("done", _)) => {
-                take_over(folder.path(), state)?;
+            Some(("done", index)) => {
+                take_over(folder.path(), index, state)?;
                 log.masker.learn(state.pairs());
             }
             // The trap of the shell's end. What a command left running may still hold the pipe: do not wait for it.
@@ -165,7 +165,7 @@ pub(crate) fn run(
     // A process left in the background must not die of a closed pipe; its output from here on belongs to no command.
     std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
     let status = child.wait().context("cannot wait for the shell")?;
-    take_over(folder.path(), state)?;
+    take_over(folder.path(), "end", state)?;
     log.masker.learn(state.pairs());
     if status.success() {
         return Ok(Ok(()));
@@ -187,8 +187,8 @@ fn write_scripts(folder: &Path, nonce: &str, commands: &[String]) -> anyhow::Res
     // The functions come before `set -a`, which would export them.
     let mut script = format!(
         "__codebuild_mark() {{ command printf '%s %s %s\\n' {nonce} \"$1\" \"$2\"; }}
-__codebuild_save() {{ command -p env -0 >{quoted}/variables; command pwd >{quoted}/folder; }}
-trap '__codebuild_status=$?; __codebuild_save; __codebuild_mark end \"$__codebuild_status\"' EXIT
+__codebuild_save() {{ command -p env -0 >{quoted}/variables-\"$1\"; command pwd >{quoted}/folder-\"$1\"; }}
+trap '__codebuild_status=$?; __codebuild_save end; __codebuild_mark end \"$__codebuild_status\"' EXIT
 set -a
 "
     );
@@ -200,7 +200,7 @@ set -a
 . {quoted}/{index}.sh
 __codebuild_status=$?
 if [ \"$__codebuild_status\" -ne 0 ]; then exit \"$__codebuild_status\"; fi
-__codebuild_save
+__codebuild_save {index}
 __codebuild_mark done {index}
 "
         );
@@ -208,9 +208,11 @@ __codebuild_mark done {index}
     std::fs::write(folder.join("phase.sh"), script).context("cannot write the phase's script")
 }
 
-/// Reads what `__codebuild_save` wrote; nothing was written when the first command replaced the shell.
-fn take_over(folder: &Path, state: &mut State) -> anyhow::Result<()> {
-    let Ok(saved) = std::fs::read(folder.join("variables")) else {
+/// Reads what `__codebuild_save` wrote after a command, or at the end of the shell: nothing when a command replaced it.
+///
+/// Each time has its own files, because the shell goes on, and saves again, while we read.
+fn take_over(folder: &Path, when: &str, state: &mut State) -> anyhow::Result<()> {
+    let Ok(saved) = std::fs::read(folder.join(format!("variables-{when}"))) else {
         return Ok(());
     };
     let mut variables = BTreeMap::new();
@@ -225,8 +227,8 @@ fn take_over(folder: &Path, state: &mut State) -> anyhow::Result<()> {
         }
     }
     state.variables = variables;
-    let text =
-        std::fs::read_to_string(folder.join("folder")).context("the working directory is not Unicode")?;
+    let text = std::fs::read_to_string(folder.join(format!("folder-{when}")))
+        .context("the working directory is not Unicode")?;
     state.folder = PathBuf::from(text.strip_suffix('\n').unwrap_or(&text));
     Ok(())
 }

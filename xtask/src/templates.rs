@@ -1,0 +1,334 @@
+//! The CloudFormation templates of `infra/`, read and checked: they are well-formed, refer to what they have, and give no
+//! role more than it needs. `cfn-lint` knows the services better; it runs too where it is installed.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use crate::workspace;
+use crate::yaml::{self, Node, Value};
+
+/// Actions that know no resources, so that `Resource: "*"` is all there is; each with the condition that limits it, if any.
+const WITHOUT_RESOURCES: &[&str] = &[
+    "cloudwatch:PutMetricData",
+    "ecr:GetAuthorizationToken",
+    "states:ListStateMachines",
+];
+
+/// Who may be given a role, by the role's logical name.
+const PASSED_TO: &[(&str, &str)] = &[
+    ("SageMakerRole", "sagemaker.amazonaws.com"),
+    ("StateMachineRole", "states.amazonaws.com"),
+];
+
+fn templates() -> Vec<(String, Node)> {
+    let mut templates = Vec::new();
+    for entry in std::fs::read_dir(workspace::root().join("infra")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        templates.push((
+            name.clone(),
+            yaml::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}")),
+        ));
+    }
+    templates.sort_by(|a, b| a.0.cmp(&b.0));
+    assert!(!templates.is_empty());
+    templates
+}
+
+fn get<'a>(node: &'a Node, path: &[&str]) -> Option<&'a Node> {
+    let Some((first, rest)) = path.split_first() else {
+        return Some(node);
+    };
+    let (_, value) = node.entries()?.iter().find(|(key, _)| key == first)?;
+    get(value, rest)
+}
+
+fn texts(node: &Node) -> Vec<&str> {
+    match &node.value {
+        Value::Scalar { text, .. } => vec![text],
+        Value::Sequence(items) => items.iter().flat_map(texts).collect(),
+        Value::Mapping(entries) => entries.iter().flat_map(|(_, value)| texts(value)).collect(),
+    }
+}
+
+/// Every node with its parents' keys, depth first.
+fn walk<'a>(node: &'a Node, path: &str, visit: &mut dyn FnMut(&str, &'a Node)) {
+    visit(path, node);
+    match &node.value {
+        Value::Scalar { .. } => {}
+        Value::Sequence(items) => items.iter().for_each(|item| walk(item, path, visit)),
+        Value::Mapping(entries) => entries
+            .iter()
+            .for_each(|(key, value)| walk(value, &format!("{path}.{key}"), visit)),
+    }
+}
+
+/// Every statement of every policy of a template that allows something: those with an action.
+fn statements(template: &Node) -> Vec<&Node> {
+    let mut statements = Vec::new();
+    walk(template, "", &mut |_, node| {
+        if get(node, &["Effect"]).and_then(Node::text) == Some("Allow") {
+            statements.push(node);
+        }
+    });
+    statements
+}
+
+#[test]
+fn no_role_is_allowed_everything() {
+    let mut problems = Vec::new();
+    let mut seen = 0;
+    for (name, template) in templates() {
+        for statement in statements(&template) {
+            seen += 1;
+            let mut problem =
+                |message: String| problems.push(format!("{name}:{}: {message}", statement.line));
+            let actions = get(statement, &["Action"]).map(texts).unwrap_or_default();
+            if actions.is_empty()
+                || get(statement, &["NotAction"]).is_some()
+                || get(statement, &["NotResource"]).is_some()
+            {
+                problem("allow by naming actions and resources".to_owned());
+            }
+            for action in &actions {
+                if action.contains('*') || !action.contains(':') {
+                    problem(format!("the action `{action}` is not one action"));
+                }
+            }
+            // A trust policy has a principal and no resource.
+            if get(statement, &["Principal"]).is_some() {
+                if actions != ["sts:AssumeRole"] {
+                    problem(format!("a trust policy allows {actions:?}"));
+                }
+                continue;
+            }
+            let resources = get(statement, &["Resource"]).map(texts).unwrap_or_default();
+            if resources.is_empty() {
+                problem("no resource".to_owned());
+            }
+            if resources.contains(&"*") {
+                for action in actions
+                    .iter()
+                    .filter(|action| !WITHOUT_RESOURCES.contains(action))
+                {
+                    problem(format!("`{action}` on every resource"));
+                }
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    assert!(seen > 20, "only {seen} statements: are they found at all?");
+}
+
+#[test]
+fn roles_are_passed_to_the_one_service_that_needs_them() {
+    let mut passed = BTreeSet::new();
+    for (name, template) in templates() {
+        for statement in statements(&template) {
+            let actions = get(statement, &["Action"]).map(texts).unwrap_or_default();
+            if !actions.contains(&"iam:PassRole") {
+                continue;
+            }
+            assert_eq!(actions, ["iam:PassRole"], "{name}:{}", statement.line);
+            let resource = get(statement, &["Resource"]).unwrap();
+            assert_eq!(
+                resource.tag.as_deref(),
+                Some("GetAtt"),
+                "{name}:{}",
+                resource.line
+            );
+            let role = resource.text().unwrap().strip_suffix(".Arn").unwrap().to_owned();
+            let to = get(statement, &["Condition", "StringEquals", "iam:PassedToService"])
+                .and_then(Node::text)
+                .unwrap();
+            passed.insert((role, to.to_owned()));
+        }
+    }
+    let want = PASSED_TO
+        .iter()
+        .map(|(role, to)| ((*role).to_owned(), (*to).to_owned()))
+        .collect();
+    assert_eq!(passed, want);
+}
+
+#[test]
+fn buckets_are_private_encrypted_and_versioned() {
+    let mut buckets = 0;
+    for (name, template) in templates() {
+        for (logical, resource) in get(&template, &["Resources"]).unwrap().entries().unwrap() {
+            if get(resource, &["Type"]).and_then(Node::text) != Some("AWS::S3::Bucket") {
+                continue;
+            }
+            buckets += 1;
+            let block = get(resource, &["Properties", "PublicAccessBlockConfiguration"]).map(texts);
+            assert_eq!(block, Some(vec!["true"; 4]), "{name}: {logical}");
+            assert!(
+                get(resource, &["Properties", "BucketEncryption"]).is_some(),
+                "{name}: {logical}"
+            );
+            let versioning =
+                get(resource, &["Properties", "VersioningConfiguration", "Status"]).and_then(Node::text);
+            assert_eq!(versioning, Some("Enabled"), "{name}: {logical}");
+        }
+    }
+    assert_eq!(buckets, 1);
+}
+
+#[test]
+fn references_lead_somewhere() {
+    let mut problems = Vec::new();
+    for (name, template) in templates() {
+        let names = |section: &str| -> BTreeSet<&str> {
+            let entries = get(&template, &[section])
+                .and_then(Node::entries)
+                .unwrap_or_default();
+            entries.iter().map(|(key, _)| key.as_str()).collect()
+        };
+        let resources = names("Resources");
+        let known = |name: &str| {
+            name.starts_with("AWS::") || resources.contains(name) || names("Parameters").contains(name)
+        };
+        walk(&template, "", &mut |path, node| {
+            // Key and tag are two spellings of the same; the templates use tags, except for `Fn::If`.
+            assert!(
+                !path.ends_with(".Ref") && !path.ends_with("Fn::Sub") && !path.ends_with("Fn::GetAtt"),
+                "{path}"
+            );
+            let Some(text) = node.text() else { return };
+            let wrong: Vec<String> = match node.tag.as_deref() {
+                Some("Ref") => [text]
+                    .into_iter()
+                    .filter(|name| !known(name))
+                    .map(str::to_owned)
+                    .collect(),
+                Some("GetAtt") => {
+                    let resource = text.split('.').next().unwrap_or_default();
+                    [resource]
+                        .into_iter()
+                        .filter(|name| !resources.contains(name))
+                        .map(str::to_owned)
+                        .collect()
+                }
+                Some("Sub") => {
+                    let names = text.split("${").skip(1).filter_map(|rest| rest.split('}').next());
+                    let bases = names.map(|name| name.split('.').next().unwrap_or_default());
+                    bases.filter(|name| !known(name)).map(str::to_owned).collect()
+                }
+                _ => Vec::new(),
+            };
+            problems.extend(
+                wrong
+                    .iter()
+                    .map(|wrong| format!("{name}:{}: `{wrong}` is not in the template", node.line)),
+            );
+        });
+        for parameter in names("Parameters") {
+            let mut used = false;
+            walk(&template, "", &mut |_, node| {
+                let text = node.text().unwrap_or_default();
+                used |= match node.tag.as_deref() {
+                    Some("Ref") => text == parameter,
+                    Some("Sub") => text.contains(&format!("${{{parameter}}}")),
+                    _ => false,
+                };
+            });
+            if !used {
+                problems.push(format!("{name}: the parameter {parameter} is not used"));
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn the_scorer_is_closed_to_strangers_and_asks_one_endpoint() {
+    let templates = templates();
+    let (_, scorer) = templates.iter().find(|(name, _)| name == "scorer.yml").unwrap();
+    let mut routes = 0;
+    for (logical, resource) in get(scorer, &["Resources"]).unwrap().entries().unwrap() {
+        if get(resource, &["Type"]).and_then(Node::text) == Some("AWS::ApiGatewayV2::Route") {
+            routes += 1;
+            let authorization = get(resource, &["Properties", "AuthorizationType"]).and_then(Node::text);
+            assert_eq!(authorization, Some("AWS_IAM"), "{logical}");
+        }
+    }
+    assert_eq!(routes, 2);
+    let sagemaker: Vec<_> = statements(scorer)
+        .into_iter()
+        .filter(|statement| {
+            get(statement, &["Action"])
+                .map(texts)
+                .unwrap_or_default()
+                .iter()
+                .any(|a| a.starts_with("sagemaker:"))
+        })
+        .collect();
+    let [statement] = sagemaker[..] else {
+        panic!("{} statements", sagemaker.len())
+    };
+    assert_eq!(
+        get(statement, &["Action"]).and_then(Node::text),
+        Some("sagemaker:InvokeEndpoint")
+    );
+    let resource = get(statement, &["Resource"]).and_then(Node::text).unwrap();
+    assert!(resource.ends_with(":endpoint/${EndpointName}"), "{resource}");
+}
+
+#[test]
+fn the_build_gets_every_variable_that_the_build_specification_names() {
+    let templates = templates();
+    let (_, pipeline) = templates.iter().find(|(name, _)| name == "pipeline.yml").unwrap();
+    let variables = get(
+        pipeline,
+        &[
+            "Resources",
+            "Build",
+            "Properties",
+            "Environment",
+            "EnvironmentVariables",
+        ],
+    )
+    .unwrap();
+    let names: BTreeSet<&str> = variables
+        .items()
+        .unwrap()
+        .iter()
+        .filter_map(|variable| get(variable, &["Name"])?.text())
+        .collect();
+    let want = [
+        "ARTIFACT_LOCATION",
+        "DATA_LOCATION",
+        "ESTIMATOR_ROLE",
+        "HOSTING_INSTANCE",
+        "IPINSIGHTS_TARGET",
+        "PIPELINE_NAME",
+        "REGION",
+        "TRAINING_INSTANCE",
+        "WORKFLOW_EXECUTION_ROLE",
+    ];
+    assert_eq!(names, want.into_iter().collect());
+}
+
+#[test]
+fn cfn_lint_has_nothing_to_say() {
+    if !workspace::is_installed("cfn-lint") {
+        println!("skipped: cfn-lint is not installed (pip install cfn-lint)");
+        return;
+    }
+    let files: Vec<_> = templates()
+        .into_iter()
+        .map(|(name, _)| workspace::root().join("infra").join(name))
+        .collect();
+    // Each version has new warnings; only errors fail.
+    let output = Command::new("cfn-lint")
+        .args(["--non-zero-exit-code", "error"])
+        .args(files)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+}

@@ -7,6 +7,8 @@
 
 mod ci;
 mod codebuild;
+#[cfg(test)]
+mod guide;
 mod release;
 mod sample_db;
 #[cfg(test)]

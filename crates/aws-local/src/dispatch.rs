@@ -1,0 +1,222 @@
+//! Which service a request is for, and what every answer carries.
+
+use std::{convert::Infallible, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+use s3s::{Body, service::S3Service};
+use uuid::Uuid;
+
+use crate::{
+    ACCOUNT,
+    api::{self, ApiError, ApiResult},
+    logs::Logs,
+    runtime,
+    s3::{self},
+    sagemaker::SageMaker,
+    states::States,
+    sts,
+};
+
+/// Everything that answers.
+pub(crate) struct App {
+    pub(crate) s3: S3Service,
+    pub(crate) sagemaker: Arc<SageMaker>,
+    pub(crate) states: Arc<States>,
+    pub(crate) logs: Arc<Logs>,
+}
+
+/// The largest request of a JSON service.
+const MAX_JSON: usize = 10 * 1024 * 1024;
+/// The largest form.
+const MAX_FORM: usize = 64 * 1024;
+
+/// Answers a request, whatever it is.
+pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let id = Uuid::new_v4().to_string();
+    let mut response = route(&app, request).await;
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        let headers = response.headers_mut();
+        headers.insert("x-amzn-requestid", id.clone());
+        headers.insert("x-amz-request-id", id);
+    }
+    Ok(response)
+}
+
+async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
+    if let Err(refusal) = check_origin(&request) {
+        return text(StatusCode::FORBIDDEN, refusal);
+    }
+    let headers = request.headers();
+    if let Some(target) = headers.get("x-amz-target").and_then(|v| v.to_str().ok()) {
+        let target = target.to_owned();
+        return json_service(app, &target, request).await;
+    }
+    let scope = scope(headers).unwrap_or_default();
+    if request.method() == Method::POST && request.uri().path() == "/" && is_form(headers) {
+        return match read(request.into_body(), MAX_FORM).await {
+            Ok(form) => xml(sts::answer(&String::from_utf8_lossy(&form))),
+            Err(refusal) => refusal,
+        };
+    }
+    if request.method() == Method::POST
+        && scope != "s3"
+        && let Some(endpoint) = invoked_endpoint(request.uri().path())
+    {
+        let (parts, body) = request.into_parts();
+        // One byte more than is allowed is enough to know.
+        let body = match read(body, runtime::MAX_BODY + 1).await {
+            Ok(body) => body,
+            Err(_) => return runtime::too_large(&app.sagemaker, &endpoint),
+        };
+        return runtime::invoke(&app.sagemaker, &endpoint, &parts.headers, &body).await;
+    }
+    let owner = headers.get("x-amz-expected-bucket-owner");
+    if owner.is_some_and(|owner| owner != ACCOUNT) {
+        let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
+        let mut response = text(StatusCode::FORBIDDEN, body);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        return response;
+    }
+    match app.s3.call(s3::accept(request)).await {
+        Ok(response) => response,
+        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be answered"),
+    }
+}
+
+async fn json_service(app: &App, target: &str, request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let json = HeaderValue::from_static("application/x-amz-json-1.1");
+    let content_type = parts.headers.get(header::CONTENT_TYPE).cloned();
+    // Forms that browsers send without asking first are not taken for JSON.
+    let content_type = content_type.filter(|t| t.as_bytes().starts_with(b"application/x-amz-json-")).unwrap_or(json);
+    let result = match read(body, MAX_JSON).await {
+        Ok(body) => call(app, target, &body).await,
+        Err(refusal) => return refusal,
+    };
+    let (status, body, error) = match result {
+        Ok(body) => (StatusCode::OK, body.map(|b| b.to_string()).unwrap_or_default(), None),
+        Err(error) => (error.status, error.body().to_string(), Some(error.code)),
+    };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    if let Some(code) = error.and_then(|code| HeaderValue::try_from(code).ok()) {
+        response.headers_mut().insert("x-amzn-errortype", code);
+    }
+    response
+}
+
+async fn call(app: &App, target: &str, body: &[u8]) -> ApiResult {
+    let input = api::parse(body)?;
+    match target.split_once('.') {
+        Some(("SageMaker", operation)) => app.sagemaker.call(operation, &input),
+        Some(("AWSStepFunctions", operation)) => app.states.call(operation, &input),
+        Some(("Logs_20140328", operation)) => app.logs.call(operation, &input),
+        Some((service, operation)) => Err(ApiError::unknown_operation(service, operation)),
+        None => Err(ApiError::unknown_operation(target, "")),
+    }
+}
+
+/// Reads a body whole, up to a limit.
+async fn read(body: Incoming, limit: usize) -> Result<Bytes, Response<Body>> {
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(text(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large"))
+        }
+        Err(_) => Err(text(StatusCode::BAD_REQUEST, "the request ended early")),
+    }
+}
+
+/// Refuses what a web page elsewhere may have sent: a name that was made to point here, or a foreign origin.
+fn check_origin<B>(request: &Request<B>) -> Result<(), &'static str> {
+    let host = request.headers().get(header::HOST).and_then(|v| v.to_str().ok());
+    let named = [request.uri().authority().map(|a| a.as_str()), host];
+    if named.iter().all(Option::is_none) || !named.into_iter().flatten().all(is_loopback) {
+        return Err("this server answers to 127.0.0.1, localhost and names under localhost only");
+    }
+    let origin = request.headers().get(header::ORIGIN).map(|v| v.to_str().unwrap_or("null"));
+    let foreign = origin.is_some_and(|origin| {
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        !authority.is_some_and(is_loopback)
+    });
+    if foreign { Err("this server does not answer to web pages from elsewhere") } else { Ok(()) }
+}
+
+/// Whether a host, with or without a port, is this machine by name.
+fn is_loopback(host: &str) -> bool {
+    let port = |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit());
+    let name = match host.rsplit_once(':') {
+        Some((name, p)) if port(p) => name,
+        _ => host,
+    };
+    let name = name.to_ascii_lowercase();
+    name == "127.0.0.1" || name == "[::1]" || name == "localhost" || name.ends_with(".localhost")
+}
+
+/// The service a signature is for.
+fn scope(headers: &HeaderMap) -> Option<&str> {
+    let authorization = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (_, credential) = authorization.split_once("Credential=")?;
+    credential.split([',', ' ']).next()?.split('/').nth(3)
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/x-www-form-urlencoded"))
+}
+
+fn invoked_endpoint(path: &str) -> Option<String> {
+    let name = path.strip_prefix("/endpoints/")?.strip_suffix("/invocations")?;
+    (!name.contains('/')).then(|| percent_decode_str(name).decode_utf8_lossy().into_owned())
+}
+
+fn xml(answer: sts::XmlAnswer) -> Response<Body> {
+    let mut response = text(answer.status, &answer.body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+    response
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(body.to_owned()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_names_are_answered() {
+        for (host, good) in [
+            ("127.0.0.1:4566", true),
+            ("127.0.0.1", true),
+            ("localhost:1", true),
+            ("LOCALHOST", true),
+            ("[::1]:80", true),
+            ("bucket.localhost:80", true),
+            ("bucket.s3.localhost", true),
+            ("127.0.0.1.evil.example", false),
+            ("evil.example:80", false),
+            ("localhost.evil.example", false),
+            ("notlocalhost", false),
+            ("", false),
+        ] {
+            assert_eq!(is_loopback(host), good, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_scope_of_a_signature() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(scope(&headers), None);
+        let value = "AWS4-HMAC-SHA256 Credential=a/20261120/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static(value));
+        assert_eq!(scope(&headers), Some("s3"));
+    }
+}

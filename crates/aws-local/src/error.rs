@@ -1,0 +1,45 @@
+//! Why a server does not start.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Someone else listens there.
+    #[error("port {port} is in use; choose another, or 0 for any free one")]
+    PortInUse {
+        /// The port that was asked for.
+        port: u16,
+    },
+    /// The address cannot be listened on for another reason, such as a port below 1024.
+    #[error("cannot listen on `{address}`")]
+    Listen {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// Another server has the data folder; it belongs to one process at a time.
+    #[error("the data folder `{}` is in use by another server; stop that one or choose another folder", folder.display())]
+    FolderInUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The data folder cannot be made or written to.
+    #[error("cannot write to the data folder `{}`", folder.display())]
+    FolderNotWritable {
+        /// The folder.
+        folder: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The data folder holds something that no server wrote, or that has been damaged.
+    #[error("cannot read the data folder `{}`", folder.display())]
+    FolderNotReadable {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong, with the file's name where it is known.
+        source: io::Error,
+    },
+}

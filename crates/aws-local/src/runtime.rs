@@ -1,0 +1,177 @@
+//! SageMaker Runtime: InvokeEndpoint.
+
+use std::{str::FromStr, sync::Arc};
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use ipinsights::{
+    Model,
+    inference::{self, InferenceError, PredictionRecord, RequestFormat, ResponseFormat},
+};
+use s3s::Body;
+use serde_json::{Value, json};
+
+use crate::{ACCOUNT, sagemaker::SageMaker};
+
+/// The largest body of a request.
+pub(crate) const MAX_BODY: usize = inference::MAX_BODY_BYTES;
+
+/// Bodies up to this are scored where they arrive; larger ones would keep other requests waiting.
+const SMALL: usize = 16 * 1024;
+
+/// Answers a request to an endpoint.
+pub(crate) async fn invoke(
+    sagemaker: &SageMaker,
+    endpoint: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Response<Body> {
+    if body.len() > MAX_BODY {
+        return too_large(sagemaker, endpoint);
+    }
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    let Some(deployment) = sagemaker.deployment(endpoint) else {
+        return validation(&format!("Endpoint {endpoint} of account {ACCOUNT} not found."));
+    };
+    for unsupported in ["x-amzn-sagemaker-target-model", "x-amzn-sagemaker-inference-component"] {
+        if headers.contains_key(unsupported) {
+            return validation(&format!("{unsupported} is not implemented by aws-local."));
+        }
+    }
+    if text("x-amzn-sagemaker-inference-id").is_some_and(|id| id.is_empty() || id.len() > 64) {
+        return validation("InferenceId has to be 1 to 64 characters.");
+    }
+    let wanted = text("x-amzn-sagemaker-target-variant");
+    let Some(variant) = deployment.variant(wanted) else {
+        let wanted = wanted.unwrap_or_default();
+        return validation(&format!("Variant {wanted} of endpoint {endpoint} of account {ACCOUNT} not found."));
+    };
+    let content_type = text("content-type").unwrap_or_default();
+    let Ok(request_format) = RequestFormat::from_str(content_type) else {
+        let message = format!("content type `{content_type}` is not supported");
+        return model_error(sagemaker, endpoint, StatusCode::UNSUPPORTED_MEDIA_TYPE, &message);
+    };
+    let response_format = match ResponseFormat::from_accept(text("accept")) {
+        Ok(format) => format,
+        Err(error) => return model_error(sagemaker, endpoint, StatusCode::NOT_ACCEPTABLE, &error.to_string()),
+    };
+    let scored = if body.len() <= SMALL {
+        score(&variant.model, request_format, response_format, body)
+    } else {
+        let (model, body) = (variant.model.clone(), body.to_vec());
+        let work = tokio::task::spawn_blocking(move || score(&model, request_format, response_format, &body));
+        match work.await {
+            Ok(scored) => scored,
+            Err(_) => return model_error(sagemaker, endpoint, StatusCode::INTERNAL_SERVER_ERROR, "the model failed"),
+        }
+    };
+    let answer = match scored {
+        Ok(answer) if answer.len() > MAX_BODY => {
+            let message = "the answer is larger than 6291456 bytes";
+            return model_error(sagemaker, endpoint, StatusCode::INTERNAL_SERVER_ERROR, message);
+        }
+        Ok(answer) => answer,
+        Err(error) => {
+            let message = format!("unable to evaluate payload provided: {}", chain(&error));
+            return model_error(sagemaker, endpoint, StatusCode::BAD_REQUEST, &message);
+        }
+    };
+    let mut response = Response::new(Body::from(answer));
+    let answered = response.headers_mut();
+    answered.insert(header::CONTENT_TYPE, HeaderValue::from_static(response_format.content_type()));
+    if let Ok(name) = HeaderValue::from_str(&variant.name) {
+        answered.insert("x-amzn-invoked-production-variant", name);
+    }
+    if let Some(attributes) = headers.get("x-amzn-sagemaker-custom-attributes") {
+        answered.insert("x-amzn-sagemaker-custom-attributes", attributes.clone());
+    }
+    response
+}
+
+/// What the service answers to a body over the limit.
+pub(crate) fn too_large(sagemaker: &SageMaker, endpoint: &str) -> Response<Body> {
+    if sagemaker.deployment(endpoint).is_none() {
+        return validation(&format!("Endpoint {endpoint} of account {ACCOUNT} not found."));
+    }
+    let message = "Received client error (413) from primary and could not load the entire response body.";
+    failed_model(sagemaker, endpoint, StatusCode::PAYLOAD_TOO_LARGE, message, message)
+}
+
+fn score(
+    model: &Arc<Model>,
+    request: RequestFormat,
+    response: ResponseFormat,
+    body: &[u8],
+) -> Result<Vec<u8>, InferenceError> {
+    let events = inference::decode_request(request, body)?;
+    let records = events.iter().map(|event| {
+        if response.verbose {
+            let prediction = model.predict(&event.entity, event.ip);
+            PredictionRecord {
+                dot_product: prediction.score.dot_product(),
+                ip_embedding: Some(prediction.ip_embedding),
+                entity_embedding: Some(prediction.entity_embedding),
+            }
+        } else {
+            PredictionRecord::from_dot_product(model.score(&event.entity, event.ip).dot_product())
+        }
+    });
+    inference::encode_response(response, &records.collect::<Vec<_>>())
+}
+
+/// The container's own refusal, wrapped as the service wraps it.
+fn model_error(sagemaker: &SageMaker, endpoint: &str, status: StatusCode, original: &str) -> Response<Body> {
+    let code = status.as_u16();
+    let side = if status.is_server_error() { "server" } else { "client" };
+    let region = sagemaker.region();
+    let message = format!(
+        "Received {side} error ({code}) from primary with message \"{original}\". See \
+         https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}#logEventViewer:group=\
+         /aws/sagemaker/Endpoints/{endpoint} in account {ACCOUNT} for more information."
+    );
+    failed_model(sagemaker, endpoint, status, original, &message)
+}
+
+fn failed_model(
+    sagemaker: &SageMaker,
+    endpoint: &str,
+    status: StatusCode,
+    original: &str,
+    message: &str,
+) -> Response<Body> {
+    let body = json!({
+        "ErrorCode": "CLIENT_ERROR_FROM_MODEL",
+        "LogStreamArn": format!(
+            "arn:aws:logs:{}:{ACCOUNT}:log-group:/aws/sagemaker/Endpoints/{endpoint}", sagemaker.region()
+        ),
+        "Message": message,
+        "OriginalMessage": original,
+        "OriginalStatusCode": status.as_u16(),
+    });
+    error(StatusCode::FAILED_DEPENDENCY, "ModelError", body)
+}
+
+fn validation(message: &str) -> Response<Body> {
+    error(StatusCode::BAD_REQUEST, "ValidationError", json!({"Message": message, "message": message}))
+}
+
+/// The type goes into a header, where this protocol has it, and into the body for those who look there.
+fn error(status: StatusCode, code: &'static str, mut body: Value) -> Response<Body> {
+    body["code"] = code.into();
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert("x-amzn-errortype", HeaderValue::from_static(code));
+    response
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

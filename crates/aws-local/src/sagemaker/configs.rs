@@ -1,0 +1,145 @@
+//! Endpoint configurations: which models answer, and for what share of the requests.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{
+    SageMaker, copy,
+    list::{self, Entry},
+    tags,
+};
+use crate::{
+    api::{ApiError, ApiResult, Check, MODEL_NAME, NAME},
+    time::{Seconds, now},
+};
+
+/// An endpoint configuration.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct EndpointConfig {
+    name: String,
+    arn: String,
+    request: Value,
+    created: Seconds,
+    pub(super) variants: Vec<Variant>,
+}
+
+/// One of the models of a configuration.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Variant {
+    pub(super) name: String,
+    pub(super) model: String,
+    pub(super) weight: f64,
+    pub(super) instances: i64,
+}
+
+impl SageMaker {
+    pub(super) fn create_endpoint_config(&self, input: &Value) -> ApiResult<Value> {
+        let mut check = Check::new(input);
+        let name = check.required("EndpointConfigName", NAME);
+        for member in ["AsyncInferenceConfig", "ExplainerConfig", "ShadowProductionVariants"] {
+            if check.get(member).is_some_and(|value| value.as_array().is_none_or(|list| !list.is_empty())) {
+                return Err(ApiError::not_implemented(member));
+            }
+        }
+        if check.get("DataCaptureConfig.EnableCapture") == Some(&Value::Bool(true)) {
+            return Err(ApiError::not_implemented("DataCaptureConfig"));
+        }
+        let count = check.list("ProductionVariants", 1, 10).len();
+        let mut variants = Vec::new();
+        for i in 0..count {
+            variants.push(variant(&mut check, i));
+        }
+        let tags = tags::of_request(&mut check);
+        check.finish()?;
+        let names: BTreeSet<_> = variants.iter().map(|v| &v.name).collect();
+        if names.len() < variants.len() {
+            return Err(ApiError::validation("ProductionVariants must have different names."));
+        }
+        for variant in &variants {
+            self.model(&variant.model)?;
+        }
+        let arn = self.arn("endpoint-config", name);
+        let config = EndpointConfig {
+            name: name.to_owned(),
+            arn: arn.clone(),
+            request: input.clone(),
+            created: now(),
+            variants,
+        };
+        if self.configs.insert_new(name, config)?.is_err() {
+            let message = format!("Cannot create already existing endpoint configuration \"{arn}\".");
+            return Err(ApiError::validation(message));
+        }
+        self.tag_new(&arn, tags)?;
+        Ok(json!({"EndpointConfigArn": arn}))
+    }
+
+    pub(super) fn describe_endpoint_config(&self, input: &Value) -> ApiResult<Value> {
+        let config = self.config_of(input)?;
+        let mut answer = Map::new();
+        answer.insert("EndpointConfigName".into(), config.name.into());
+        answer.insert("EndpointConfigArn".into(), config.arn.into());
+        answer.insert("CreationTime".into(), config.created.into());
+        answer.insert("EnableNetworkIsolation".into(), false.into());
+        let members =
+            ["ProductionVariants", "KmsKeyId", "DataCaptureConfig", "ExecutionRoleArn", "VpcConfig", "EnableNetworkIsolation"];
+        copy(&config.request, &members, &mut answer);
+        // The service tells the weight even if nobody did.
+        if let Some(variants) = answer.get_mut("ProductionVariants").and_then(Value::as_array_mut) {
+            for (printed, variant) in variants.iter_mut().zip(&config.variants) {
+                printed["InitialVariantWeight"] = variant.weight.into();
+            }
+        }
+        Ok(answer.into())
+    }
+
+    pub(super) fn list_endpoint_configs(&self, input: &Value) -> ApiResult<Value> {
+        let entries = self.configs.all().into_iter().map(|config| Entry {
+            summary: json!({
+                "EndpointConfigName": config.name,
+                "EndpointConfigArn": config.arn,
+                "CreationTime": config.created,
+            }),
+            name: config.name,
+            created: config.created,
+            modified: config.created,
+            status: String::new(),
+        });
+        list::page(input, "EndpointConfigs", "CreationTime", entries.collect())
+    }
+
+    pub(super) fn delete_endpoint_config(&self, input: &Value) -> ApiResult<()> {
+        let config = self.config_of(input)?;
+        self.configs.remove(&config.name)?;
+        self.untag(&config.arn)
+    }
+
+    /// The configuration of that name.
+    pub(super) fn config(&self, name: &str) -> ApiResult<EndpointConfig> {
+        let arn = self.arn("endpoint-config", name);
+        let missing = || ApiError::validation(format!("Could not find endpoint configuration \"{arn}\"."));
+        self.configs.get(name).ok_or_else(missing)
+    }
+
+    fn config_of(&self, input: &Value) -> ApiResult<EndpointConfig> {
+        let mut check = Check::new(input);
+        let name = check.required("EndpointConfigName", NAME);
+        check.finish()?;
+        self.config(name)
+    }
+}
+
+fn variant(check: &mut Check<'_>, i: usize) -> Variant {
+    let at = |member: &str| format!("ProductionVariants.{i}.{member}");
+    let name = check.required(&at("VariantName"), NAME).to_owned();
+    let model = check.required(&at("ModelName"), MODEL_NAME).to_owned();
+    let instances = check.integer(&at("InitialInstanceCount"), 1, i64::MAX).unwrap_or(1);
+    let weight = check.get(&at("InitialVariantWeight")).and_then(Value::as_f64).unwrap_or(1.0);
+    if weight < 0.0 {
+        let said = weight.to_string();
+        check.problem(Some(&said), &at("InitialVariantWeight"), "Member must have value greater than or equal to 0");
+    }
+    Variant { name, model, weight, instances }
+}

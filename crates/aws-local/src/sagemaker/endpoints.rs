@@ -1,0 +1,364 @@
+//! Endpoints: models that are loaded and answer.
+//!
+//! What an endpoint serves is copied from its configuration when that is put to use, so the configuration may be
+//! deleted afterwards. Loading goes on beside; until a new set of models is complete, the old one answers.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{
+    SageMaker,
+    configs::Variant,
+    list::{self, Entry},
+    tags, work,
+};
+use crate::{
+    api::{ApiError, ApiResult, Check, NAME},
+    time::{Seconds, now},
+};
+
+/// An endpoint.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Endpoint {
+    name: String,
+    arn: String,
+    status: String,
+    failure: Option<String>,
+    created: Seconds,
+    modified: Seconds,
+    /// What answers, or is to answer as soon as it is loaded if nothing has answered yet.
+    serving: Plan,
+    /// What shall answer instead, while it is being loaded.
+    next: Option<Plan>,
+}
+
+/// A configuration put to use.
+#[derive(Clone, Serialize, Deserialize)]
+struct Plan {
+    /// Tells this use of a configuration from every other.
+    id: Uuid,
+    config: String,
+    variants: Vec<Served>,
+}
+
+/// A variant with what it needs of its model.
+#[derive(Clone, Serialize, Deserialize)]
+struct Served {
+    name: String,
+    weight: f64,
+    instances: i64,
+    image: String,
+    data_url: String,
+}
+
+/// Loaded models, ready to answer.
+pub(crate) struct Deployment {
+    variants: Vec<Loaded>,
+    requests: AtomicU64,
+}
+
+/// A variant's model.
+pub(crate) struct Loaded {
+    pub(crate) name: String,
+    pub(crate) model: Arc<ipinsights::Model>,
+    weight: f64,
+}
+
+const CREATING: &str = "Creating";
+const UPDATING: &str = "Updating";
+const IN_SERVICE: &str = "InService";
+const FAILED: &str = "Failed";
+
+impl SageMaker {
+    pub(super) fn create_endpoint(self: &Arc<Self>, input: &Value) -> ApiResult<Value> {
+        let mut check = Check::new(input);
+        let name = check.required("EndpointName", NAME);
+        let config = check.required("EndpointConfigName", NAME);
+        let tags = tags::of_request(&mut check);
+        check.finish()?;
+        let arn = self.arn("endpoint", name);
+        let taken = || ApiError::validation(format!("Cannot create already existing endpoint \"{arn}\"."));
+        if self.endpoints.contains(name) {
+            return Err(taken());
+        }
+        let plan = self.plan(config)?;
+        let endpoint = Endpoint {
+            name: name.to_owned(),
+            arn: arn.clone(),
+            status: CREATING.to_owned(),
+            failure: None,
+            created: now(),
+            modified: now(),
+            serving: plan.clone(),
+            next: None,
+        };
+        if self.endpoints.insert_new(name, endpoint)?.is_err() {
+            return Err(taken());
+        }
+        self.tag_new(&arn, tags)?;
+        self.deploy(name, plan);
+        Ok(json!({"EndpointArn": arn}))
+    }
+
+    pub(super) fn update_endpoint(self: &Arc<Self>, input: &Value) -> ApiResult<Value> {
+        let mut check = Check::new(input);
+        let name = check.required("EndpointName", NAME);
+        let config = check.required("EndpointConfigName", NAME);
+        check.finish()?;
+        let plan = self.plan_for(name, config)?;
+        let outcome = self.endpoints.update(name, |endpoint| {
+            require_in_service(endpoint)?;
+            endpoint.status = UPDATING.to_owned();
+            endpoint.failure = None;
+            endpoint.modified = now();
+            endpoint.next = Some(plan.clone());
+            Ok(endpoint.arn.clone())
+        })?;
+        let arn = outcome.ok_or_else(|| self.missing_endpoint(name))??;
+        self.deploy(name, plan);
+        Ok(json!({"EndpointArn": arn}))
+    }
+
+    pub(super) fn update_weights(&self, input: &Value) -> ApiResult<Value> {
+        let mut check = Check::new(input);
+        let name = check.required("EndpointName", NAME);
+        let count = check.list("DesiredWeightsAndCapacities", 1, 10).len();
+        let mut wanted = Vec::new();
+        for i in 0..count {
+            let at = |member: &str| format!("DesiredWeightsAndCapacities.{i}.{member}");
+            let variant = check.required(&at("VariantName"), NAME);
+            let weight = check.get(&at("DesiredWeight")).and_then(Value::as_f64);
+            let instances = check.integer(&at("DesiredInstanceCount"), 0, i64::MAX);
+            wanted.push((variant, weight, instances));
+        }
+        check.finish()?;
+        let outcome = self.endpoints.update(name, |endpoint| {
+            require_in_service(endpoint)?;
+            for (variant, weight, instances) in &wanted {
+                let found = endpoint.serving.variants.iter_mut().find(|v| v.name == *variant);
+                let found = found.ok_or_else(|| {
+                    ApiError::validation(format!("Could not find variant \"{variant}\" of the endpoint."))
+                })?;
+                found.weight = weight.unwrap_or(found.weight);
+                found.instances = instances.unwrap_or(found.instances);
+            }
+            endpoint.modified = now();
+            Ok((endpoint.arn.clone(), endpoint.serving.clone()))
+        })?;
+        let (arn, plan) = outcome.ok_or_else(|| self.missing_endpoint(name))??;
+        // The same models, weighed anew.
+        let mut deployments = self.deployments.write().unwrap_or_else(|e| e.into_inner());
+        if let Some(old) = deployments.get(name) {
+            let weight = |name: &str| plan.variants.iter().find(|v| v.name == name).map(|v| v.weight);
+            let variants = old.variants.iter().map(|loaded| Loaded {
+                name: loaded.name.clone(),
+                model: loaded.model.clone(),
+                weight: weight(&loaded.name).unwrap_or(loaded.weight),
+            });
+            let deployment = Deployment { variants: variants.collect(), requests: AtomicU64::new(0) };
+            deployments.insert(name.to_owned(), Arc::new(deployment));
+        }
+        Ok(json!({"EndpointArn": arn}))
+    }
+
+    pub(super) fn describe_endpoint(&self, input: &Value) -> ApiResult<Value> {
+        let endpoint = self.endpoint_of(input)?;
+        let mut answer = Map::new();
+        answer.insert("EndpointName".into(), endpoint.name.into());
+        answer.insert("EndpointArn".into(), endpoint.arn.into());
+        answer.insert("EndpointConfigName".into(), endpoint.serving.config.into());
+        let variants = endpoint.serving.variants.iter().map(|variant| {
+            json!({
+                "VariantName": variant.name,
+                "DeployedImages": [{
+                    "SpecifiedImage": variant.image,
+                    "ResolvedImage": variant.image,
+                    "ResolutionTime": endpoint.created,
+                }],
+                "CurrentWeight": variant.weight,
+                "DesiredWeight": variant.weight,
+                "CurrentInstanceCount": variant.instances,
+                "DesiredInstanceCount": variant.instances,
+            })
+        });
+        // Until an endpoint has come up once, the service knows no variants of it.
+        if endpoint.status != CREATING && endpoint.status != FAILED {
+            answer.insert("ProductionVariants".into(), variants.collect());
+        }
+        answer.insert("EndpointStatus".into(), endpoint.status.into());
+        if let Some(reason) = endpoint.failure {
+            answer.insert("FailureReason".into(), reason.into());
+        }
+        answer.insert("CreationTime".into(), endpoint.created.into());
+        answer.insert("LastModifiedTime".into(), endpoint.modified.into());
+        Ok(answer.into())
+    }
+
+    pub(super) fn list_endpoints(&self, input: &Value) -> ApiResult<Value> {
+        let entries = self.endpoints.all().into_iter().map(|endpoint| Entry {
+            summary: json!({
+                "EndpointName": endpoint.name,
+                "EndpointArn": endpoint.arn,
+                "CreationTime": endpoint.created,
+                "LastModifiedTime": endpoint.modified,
+                "EndpointStatus": endpoint.status,
+            }),
+            name: endpoint.name,
+            created: endpoint.created,
+            modified: endpoint.modified,
+            status: endpoint.status,
+        });
+        list::page(input, "Endpoints", "CreationTime", entries.collect())
+    }
+
+    pub(super) fn delete_endpoint(&self, input: &Value) -> ApiResult<()> {
+        let endpoint = self.endpoint_of(input)?;
+        self.endpoints.remove(&endpoint.name)?;
+        self.deployments.write().unwrap_or_else(|e| e.into_inner()).remove(&endpoint.name);
+        self.untag(&endpoint.arn)
+    }
+
+    /// What answers under that name now.
+    pub(crate) fn deployment(&self, endpoint: &str) -> Option<Arc<Deployment>> {
+        self.deployments.read().unwrap_or_else(|e| e.into_inner()).get(endpoint).cloned()
+    }
+
+    /// Loads the models of every endpoint again, after a start.
+    pub(super) fn reload_endpoints(self: &Arc<Self>) -> io::Result<()> {
+        for endpoint in self.endpoints.all() {
+            let name = endpoint.name;
+            match endpoint.status.as_str() {
+                FAILED => {}
+                // An update that was cut off goes on.
+                UPDATING => {
+                    if let Some(deployment) = self.load(&endpoint.serving).ok().map(Arc::new) {
+                        self.deployments.write().unwrap_or_else(|e| e.into_inner()).insert(name.clone(), deployment);
+                    }
+                    self.deploy(&name, endpoint.next.unwrap_or(endpoint.serving));
+                }
+                CREATING => self.deploy(&name, endpoint.serving),
+                // It was InService when the server stopped, so it is when the server starts.
+                _ => self.finish_deployment(&name, &endpoint.serving)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads a plan's models beside, and puts them to use when all are there.
+    fn deploy(self: &Arc<Self>, name: &str, plan: Plan) {
+        let (this, name) = (self.clone(), name.to_owned());
+        self.tasks.spawn_blocking(move || {
+            // Should the record not be writable, the endpoint stays as it is, and says so in its status.
+            let _ = this.finish_deployment(&name, &plan);
+        });
+    }
+
+    fn finish_deployment(&self, name: &str, plan: &Plan) -> io::Result<()> {
+        let loaded = self.load(plan);
+        // The record and what answers change together, so that no one sees a status that does not hold.
+        let mut deployments = self.deployments.write().unwrap_or_else(|e| e.into_inner());
+        self.endpoints.update(name, |endpoint| {
+            // It may have been deleted, and made again, meanwhile.
+            let wanted = endpoint.next.as_ref().unwrap_or(&endpoint.serving);
+            if wanted.id != plan.id {
+                return;
+            }
+            endpoint.modified = now();
+            match loaded {
+                Ok(deployment) => {
+                    if let Some(next) = endpoint.next.take() {
+                        endpoint.serving = next;
+                    }
+                    endpoint.status = IN_SERVICE.to_owned();
+                    endpoint.failure = None;
+                    deployments.insert(name.to_owned(), Arc::new(deployment));
+                }
+                Err(reason) => {
+                    // The old models go on answering, if there are any.
+                    let rolled_back = endpoint.next.take().is_some();
+                    endpoint.status = if rolled_back { IN_SERVICE } else { FAILED }.to_owned();
+                    endpoint.failure = Some(reason);
+                }
+            }
+        })?;
+        Ok(())
+    }
+
+    fn load(&self, plan: &Plan) -> Result<Deployment, String> {
+        let mut variants = Vec::with_capacity(plan.variants.len());
+        for variant in &plan.variants {
+            let model = work::load_model(&self.s3, &variant.data_url).map_err(|reason| {
+                format!("The primary container for production variant {} did not pass the ping health check: {reason}", variant.name)
+            })?;
+            variants.push(Loaded { name: variant.name.clone(), model: Arc::new(model), weight: variant.weight });
+        }
+        Ok(Deployment { variants, requests: AtomicU64::new(0) })
+    }
+
+    /// The plan for an endpoint that has to be there; it is looked for first.
+    fn plan_for(&self, endpoint: &str, config: &str) -> ApiResult<Plan> {
+        if !self.endpoints.contains(endpoint) {
+            return Err(self.missing_endpoint(endpoint));
+        }
+        self.plan(config)
+    }
+
+    fn plan(&self, config: &str) -> ApiResult<Plan> {
+        let variants = self.config(config)?.variants.into_iter().map(|variant| {
+            let Variant { name, model, weight, instances } = variant;
+            let model = self.model(&model)?;
+            Ok(Served { name, weight, instances, image: model.image, data_url: model.data_url })
+        });
+        let variants = variants.collect::<ApiResult<_>>()?;
+        Ok(Plan { id: Uuid::new_v4(), config: config.to_owned(), variants })
+    }
+
+    fn missing_endpoint(&self, name: &str) -> ApiError {
+        ApiError::validation(format!("Could not find endpoint \"{}\".", self.arn("endpoint", name)))
+    }
+
+    fn endpoint_of(&self, input: &Value) -> ApiResult<Endpoint> {
+        let mut check = Check::new(input);
+        let name = check.required("EndpointName", NAME);
+        check.finish()?;
+        self.endpoints.get(name).ok_or_else(|| self.missing_endpoint(name))
+    }
+}
+
+fn require_in_service(endpoint: &Endpoint) -> ApiResult<()> {
+    let Endpoint { arn, status, .. } = endpoint;
+    match status.as_str() {
+        IN_SERVICE => Ok(()),
+        FAILED => Err(ApiError::validation(format!(
+            "Cannot update endpoint \"{arn}\" in status Failed; it can only be deleted."
+        ))),
+        _ => Err(ApiError::validation(format!("Cannot update in-progress endpoint \"{arn}\"."))),
+    }
+}
+
+impl Deployment {
+    /// The variant of that name, or else the one whose turn it is by weight.
+    pub(crate) fn variant(&self, name: Option<&str>) -> Option<&Loaded> {
+        if let Some(name) = name {
+            return self.variants.iter().find(|v| v.name == name);
+        }
+        let total: f64 = self.variants.iter().map(|v| v.weight).sum();
+        // Multiples of the golden ratio spread evenly, over a few requests as over many.
+        let turn = self.requests.fetch_add(1, Ordering::Relaxed) as f64 * 0.618_033_988_749_894_9;
+        let mut at = turn.fract() * total;
+        let chosen = self.variants.iter().find(|v| {
+            at -= v.weight;
+            at < 0.0
+        });
+        chosen.or(self.variants.first())
+    }
+}

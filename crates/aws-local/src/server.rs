@@ -1,0 +1,207 @@
+//! The server: one port, one folder, one process.
+
+use std::{
+    fmt,
+    fs::{File, TryLockError},
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Error, REGION,
+    dispatch::{self, App},
+    logs::Logs,
+    s3::{self, ObjectStore},
+    sagemaker::SageMaker,
+    states::States,
+};
+
+/// Sees every training job's progress: the job's name, and how far it has come.
+pub type TrainingObserver = Arc<dyn Fn(&str, &ipinsights::Progress) + Send + Sync>;
+
+/// A running server. It stops when it is dropped; [`Server::shutdown`] also waits until it has.
+#[derive(Debug)]
+pub struct Server {
+    url: String,
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// What a server is to be. [`Builder::start`] starts it.
+#[must_use]
+pub struct Builder {
+    data_dir: PathBuf,
+    port: u16,
+    region: String,
+    observer: Option<TrainingObserver>,
+}
+
+/// How many connections are served at once; further ones wait.
+const MAX_CONNECTIONS: usize = 512;
+/// How long a client may take to send the head of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long requests under way may take to end when the server stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+impl Server {
+    /// A server that keeps everything in `data_dir`, which is made if it is not there.
+    pub fn builder(data_dir: impl Into<PathBuf>) -> Builder {
+        Builder { data_dir: data_dir.into(), port: 0, region: REGION.to_owned(), observer: None }
+    }
+
+    /// Where clients find it: `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops it: requests under way are answered, trainings and executions are given up, the folder is free.
+    pub async fn shutdown(mut self) {
+        self.stop.cancel();
+        let _ = (&mut self.task).await; // an error here is a panic in the server, and it has stopped
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { data_dir, port, region, observer: _ } = self;
+        let mut debug = f.debug_struct("Builder");
+        debug.field("data_dir", data_dir).field("port", port).field("region", region).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// The port on 127.0.0.1; 0, the default, takes a free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// The region that resource names carry; the default is [`REGION`].
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = region.into();
+        self
+    }
+
+    /// Who sees the progress of training jobs. It is called from the training's thread and should be quick.
+    pub fn on_training(mut self, observer: TrainingObserver) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Starts the server; it answers when this returns.
+    ///
+    /// # Errors
+    ///
+    /// When the port or the folder cannot be had; [`Error`] tells the cases apart.
+    pub async fn start(self) -> Result<Server, Error> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => Error::PortInUse { port: self.port },
+            _ => Error::Listen { address, source },
+        })?;
+        let address = listener.local_addr().map_err(|source| Error::Listen { address, source })?;
+        let lock = lock(&self.data_dir)?;
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let folder = self.data_dir.clone();
+        let app = self
+            .open(&stop, &tasks)
+            .map_err(|source| Error::FolderNotReadable { folder, source })?;
+        let task = tokio::spawn(serve(listener, Arc::new(app), stop.clone(), tasks, lock));
+        Ok(Server { url: format!("http://{address}"), address, stop, task })
+    }
+
+    fn open(self, stop: &CancellationToken, tasks: &TaskTracker) -> io::Result<App> {
+        let Self { data_dir, region, observer, .. } = self;
+        let store = Arc::new(ObjectStore::open(data_dir.join("s3"))?);
+        let logs = Arc::new(Logs::open(data_dir.join("logs"))?);
+        let sagemaker = SageMaker::open(
+            &data_dir.join("sagemaker"),
+            &region,
+            store.clone(),
+            logs.clone(),
+            observer,
+            stop.clone(),
+            tasks.clone(),
+        )?;
+        let states =
+            States::open(&data_dir.join("states"), &region, sagemaker.clone(), stop.clone(), tasks.clone())?;
+        Ok(App { s3: s3::service(store, region), sagemaker, states, logs })
+    }
+}
+
+/// Makes the folder and takes it for this process.
+fn lock(folder: &Path) -> Result<File, Error> {
+    let not_writable = |source| Error::FolderNotWritable { folder: folder.to_owned(), source };
+    std::fs::create_dir_all(folder).map_err(not_writable)?;
+    let options = File::options().create(true).truncate(false).write(true).open(folder.join("lock"));
+    let file = options.map_err(not_writable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::FolderInUse { folder: folder.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(not_writable(source)),
+    }
+}
+
+async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken, tasks: TaskTracker, lock: File) {
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let slot = tokio::select! {
+            () = stop.cancelled() => break,
+            slot = slots.clone().acquire_owned() => slot,
+        };
+        let stream = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(_) => {
+                    // Out of file handles, most likely: some will be closed.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+        };
+        let _ = stream.set_nodelay(true); // only slower without it
+        let app = app.clone();
+        let service = service_fn(move |request| dispatch::answer(app.clone(), request));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            let _ = connection.await; // the client went away, or sent no HTTP
+            drop(slot);
+        });
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+    tasks.close();
+    tasks.wait().await;
+    drop(app);
+    let _ = lock.unlock(); // it is closed in the next moment anyway
+}

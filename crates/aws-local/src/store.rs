@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     fs, io,
     path::{Path, PathBuf},
     sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
@@ -72,18 +73,30 @@ impl<T: Serialize + DeserializeOwned + Clone> Collection<T> {
         Ok(Ok(()))
     }
 
-    /// Changes a record in place and gives back the new state and what `change` said; `None` if there is none.
+    /// Changes a record in place and gives back what `change` says; `None` if there is no such record.
     pub(crate) fn update<R>(&self, name: &str, change: impl FnOnce(&mut T) -> R) -> io::Result<Option<R>> {
+        let outcome = self.try_update(name, |record| Ok::<_, Infallible>(change(record)))?;
+        Ok(outcome.map(|Ok(answer)| answer))
+    }
+
+    /// Like [`Self::update`], but the record stays as it is when `change` fails.
+    pub(crate) fn try_update<R, E>(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut T) -> Result<R, E>,
+    ) -> io::Result<Option<Result<R, E>>> {
         let mut records = self.write();
         let Some(record) = records.get_mut(name) else { return Ok(None) };
         let mut changed = record.clone();
-        let answer = change(&mut changed);
-        self.save(name, &changed)?;
-        *record = changed;
-        Ok(Some(answer))
+        let outcome = change(&mut changed);
+        if outcome.is_ok() {
+            self.save(name, &changed)?;
+            *record = changed;
+        }
+        Ok(Some(outcome))
     }
 
-    /// Removes a record and gives it back, provided `allowed` says so.
+    /// Removes a record and gives it back; `None` if there is no such record.
     pub(crate) fn remove(&self, name: &str) -> io::Result<Option<T>> {
         let mut records = self.write();
         if !records.contains_key(name) {

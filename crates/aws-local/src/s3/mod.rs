@@ -15,7 +15,7 @@ use s3s::{
 };
 
 pub(crate) use incoming::accept;
-pub(crate) use store::{Object, ObjectStore, Scan, StoreError};
+pub(crate) use store::{ObjectStore, Scan, StoreError};
 
 /// The protocol around a store.
 pub(crate) fn service(store: Arc<ObjectStore>, region: String) -> S3Service {

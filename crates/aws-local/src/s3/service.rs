@@ -529,9 +529,9 @@ impl S3 for Service {
         });
         Ok(S3Response::new(ListMultipartUploadsOutput {
             bucket: Some(input.bucket),
-            prefix: Some(prefix),
-            is_truncated: Some(false),
             uploads: Some(uploads.collect()),
+            prefix: Some(prefix.clone()),
+            is_truncated: Some(false),
             ..Default::default()
         }))
     }

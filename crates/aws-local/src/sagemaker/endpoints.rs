@@ -45,7 +45,7 @@ pub(super) struct Endpoint {
 #[derive(Clone, Serialize, Deserialize)]
 struct Plan {
     /// Tells this use of a configuration from every other.
-    id: Uuid,
+    id: String,
     config: String,
     variants: Vec<Served>,
 }
@@ -115,13 +115,13 @@ impl SageMaker {
         let config = check.required("EndpointConfigName", NAME);
         check.finish()?;
         let plan = self.plan_for(name, config)?;
-        let outcome = self.endpoints.update(name, |endpoint| {
+        let outcome = self.endpoints.try_update(name, |endpoint| {
             require_in_service(endpoint)?;
             endpoint.status = UPDATING.to_owned();
             endpoint.failure = None;
             endpoint.modified = now();
             endpoint.next = Some(plan.clone());
-            Ok(endpoint.arn.clone())
+            Ok::<_, ApiError>(endpoint.arn.clone())
         })?;
         let arn = outcome.ok_or_else(|| self.missing_endpoint(name))??;
         self.deploy(name, plan);
@@ -141,7 +141,7 @@ impl SageMaker {
             wanted.push((variant, weight, instances));
         }
         check.finish()?;
-        let outcome = self.endpoints.update(name, |endpoint| {
+        let outcome = self.endpoints.try_update(name, |endpoint| {
             require_in_service(endpoint)?;
             for (variant, weight, instances) in &wanted {
                 let found = endpoint.serving.variants.iter_mut().find(|v| v.name == *variant);
@@ -152,7 +152,7 @@ impl SageMaker {
                 found.instances = instances.unwrap_or(found.instances);
             }
             endpoint.modified = now();
-            Ok((endpoint.arn.clone(), endpoint.serving.clone()))
+            Ok::<_, ApiError>((endpoint.arn.clone(), endpoint.serving.clone()))
         })?;
         let (arn, plan) = outcome.ok_or_else(|| self.missing_endpoint(name))??;
         // The same models, weighed anew.
@@ -319,7 +319,7 @@ impl SageMaker {
             Ok(Served { name, weight, instances, image: model.image, data_url: model.data_url })
         });
         let variants = variants.collect::<ApiResult<_>>()?;
-        Ok(Plan { id: Uuid::new_v4(), config: config.to_owned(), variants })
+        Ok(Plan { id: Uuid::new_v4().to_string(), config: config.to_owned(), variants })
     }
 
     fn missing_endpoint(&self, name: &str) -> ApiError {

@@ -2,10 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sfn_builder::{
-    StateMachine,
-    checked::{StateKind, Task},
-};
+use sfn_builder::{StateMachine, checked::StateKind};
 use uuid::Uuid;
 
 use super::{States, check_name, page, tags, tasks};
@@ -24,7 +21,7 @@ pub(super) struct Machine {
     pub(super) role_arn: String,
     created: Seconds,
     updated: Seconds,
-    revision: Uuid,
+    revision: String,
 }
 
 impl States {
@@ -51,7 +48,7 @@ impl States {
             role_arn: role_arn.to_owned(),
             created: now(),
             updated: now(),
-            revision: Uuid::new_v4(),
+            revision: Uuid::new_v4().to_string(),
         };
         // Made again just as it is, it is there already.
         let created = match self.machines.insert_new(&arn, machine)? {
@@ -89,7 +86,7 @@ impl States {
                 machine.role_arn = role_arn.to_owned();
             }
             machine.updated = now();
-            machine.revision = Uuid::new_v4();
+            machine.revision = Uuid::new_v4().to_string();
             json!({"updateDate": machine.updated, "revisionId": machine.revision})
         })?;
         updated.ok_or_else(|| missing(arn))
@@ -202,8 +199,8 @@ pub(super) fn parse(definition: &str) -> ApiResult<StateMachine> {
 
 fn unknown_resources(machine: &StateMachine) -> impl Iterator<Item = (&str, &str)> {
     machine.states().iter().filter_map(|state| match &state.kind {
-        StateKind::Task(Task { resource, .. }) if !tasks::is_known(&resource.arn) => {
-            Some((state.name.as_str(), resource.arn.as_str()))
+        StateKind::Task(task) if !tasks::is_known(&task.resource.arn) => {
+            Some((state.name.as_str(), task.resource.arn.as_str()))
         }
         _ => None,
     })

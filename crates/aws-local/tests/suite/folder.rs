@@ -1,0 +1,125 @@
+//! The data folder: what outlives a server, and who may have it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use aws_local::{Error, Server};
+use aws_sdk_sagemakerruntime::primitives::Blob;
+use tempfile::TempDir;
+
+use crate::common::{World, eventually};
+
+#[tokio::test]
+async fn everything_is_there_after_a_restart() {
+    let world = World::new().await;
+    world.endpoint().await;
+    let score = |world: &World| {
+        let invoke = world.runtime.invoke_endpoint().endpoint_name("scores").content_type("text/csv");
+        let send = invoke.body(Blob::new("France,10.1.0.1")).send();
+        async { send.await.unwrap().body.unwrap().into_inner() }
+    };
+    let before = score(&world).await;
+    let world = world.restart().await;
+    // It answers at once: a server that has started is ready.
+    assert_eq!(score(&world).await, before);
+    let endpoint = world.sagemaker.describe_endpoint().endpoint_name("scores").send().await.unwrap();
+    assert_eq!(endpoint.endpoint_status().unwrap().as_str(), "InService");
+    let job = world.job_ended("job").await;
+    assert_eq!(job.training_job_status().unwrap().as_str(), "Completed");
+    world.sagemaker.describe_model().model_name("model").send().await.unwrap();
+    world.sagemaker.describe_endpoint_config().endpoint_config_name("config").send().await.unwrap();
+    world.sagemaker.delete_endpoint().endpoint_name("scores").send().await.unwrap();
+    let world = world.restart().await;
+    assert!(world.sagemaker.describe_endpoint().endpoint_name("scores").send().await.is_err());
+}
+
+#[tokio::test]
+async fn a_job_that_was_cut_off_says_so() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    world.training("long").hyper_parameters("epochs", "100000000").send().await.unwrap();
+    eventually(|| async {
+        let job = world.sagemaker.describe_training_job().training_job_name("long").send().await.unwrap();
+        (job.secondary_status().unwrap().as_str() == "Training").then_some(())
+    })
+    .await;
+    let world = world.restart().await;
+    let job = world.job_ended("long").await;
+    assert_eq!(job.training_job_status().unwrap().as_str(), "Failed");
+    assert_eq!(
+        job.failure_reason(),
+        Some("InternalServerError: the server was stopped while the training job was running")
+    );
+}
+
+#[tokio::test]
+async fn a_folder_belongs_to_one_server() {
+    let folder = TempDir::new().unwrap();
+    let first = Server::builder(folder.path()).start().await.unwrap();
+    let second = Server::builder(folder.path()).start().await;
+    assert!(matches!(&second, Err(Error::FolderInUse { folder: f }) if f == folder.path()), "{second:?}");
+    first.shutdown().await;
+    Server::builder(folder.path()).start().await.unwrap().shutdown().await;
+
+    // A server that is dropped lets go of its folder too.
+    drop(Server::builder(folder.path()).start().await.unwrap());
+    eventually(|| async { Server::builder(folder.path()).start().await.ok() }).await;
+}
+
+#[tokio::test]
+async fn what_keeps_a_server_from_starting() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::builder(folder.path()).start().await.unwrap();
+    let other = TempDir::new().unwrap();
+    let port = server.address().port();
+    let taken = Server::builder(other.path()).port(port).start().await;
+    assert!(matches!(taken, Err(Error::PortInUse { port: p }) if p == port), "{taken:?}");
+
+    std::fs::write(other.path().join("file"), "").unwrap();
+    let file = Server::builder(other.path().join("file")).start().await;
+    assert!(matches!(file, Err(Error::FolderNotWritable { .. })), "{file:?}");
+
+    let damaged = other.path().join("damaged");
+    std::fs::create_dir_all(damaged.join("sagemaker/models")).unwrap();
+    std::fs::write(damaged.join("sagemaker/models/m.json"), "{").unwrap();
+    let error = Server::builder(&damaged).start().await.unwrap_err();
+    assert!(matches!(error, Error::FolderNotReadable { .. }), "{error:?}");
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("m.json"), "{source}");
+}
+
+#[tokio::test]
+async fn what_a_killed_server_left_behind_is_swept() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    world.server.shutdown().await;
+    let folder = world.folder;
+    std::fs::write(folder.path().join("s3/blobs/orphan"), "half an obj").unwrap();
+    std::fs::write(folder.path().join("s3/buckets/data/x.json.1.tmp"), "{\"ke").unwrap();
+    std::fs::write(folder.path().join("sagemaker/models/m.json.1.tmp"), "{\"na").unwrap();
+    Server::builder(folder.path()).start().await.unwrap().shutdown().await;
+    assert!(!folder.path().join("s3/blobs/orphan").exists());
+    assert!(!folder.path().join("s3/buckets/data/x.json.1.tmp").exists());
+    assert!(!folder.path().join("sagemaker/models/m.json.1.tmp").exists());
+    assert_eq!(std::fs::read_dir(folder.path().join("s3/blobs")).unwrap().count(), 2);
+}
+
+#[tokio::test]
+async fn an_observer_sees_every_epoch() {
+    let folder = TempDir::new().unwrap();
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counted = seen.clone();
+    let observer = move |job: &str, progress: &ipinsights::Progress| {
+        assert_eq!(job, "job");
+        if matches!(progress, ipinsights::Progress::Epoch { .. }) {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let builder = Server::builder(folder.path()).on_training(Arc::new(observer));
+    let world = World::with_server(builder.start().await.unwrap(), folder);
+    world.bucket_with_data().await;
+    world.trained("job").await;
+    assert_eq!(seen.load(Ordering::Relaxed), 2);
+}

@@ -17,7 +17,11 @@ pub(crate) type ApiResult<T = Option<Value>> = Result<T, ApiError>;
 
 impl ApiError {
     pub(crate) fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code: code.to_owned(), message: message.into() }
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            code: code.to_owned(),
+            message: message.into(),
+        }
     }
 
     pub(crate) fn validation(message: impl Into<String>) -> Self {
@@ -61,8 +65,14 @@ pub(crate) fn parse(body: &[u8]) -> ApiResult<Value> {
     }
     match serde_json::from_slice(body) {
         Ok(value @ Value::Object(_)) => Ok(value),
-        Ok(_) => Err(ApiError::new("SerializationException", "the body is no JSON object")),
-        Err(error) => Err(ApiError::new("SerializationException", format!("the body is no JSON: {error}"))),
+        Ok(_) => Err(ApiError::new(
+            "SerializationException",
+            "the body is no JSON object",
+        )),
+        Err(error) => Err(ApiError::new(
+            "SerializationException",
+            format!("the body is no JSON: {error}"),
+        )),
     }
 }
 
@@ -83,17 +93,31 @@ pub(crate) struct Form {
 }
 
 /// Names of training jobs, endpoints, configurations and variants.
-pub(crate) const NAME: Form = Form { pattern: "^[a-zA-Z0-9](-*[a-zA-Z0-9])*", matches: is_name, max: 63 };
+pub(crate) const NAME: Form = Form {
+    pattern: "^[a-zA-Z0-9](-*[a-zA-Z0-9])*",
+    matches: is_name,
+    max: 63,
+};
 /// Names of models.
-pub(crate) const MODEL_NAME: Form =
-    Form { pattern: "^[a-zA-Z0-9]([\\-a-zA-Z0-9]*[a-zA-Z0-9])?", matches: is_name, max: 63 };
+pub(crate) const MODEL_NAME: Form = Form {
+    pattern: "^[a-zA-Z0-9]([\\-a-zA-Z0-9]*[a-zA-Z0-9])?",
+    matches: is_name,
+    max: 63,
+};
 /// Roles.
-pub(crate) const ROLE: Form =
-    Form { pattern: "^arn:aws[a-z\\-]*:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+$", matches: is_role, max: 2048 };
+pub(crate) const ROLE: Form = Form {
+    pattern: "^arn:aws[a-z\\-]*:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+$",
+    matches: is_role,
+    max: 2048,
+};
 /// Channels.
 pub(crate) const CHANNEL: Form = Form {
     pattern: "[A-Za-z0-9\\.\\-_]+",
-    matches: |s| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b)),
+    matches: |s| {
+        !s.is_empty()
+            && s.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
+    },
     max: 64,
 };
 /// Addresses in S3.
@@ -106,7 +130,11 @@ pub(crate) const S3_URI: Form = Form {
     max: 1024,
 };
 /// Anything at all.
-pub(crate) const TEXT: Form = Form { pattern: "[\\s\\S]*", matches: |_| true, max: usize::MAX };
+pub(crate) const TEXT: Form = Form {
+    pattern: "[\\s\\S]*",
+    matches: |_| true,
+    max: usize::MAX,
+};
 
 fn is_name(s: &str) -> bool {
     let inside = s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
@@ -117,18 +145,26 @@ fn is_role(s: &str) -> bool {
     let Some((partition, rest)) = s.strip_prefix("arn:aws").and_then(|s| s.split_once(":iam::")) else {
         return false;
     };
-    let Some((account, role)) = rest.split_once(":role") else { return false };
+    let Some((account, role)) = rest.split_once(":role") else {
+        return false;
+    };
     let role = role.strip_prefix('/').unwrap_or(role);
     partition.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
         && account.len() == 12
         && account.bytes().all(|b| b.is_ascii_digit())
         && !role.is_empty()
-        && role.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-/".contains(&b))
+        && role
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-/".contains(&b))
 }
 
 impl<'a> Check<'a> {
     pub(crate) fn new(input: &'a Value) -> Self {
-        Self { input, problems: Vec::new(), mistyped: None }
+        Self {
+            input,
+            problems: Vec::new(),
+            mistyped: None,
+        }
     }
 
     /// The member at a path such as `OutputDataConfig.S3OutputPath`; a number counts into a list. Null is absent.
@@ -153,11 +189,19 @@ impl<'a> Check<'a> {
         let said = if text.len() > 256 { "[long text]" } else { text };
         if text.chars().count() > form.max {
             let max = form.max;
-            self.problem(Some(said), path, &format!("Member must have length less than or equal to {max}"));
+            self.problem(
+                Some(said),
+                path,
+                &format!("Member must have length less than or equal to {max}"),
+            );
         }
         if !(form.matches)(text) {
             let pattern = form.pattern;
-            self.problem(Some(said), path, &format!("Member must satisfy regular expression pattern: {pattern}"));
+            self.problem(
+                Some(said),
+                path,
+                &format!("Member must satisfy regular expression pattern: {pattern}"),
+            );
         }
         Some(text)
     }
@@ -175,7 +219,11 @@ impl<'a> Check<'a> {
         let text = self.text(path, TEXT)?;
         if !choices.contains(&text) {
             let set = choices.join(", ");
-            self.problem(Some(text), path, &format!("Member must satisfy enum value set: [{set}]"));
+            self.problem(
+                Some(text),
+                path,
+                &format!("Member must satisfy enum value set: [{set}]"),
+            );
         }
         Some(text)
     }
@@ -189,9 +237,17 @@ impl<'a> Check<'a> {
         };
         let said = number.to_string();
         if number < least {
-            self.problem(Some(&said), path, &format!("Member must have value greater than or equal to {least}"));
+            self.problem(
+                Some(&said),
+                path,
+                &format!("Member must have value greater than or equal to {least}"),
+            );
         } else if number > most {
-            self.problem(Some(&said), path, &format!("Member must have value less than or equal to {most}"));
+            self.problem(
+                Some(&said),
+                path,
+                &format!("Member must have value less than or equal to {most}"),
+            );
         }
         Some(number)
     }
@@ -238,7 +294,9 @@ impl<'a> Check<'a> {
     pub(crate) fn problem(&mut self, value: Option<&str>, path: &str, constraint: &str) {
         let value = value.map_or_else(|| "null".to_owned(), |v| format!("'{v}'"));
         let path = wire_path(path);
-        self.problems.push(format!("Value {value} at '{path}' failed to satisfy constraint: {constraint}"));
+        self.problems.push(format!(
+            "Value {value} at '{path}' failed to satisfy constraint: {constraint}"
+        ));
     }
 
     /// The service's one error for everything that does not hold.
@@ -248,10 +306,14 @@ impl<'a> Check<'a> {
         }
         match self.problems.len() {
             0 => Ok(()),
-            1 => Err(ApiError::validation(format!("1 validation error detected: {}", self.problems[0]))),
-            n => {
-                Err(ApiError::validation(format!("{n} validation errors detected: {}", self.problems.join("; "))))
-            }
+            1 => Err(ApiError::validation(format!(
+                "1 validation error detected: {}",
+                self.problems[0]
+            ))),
+            n => Err(ApiError::validation(format!(
+                "{n} validation errors detected: {}",
+                self.problems.join("; ")
+            ))),
         }
     }
 
@@ -268,7 +330,10 @@ impl<'a> Check<'a> {
             Value::Array(_) => "START_OF_LIST",
             Value::Object(_) => "START_OF_MAP",
         };
-        self.mistyped.get_or_insert(format!("{given} at '{}' can not be converted to {wanted}", wire_path(path)));
+        self.mistyped.get_or_insert(format!(
+            "{given} at '{}' can not be converted to {wanted}",
+            wire_path(path)
+        ));
     }
 }
 
@@ -303,7 +368,9 @@ mod tests {
         check(
             json!({"TrainingJobName": "a_b"}),
             |c| drop(c.required("TrainingJobName", NAME)),
-            expect!["ValidationException: 1 validation error detected: Value 'a_b' at 'trainingJobName' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*"],
+            expect![
+                "ValidationException: 1 validation error detected: Value 'a_b' at 'trainingJobName' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*"
+            ],
         );
         check(
             json!({"TrainingJobName": "a".repeat(64), "Channels": [{"Name": "é"}]}),
@@ -312,7 +379,9 @@ mod tests {
                 c.required("RoleArn", ROLE);
                 c.required("Channels.0.Name", CHANNEL);
             },
-            expect!["ValidationException: 3 validation errors detected: Value 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' at 'trainingJobName' failed to satisfy constraint: Member must have length less than or equal to 63; Value null at 'roleArn' failed to satisfy constraint: Member must not be null; Value 'é' at 'channels.1.member.name' failed to satisfy constraint: Member must satisfy regular expression pattern: [A-Za-z0-9\\.\\-_]+"],
+            expect![
+                "ValidationException: 3 validation errors detected: Value 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' at 'trainingJobName' failed to satisfy constraint: Member must have length less than or equal to 63; Value null at 'roleArn' failed to satisfy constraint: Member must not be null; Value 'é' at 'channels.1.member.name' failed to satisfy constraint: Member must satisfy regular expression pattern: [A-Za-z0-9\\.\\-_]+"
+            ],
         );
         check(
             json!({"A": 1}),

@@ -78,12 +78,17 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
     if owner.is_some_and(|owner| owner != ACCOUNT) {
         let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
         let mut response = text(StatusCode::FORBIDDEN, body);
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         return response;
     }
     match app.s3.call(s3::accept(request)).await {
         Ok(response) => response,
-        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be answered"),
+        Err(_) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the request could not be answered",
+        ),
     }
 }
 
@@ -92,13 +97,19 @@ async fn json_service(app: &App, target: &str, request: Request<Incoming>) -> Re
     let json = HeaderValue::from_static("application/x-amz-json-1.1");
     let content_type = parts.headers.get(header::CONTENT_TYPE).cloned();
     // Forms that browsers send without asking first are not taken for JSON.
-    let content_type = content_type.filter(|t| t.as_bytes().starts_with(b"application/x-amz-json-")).unwrap_or(json);
+    let content_type = content_type
+        .filter(|t| t.as_bytes().starts_with(b"application/x-amz-json-"))
+        .unwrap_or(json);
     let result = match read(body, MAX_JSON).await {
         Ok(body) => call(app, target, &body).await,
         Err(refusal) => return refusal,
     };
     let (status, body, error) = match result {
-        Ok(body) => (StatusCode::OK, body.map(|b| b.to_string()).unwrap_or_default(), None),
+        Ok(body) => (
+            StatusCode::OK,
+            body.map(|b| b.to_string()).unwrap_or_default(),
+            None,
+        ),
         Err(error) => (error.status, error.body().to_string(), Some(error.code)),
     };
     let mut response = Response::new(Body::from(body));
@@ -139,12 +150,19 @@ fn check_origin<B>(request: &Request<B>) -> Result<(), &'static str> {
     if named.iter().all(Option::is_none) || !named.into_iter().flatten().all(is_loopback) {
         return Err("this server answers to 127.0.0.1, localhost and names under localhost only");
     }
-    let origin = request.headers().get(header::ORIGIN).map(|v| v.to_str().unwrap_or("null"));
+    let origin = request
+        .headers()
+        .get(header::ORIGIN)
+        .map(|v| v.to_str().unwrap_or("null"));
     let foreign = origin.is_some_and(|origin| {
         let authority = origin.split_once("://").map(|(_, authority)| authority);
         !authority.is_some_and(is_loopback)
     });
-    if foreign { Err("this server does not answer to web pages from elsewhere") } else { Ok(()) }
+    if foreign {
+        Err("this server does not answer to web pages from elsewhere")
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether a host, with or without a port, is this machine by name.
@@ -166,7 +184,9 @@ fn scope(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/x-www-form-urlencoded"))
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|t| t.as_bytes().starts_with(b"application/x-www-form-urlencoded"))
 }
 
 fn invoked_endpoint(path: &str) -> Option<String> {
@@ -176,14 +196,18 @@ fn invoked_endpoint(path: &str) -> Option<String> {
 
 fn xml(answer: sts::XmlAnswer) -> Response<Body> {
     let mut response = text(answer.status, &answer.body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
     response
 }
 
 fn text(status: StatusCode, body: &str) -> Response<Body> {
     let mut response = Response::new(Body::from(body.to_owned()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
 }
 

@@ -45,12 +45,22 @@ impl Logs {
         let mut streams = BTreeMap::new();
         for entry in fs::read_dir(&folder)? {
             let path = entry?.path();
-            let Some(name) = path.file_name().and_then(|n| n.to_str()?.strip_suffix(".jsonl")) else { continue };
+            let Some(name) = path.file_name().and_then(|n| n.to_str()?.strip_suffix(".jsonl")) else {
+                continue;
+            };
             let name = percent_decode_str(name).decode_utf8_lossy().into_owned();
             let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
-            streams.insert(name, text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect());
+            streams.insert(
+                name,
+                text.lines()
+                    .filter_map(|line| serde_json::from_str(line).ok())
+                    .collect(),
+            );
         }
-        Ok(Self { folder, streams: RwLock::new(streams) })
+        Ok(Self {
+            folder,
+            streams: RwLock::new(streams),
+        })
     }
 
     /// Adds a line to a stream, which begins with its first line. What cannot be written to disk is still in memory.
@@ -60,8 +70,14 @@ impl Logs {
         let lines = streams.entry(name.clone()).or_default();
         // Never before the line above it, even if the clock was set back.
         let at = millis(now()).max(lines.last().map_or(0, |line| line.at));
-        let line = Line { at, text: text.into() };
-        let file = fs::File::options().create(true).append(true).open(file_in(&self.folder, &name, "jsonl"));
+        let line = Line {
+            at,
+            text: text.into(),
+        };
+        let file = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(file_in(&self.folder, &name, "jsonl"));
         if let (Ok(mut file), Ok(mut json)) = (file, serde_json::to_vec(&line)) {
             json.push(b'\n');
             let _ = file.write_all(&json);
@@ -88,7 +104,10 @@ impl Logs {
         let streams = self.read();
         let group_prefix = format!("{group}:");
         if !streams.keys().any(|name| name.starts_with(&group_prefix)) {
-            return Err(ApiError::new("ResourceNotFoundException", "The specified log group does not exist."));
+            return Err(ApiError::new(
+                "ResourceNotFoundException",
+                "The specified log group does not exist.",
+            ));
         }
         let mut found = streams
             .iter()
@@ -121,31 +140,48 @@ impl Logs {
         let group = check.required("logGroupName", TEXT);
         let stream = check.required("logStreamName", TEXT);
         let start = check.integer("startTime", 0, i64::MAX).unwrap_or(0) as u64;
-        let end = check.integer("endTime", 0, i64::MAX).map_or(u64::MAX, |end| end as u64);
+        let end = check
+            .integer("endTime", 0, i64::MAX)
+            .map_or(u64::MAX, |end| end as u64);
         let limit = check.integer("limit", 1, PAGE as i64).unwrap_or(PAGE as i64) as usize;
         let from_head = check.get("startFromHead") == Some(&Value::Bool(true));
         let token = check.text("nextToken", TEXT);
         check.finish()?;
         let streams = self.read();
-        let lines = streams
-            .get(&format!("{group}:{stream}"))
-            .ok_or_else(|| ApiError::new("ResourceNotFoundException", "The specified log stream does not exist."))?;
+        let lines = streams.get(&format!("{group}:{stream}")).ok_or_else(|| {
+            ApiError::new(
+                "ResourceNotFoundException",
+                "The specified log stream does not exist.",
+            )
+        })?;
         let position = |prefix: &str| token.and_then(|t| t.strip_prefix(prefix)?.parse::<usize>().ok());
         let (first, last) = match (position("f/"), position("b/")) {
-            (Some(first), _) => (first.min(lines.len()), lines.len().min(first.saturating_add(limit))),
+            (Some(first), _) => (
+                first.min(lines.len()),
+                lines.len().min(first.saturating_add(limit)),
+            ),
             (_, Some(last)) => (last.min(lines.len()).saturating_sub(limit), last.min(lines.len())),
             (None, None) if token.is_some() => {
-                return Err(ApiError::new("InvalidParameterException", "The specified nextToken is invalid."));
+                return Err(ApiError::new(
+                    "InvalidParameterException",
+                    "The specified nextToken is invalid.",
+                ));
             }
             // A time only says where to begin; from there on a token counts lines.
             _ if from_head => {
-                let first = lines.iter().position(|line| line.at >= start).unwrap_or(lines.len());
+                let first = lines
+                    .iter()
+                    .position(|line| line.at >= start)
+                    .unwrap_or(lines.len());
                 (first, lines.len().min(first + limit))
             }
             _ => (lines.len().saturating_sub(limit), lines.len()),
         };
-        let page = lines[first..last.max(first)].iter().filter(|line| line.at >= start && line.at < end);
-        let events = page.map(|line| json!({"timestamp": line.at, "message": line.text, "ingestionTime": line.at}));
+        let page = lines[first..last.max(first)]
+            .iter()
+            .filter(|line| line.at >= start && line.at < end);
+        let events =
+            page.map(|line| json!({"timestamp": line.at, "message": line.text, "ingestionTime": line.at}));
         Ok(Some(json!({
             "events": events.collect::<Vec<_>>(),
             "nextForwardToken": format!("f/{}", last.max(first)),

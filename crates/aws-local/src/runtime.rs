@@ -32,7 +32,10 @@ pub(crate) async fn invoke(
     let Some(deployment) = sagemaker.deployment(endpoint) else {
         return validation(&format!("Endpoint {endpoint} of account {ACCOUNT} not found."));
     };
-    for unsupported in ["x-amzn-sagemaker-target-model", "x-amzn-sagemaker-inference-component"] {
+    for unsupported in [
+        "x-amzn-sagemaker-target-model",
+        "x-amzn-sagemaker-inference-component",
+    ] {
         if headers.contains_key(unsupported) {
             return validation(&format!("{unsupported} is not implemented by aws-local."));
         }
@@ -43,7 +46,9 @@ pub(crate) async fn invoke(
     let wanted = text("x-amzn-sagemaker-target-variant");
     let Some(variant) = deployment.variant(wanted) else {
         let wanted = wanted.unwrap_or_default();
-        return validation(&format!("Variant {wanted} of endpoint {endpoint} of account {ACCOUNT} not found."));
+        return validation(&format!(
+            "Variant {wanted} of endpoint {endpoint} of account {ACCOUNT} not found."
+        ));
     };
     let content_type = text("content-type").unwrap_or_default();
     let Ok(request_format) = RequestFormat::from_str(content_type) else {
@@ -52,7 +57,14 @@ pub(crate) async fn invoke(
     };
     let response_format = match ResponseFormat::from_accept(text("accept")) {
         Ok(format) => format,
-        Err(error) => return model_error(sagemaker, endpoint, StatusCode::NOT_ACCEPTABLE, &error.to_string()),
+        Err(error) => {
+            return model_error(
+                sagemaker,
+                endpoint,
+                StatusCode::NOT_ACCEPTABLE,
+                &error.to_string(),
+            );
+        }
     };
     let scored = if body.len() <= SMALL {
         score(&variant.model, request_format, response_format, body)
@@ -61,7 +73,14 @@ pub(crate) async fn invoke(
         let work = tokio::task::spawn_blocking(move || score(&model, request_format, response_format, &body));
         match work.await {
             Ok(scored) => scored,
-            Err(_) => return model_error(sagemaker, endpoint, StatusCode::INTERNAL_SERVER_ERROR, "the model failed"),
+            Err(_) => {
+                return model_error(
+                    sagemaker,
+                    endpoint,
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "the model failed",
+                );
+            }
         }
     };
     let answer = match scored {
@@ -77,7 +96,10 @@ pub(crate) async fn invoke(
     };
     let mut response = Response::new(Body::from(answer));
     let answered = response.headers_mut();
-    answered.insert(header::CONTENT_TYPE, HeaderValue::from_static(response_format.content_type()));
+    answered.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(response_format.content_type()),
+    );
     if let Ok(name) = HeaderValue::from_str(&variant.name) {
         answered.insert("x-amzn-invoked-production-variant", name);
     }
@@ -93,7 +115,13 @@ pub(crate) fn too_large(sagemaker: &SageMaker, endpoint: &str) -> Response<Body>
         return validation(&format!("Endpoint {endpoint} of account {ACCOUNT} not found."));
     }
     let message = "Received client error (413) from primary and could not load the entire response body.";
-    failed_model(sagemaker, endpoint, StatusCode::PAYLOAD_TOO_LARGE, message, message)
+    failed_model(
+        sagemaker,
+        endpoint,
+        StatusCode::PAYLOAD_TOO_LARGE,
+        message,
+        message,
+    )
 }
 
 fn score(
@@ -121,7 +149,11 @@ fn score(
 /// The container's own refusal, wrapped as the service wraps it.
 fn model_error(sagemaker: &SageMaker, endpoint: &str, status: StatusCode, original: &str) -> Response<Body> {
     let code = status.as_u16();
-    let side = if status.is_server_error() { "server" } else { "client" };
+    let side = if status.is_server_error() {
+        "server"
+    } else {
+        "client"
+    };
     let region = sagemaker.region();
     let message = format!(
         "Received {side} error ({code}) from primary with message \"{original}\". See \
@@ -151,7 +183,11 @@ fn failed_model(
 }
 
 fn validation(message: &str) -> Response<Body> {
-    error(StatusCode::BAD_REQUEST, "ValidationError", json!({"Message": message, "message": message}))
+    error(
+        StatusCode::BAD_REQUEST,
+        "ValidationError",
+        json!({"Message": message, "message": message}),
+    )
 }
 
 /// The type goes into a header, where this protocol has it, and into the body for those who look there.

@@ -58,7 +58,12 @@ const GRACE: Duration = Duration::from_secs(5);
 impl Server {
     /// A server that keeps everything in `data_dir`, which is made if it is not there.
     pub fn builder(data_dir: impl Into<PathBuf>) -> Builder {
-        Builder { data_dir: data_dir.into(), port: 0, region: REGION.to_owned(), observer: None }
+        Builder {
+            data_dir: data_dir.into(),
+            port: 0,
+            region: REGION.to_owned(),
+            observer: None,
+        }
     }
 
     /// Where clients find it: `http://127.0.0.1:PORT`.
@@ -86,9 +91,18 @@ impl Drop for Server {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { data_dir, port, region, observer: _ } = self;
+        let Self {
+            data_dir,
+            port,
+            region,
+            observer: _,
+        } = self;
         let mut debug = f.debug_struct("Builder");
-        debug.field("data_dir", data_dir).field("port", port).field("region", region).finish_non_exhaustive()
+        debug
+            .field("data_dir", data_dir)
+            .field("port", port)
+            .field("region", region)
+            .finish_non_exhaustive()
     }
 }
 
@@ -118,11 +132,15 @@ impl Builder {
     /// When the port or the folder cannot be had; [`Error`] tells the cases apart.
     pub async fn start(self) -> Result<Server, Error> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => Error::PortInUse { port: self.port },
-            _ => Error::Listen { address, source },
-        })?;
-        let address = listener.local_addr().map_err(|source| Error::Listen { address, source })?;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::AddrInUse => Error::PortInUse { port: self.port },
+                _ => Error::Listen { address, source },
+            })?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| Error::Listen { address, source })?;
         let lock = lock(&self.data_dir)?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -131,11 +149,21 @@ impl Builder {
             .open(&stop, &tasks)
             .map_err(|source| Error::FolderNotReadable { folder, source })?;
         let task = tokio::spawn(serve(listener, Arc::new(app), stop.clone(), tasks, lock));
-        Ok(Server { url: format!("http://{address}"), address, stop, task })
+        Ok(Server {
+            url: format!("http://{address}"),
+            address,
+            stop,
+            task,
+        })
     }
 
     fn open(self, stop: &CancellationToken, tasks: &TaskTracker) -> io::Result<App> {
-        let Self { data_dir, region, observer, .. } = self;
+        let Self {
+            data_dir,
+            region,
+            observer,
+            ..
+        } = self;
         let store = Arc::new(ObjectStore::open(data_dir.join("s3"))?);
         let logs = Arc::new(Logs::open(data_dir.join("logs"))?);
         let sagemaker = SageMaker::open(
@@ -147,26 +175,51 @@ impl Builder {
             stop.clone(),
             tasks.clone(),
         )?;
-        let states =
-            States::open(&data_dir.join("states"), &region, sagemaker.clone(), stop.clone(), tasks.clone())?;
-        Ok(App { s3: s3::service(store, region), sagemaker, states, logs })
+        let states = States::open(
+            &data_dir.join("states"),
+            &region,
+            sagemaker.clone(),
+            stop.clone(),
+            tasks.clone(),
+        )?;
+        Ok(App {
+            s3: s3::service(store, region),
+            sagemaker,
+            states,
+            logs,
+        })
     }
 }
 
 /// Makes the folder and takes it for this process.
 fn lock(folder: &Path) -> Result<File, Error> {
-    let not_writable = |source| Error::FolderNotWritable { folder: folder.to_owned(), source };
+    let not_writable = |source| Error::FolderNotWritable {
+        folder: folder.to_owned(),
+        source,
+    };
     std::fs::create_dir_all(folder).map_err(not_writable)?;
-    let options = File::options().create(true).truncate(false).write(true).open(folder.join("lock"));
+    let options = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(folder.join("lock"));
     let file = options.map_err(not_writable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::FolderInUse { folder: folder.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(Error::FolderInUse {
+            folder: folder.to_owned(),
+        }),
         Err(TryLockError::Error(source)) => Err(not_writable(source)),
     }
 }
 
-async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken, tasks: TaskTracker, lock: File) {
+async fn serve(
+    listener: TcpListener,
+    app: Arc<App>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    lock: File,
+) {
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {

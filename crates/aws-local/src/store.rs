@@ -29,17 +29,25 @@ impl<T: Serialize + DeserializeOwned + Clone> Collection<T> {
         let mut records = BTreeMap::new();
         for entry in fs::read_dir(&folder)? {
             let path = entry?.path();
-            let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
+            let Some(name) = path.file_name().and_then(|n| n.to_str()) else {
+                continue;
+            };
             if name.ends_with(disk::TEMPORARY) {
                 disk::remove(&path)?;
             } else if let Some(name) = name.strip_suffix(".json") {
-                let record = serde_json::from_slice(&fs::read(&path)?)
-                    .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {e}", path.display())))?;
-                let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy().into_owned();
+                let record = serde_json::from_slice(&fs::read(&path)?).map_err(|e| {
+                    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {e}", path.display()))
+                })?;
+                let name = percent_encoding::percent_decode_str(name)
+                    .decode_utf8_lossy()
+                    .into_owned();
                 records.insert(name, record);
             }
         }
-        Ok(Self { folder, records: RwLock::new(records) })
+        Ok(Self {
+            folder,
+            records: RwLock::new(records),
+        })
     }
 
     /// A copy of the record of that name.
@@ -86,7 +94,9 @@ impl<T: Serialize + DeserializeOwned + Clone> Collection<T> {
         change: impl FnOnce(&mut T) -> Result<R, E>,
     ) -> io::Result<Option<Result<R, E>>> {
         let mut records = self.write();
-        let Some(record) = records.get_mut(name) else { return Ok(None) };
+        let Some(record) = records.get_mut(name) else {
+            return Ok(None);
+        };
         let mut changed = record.clone();
         let outcome = change(&mut changed);
         if outcome.is_ok() {

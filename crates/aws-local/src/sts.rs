@@ -22,10 +22,16 @@ pub(crate) fn answer(form: &str) -> XmlAnswer {
                  </GetCallerIdentityResult>{}</GetCallerIdentityResponse>",
                 metadata()
             );
-            XmlAnswer { status: http::StatusCode::OK, body }
+            XmlAnswer {
+                status: http::StatusCode::OK,
+                body,
+            }
         }
         Some("GetRole") => role(&parameter(form, "RoleName").unwrap_or_default()),
-        Some(other) => error("InvalidAction", &format!("The action {other} is not implemented by aws-local.")),
+        Some(other) => error(
+            "InvalidAction",
+            &format!("The action {other} is not implemented by aws-local."),
+        ),
         None => error("MissingAction", "The request has no Action."),
     }
 }
@@ -33,9 +39,14 @@ pub(crate) fn answer(form: &str) -> XmlAnswer {
 /// Any role there is: the emulator trusts every one.
 fn role(name: &str) -> XmlAnswer {
     let valid = (1..=64).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b));
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b));
     if !valid {
-        return error("ValidationError", "RoleName has to be 1 to 64 letters, digits or any of _+=,.@-");
+        return error(
+            "ValidationError",
+            "RoleName has to be 1 to 64 letters, digits or any of _+=,.@-",
+        );
     }
     let prefix = ROLE_ARN.rsplit_once('/').map_or(ROLE_ARN, |(prefix, _)| prefix);
     let created = time::iso(0.0);
@@ -45,24 +56,42 @@ fn role(name: &str) -> XmlAnswer {
          <CreateDate>{created}</CreateDate></Role></GetRoleResult>{}</GetRoleResponse>",
         metadata()
     );
-    XmlAnswer { status: http::StatusCode::OK, body }
+    XmlAnswer {
+        status: http::StatusCode::OK,
+        body,
+    }
 }
 
 fn error(code: &str, message: &str) -> XmlAnswer {
-    let message = message.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let message = message
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
     let body = format!(
         "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
          <RequestId>{}</RequestId></ErrorResponse>",
         Uuid::new_v4()
     );
-    XmlAnswer { status: http::StatusCode::BAD_REQUEST, body }
+    XmlAnswer {
+        status: http::StatusCode::BAD_REQUEST,
+        body,
+    }
 }
 
 fn metadata() -> String {
-    format!("<ResponseMetadata><RequestId>{}</RequestId></ResponseMetadata>", Uuid::new_v4())
+    format!(
+        "<ResponseMetadata><RequestId>{}</RequestId></ResponseMetadata>",
+        Uuid::new_v4()
+    )
 }
 
 fn parameter(form: &str, name: &str) -> Option<String> {
-    let value = form.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
-    Some(percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into_owned())
+    let value = form
+        .split('&')
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    Some(
+        percent_decode_str(&value.replace('+', " "))
+            .decode_utf8_lossy()
+            .into_owned(),
+    )
 }

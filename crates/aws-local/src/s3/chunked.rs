@@ -66,7 +66,13 @@ pub(crate) enum ChunkedError {
 
 impl<S> Chunked<S> {
     pub(crate) fn new(inner: S, decoded_length: Option<u64>, trailers: Trailers) -> Self {
-        Self { inner, buffer: BytesMut::new(), state: State::Length, promised: decoded_length, trailers }
+        Self {
+            inner,
+            buffer: BytesMut::new(),
+            state: State::Length,
+            promised: decoded_length,
+            trailers,
+        }
     }
 
     /// Takes a line off the buffer, without its line break.
@@ -75,7 +81,11 @@ impl<S> Chunked<S> {
             Some(end) => {
                 let line = self.buffer.split_to(end + 1).freeze();
                 let line = line.slice(..end);
-                Ok(Some(if line.ends_with(b"\r") { line.slice(..end - 1) } else { line }))
+                Ok(Some(if line.ends_with(b"\r") {
+                    line.slice(..end - 1)
+                } else {
+                    line
+                }))
             }
             None if self.buffer.len() >= MAX_LINE => Err(ChunkedError::Malformed),
             None => Ok(None),
@@ -125,7 +135,10 @@ impl<S> Chunked<S> {
                         continue;
                     }
                     let mut trailers = self.trailers.0.lock().unwrap_or_else(|e| e.into_inner());
-                    let colon = line.iter().position(|&b| b == b':').ok_or(ChunkedError::Malformed)?;
+                    let colon = line
+                        .iter()
+                        .position(|&b| b == b':')
+                        .ok_or(ChunkedError::Malformed)?;
                     let name = HeaderName::from_bytes(&line[..colon]).map_err(|_| ChunkedError::Malformed)?;
                     let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii())
                         .map_err(|_| ChunkedError::Malformed)?;
@@ -189,7 +202,10 @@ mod tests {
 
     /// Feeds `body` in pieces of `size` bytes and prints what comes out.
     fn decode(body: &str, size: usize, length: Option<u64>) -> String {
-        let pieces = body.as_bytes().chunks(size).map(|c| Ok::<_, Infallible>(Bytes::copy_from_slice(c)));
+        let pieces = body
+            .as_bytes()
+            .chunks(size)
+            .map(|c| Ok::<_, Infallible>(Bytes::copy_from_slice(c)));
         let trailers = Trailers::default();
         let stream = Chunked::new(stream::iter(pieces.collect::<Vec<_>>()), length, trailers.clone());
         let data = block_on(stream.boxed().try_fold(Vec::new(), |mut all, b| async move {
@@ -223,7 +239,11 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told() {
         check("4\r\nWi", None, expect!["the body ended early"]);
-        check("4\r\nWikiX\r\n0\r\n\r\n", None, expect!["the aws-chunked body is malformed"]);
+        check(
+            "4\r\nWikiX\r\n0\r\n\r\n",
+            None,
+            expect!["the aws-chunked body is malformed"],
+        );
         check("zz\r\n", None, expect!["the aws-chunked body is malformed"]);
         check(
             "4\r\nWiki\r\n0\r\n\r\n",

@@ -46,8 +46,14 @@ pub(crate) fn accept(request: Request<Incoming>) -> Request<s3s::Body> {
     // What is stored is the body without this coding.
     if let Some(codings) = parts.headers.remove(header::CONTENT_ENCODING) {
         let kept = codings.to_str().unwrap_or_default().split(',').map(str::trim);
-        let kept = kept.filter(|coding| *coding != "aws-chunked").collect::<Vec<_>>().join(", ");
-        if let Some(kept) = (!kept.is_empty()).then(|| HeaderValue::from_str(&kept).ok()).flatten() {
+        let kept = kept
+            .filter(|coding| *coding != "aws-chunked")
+            .collect::<Vec<_>>()
+            .join(", ");
+        if let Some(kept) = (!kept.is_empty())
+            .then(|| HeaderValue::from_str(&kept).ok())
+            .flatten()
+        {
             parts.headers.insert(header::CONTENT_ENCODING, kept);
         }
     }
@@ -66,7 +72,15 @@ fn without_signature(uri: Uri) -> Uri {
     if !query.split('&').any(|pair| signed(&pair)) {
         return uri;
     }
-    let query = query.split('&').filter(|pair| !signed(pair)).collect::<Vec<_>>().join("&");
-    let path = if query.is_empty() { uri.path().to_owned() } else { format!("{}?{query}", uri.path()) };
+    let query = query
+        .split('&')
+        .filter(|pair| !signed(pair))
+        .collect::<Vec<_>>()
+        .join("&");
+    let path = if query.is_empty() {
+        uri.path().to_owned()
+    } else {
+        format!("{}?{query}", uri.path())
+    };
     path.parse().unwrap_or(uri)
 }

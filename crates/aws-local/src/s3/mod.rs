@@ -34,7 +34,9 @@ struct Loopback;
 impl S3Host for Loopback {
     fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        let bucket = name.strip_suffix(".localhost").map(|b| b.strip_suffix(".s3").unwrap_or(b));
+        let bucket = name
+            .strip_suffix(".localhost")
+            .map(|b| b.strip_suffix(".s3").unwrap_or(b));
         Ok(match bucket {
             Some(bucket) if bucket != "s3" => VirtualHost::new("localhost").with_bucket(bucket),
             _ => VirtualHost::new("localhost"),

@@ -18,8 +18,8 @@ use tokio_util::io::ReaderStream;
 use super::{
     chunked::Trailers,
     store::{
-        Attributes, Checksums, Condition, NewObject, Object as Stored, ObjectStore, Scan, Staged, StoreError, Upload,
-        hex,
+        Attributes, Checksums, Condition, NewObject, Object as Stored, ObjectStore, Scan, Staged, StoreError,
+        Upload, hex,
     },
 };
 use crate::time::system_time;
@@ -32,15 +32,25 @@ pub(crate) struct Service {
 
 #[async_trait::async_trait]
 impl S3 for Service {
-    async fn list_buckets(&self, req: S3Request<ListBucketsInput>) -> S3Result<S3Response<ListBucketsOutput>> {
+    async fn list_buckets(
+        &self,
+        req: S3Request<ListBucketsInput>,
+    ) -> S3Result<S3Response<ListBucketsOutput>> {
         let prefix = req.input.prefix.unwrap_or_default();
-        let buckets = self.store.buckets().into_iter().filter(|(name, _)| name.starts_with(&prefix));
+        let buckets = self
+            .store
+            .buckets()
+            .into_iter()
+            .filter(|(name, _)| name.starts_with(&prefix));
         let buckets = buckets.map(|(name, created)| Bucket {
             bucket_region: None,
             creation_date: Some(system_time(created).into()),
             name: Some(name),
         });
-        let owner = Owner { display_name: None, id: Some(crate::ACCOUNT.to_owned()) };
+        let owner = Owner {
+            display_name: None,
+            id: Some(crate::ACCOUNT.to_owned()),
+        };
         Ok(S3Response::new(ListBucketsOutput {
             buckets: Some(buckets.collect()),
             owner: Some(owner),
@@ -48,7 +58,10 @@ impl S3 for Service {
         }))
     }
 
-    async fn create_bucket(&self, req: S3Request<CreateBucketInput>) -> S3Result<S3Response<CreateBucketOutput>> {
+    async fn create_bucket(
+        &self,
+        req: S3Request<CreateBucketInput>,
+    ) -> S3Result<S3Response<CreateBucketOutput>> {
         let bucket = req.input.bucket;
         let new = self.store.create_bucket(&bucket)?;
         if !new && self.region != "us-east-1" {
@@ -57,17 +70,26 @@ impl S3 for Service {
                 "Your previous request to create the named bucket succeeded and you already own it."
             ));
         }
-        let output = CreateBucketOutput { location: Some(format!("/{bucket}")), ..Default::default() };
+        let output = CreateBucketOutput {
+            location: Some(format!("/{bucket}")),
+            ..Default::default()
+        };
         Ok(S3Response::new(output))
     }
 
     async fn head_bucket(&self, req: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
         self.store.require_bucket(&req.input.bucket)?;
-        let output = HeadBucketOutput { bucket_region: Some(self.region.clone()), ..Default::default() };
+        let output = HeadBucketOutput {
+            bucket_region: Some(self.region.clone()),
+            ..Default::default()
+        };
         Ok(S3Response::new(output))
     }
 
-    async fn delete_bucket(&self, req: S3Request<DeleteBucketInput>) -> S3Result<S3Response<DeleteBucketOutput>> {
+    async fn delete_bucket(
+        &self,
+        req: S3Request<DeleteBucketInput>,
+    ) -> S3Result<S3Response<DeleteBucketOutput>> {
         self.store.delete_bucket(&req.input.bucket)?;
         Ok(S3Response::new(DeleteBucketOutput::default()))
     }
@@ -86,9 +108,15 @@ impl S3 for Service {
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let digests = Digests::of(&req.headers, req.extensions.get());
         let input = req.input;
-        refuse(input.sse_customer_algorithm.is_some(), "server-side encryption with customer keys")?;
+        refuse(
+            input.sse_customer_algorithm.is_some(),
+            "server-side encryption with customer keys",
+        )?;
         refuse(input.tagging.is_some(), "object tagging")?;
-        refuse(input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some(), "object lock")?;
+        refuse(
+            input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some(),
+            "object lock",
+        )?;
         refuse(input.write_offset_bytes.is_some(), "appending to an object")?;
         self.store.require_bucket(&input.bucket)?;
         let staged = self.store.stage();
@@ -109,7 +137,9 @@ impl S3 for Service {
             checksums: received.checksums,
         };
         let condition = condition(input.if_match, input.if_none_match);
-        let object = self.store.commit(&input.bucket, &input.key, staged, new, &condition)?;
+        let object = self
+            .store
+            .commit(&input.bucket, &input.key, staged, new, &condition)?;
         let checksums = object.checksums;
         Ok(S3Response::new(PutObjectOutput {
             e_tag: Some(ETag::Strong(object.e_tag)),
@@ -136,18 +166,27 @@ impl S3 for Service {
             input.if_unmodified_since.as_ref(),
         )?;
         let range = input.range.map(|range| range.check(object.size)).transpose()?;
-        let content_range = range.as_ref().map(|r| format!("bytes {}-{}/{}", r.start, r.end - 1, object.size));
-        let whole = range.as_ref().is_none_or(|r| r.start == 0 && r.end == object.size);
+        let content_range = range
+            .as_ref()
+            .map(|r| format!("bytes {}-{}/{}", r.start, r.end - 1, object.size));
+        let whole = range
+            .as_ref()
+            .is_none_or(|r| r.start == 0 && r.end == object.size);
         let range = range.unwrap_or(0..object.size);
         let length = range.end - range.start;
         let mut file = tokio::fs::File::from_std(file);
         if range.start > 0 {
-            file.seek(io::SeekFrom::Start(range.start)).await.map_err(S3Error::internal_error)?;
+            file.seek(io::SeekFrom::Start(range.start))
+                .await
+                .map_err(S3Error::internal_error)?;
         }
         let body = ReaderStream::with_capacity(file.take(length), BUFFER);
         // The checksum is the whole object's; a client would hold a part against it.
-        let checksums =
-            if whole && content_range.is_none() && input.checksum_mode.is_some() { object.checksums } else { Checksums::default() };
+        let checksums = if whole && content_range.is_none() && input.checksum_mode.is_some() {
+            object.checksums
+        } else {
+            Checksums::default()
+        };
         let attributes = object.attributes;
         Ok(S3Response::new(GetObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
@@ -156,12 +195,19 @@ impl S3 for Service {
             content_range,
             e_tag: Some(ETag::Strong(object.e_tag)),
             last_modified: Some(system_time(object.modified).into()),
-            content_type: input.response_content_type.or(attributes.content_type).or_else(octets),
+            content_type: input
+                .response_content_type
+                .or(attributes.content_type)
+                .or_else(octets),
             content_encoding: input.response_content_encoding.or(attributes.content_encoding),
-            content_disposition: input.response_content_disposition.or(attributes.content_disposition),
+            content_disposition: input
+                .response_content_disposition
+                .or(attributes.content_disposition),
             content_language: input.response_content_language.or(attributes.content_language),
             cache_control: input.response_cache_control.or(attributes.cache_control),
-            expires: input.response_expires.or_else(|| attributes.expires.as_deref().and_then(parse_date)),
+            expires: input
+                .response_expires
+                .or_else(|| attributes.expires.as_deref().and_then(parse_date)),
             website_redirect_location: attributes.website_redirect_location,
             metadata: Some(attributes.metadata.into_iter().collect()),
             checksum_type: (checksums != Checksums::default())
@@ -189,14 +235,21 @@ impl S3 for Service {
         )?;
         let range = input.range.map(|range| range.check(object.size)).transpose()?;
         let length = range.map_or(object.size, |r| r.end - r.start);
-        let checksums = if input.checksum_mode.is_some() { object.checksums } else { Checksums::default() };
+        let checksums = if input.checksum_mode.is_some() {
+            object.checksums
+        } else {
+            Checksums::default()
+        };
         let attributes = object.attributes;
         Ok(S3Response::new(HeadObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
             content_length: i64::try_from(length).ok(),
             e_tag: Some(ETag::Strong(object.e_tag)),
             last_modified: Some(system_time(object.modified).into()),
-            content_type: input.response_content_type.or(attributes.content_type).or_else(octets),
+            content_type: input
+                .response_content_type
+                .or(attributes.content_type)
+                .or_else(octets),
             content_encoding: attributes.content_encoding,
             content_disposition: attributes.content_disposition,
             content_language: attributes.content_language,
@@ -213,14 +266,21 @@ impl S3 for Service {
         }))
     }
 
-    async fn delete_object(&self, req: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
+    async fn delete_object(
+        &self,
+        req: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
         let input = req.input;
         check_version(input.version_id.as_deref())?;
-        self.store.delete(&input.bucket, &input.key, &condition(input.if_match, None))?;
+        self.store
+            .delete(&input.bucket, &input.key, &condition(input.if_match, None))?;
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }
 
-    async fn delete_objects(&self, req: S3Request<DeleteObjectsInput>) -> S3Result<S3Response<DeleteObjectsOutput>> {
+    async fn delete_objects(
+        &self,
+        req: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
         let input = req.input;
         self.store.require_bucket(&input.bucket)?;
         if input.delete.objects.len() > 1000 {
@@ -229,11 +289,17 @@ impl S3 for Service {
         let quiet = input.delete.quiet == Some(true);
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         for object in input.delete.objects {
-            let outcome = check_version(object.version_id.as_deref())
-                .and_then(|()| Ok(self.store.delete(&input.bucket, &object.key, &Condition::default())?));
+            let outcome = check_version(object.version_id.as_deref()).and_then(|()| {
+                Ok(self
+                    .store
+                    .delete(&input.bucket, &object.key, &Condition::default())?)
+            });
             match outcome {
                 Ok(_) if quiet => {}
-                Ok(_) => deleted.push(DeletedObject { key: Some(object.key), ..Default::default() }),
+                Ok(_) => deleted.push(DeletedObject {
+                    key: Some(object.key),
+                    ..Default::default()
+                }),
                 Err(error) => errors.push(Error {
                     code: Some(error.code().as_str().to_owned()),
                     message: error.message().map(str::to_owned),
@@ -243,26 +309,49 @@ impl S3 for Service {
             }
         }
         let (deleted, errors) = (Some(deleted), Some(errors));
-        Ok(S3Response::new(DeleteObjectsOutput { deleted, errors, ..Default::default() }))
+        Ok(S3Response::new(DeleteObjectsOutput {
+            deleted,
+            errors,
+            ..Default::default()
+        }))
     }
 
     async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
         let input = req.input;
-        let CopySource::Bucket { bucket, key, version_id } = &input.copy_source else {
-            return Err(s3_error!(NotImplemented, "CopyObject from an access point is not implemented"));
+        let CopySource::Bucket {
+            bucket,
+            key,
+            version_id,
+        } = &input.copy_source
+        else {
+            return Err(s3_error!(
+                NotImplemented,
+                "CopyObject from an access point is not implemented"
+            ));
         };
         check_version(version_id.as_deref())?;
-        refuse(input.sse_customer_algorithm.is_some(), "server-side encryption with customer keys")?;
+        refuse(
+            input.sse_customer_algorithm.is_some(),
+            "server-side encryption with customer keys",
+        )?;
         let (source, mut file) = self.store.open_object(bucket, key)?;
-        let held = condition(input.copy_source_if_match, input.copy_source_if_none_match).holds(Some(&source));
+        let held =
+            condition(input.copy_source_if_match, input.copy_source_if_none_match).holds(Some(&source));
         let modified = whole_seconds(source.modified);
-        let too_old = input.copy_source_if_modified_since.is_some_and(|since| modified <= since);
-        let too_new = input.copy_source_if_unmodified_since.is_some_and(|since| modified > since);
+        let too_old = input
+            .copy_source_if_modified_since
+            .is_some_and(|since| modified <= since);
+        let too_new = input
+            .copy_source_if_unmodified_since
+            .is_some_and(|since| modified > since);
         if !held || too_old || too_new {
             return Err(s3_error!(PreconditionFailed));
         }
         self.store.require_bucket(&input.bucket)?;
-        let replace = input.metadata_directive.as_ref().is_some_and(|d| d.as_str() == MetadataDirective::REPLACE);
+        let replace = input
+            .metadata_directive
+            .as_ref()
+            .is_some_and(|d| d.as_str() == MetadataDirective::REPLACE);
         if !replace && (bucket.as_ref(), key.as_ref()) == (input.bucket.as_str(), input.key.as_str()) {
             return Err(s3_error!(
                 InvalidRequest,
@@ -290,9 +379,19 @@ impl S3 for Service {
             let mut to = std::fs::File::create(path)?;
             io::copy(&mut file, &mut to)
         });
-        let size = copied.await.map_err(S3Error::internal_error)?.map_err(S3Error::internal_error)?;
-        let new = NewObject { size, e_tag: source.e_tag, attributes, checksums: source.checksums };
-        let object = self.store.commit(&input.bucket, &input.key, staged, new, &Condition::default())?;
+        let size = copied
+            .await
+            .map_err(S3Error::internal_error)?
+            .map_err(S3Error::internal_error)?;
+        let new = NewObject {
+            size,
+            e_tag: source.e_tag,
+            attributes,
+            checksums: source.checksums,
+        };
+        let object = self
+            .store
+            .commit(&input.bucket, &input.key, staged, new, &Condition::default())?;
         let result = CopyObjectResult {
             e_tag: Some(ETag::Strong(object.e_tag)),
             last_modified: Some(system_time(object.modified).into()),
@@ -303,17 +402,24 @@ impl S3 for Service {
             checksum_sha256: object.checksums.sha256,
             ..Default::default()
         };
-        Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() }))
+        Ok(S3Response::new(CopyObjectOutput {
+            copy_object_result: Some(result),
+            ..Default::default()
+        }))
     }
 
-    async fn list_objects_v2(&self, req: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
+    async fn list_objects_v2(
+        &self,
+        req: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = req.input;
-        let after = match &input.continuation_token {
-            Some(token) => Some(decode_token(token).ok_or_else(|| {
-                s3_error!(InvalidArgument, "The continuation token provided is incorrect")
-            })?),
-            None => input.start_after.clone(),
-        };
+        let after =
+            match &input.continuation_token {
+                Some(token) => Some(decode_token(token).ok_or_else(|| {
+                    s3_error!(InvalidArgument, "The continuation token provided is incorrect")
+                })?),
+                None => input.start_after.clone(),
+            };
         let listing = self.list(
             &input.bucket,
             input.prefix.as_deref(),
@@ -324,10 +430,10 @@ impl S3 for Service {
         )?;
         let encode = listing.encode;
         let owner = |object: Object| Object {
-            owner: input
-                .fetch_owner
-                .unwrap_or(false)
-                .then(|| Owner { display_name: None, id: Some(crate::ACCOUNT.to_owned()) }),
+            owner: input.fetch_owner.unwrap_or(false).then(|| Owner {
+                display_name: None,
+                id: Some(crate::ACCOUNT.to_owned()),
+            }),
             ..object
         };
         Ok(S3Response::new(ListObjectsV2Output {
@@ -347,7 +453,10 @@ impl S3 for Service {
         }))
     }
 
-    async fn list_objects(&self, req: S3Request<ListObjectsInput>) -> S3Result<S3Response<ListObjectsOutput>> {
+    async fn list_objects(
+        &self,
+        req: S3Request<ListObjectsInput>,
+    ) -> S3Result<S3Response<ListObjectsOutput>> {
         let input = req.input;
         let listing = self.list(
             &input.bucket,
@@ -378,9 +487,15 @@ impl S3 for Service {
         req: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let input = req.input;
-        refuse(input.sse_customer_algorithm.is_some(), "server-side encryption with customer keys")?;
+        refuse(
+            input.sse_customer_algorithm.is_some(),
+            "server-side encryption with customer keys",
+        )?;
         refuse(input.tagging.is_some(), "object tagging")?;
-        refuse(input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some(), "object lock")?;
+        refuse(
+            input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some(),
+            "object lock",
+        )?;
         let attributes = Attributes {
             content_type: input.content_type,
             content_encoding: input.content_encoding,
@@ -392,7 +507,9 @@ impl S3 for Service {
             metadata: input.metadata.unwrap_or_default().into_iter().collect(),
         };
         let algorithm = input.checksum_algorithm.as_ref().map(|a| a.as_str().to_owned());
-        let upload = self.store.create_upload(&input.bucket, &input.key, attributes, algorithm)?;
+        let upload = self
+            .store
+            .create_upload(&input.bucket, &input.key, attributes, algorithm)?;
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),
@@ -407,14 +524,24 @@ impl S3 for Service {
         let mut digests = Digests::of(&req.headers, req.extensions.get());
         let input = req.input;
         if !(1..=10_000).contains(&input.part_number) {
-            return Err(s3_error!(InvalidArgument, "Part number must be an integer between 1 and 10000, inclusive"));
+            return Err(s3_error!(
+                InvalidArgument,
+                "Part number must be an integer between 1 and 10000, inclusive"
+            ));
         }
         let upload = self.store.upload(&input.upload_id, &input.bucket, &input.key)?;
         digests.algorithm = digests.algorithm.or_else(|| upload.algorithm.clone());
         let staged = self.store.stage_part(&upload);
         let received = receive(&staged, input.body, input.content_length, digests).await?;
         let (e_tag, checksums) = (hex(received.md5), received.checksums);
-        self.store.commit_part(&upload.id, input.part_number, staged, received.size, e_tag.clone(), checksums.clone())?;
+        self.store.commit_part(
+            &upload.id,
+            input.part_number,
+            staged,
+            received.size,
+            e_tag.clone(),
+            checksums.clone(),
+        )?;
         Ok(S3Response::new(UploadPartOutput {
             e_tag: Some(ETag::Strong(e_tag)),
             checksum_crc32: checksums.crc32,
@@ -434,7 +561,10 @@ impl S3 for Service {
         let upload = self.store.upload(&input.upload_id, &input.bucket, &input.key)?;
         let wanted = input.multipart_upload.and_then(|m| m.parts).unwrap_or_default();
         let numbers = check_parts(&upload, &wanted)?;
-        let composite = input.checksum_type.as_ref().is_some_and(|t| t.as_str() == ChecksumType::COMPOSITE);
+        let composite = input
+            .checksum_type
+            .as_ref()
+            .is_some_and(|t| t.as_str() == ChecksumType::COMPOSITE);
         let stated = Checksums {
             crc32: input.checksum_crc32,
             crc32c: input.checksum_crc32c,
@@ -445,18 +575,32 @@ impl S3 for Service {
         let staged = self.store.stage();
         let (store, path, parts) = (self.store.clone(), staged.path().to_owned(), upload.clone());
         let algorithm = upload.algorithm.clone();
-        let joined = tokio::task::spawn_blocking(move || join(&store, &parts, &numbers, &path, algorithm.as_deref()));
+        let joined =
+            tokio::task::spawn_blocking(move || join(&store, &parts, &numbers, &path, algorithm.as_deref()));
         let (size, e_tag, checksums) = joined.await.map_err(S3Error::internal_error)??;
-        if input.mpu_object_size.is_some_and(|stated| u64::try_from(stated) != Ok(size)) {
-            return Err(s3_error!(InvalidRequest, "The object is {size} bytes long, not what the request says"));
+        if input
+            .mpu_object_size
+            .is_some_and(|stated| u64::try_from(stated) != Ok(size))
+        {
+            return Err(s3_error!(
+                InvalidRequest,
+                "The object is {size} bytes long, not what the request says"
+            ));
         }
         if !composite {
             compare(&stated, &checksums)?;
         }
         let attributes = upload.attributes;
-        let new = NewObject { size, e_tag, attributes, checksums };
+        let new = NewObject {
+            size,
+            e_tag,
+            attributes,
+            checksums,
+        };
         let condition = condition(input.if_match, input.if_none_match);
-        let object = self.store.commit(&input.bucket, &input.key, staged, new, &condition)?;
+        let object = self
+            .store
+            .commit(&input.bucket, &input.key, staged, new, &condition)?;
         self.store.remove_upload(&upload.id)?;
         Ok(S3Response::new(CompleteMultipartUploadOutput {
             location: Some(format!("/{}/{}", input.bucket, input.key)),
@@ -505,7 +649,9 @@ impl S3 for Service {
             is_truncated: Some(truncated),
             max_parts: Some(max),
             part_number_marker: Some(marker),
-            next_part_number_marker: truncated.then(|| parts.last().and_then(|p| p.part_number)).flatten(),
+            next_part_number_marker: truncated
+                .then(|| parts.last().and_then(|p| p.part_number))
+                .flatten(),
             parts: Some(parts),
             ..Default::default()
         }))
@@ -518,9 +664,16 @@ impl S3 for Service {
         let input = req.input;
         self.store.require_bucket(&input.bucket)?;
         refuse(input.delimiter.is_some(), "a delimiter in ListMultipartUploads")?;
-        refuse(input.key_marker.is_some() || input.upload_id_marker.is_some(), "markers in ListMultipartUploads")?;
+        refuse(
+            input.key_marker.is_some() || input.upload_id_marker.is_some(),
+            "markers in ListMultipartUploads",
+        )?;
         let prefix = input.prefix.unwrap_or_default();
-        let uploads = self.store.uploads(&input.bucket).into_iter().filter(|u| u.key.starts_with(&prefix));
+        let uploads = self
+            .store
+            .uploads(&input.bucket)
+            .into_iter()
+            .filter(|u| u.key.starts_with(&prefix));
         let uploads = uploads.map(|u| MultipartUpload {
             initiated: Some(system_time(u.started).into()),
             key: Some(u.key),
@@ -565,8 +718,18 @@ impl Service {
         let prefix = prefix.unwrap_or_default();
         let delimiter = delimiter.filter(|d| !d.is_empty());
         let max_keys = max_keys.unwrap_or(1000).clamp(0, 1000);
-        let encode = if encoding.is_some() { url_encode } else { str::to_owned };
-        let mut listing = Listing { contents: Vec::new(), prefixes: Vec::new(), last: None, max_keys, encode };
+        let encode = if encoding.is_some() {
+            url_encode
+        } else {
+            str::to_owned
+        };
+        let mut listing = Listing {
+            contents: Vec::new(),
+            prefixes: Vec::new(),
+            last: None,
+            max_keys,
+            encode,
+        };
         let mut last = None;
         let after = after.filter(|key| !key.is_empty());
         let from = after.clone().map_or(Bound::Unbounded, Bound::Excluded);
@@ -585,7 +748,9 @@ impl Service {
             }
             last = Some(folded.unwrap_or(&object.key).to_owned());
             if let Some(folded) = folded {
-                listing.prefixes.push(CommonPrefix { prefix: Some(encode(folded)) });
+                listing.prefixes.push(CommonPrefix {
+                    prefix: Some(encode(folded)),
+                });
                 return Scan::Skip(folded.to_owned());
             }
             listing.contents.push(Object {
@@ -619,10 +784,18 @@ impl Digests {
         let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
         let algorithm = text("x-amz-sdk-checksum-algorithm").or_else(|| text("x-amz-checksum-algorithm"));
         let trailer = text("x-amz-trailer").and_then(|t| t.trim().strip_prefix("x-amz-checksum-"));
-        let header = || headers.keys().find_map(|name| name.as_str().strip_prefix("x-amz-checksum-"));
+        let header = || {
+            headers
+                .keys()
+                .find_map(|name| name.as_str().strip_prefix("x-amz-checksum-"))
+        };
         let header = header().filter(|name| !["algorithm", "mode", "type"].contains(name));
         let algorithm = header.or(trailer).or(algorithm).map(str::to_ascii_uppercase);
-        Self { headers: headers.clone(), trailers: trailers.cloned(), algorithm }
+        Self {
+            headers: headers.clone(),
+            trailers: trailers.cloned(),
+            algorithm,
+        }
     }
 
     /// What the sender says under that name, in a header or after the body.
@@ -647,9 +820,13 @@ async fn receive(
     length: Option<i64>,
     digests: Digests,
 ) -> S3Result<Received> {
-    let mut file = tokio::fs::File::create(staged.path()).await.map_err(S3Error::internal_error)?;
+    let mut file = tokio::fs::File::create(staged.path())
+        .await
+        .map_err(S3Error::internal_error)?;
     let mut hasher = hasher(digests.algorithm.as_deref())?;
-    let wanted_sha256 = digests.stated("x-amz-content-sha256").filter(|v| is_hex_sha256(v));
+    let wanted_sha256 = digests
+        .stated("x-amz-content-sha256")
+        .filter(|v| is_hex_sha256(v));
     let mut sha256 = wanted_sha256.as_ref().map(|_| Sha256::new());
     let (mut md5, mut size) = (Md5::new(), 0_u64);
     let mut body = body;
@@ -677,7 +854,10 @@ async fn receive(
     if let Some(stated) = digests.stated("content-md5")
         && stated != base64_of_md5(md5)
     {
-        return Err(s3_error!(BadDigest, "The Content-MD5 you specified did not match what we received."));
+        return Err(s3_error!(
+            BadDigest,
+            "The Content-MD5 you specified did not match what we received."
+        ));
     }
     if wanted_sha256 != sha256.map(|s| hex(s.finalize())) {
         return Err(S3Error::with_message(
@@ -706,7 +886,12 @@ fn hasher(algorithm: Option<&str>) -> S3Result<ChecksumHasher> {
         Some("SHA1") => hasher.sha1 = Some(Default::default()),
         Some("SHA256") => hasher.sha256 = Some(Default::default()),
         Some("CRC64NVME") | None => hasher.crc64nvme = Some(Default::default()),
-        Some(other) => return Err(s3_error!(NotImplemented, "The checksum algorithm {other} is not implemented")),
+        Some(other) => {
+            return Err(s3_error!(
+                NotImplemented,
+                "The checksum algorithm {other} is not implemented"
+            ));
+        }
     }
     Ok(hasher)
 }
@@ -734,7 +919,10 @@ fn compare(stated: &Checksums, computed: &Checksums) -> S3Result<()> {
     ];
     for (name, stated, computed) in pairs {
         if stated.is_some() && computed.is_some() && stated != computed {
-            return Err(s3_error!(BadDigest, "The {name} you specified did not match the calculated checksum."));
+            return Err(s3_error!(
+                BadDigest,
+                "The {name} you specified did not match the calculated checksum."
+            ));
         }
     }
     Ok(())
@@ -764,7 +952,10 @@ fn check_parts(upload: &Upload, wanted: &[CompletedPart]) -> S3Result<Vec<i32>> 
     }
     const LEAST: u64 = 5 * 1024 * 1024;
     let all_but_last = &numbers[..numbers.len() - 1];
-    if all_but_last.iter().any(|n| upload.parts.get(n).is_some_and(|p| p.size < LEAST)) {
+    if all_but_last
+        .iter()
+        .any(|n| upload.parts.get(n).is_some_and(|p| p.size < LEAST))
+    {
         return Err(s3_error!(EntityTooSmall));
     }
     Ok(numbers)
@@ -806,7 +997,11 @@ fn join(
 
 /// Refuses what is not there, by name.
 fn refuse(asked: bool, what: &str) -> S3Result<()> {
-    if asked { Err(s3_error!(NotImplemented, "{what} is not implemented")) } else { Ok(()) }
+    if asked {
+        Err(s3_error!(NotImplemented, "{what} is not implemented"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Without versioning there is one version, `null`.
@@ -819,7 +1014,10 @@ fn check_version(version: Option<&str>) -> S3Result<()> {
 
 fn condition(matches: Option<ETagCondition>, matches_not: Option<ETagCondition>) -> Condition {
     let wanted = |condition: ETagCondition| condition.into_etag().map(ETag::into_value);
-    Condition { matches: matches.map(wanted), matches_not: matches_not.map(wanted) }
+    Condition {
+        matches: matches.map(wanted),
+        matches_not: matches_not.map(wanted),
+    }
 }
 
 /// The conditions of a read, in the order that RFC 9110 gives them.
@@ -836,13 +1034,20 @@ fn check_read(
         None => unmodified_since.is_some_and(|since| modified > *since),
     };
     if failed {
-        return Err(s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold"));
+        return Err(s3_error!(
+            PreconditionFailed,
+            "At least one of the pre-conditions you specified did not hold"
+        ));
     }
     let unchanged = match matches_not {
         Some(_) => !condition(None, matches_not.clone()).holds(Some(object)),
         None => modified_since.is_some_and(|since| modified <= *since),
     };
-    if unchanged { Err(s3_error!(NotModified)) } else { Ok(()) }
+    if unchanged {
+        Err(s3_error!(NotModified))
+    } else {
+        Ok(())
+    }
 }
 
 /// HTTP dates have no fractions.
@@ -875,7 +1080,10 @@ fn base64_of_md5(md5: [u8; 16]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(24);
     for group in md5.chunks(3) {
-        let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        let bits = group
+            .iter()
+            .fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
+            << (8 * (3 - group.len()));
         for i in 0..4 {
             let letter = ALPHABET[(bits >> (18 - 6 * i) & 63) as usize];
             text.push(if i > group.len() { '=' } else { letter.into() });
@@ -886,7 +1094,12 @@ fn base64_of_md5(md5: [u8; 16]) -> String {
 
 /// Keys as `encoding-type=url` wants them.
 fn url_encode(text: &str) -> String {
-    const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b'/');
+    const KEPT: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'.')
+        .remove(b'*')
+        .remove(b'/');
     utf8_percent_encode(text, KEPT).to_string()
 }
 
@@ -897,8 +1110,9 @@ fn encode_token(key: &str) -> String {
 
 fn decode_token(token: &str) -> Option<String> {
     let digits = token.as_bytes().chunks(2);
-    let bytes: Option<Vec<u8>> =
-        digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
+    let bytes: Option<Vec<u8>> = digits
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect();
     String::from_utf8(bytes?).ok()
 }
 
@@ -916,7 +1130,10 @@ impl From<StoreError> for S3Error {
                 s3_error!(BucketNotEmpty, "The bucket you tried to delete is not empty")
             }
             StoreError::PreconditionFailed => {
-                s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold")
+                s3_error!(
+                    PreconditionFailed,
+                    "At least one of the pre-conditions you specified did not hold"
+                )
             }
             StoreError::Io(error) => S3Error::internal_error(error),
         }

@@ -159,14 +159,22 @@ impl ObjectStore {
         let mut described = BTreeSet::new();
         for entry in fs::read_dir(root.join("buckets"))? {
             let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let Some(bucket) = read_bucket(&entry.path())? else { continue };
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let Some(bucket) = read_bucket(&entry.path())? else {
+                continue;
+            };
             described.extend(bucket.objects.values().map(|o| o.blob.clone()));
             buckets.insert(name, bucket);
         }
         for entry in fs::read_dir(root.join("blobs"))? {
             let entry = entry?;
-            if !entry.file_name().to_str().is_some_and(|name| described.contains(name)) {
+            if !entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| described.contains(name))
+            {
                 disk::remove(&entry.path())?;
             }
         }
@@ -181,7 +189,11 @@ impl ObjectStore {
                 Err(_) => fs::remove_dir_all(&path)?,
             }
         }
-        Ok(Self { root, buckets: RwLock::new(buckets), uploads: RwLock::new(uploads) })
+        Ok(Self {
+            root,
+            buckets: RwLock::new(buckets),
+            uploads: RwLock::new(uploads),
+        })
     }
 
     /// Makes a bucket; says whether it is new.
@@ -190,7 +202,10 @@ impl ObjectStore {
         if buckets.contains_key(name) {
             return Ok(false);
         }
-        let bucket = Bucket { created: now(), objects: BTreeMap::new() };
+        let bucket = Bucket {
+            created: now(),
+            objects: BTreeMap::new(),
+        };
         let folder = self.bucket_folder(name);
         fs::create_dir_all(&folder)?;
         disk::write_atomically(&folder.join(BUCKET), &serde_json::to_vec(&bucket.created)?)?;
@@ -201,7 +216,12 @@ impl ObjectStore {
     /// Removes an empty bucket.
     pub(crate) fn delete_bucket(&self, name: &str) -> Result<(), StoreError> {
         let mut buckets = self.write();
-        if !buckets.get(name).ok_or(StoreError::NoSuchBucket)?.objects.is_empty() {
+        if !buckets
+            .get(name)
+            .ok_or(StoreError::NoSuchBucket)?
+            .objects
+            .is_empty()
+        {
             return Err(StoreError::BucketNotEmpty);
         }
         fs::remove_dir_all(self.bucket_folder(name))?;
@@ -213,12 +233,19 @@ impl ObjectStore {
 
     /// Names and times of all buckets.
     pub(crate) fn buckets(&self) -> Vec<(String, Seconds)> {
-        self.read().iter().map(|(name, bucket)| (name.clone(), bucket.created)).collect()
+        self.read()
+            .iter()
+            .map(|(name, bucket)| (name.clone(), bucket.created))
+            .collect()
     }
 
     /// Whether there is such a bucket.
     pub(crate) fn require_bucket(&self, name: &str) -> Result<(), StoreError> {
-        if self.read().contains_key(name) { Ok(()) } else { Err(StoreError::NoSuchBucket) }
+        if self.read().contains_key(name) {
+            Ok(())
+        } else {
+            Err(StoreError::NoSuchBucket)
+        }
     }
 
     /// An object, all but its bytes.
@@ -278,7 +305,9 @@ impl ObjectStore {
 
     /// A file to write an object's bytes to.
     pub(crate) fn stage(&self) -> Staged {
-        Staged { path: Some(self.blob(&Uuid::new_v4().simple().to_string())) }
+        Staged {
+            path: Some(self.blob(&Uuid::new_v4().simple().to_string())),
+        }
     }
 
     /// Makes staged bytes an object, if `condition` holds; one that had the key before is gone.
@@ -299,9 +328,22 @@ impl ObjectStore {
         if !condition.holds(present) {
             return Err(StoreError::PreconditionFailed);
         }
-        let NewObject { size, e_tag, attributes, checksums } = new;
+        let NewObject {
+            size,
+            e_tag,
+            attributes,
+            checksums,
+        } = new;
         let blob = staged.name();
-        let object = Object { key: key.to_owned(), blob, size, e_tag, modified: now(), attributes, checksums };
+        let object = Object {
+            key: key.to_owned(),
+            blob,
+            size,
+            e_tag,
+            modified: now(),
+            attributes,
+            checksums,
+        };
         disk::write_atomically(&self.description(bucket, key), &serde_json::to_vec(&object)?)?;
         staged.keep();
         if let Some(old) = objects.insert(key.to_owned(), object.clone()) {
@@ -346,7 +388,10 @@ impl ObjectStore {
         let new = NewObject {
             size: sink.size,
             e_tag: hex(sink.md5.finalize()),
-            attributes: Attributes { content_type: Some(content_type.to_owned()), ..Attributes::default() },
+            attributes: Attributes {
+                content_type: Some(content_type.to_owned()),
+                ..Attributes::default()
+            },
             checksums: Checksums::default(),
         };
         Ok(self.commit(bucket, key, staged, new, &Condition::default())?)
@@ -393,7 +438,12 @@ impl ObjectStore {
 
     /// A file to write a part's bytes to.
     pub(crate) fn stage_part(&self, upload: &Upload) -> Staged {
-        Staged { path: Some(self.upload_folder(&upload.id).join(Uuid::new_v4().simple().to_string())) }
+        Staged {
+            path: Some(
+                self.upload_folder(&upload.id)
+                    .join(Uuid::new_v4().simple().to_string()),
+            ),
+        }
     }
 
     /// Makes staged bytes a part; one that had the number before is gone.
@@ -408,7 +458,13 @@ impl ObjectStore {
     ) -> Result<(), StoreError> {
         let mut uploads = self.write_uploads();
         let upload = uploads.get_mut(id).ok_or(StoreError::NoSuchUpload)?;
-        let part = Part { file: staged.name(), size, e_tag, modified: now(), checksums };
+        let part = Part {
+            file: staged.name(),
+            size,
+            e_tag,
+            modified: now(),
+            checksums,
+        };
         let mut changed = upload.clone();
         let old = changed.parts.insert(number, part);
         self.save_upload(&changed)?;
@@ -433,7 +489,10 @@ impl ObjectStore {
     }
 
     fn save_upload(&self, upload: &Upload) -> Result<(), StoreError> {
-        disk::write_atomically(&self.upload_folder(&upload.id).join(UPLOAD), &serde_json::to_vec(upload)?)?;
+        disk::write_atomically(
+            &self.upload_folder(&upload.id).join(UPLOAD),
+            &serde_json::to_vec(upload)?,
+        )?;
         Ok(())
     }
 
@@ -450,7 +509,8 @@ impl ObjectStore {
     }
 
     fn description(&self, bucket: &str, key: &str) -> PathBuf {
-        self.bucket_folder(bucket).join(format!("{}.json", hex(Sha256::checksum(key.as_bytes()))))
+        self.bucket_folder(bucket)
+            .join(format!("{}.json", hex(Sha256::checksum(key.as_bytes()))))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Bucket>> {
@@ -493,8 +553,13 @@ const BUCKET: &str = "bucket.json";
 const UPLOAD: &str = "upload.json";
 
 fn read_bucket(folder: &Path) -> io::Result<Option<Bucket>> {
-    let Ok(bytes) = fs::read(folder.join(BUCKET)) else { return Ok(None) };
-    let mut bucket = Bucket { created: serde_json::from_slice(&bytes)?, objects: BTreeMap::new() };
+    let Ok(bytes) = fs::read(folder.join(BUCKET)) else {
+        return Ok(None);
+    };
+    let mut bucket = Bucket {
+        created: serde_json::from_slice(&bytes)?,
+        objects: BTreeMap::new(),
+    };
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
@@ -515,7 +580,11 @@ impl Staged {
     }
 
     fn name(&self) -> String {
-        self.path().file_name().unwrap_or_default().to_string_lossy().into_owned()
+        self.path()
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
     }
 
     fn keep(mut self) {

@@ -38,8 +38,15 @@ impl SageMaker {
     pub(super) fn create_endpoint_config(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
         let name = check.required("EndpointConfigName", NAME);
-        for member in ["AsyncInferenceConfig", "ExplainerConfig", "ShadowProductionVariants"] {
-            if check.get(member).is_some_and(|value| value.as_array().is_none_or(|list| !list.is_empty())) {
+        for member in [
+            "AsyncInferenceConfig",
+            "ExplainerConfig",
+            "ShadowProductionVariants",
+        ] {
+            if check
+                .get(member)
+                .is_some_and(|value| value.as_array().is_none_or(|list| !list.is_empty()))
+            {
                 return Err(ApiError::not_implemented(member));
             }
         }
@@ -55,7 +62,9 @@ impl SageMaker {
         check.finish()?;
         let names: BTreeSet<_> = variants.iter().map(|v| &v.name).collect();
         if names.len() < variants.len() {
-            return Err(ApiError::validation("ProductionVariants must have different names."));
+            return Err(ApiError::validation(
+                "ProductionVariants must have different names.",
+            ));
         }
         for variant in &variants {
             self.model(&variant.model)?;
@@ -83,8 +92,14 @@ impl SageMaker {
         answer.insert("EndpointConfigArn".into(), config.arn.into());
         answer.insert("CreationTime".into(), config.created.into());
         answer.insert("EnableNetworkIsolation".into(), false.into());
-        let members =
-            ["ProductionVariants", "KmsKeyId", "DataCaptureConfig", "ExecutionRoleArn", "VpcConfig", "EnableNetworkIsolation"];
+        let members = [
+            "ProductionVariants",
+            "KmsKeyId",
+            "DataCaptureConfig",
+            "ExecutionRoleArn",
+            "VpcConfig",
+            "EnableNetworkIsolation",
+        ];
         copy(&config.request, &members, &mut answer);
         // The service tells the weight even if nobody did.
         if let Some(variants) = answer.get_mut("ProductionVariants").and_then(Value::as_array_mut) {
@@ -135,11 +150,25 @@ fn variant(check: &mut Check<'_>, i: usize) -> Variant {
     let at = |member: &str| format!("ProductionVariants.{i}.{member}");
     let name = check.required(&at("VariantName"), NAME).to_owned();
     let model = check.required(&at("ModelName"), MODEL_NAME).to_owned();
-    let instances = check.integer(&at("InitialInstanceCount"), 1, i64::MAX).unwrap_or(1);
-    let weight = check.get(&at("InitialVariantWeight")).and_then(Value::as_f64).unwrap_or(1.0);
+    let instances = check
+        .integer(&at("InitialInstanceCount"), 1, i64::MAX)
+        .unwrap_or(1);
+    let weight = check
+        .get(&at("InitialVariantWeight"))
+        .and_then(Value::as_f64)
+        .unwrap_or(1.0);
     if weight < 0.0 {
         let said = weight.to_string();
-        check.problem(Some(&said), &at("InitialVariantWeight"), "Member must have value greater than or equal to 0");
+        check.problem(
+            Some(&said),
+            &at("InitialVariantWeight"),
+            "Member must have value greater than or equal to 0",
+        );
     }
-    Variant { name, model, weight, instances }
+    Variant {
+        name,
+        model,
+        weight,
+        instances,
+    }
 }

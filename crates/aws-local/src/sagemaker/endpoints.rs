@@ -164,7 +164,10 @@ impl SageMaker {
                 model: loaded.model.clone(),
                 weight: weight(&loaded.name).unwrap_or(loaded.weight),
             });
-            let deployment = Deployment { variants: variants.collect(), requests: AtomicU64::new(0) };
+            let deployment = Deployment {
+                variants: variants.collect(),
+                requests: AtomicU64::new(0),
+            };
             deployments.insert(name.to_owned(), Arc::new(deployment));
         }
         Ok(json!({"EndpointArn": arn}))
@@ -223,13 +226,20 @@ impl SageMaker {
     pub(super) fn delete_endpoint(&self, input: &Value) -> ApiResult<()> {
         let endpoint = self.endpoint_of(input)?;
         self.endpoints.remove(&endpoint.name)?;
-        self.deployments.write().unwrap_or_else(|e| e.into_inner()).remove(&endpoint.name);
+        self.deployments
+            .write()
+            .unwrap_or_else(|e| e.into_inner())
+            .remove(&endpoint.name);
         self.untag(&endpoint.arn)
     }
 
     /// What answers under that name now.
     pub(crate) fn deployment(&self, endpoint: &str) -> Option<Arc<Deployment>> {
-        self.deployments.read().unwrap_or_else(|e| e.into_inner()).get(endpoint).cloned()
+        self.deployments
+            .read()
+            .unwrap_or_else(|e| e.into_inner())
+            .get(endpoint)
+            .cloned()
     }
 
     /// Loads the models of every endpoint again, after a start.
@@ -241,7 +251,10 @@ impl SageMaker {
                 // An update that was cut off goes on.
                 UPDATING => {
                     if let Some(deployment) = self.load(&endpoint.serving).ok().map(Arc::new) {
-                        self.deployments.write().unwrap_or_else(|e| e.into_inner()).insert(name.clone(), deployment);
+                        self.deployments
+                            .write()
+                            .unwrap_or_else(|e| e.into_inner())
+                            .insert(name.clone(), deployment);
                     }
                     self.deploy(&name, endpoint.next.unwrap_or(endpoint.serving));
                 }
@@ -299,9 +312,16 @@ impl SageMaker {
             let model = work::load_model(&self.s3, &variant.data_url).map_err(|reason| {
                 format!("The primary container for production variant {} did not pass the ping health check: {reason}", variant.name)
             })?;
-            variants.push(Loaded { name: variant.name.clone(), model: Arc::new(model), weight: variant.weight });
+            variants.push(Loaded {
+                name: variant.name.clone(),
+                model: Arc::new(model),
+                weight: variant.weight,
+            });
         }
-        Ok(Deployment { variants, requests: AtomicU64::new(0) })
+        Ok(Deployment {
+            variants,
+            requests: AtomicU64::new(0),
+        })
     }
 
     /// The plan for an endpoint that has to be there; it is looked for first.
@@ -314,23 +334,43 @@ impl SageMaker {
 
     fn plan(&self, config: &str) -> ApiResult<Plan> {
         let variants = self.config(config)?.variants.into_iter().map(|variant| {
-            let Variant { name, model, weight, instances } = variant;
+            let Variant {
+                name,
+                model,
+                weight,
+                instances,
+            } = variant;
             let model = self.model(&model)?;
-            Ok(Served { name, weight, instances, image: model.image, data_url: model.data_url })
+            Ok(Served {
+                name,
+                weight,
+                instances,
+                image: model.image,
+                data_url: model.data_url,
+            })
         });
         let variants = variants.collect::<ApiResult<_>>()?;
-        Ok(Plan { id: Uuid::new_v4().to_string(), config: config.to_owned(), variants })
+        Ok(Plan {
+            id: Uuid::new_v4().to_string(),
+            config: config.to_owned(),
+            variants,
+        })
     }
 
     fn missing_endpoint(&self, name: &str) -> ApiError {
-        ApiError::validation(format!("Could not find endpoint \"{}\".", self.arn("endpoint", name)))
+        ApiError::validation(format!(
+            "Could not find endpoint \"{}\".",
+            self.arn("endpoint", name)
+        ))
     }
 
     fn endpoint_of(&self, input: &Value) -> ApiResult<Endpoint> {
         let mut check = Check::new(input);
         let name = check.required("EndpointName", NAME);
         check.finish()?;
-        self.endpoints.get(name).ok_or_else(|| self.missing_endpoint(name))
+        self.endpoints
+            .get(name)
+            .ok_or_else(|| self.missing_endpoint(name))
     }
 }
 
@@ -341,7 +381,9 @@ fn require_in_service(endpoint: &Endpoint) -> ApiResult<()> {
         FAILED => Err(ApiError::validation(format!(
             "Cannot update endpoint \"{arn}\" in status Failed; it can only be deleted."
         ))),
-        _ => Err(ApiError::validation(format!("Cannot update in-progress endpoint \"{arn}\"."))),
+        _ => Err(ApiError::validation(format!(
+            "Cannot update in-progress endpoint \"{arn}\"."
+        ))),
     }
 }
 

@@ -28,15 +28,29 @@ enum Key {
 /// A page of `entries` as the request wants it, under `member`; `by_default` is the order when it names none.
 pub(super) fn page(input: &Value, member: &str, by_default: &str, entries: Vec<Entry>) -> ApiResult<Value> {
     let mut check = Check::new(input);
-    let contains = check.text("NameContains", TEXT).unwrap_or_default().to_lowercase();
+    let contains = check
+        .text("NameContains", TEXT)
+        .unwrap_or_default()
+        .to_lowercase();
     let status = check.text("StatusEquals", TEXT);
-    let sort_by = check.choice("SortBy", &["Name", "CreationTime", "Status"]).unwrap_or(by_default);
-    let descending = check.choice("SortOrder", &["Ascending", "Descending"]).unwrap_or("Descending") == "Descending";
+    let sort_by = check
+        .choice("SortBy", &["Name", "CreationTime", "Status"])
+        .unwrap_or(by_default);
+    let descending = check
+        .choice("SortOrder", &["Ascending", "Descending"])
+        .unwrap_or("Descending")
+        == "Descending";
     let max = check.integer("MaxResults", 1, 100).unwrap_or(10) as usize;
     let token = check.text("NextToken", TEXT);
     let time = |check: &Check<'_>, name: &str| check.get(name).and_then(Value::as_f64);
-    let created = (time(&check, "CreationTimeAfter"), time(&check, "CreationTimeBefore"));
-    let modified = (time(&check, "LastModifiedTimeAfter"), time(&check, "LastModifiedTimeBefore"));
+    let created = (
+        time(&check, "CreationTimeAfter"),
+        time(&check, "CreationTimeBefore"),
+    );
+    let modified = (
+        time(&check, "LastModifiedTimeAfter"),
+        time(&check, "LastModifiedTimeBefore"),
+    );
     check.finish()?;
 
     let within = |time: Seconds, (after, before): (Option<f64>, Option<f64>)| {
@@ -106,7 +120,13 @@ mod tests {
             summary: name.into(),
         };
         // Three of them are as old as each other.
-        vec![entry("b", 1.0, "X"), entry("a", 1.0, "Y"), entry("D", 2.5, "X"), entry("c", 1.0, "Y"), entry("e", 3.0, "Z")]
+        vec![
+            entry("b", 1.0, "X"),
+            entry("a", 1.0, "Y"),
+            entry("D", 2.5, "X"),
+            entry("c", 1.0, "Y"),
+            entry("e", 3.0, "Z"),
+        ]
     }
 
     /// All pages of a request, one after the other.
@@ -125,19 +145,28 @@ mod tests {
     #[test]
     fn pages_hold_everything_once() {
         assert_eq!(all(json!({})), [r#"["e","D","c","b","a"]"#]);
-        assert_eq!(all(json!({"MaxResults": 2})), [r#"["e","D"]"#, r#"["c","b"]"#, r#"["a"]"#]);
+        assert_eq!(
+            all(json!({"MaxResults": 2})),
+            [r#"["e","D"]"#, r#"["c","b"]"#, r#"["a"]"#]
+        );
         assert_eq!(
             all(json!({"MaxResults": 2, "SortBy": "Name", "SortOrder": "Ascending"})),
             [r#"["D","a"]"#, r#"["b","c"]"#, r#"["e"]"#]
         );
-        assert_eq!(all(json!({"SortBy": "Status", "MaxResults": 3})), [r#"["e","c","a"]"#, r#"["b","D"]"#]);
+        assert_eq!(
+            all(json!({"SortBy": "Status", "MaxResults": 3})),
+            [r#"["e","c","a"]"#, r#"["b","D"]"#]
+        );
     }
 
     #[test]
     fn filters() {
         assert_eq!(all(json!({"NameContains": "d"})), [r#"["D"]"#]);
         assert_eq!(all(json!({"StatusEquals": "Y"})), [r#"["c","a"]"#]);
-        assert_eq!(all(json!({"CreationTimeAfter": 1.0, "CreationTimeBefore": 3.0})), [r#"["D"]"#]);
+        assert_eq!(
+            all(json!({"CreationTimeAfter": 1.0, "CreationTimeBefore": 3.0})),
+            [r#"["D"]"#]
+        );
         assert!(page(&json!({"MaxResults": 101}), "Things", "Name", entries()).is_err());
         assert!(page(&json!({"NextToken": "?"}), "Things", "Name", entries()).is_err());
     }

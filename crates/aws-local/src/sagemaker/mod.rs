@@ -150,15 +150,23 @@ impl SageMaker {
             _ if self.region.starts_with("us-gov-") => "aws-us-gov",
             _ => "aws",
         };
-        format!("arn:{partition}:sagemaker:{}:{ACCOUNT}:{kind}/{}", self.region, name.to_ascii_lowercase())
+        format!(
+            "arn:{partition}:sagemaker:{}:{ACCOUNT}:{kind}/{}",
+            self.region,
+            name.to_ascii_lowercase()
+        )
     }
 }
 
 /// Whether an image is the service's own for this algorithm, of whatever region:
 /// `<12 digits>.dkr.ecr.<region>.<suffix>/ipinsights:1`.
 fn is_own_image(image: &str) -> bool {
-    let Some((registry, "ipinsights:1" | "ipinsights:latest")) = image.split_once('/') else { return false };
-    let Some((account, host)) = registry.split_once(".dkr.ecr.") else { return false };
+    let Some((registry, "ipinsights:1" | "ipinsights:latest")) = image.split_once('/') else {
+        return false;
+    };
+    let Some((account, host)) = registry.split_once(".dkr.ecr.") else {
+        return false;
+    };
     let named = host.split_once('.').is_some_and(|(region, suffix)| {
         let region_like = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         !region.is_empty() && region.bytes().all(region_like) && suffix.contains('.')
@@ -191,13 +199,22 @@ mod tests {
     fn images() {
         for (image, own) in [
             ("382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights:1", true),
-            ("382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights:latest", true),
-            ("390948362332.dkr.ecr.cn-north-1.amazonaws.com.cn/ipinsights:1", true),
+            (
+                "382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights:latest",
+                true,
+            ),
+            (
+                "390948362332.dkr.ecr.cn-north-1.amazonaws.com.cn/ipinsights:1",
+                true,
+            ),
             ("490574956308.dkr.ecr.us-iso-east-1.c2s.ic.gov/ipinsights:1", true),
             ("38241673382.dkr.ecr.us-east-1.amazonaws.com/ipinsights:1", false),
             ("382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights:2", false),
             ("382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights", false),
-            ("382416733822.dkr.ecr.us-east-1.amazonaws.com/linear-learner:1", false),
+            (
+                "382416733822.dkr.ecr.us-east-1.amazonaws.com/linear-learner:1",
+                false,
+            ),
             ("evil.example/ipinsights:1", false),
             ("", false),
         ] {

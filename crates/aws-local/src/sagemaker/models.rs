@@ -35,7 +35,10 @@ impl SageMaker {
         let mut check = Check::new(input);
         let name = check.required("ModelName", MODEL_NAME);
         check.required("ExecutionRoleArn", ROLE);
-        let container = match (check.get("PrimaryContainer"), check.list("Containers", 0, 15).len()) {
+        let container = match (
+            check.get("PrimaryContainer"),
+            check.list("Containers", 0, 15).len(),
+        ) {
             (Some(_), 0) => "PrimaryContainer",
             (None, 1) => "Containers.0",
             (None, 0) => {
@@ -44,14 +47,21 @@ impl SageMaker {
             }
             (None, _) => return Err(ApiError::not_implemented("A pipeline of several containers")),
             (Some(_), _) => {
-                return Err(ApiError::validation("Specify either PrimaryContainer or Containers, not both."));
+                return Err(ApiError::validation(
+                    "Specify either PrimaryContainer or Containers, not both.",
+                ));
             }
         };
         if check.get(&format!("{container}.ModelPackageName")).is_some() {
             return Err(ApiError::not_implemented("ModelPackageName"));
         }
-        if check.get(&format!("{container}.Mode")).is_some_and(|mode| mode != "SingleModel") {
-            return Err(ApiError::not_implemented("A container Mode other than SingleModel"));
+        if check
+            .get(&format!("{container}.Mode"))
+            .is_some_and(|mode| mode != "SingleModel")
+        {
+            return Err(ApiError::not_implemented(
+                "A container Mode other than SingleModel",
+            ));
         }
         let image = check.required(&format!("{container}.Image"), IMAGE);
         let source = format!("{container}.ModelDataSource.S3DataSource.S3Uri");
@@ -70,7 +80,9 @@ impl SageMaker {
         }
         let found = s3::parse_url(data_url).is_some_and(|(bucket, key)| self.s3.object(bucket, key).is_ok());
         if !found {
-            return Err(ApiError::validation(format!("Could not find model data at {data_url}.")));
+            return Err(ApiError::validation(format!(
+                "Could not find model data at {data_url}."
+            )));
         }
         let model = Model {
             name: name.to_owned(),
@@ -125,7 +137,8 @@ impl SageMaker {
 
     /// The model of that name.
     pub(super) fn model(&self, name: &str) -> ApiResult<Model> {
-        let missing = || ApiError::validation(format!("Could not find model \"{}\".", self.arn("model", name)));
+        let missing =
+            || ApiError::validation(format!("Could not find model \"{}\".", self.arn("model", name)));
         self.models.get(name).ok_or_else(missing)
     }
 

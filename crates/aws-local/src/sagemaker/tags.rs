@@ -10,9 +10,17 @@ use crate::api::{ApiError, ApiResult, Check, Form, TEXT};
 type Tags = BTreeMap<String, String>;
 
 const MAX: usize = 50;
-const KEY: Form = Form { pattern: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$", matches: |s| !s.is_empty(), max: 128 };
+const KEY: Form = Form {
+    pattern: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$",
+    matches: |s| !s.is_empty(),
+    max: 128,
+};
 const VALUE: Form = Form { max: 256, ..TEXT };
-const ARN: Form = Form { pattern: "arn:.*", matches: |s| s.starts_with("arn:"), max: 256 };
+const ARN: Form = Form {
+    pattern: "arn:.*",
+    matches: |s| s.starts_with("arn:"),
+    max: 256,
+};
 
 /// The tags of a request, checked.
 pub(super) fn of_request(check: &mut Check<'_>) -> Tags {
@@ -51,7 +59,9 @@ impl SageMaker {
         let mut tags = self.tags.get(arn).unwrap_or_default();
         tags.extend(new);
         if tags.len() > MAX {
-            return Err(ApiError::validation(format!("A resource can have at most {MAX} tags.")));
+            return Err(ApiError::validation(format!(
+                "A resource can have at most {MAX} tags."
+            )));
         }
         self.tag_new(arn, tags.clone())?;
         Ok(json!({"Tags": printed(&tags)}))
@@ -77,5 +87,7 @@ impl SageMaker {
 }
 
 fn printed(tags: &Tags) -> Vec<Value> {
-    tags.iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect()
+    tags.iter()
+        .map(|(key, value)| json!({"Key": key, "Value": value}))
+        .collect()
 }

@@ -128,17 +128,31 @@ impl TrainingJob {
         if let Some(output) = answer.get_mut("OutputDataConfig").and_then(Value::as_object_mut) {
             output.entry("KmsKeyId").or_insert("".into());
         }
-        if let Some(algorithm) = answer.get_mut("AlgorithmSpecification").and_then(Value::as_object_mut) {
-            algorithm.entry("EnableSageMakerMetricsTimeSeries").or_insert(false.into());
+        if let Some(algorithm) = answer
+            .get_mut("AlgorithmSpecification")
+            .and_then(Value::as_object_mut)
+        {
+            algorithm
+                .entry("EnableSageMakerMetricsTimeSeries")
+                .or_insert(false.into());
         }
         answer.entry("HyperParameters").or_insert_with(|| json!({}));
-        let flags =
-            ["EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining"];
+        let flags = [
+            "EnableNetworkIsolation",
+            "EnableInterContainerTrafficEncryption",
+            "EnableManagedSpotTraining",
+        ];
         for flag in flags {
-            answer.insert(flag.into(), self.request.get(flag).cloned().unwrap_or(Value::Bool(false)));
+            answer.insert(
+                flag.into(),
+                self.request.get(flag).cloned().unwrap_or(Value::Bool(false)),
+            );
         }
         answer.insert("CreationTime".into(), self.created.into());
-        for (member, time) in [("TrainingStartTime", self.started), ("TrainingEndTime", self.ended)] {
+        for (member, time) in [
+            ("TrainingStartTime", self.started),
+            ("TrainingEndTime", self.ended),
+        ] {
             if let Some(time) = time {
                 answer.insert(member.into(), time.into());
             }
@@ -158,7 +172,13 @@ impl TrainingJob {
 
 impl SageMaker {
     pub(super) fn create_training_job(self: &Arc<Self>, input: &Value) -> ApiResult<Value> {
-        let Asked { name, image, role, channels, tags } = examine(input)?;
+        let Asked {
+            name,
+            image,
+            role,
+            channels,
+            tags,
+        } = examine(input)?;
         if !is_own_image(image) {
             return Err(foreign_image(image));
         }
@@ -197,8 +217,12 @@ impl SageMaker {
         }
         self.tag_new(&arn, tags)?;
         let (this, name, stop) = (self.clone(), name.to_owned(), self.stop.child_token());
-        self.running.lock().unwrap_or_else(|e| e.into_inner()).insert(name.clone(), stop.clone());
-        self.tasks.spawn_blocking(move || this.run(&name, channels, &stop));
+        self.running
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .insert(name.clone(), stop.clone());
+        self.tasks
+            .spawn_blocking(move || this.run(&name, channels, &stop));
         Ok(json!({"TrainingJobArn": arn}))
     }
 
@@ -219,7 +243,13 @@ impl SageMaker {
             if let Some(ended) = job.ended {
                 summary["TrainingEndTime"] = ended.into();
             }
-            Entry { name: job.name, created: job.created, modified: job.modified, status: job.status, summary }
+            Entry {
+                name: job.name,
+                created: job.created,
+                modified: job.modified,
+                status: job.status,
+                summary,
+            }
         });
         list::page(input, "TrainingJobSummaries", "CreationTime", entries.collect())
     }
@@ -234,9 +264,7 @@ impl SageMaker {
             (!job.is_running()).then(|| (job.arn.clone(), job.status.clone()))
         })?;
         if let Some(Some((_, status))) = ended {
-            let message = format!(
-                "The request was rejected because the training job is in status {status}."
-            );
+            let message = format!("The request was rejected because the training job is in status {status}.");
             return Err(ApiError::validation(message));
         }
         if let Some(stop) = self.running.lock().unwrap_or_else(|e| e.into_inner()).get(&name) {
@@ -248,7 +276,10 @@ impl SageMaker {
     pub(super) fn delete_training_job(&self, input: &Value) -> ApiResult<()> {
         let job = self.training_job_of(input)?;
         if job.is_running() {
-            let message = format!("The training job {} is in use: its status is {}.", job.arn, job.status);
+            let message = format!(
+                "The training job {} is in use: its status is {}.",
+                job.arn, job.status
+            );
             return Err(ApiError::new("ResourceInUse", message));
         }
         self.training_jobs.remove(&job.name)?;
@@ -279,17 +310,23 @@ impl SageMaker {
 
     /// A job from start to end, on a thread of its own.
     fn run(&self, name: &str, channels: Vec<Channel>, stop: &CancellationToken) {
-        let Some(job) = self.training_jobs.get(name) else { return };
+        let Some(job) = self.training_jobs.get(name) else {
+            return;
+        };
         let stream = job.log_stream.clone();
         let log = |line: &str| self.logs.add(logs::TRAINING_JOBS, &stream, line);
         let hyperparameters: BTreeMap<String, String> =
             serde_json::from_value(job.request["HyperParameters"].clone()).unwrap_or_default();
-        let limit = job.request["StoppingCondition"]["MaxRuntimeInSeconds"].as_u64().unwrap_or(MAX_RUNTIME as u64);
+        let limit = job.request["StoppingCondition"]["MaxRuntimeInSeconds"]
+            .as_u64()
+            .unwrap_or(MAX_RUNTIME as u64);
         let task = work::Training {
             name,
             hyperparameters,
             channels,
-            output: job.request["OutputDataConfig"]["S3OutputPath"].as_str().unwrap_or_default(),
+            output: job.request["OutputDataConfig"]["S3OutputPath"]
+                .as_str()
+                .unwrap_or_default(),
             limit: Duration::from_secs(limit),
             stop,
             s3: &self.s3,
@@ -326,14 +363,25 @@ impl SageMaker {
                 Ending::Stopped => interrupted(job),
             }
         });
-        self.running.lock().unwrap_or_else(|e| e.into_inner()).remove(name);
+        self.running
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .remove(name);
     }
 
     /// Changes a record from the job's own thread. If the disk is full there is no one to tell but the log.
     fn change(&self, name: &str, change: impl FnOnce(&mut TrainingJob)) {
         if let Err(error) = self.training_jobs.update(name, change) {
-            let stream = self.training_jobs.get(name).map(|job| job.log_stream).unwrap_or_default();
-            self.logs.add(logs::TRAINING_JOBS, &stream, format!("the state of the job could not be saved: {error}"));
+            let stream = self
+                .training_jobs
+                .get(name)
+                .map(|job| job.log_stream)
+                .unwrap_or_default();
+            self.logs.add(
+                logs::TRAINING_JOBS,
+                &stream,
+                format!("the state of the job could not be saved: {error}"),
+            );
         }
     }
 
@@ -355,7 +403,9 @@ impl SageMaker {
         let name = check.required("TrainingJobName", NAME);
         check.finish()?;
         // Not ResourceNotFound, whatever the service's own description says.
-        self.training_jobs.get(name).ok_or_else(|| ApiError::validation("Requested resource not found."))
+        self.training_jobs
+            .get(name)
+            .ok_or_else(|| ApiError::validation("Requested resource not found."))
     }
 }
 
@@ -387,7 +437,10 @@ fn examine(input: &Value) -> ApiResult<Asked<'_>> {
         return Err(ApiError::not_implemented("AlgorithmSpecification.AlgorithmName"));
     }
     let image = check.required("AlgorithmSpecification.TrainingImage", Form { max: 255, ..TEXT });
-    let mode = check.choice("AlgorithmSpecification.TrainingInputMode", &["Pipe", "File", "FastFile"]);
+    let mode = check.choice(
+        "AlgorithmSpecification.TrainingInputMode",
+        &["Pipe", "File", "FastFile"],
+    );
     if mode.is_none() {
         check.required("AlgorithmSpecification.TrainingInputMode", TEXT);
     }
@@ -399,7 +452,9 @@ fn examine(input: &Value) -> ApiResult<Asked<'_>> {
     check.integer("ResourceConfig.InstanceCount", 0, i64::MAX);
     check.integer("ResourceConfig.VolumeSizeInGB", 1, i64::MAX);
     check.structure("StoppingCondition");
-    let runtime = check.integer("StoppingCondition.MaxRuntimeInSeconds", 1, i64::MAX).unwrap_or(MAX_RUNTIME);
+    let runtime = check
+        .integer("StoppingCondition.MaxRuntimeInSeconds", 1, i64::MAX)
+        .unwrap_or(MAX_RUNTIME);
     let wait = check.integer("StoppingCondition.MaxWaitTimeInSeconds", 1, i64::MAX);
     let spot = check.get("EnableManagedSpotTraining") == Some(&Value::Bool(true));
     hyperparameters(&mut check);
@@ -411,7 +466,9 @@ fn examine(input: &Value) -> ApiResult<Asked<'_>> {
     let tags = tags::of_request(&mut check);
     check.finish()?;
     if mode == Some("Pipe") || mode == Some("FastFile") {
-        return Err(ApiError::validation("The algorithm ipinsights supports TrainingInputMode File only."));
+        return Err(ApiError::validation(
+            "The algorithm ipinsights supports TrainingInputMode File only.",
+        ));
     }
     match wait {
         Some(_) if !spot => Err(ApiError::validation(
@@ -419,7 +476,13 @@ fn examine(input: &Value) -> ApiResult<Asked<'_>> {
         )),
         None if spot => Err(invalid_wait()),
         Some(wait) if wait < runtime => Err(invalid_wait()),
-        _ => Ok(Asked { name, image, role, channels, tags }),
+        _ => Ok(Asked {
+            name,
+            image,
+            role,
+            channels,
+            tags,
+        }),
     }
 }
 
@@ -430,19 +493,35 @@ fn invalid_wait() -> ApiError {
 }
 
 fn hyperparameters(check: &mut Check<'_>) {
-    let Some(map) = check.get("HyperParameters") else { return };
-    let Some(map) = check.structure("HyperParameters").or(map.as_object()) else { return };
+    let Some(map) = check.get("HyperParameters") else {
+        return;
+    };
+    let Some(map) = check.structure("HyperParameters").or(map.as_object()) else {
+        return;
+    };
     if map.len() > 100 {
-        check.problem(None, "HyperParameters", "Member must have length less than or equal to 100");
+        check.problem(
+            None,
+            "HyperParameters",
+            "Member must have length less than or equal to 100",
+        );
     }
     for (key, value) in map {
         match value.as_str() {
             Some(value) if key.len() > 256 || value.len() > 2500 => {
-                check.problem(Some(key), "HyperParameters", "Map keys have at most 256, values at most 2500 characters");
+                check.problem(
+                    Some(key),
+                    "HyperParameters",
+                    "Map keys have at most 256, values at most 2500 characters",
+                );
             }
             Some(_) => {}
             None => {
-                check.problem(Some(&value.to_string()), "HyperParameters", "Map value must be a String");
+                check.problem(
+                    Some(&value.to_string()),
+                    "HyperParameters",
+                    "Map value must be a String",
+                );
             }
         }
     }
@@ -465,19 +544,31 @@ fn channel(check: &mut Check<'_>, i: usize) -> ApiResult<Channel> {
     if kind.is_some_and(|kind| kind != "S3Prefix") {
         return Err(ApiError::not_implemented("An S3DataType other than S3Prefix"));
     }
-    check.choice(&source("S3DataDistributionType"), &["FullyReplicated", "ShardedByS3Key"]);
+    check.choice(
+        &source("S3DataDistributionType"),
+        &["FullyReplicated", "ShardedByS3Key"],
+    );
     if check.choice(&at("CompressionType"), &["None", "Gzip"]) == Some("Gzip") {
         return Err(ApiError::not_implemented("CompressionType Gzip"));
     }
     let content_type = check.text(&at("ContentType"), TEXT).map(str::to_owned);
-    Ok(Channel { name, url, content_type })
+    Ok(Channel {
+        name,
+        url,
+        content_type,
+    })
 }
 
 /// What the service fills in when a request leaves it out.
 fn with_defaults(input: &Value) -> Value {
     let mut request = input.clone();
-    if let Some(condition) = request.get_mut("StoppingCondition").and_then(Value::as_object_mut) {
-        condition.entry("MaxRuntimeInSeconds").or_insert(MAX_RUNTIME.into());
+    if let Some(condition) = request
+        .get_mut("StoppingCondition")
+        .and_then(Value::as_object_mut)
+    {
+        condition
+            .entry("MaxRuntimeInSeconds")
+            .or_insert(MAX_RUNTIME.into());
     }
     request
 }

@@ -51,7 +51,10 @@ pub(super) struct Training<'a> {
 
 /// How a training ended.
 pub(super) enum Ending {
-    Completed { artifacts: String, metrics: Vec<Metric> },
+    Completed {
+        artifacts: String,
+        metrics: Vec<Metric>,
+    },
     Failed(String),
     /// It was told to stop.
     Stopped,
@@ -82,7 +85,9 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Ending {
         if task.stop.is_cancelled() {
             return Some(Ending::Stopped);
         }
-        deadline.is_some_and(|d| Instant::now() >= d).then_some(Ending::TooLong)
+        deadline
+            .is_some_and(|d| Instant::now() >= d)
+            .then_some(Ending::TooLong)
     };
     log("Docker entrypoint called with argument(s): train");
     log("Running default environment configuration script");
@@ -93,15 +98,28 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Ending {
     if let Err(reason) = check_channels(task) {
         return Ending::Failed(reason);
     }
-    let artifacts = format!("{}/{}/output/model.tar.gz", task.output.strip_suffix('/').unwrap_or(task.output), task.name);
-    let Some((bucket, key)) = s3::parse_url(&artifacts).filter(|(b, _)| task.s3.require_bucket(b).is_ok()) else {
-        return Ending::Failed(format!("ClientError: the output bucket of {} does not exist", task.output));
+    let artifacts = format!(
+        "{}/{}/output/model.tar.gz",
+        task.output.strip_suffix('/').unwrap_or(task.output),
+        task.name
+    );
+    let Some((bucket, key)) = s3::parse_url(&artifacts).filter(|(b, _)| task.s3.require_bucket(b).is_ok())
+    else {
+        return Ending::Failed(format!(
+            "ClientError: the output bucket of {} does not exist",
+            task.output
+        ));
     };
 
-    status("Training", "Training image download completed. Training in progress.");
+    status(
+        "Training",
+        "Training image download completed. Training in progress.",
+    );
     let read = |name: &str| {
         let channel = task.channels.iter().find(|channel| channel.name == name);
-        channel.map(|channel| Dataset::from_events(events(task.s3, &channel.url), &params)).transpose()
+        channel
+            .map(|channel| Dataset::from_events(events(task.s3, &channel.url), &params))
+            .transpose()
     };
     let (rows, validation) = match read("train").and_then(|train| Ok((train, read("validation")?))) {
         Ok((Some(train), validation)) => (train, validation),
@@ -115,14 +133,25 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Ending {
     let mut metrics = Metrics::default();
     let mut progress = |news: &Progress| {
         metrics.update(news);
-        report(news, &params, log);
+        for text in ipinsights::log::lines(news, &params) {
+            log(&line("INFO", &text));
+        }
         if let Some(observer) = task.observer {
             observer(task.name, news);
         }
-        if ended_early().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if ended_early().is_some() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     };
-    let trained =
-        ipinsights::train_dataset(&params, &rows, validation.as_ref(), &TrainOptions::default(), &mut progress);
+    let trained = ipinsights::train_dataset(
+        &params,
+        &rows,
+        validation.as_ref(),
+        &TrainOptions::default(),
+        &mut progress,
+    );
     let model = match trained {
         Ok(model) => model,
         Err(TrainError::Cancelled) => return ended_early().unwrap_or(Ending::Stopped),
@@ -135,11 +164,20 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Ending {
         model.write_archive(to).map_err(|error| WriteError(chain(&error)))
     });
     if let Err(WriteError(reason)) = written {
-        return Ending::Failed(format!("InternalServerError: the model could not be stored at {artifacts}: {reason}"));
+        return Ending::Failed(format!(
+            "InternalServerError: the model could not be stored at {artifacts}: {reason}"
+        ));
     }
     let timestamp = now();
-    let metrics = metrics.iter().map(|(name, value)| Metric { metric_name: name.to_owned(), value, timestamp });
-    Ending::Completed { metrics: metrics.collect(), artifacts }
+    let metrics = metrics.iter().map(|(name, value)| Metric {
+        metric_name: name.to_owned(),
+        value,
+        timestamp,
+    });
+    Ending::Completed {
+        metrics: metrics.collect(),
+        artifacts,
+    }
 }
 
 const MISSING_TRAIN: &str = "AlgorithmError: Customer Error: the channel `train` is missing; it holds the rows to learn \
@@ -149,11 +187,16 @@ fn hyperparameters(task: &Training<'_>) -> Result<Hyperparameters, String> {
     let given = serde_json::to_string(&task.hyperparameters).unwrap_or_default();
     (task.log)(&line(
         "INFO",
-        &format!("Merging with provided configuration from /opt/ml/input/config/hyperparameters.json: {given}"),
+        &format!(
+            "Merging with provided configuration from /opt/ml/input/config/hyperparameters.json: {given}"
+        ),
     ));
     let (draft, unknown) = Draft::from_map(&task.hyperparameters);
     for name in unknown {
-        (task.log)(&line("WARNING", &format!("The hyperparameter `{name}` is not known; it has no effect.")));
+        (task.log)(&line(
+            "WARNING",
+            &format!("The hyperparameter `{name}` is not known; it has no effect."),
+        ));
     }
     let params = draft.check().map_err(|problems| {
         format!(
@@ -167,10 +210,16 @@ fn hyperparameters(task: &Training<'_>) -> Result<Hyperparameters, String> {
 }
 
 fn check_channels(task: &Training<'_>) -> Result<(), String> {
-    for Channel { name, content_type, .. } in &task.channels {
-        let media_type = content_type.as_deref().map(|t| t.split(';').next().unwrap_or_default().trim());
+    for Channel {
+        name, content_type, ..
+    } in &task.channels
+    {
+        let media_type = content_type
+            .as_deref()
+            .map(|t| t.split(';').next().unwrap_or_default().trim());
         if !matches!(name.as_str(), "train" | "validation") {
-            let text = format!("The channel `{name}` is not known; the algorithm reads `train` and `validation`.");
+            let text =
+                format!("The channel `{name}` is not known; the algorithm reads `train` and `validation`.");
             (task.log)(&line("WARNING", &text));
         } else if !matches!(media_type, None | Some("" | "text/csv")) {
             let given = media_type.unwrap_or_default();
@@ -180,12 +229,18 @@ fn check_channels(task: &Training<'_>) -> Result<(), String> {
             ));
         }
     }
-    if task.channels.iter().any(|channel| channel.name == "train") { Ok(()) } else { Err(MISSING_TRAIN.to_owned()) }
+    if task.channels.iter().any(|channel| channel.name == "train") {
+        Ok(())
+    } else {
+        Err(MISSING_TRAIN.to_owned())
+    }
 }
 
 /// The objects that an address means: the one of that name, and all whose names begin with it.
 pub(super) fn objects_under(s3: &ObjectStore, url: &str) -> Vec<String> {
-    let Some((bucket, prefix)) = s3::parse_url(url) else { return Vec::new() };
+    let Some((bucket, prefix)) = s3::parse_url(url) else {
+        return Vec::new();
+    };
     let mut keys = Vec::new();
     let scanned = s3.scan(bucket, prefix, Bound::Unbounded, |object| {
         // What consoles make for a folder is no data.
@@ -202,9 +257,17 @@ fn events(s3: &ObjectStore, url: &str) -> impl Iterator<Item = Result<AccessEven
     let bucket = s3::parse_url(url).map_or("", |(bucket, _)| bucket);
     objects_under(s3, url).into_iter().flat_map(move |key| {
         // Gone since it was listed, it has no rows.
-        let file = s3.open_object(bucket, &key).ok().map(|(_, file)| BufReader::new(file));
+        let file = s3
+            .open_object(bucket, &key)
+            .ok()
+            .map(|(_, file)| BufReader::new(file));
         let rows = file.map(csv::Reader::new).into_iter().flatten();
-        rows.map(move |row| row.map_err(|source| BadRow { key: key.clone(), source }))
+        rows.map(move |row| {
+            row.map_err(|source| BadRow {
+                key: key.clone(),
+                source,
+            })
+        })
     })
 }
 
@@ -220,55 +283,20 @@ impl BadRow {
     }
 }
 
-/// Writes the algorithm's own log lines, from which its metric definitions read.
-fn report(news: &Progress, params: &Hyperparameters, log: &dyn Fn(&str)) {
-    let host = "#quality_metric: host=algo-1";
-    match news {
-        Progress::Batch { epoch, batch, loss, accuracy, records_per_second } => {
-            let interval = params.batch_metrics_publish_interval() as usize;
-            if *batch == 0 || !batch.is_multiple_of(interval) {
-                return;
-            }
-            log(&line(
-                "INFO",
-                &format!(
-                    "Epoch[{epoch}] Batch [{batch}]\tSpeed: {records_per_second:.2} samples/sec\t\
-                     binary_classification_accuracy={accuracy:.6}\tbinary_classification_cross_entropy={loss:.6}"
-                ),
-            ));
-            let place = format!("{host}, epoch={epoch}, batch={batch} train");
-            log(&line("INFO", &format!("{place} binary_classification_accuracy <score>={accuracy}")));
-            log(&line("INFO", &format!("{place} binary_classification_cross_entropy <loss>={loss}")));
-        }
-        Progress::Epoch { epoch, epochs, loss, accuracy, discriminator_auc, seconds, records_per_second } => {
-            log(&line("INFO", &format!("Epoch[{epoch}] Train-binary_classification_accuracy={accuracy:.6}")));
-            log(&line("INFO", &format!("Epoch[{epoch}] Train-binary_classification_cross_entropy={loss:.6}")));
-            log(&line("INFO", &format!("Epoch[{epoch}] Time cost={seconds:.3}")));
-            let place = format!("{host}, epoch={epoch}, train");
-            log(&line("INFO", &format!("{place} binary_classification_accuracy <score>={accuracy}")));
-            log(&line("INFO", &format!("{place} binary_classification_cross_entropy <loss>={loss}")));
-            if let Some(auc) = discriminator_auc {
-                let place = format!("{host}, epoch={epoch}, validation");
-                log(&line("INFO", &format!("{place} discriminator_auc <score>={auc}")));
-            }
-            let done = 100.0 * f64::from(epoch + 1) / f64::from(*epochs);
-            log(&line("INFO", &format!("#progress_metric: host=algo-1, completed {done} % of epochs")));
-            let throughput = format!("#throughput_metric: host=algo-1, train throughput={records_per_second} records/second");
-            log(&line("INFO", &throughput));
-        }
-        _ => {}
-    }
-}
-
 /// `[MM/DD/YYYY HH:MM:SS LEVEL thread] text`.
 fn line(level: &str, text: &str) -> String {
-    format!("[{} {level} 1] {text}", Timestamp::now().strftime("%m/%d/%Y %H:%M:%S"))
+    format!(
+        "[{} {level} 1] {text}",
+        Timestamp::now().strftime("%m/%d/%Y %H:%M:%S")
+    )
 }
 
 /// Reads the model of an archive in S3.
 pub(super) fn load_model(s3: &ObjectStore, url: &str) -> Result<Model, String> {
     let (bucket, key) = s3::parse_url(url).ok_or_else(|| format!("{url} is no address in S3"))?;
-    let (_, file) = s3.open_object(bucket, key).map_err(|_| format!("there is no model data at {url}"))?;
+    let (_, file) = s3
+        .open_object(bucket, key)
+        .map_err(|_| format!("there is no model data at {url}"))?;
     Model::read_archive(BufReader::new(file)).map_err(|error| format!("{url}: {}", chain(&error)))
 }
 

@@ -59,7 +59,15 @@ impl States {
         let mut check = Check::new(input);
         let machine_arn = check.required("stateMachineArn", TEXT);
         let name = check.text("name", TEXT).map(str::to_owned);
-        let text = check.text("input", Form { max: MAX_INPUT, ..TEXT }).unwrap_or("{}");
+        let text = check
+            .text(
+                "input",
+                Form {
+                    max: MAX_INPUT,
+                    ..TEXT
+                },
+            )
+            .unwrap_or("{}");
         check.finish()?;
         let machine = self.machine(machine_arn)?;
         let name = name.unwrap_or_else(|| Uuid::new_v4().to_string());
@@ -100,10 +108,14 @@ impl States {
             }
         };
         let stop = self.stop.child_token();
-        self.running.lock().unwrap_or_else(|e| e.into_inner()).insert(run.arn.clone(), stop.clone());
+        self.running
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .insert(run.arn.clone(), stop.clone());
         let arn = run.arn.clone();
         let this = self.clone();
-        self.tasks.spawn(async move { this.run(definition, run, stop).await });
+        self.tasks
+            .spawn(async move { this.run(definition, run, stop).await });
         Ok(json!({"executionArn": arn, "startDate": started}))
     }
 
@@ -131,7 +143,10 @@ impl States {
         }
         answer.insert("redriveCount".into(), 0.into());
         answer.insert("redriveStatus".into(), "NOT_REDRIVABLE".into());
-        answer.insert("redriveStatusReason".into(), "Redrive is not implemented by aws-local".into());
+        answer.insert(
+            "redriveStatusReason".into(),
+            "Redrive is not implemented by aws-local".into(),
+        );
         Ok(answer.into())
     }
 
@@ -149,7 +164,14 @@ impl States {
     pub(super) fn list_executions(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
         let machine_arn = check.required("stateMachineArn", TEXT);
-        let statuses = ["RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED", "PENDING_REDRIVE"];
+        let statuses = [
+            "RUNNING",
+            "SUCCEEDED",
+            "FAILED",
+            "TIMED_OUT",
+            "ABORTED",
+            "PENDING_REDRIVE",
+        ];
         let status = check.choice("statusFilter", &statuses);
         let mut found = self.executions.select(|execution| {
             execution.machine_arn == machine_arn && status.is_none_or(|status| execution.status == status)
@@ -184,7 +206,9 @@ impl States {
     pub(super) fn stop_execution(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
         let error = check.text("error", Form { max: 256, ..TEXT }).map(str::to_owned);
-        let cause = check.text("cause", Form { max: 32_768, ..TEXT }).map(str::to_owned);
+        let cause = check
+            .text("cause", Form { max: 32_768, ..TEXT })
+            .map(str::to_owned);
         let arn = check.required("executionArn", TEXT);
         check.finish()?;
         self.execution(arn)?;
@@ -222,7 +246,12 @@ impl States {
         for execution in self.executions.select(|execution| execution.status == RUNNING) {
             let arn = &execution.arn;
             self.finish(arn, "ABORTED", None, None, Some(INTERRUPTED.to_owned()))?;
-            let last = self.histories.get(arn).last().and_then(|event| event["id"].as_u64()).unwrap_or(0);
+            let last = self
+                .histories
+                .get(arn)
+                .last()
+                .and_then(|event| event["id"].as_u64())
+                .unwrap_or(0);
             let event = json!({
                 "timestamp": now(),
                 "type": "ExecutionAborted",
@@ -235,14 +264,21 @@ impl States {
         Ok(())
     }
 
-    async fn run(self: Arc<Self>, machine: StateMachine, execution: sfn_local::Execution, stop: CancellationToken) {
+    async fn run(
+        self: Arc<Self>,
+        machine: StateMachine,
+        execution: sfn_local::Execution,
+        stop: CancellationToken,
+    ) {
         let arn = execution.arn.clone();
         let mut history = Vec::<HistoryEvent>::new();
         let mut record = |event: &HistoryEvent| {
             history.push(event.clone());
             self.histories.add(&arn, event.to_json());
         };
-        let handler = super::tasks::Tasks { sagemaker: self.sagemaker.clone() };
+        let handler = super::tasks::Tasks {
+            sagemaker: self.sagemaker.clone(),
+        };
         let outcome = tokio::select! {
             biased;
             () = stop.cancelled() => None,
@@ -258,16 +294,25 @@ impl States {
         };
         // The record says how it ended: stopped by a caller, it has the caller's error and cause.
         let record = self.executions.get(&arn);
-        let aborted = record.as_ref().is_some_and(|execution| execution.status == "ABORTED");
-        let closed = history.last().is_some_and(|event| event.event.type_name().starts_with("Execution") && event.id > 1);
+        let aborted = record
+            .as_ref()
+            .is_some_and(|execution| execution.status == "ABORTED");
+        let closed = history
+            .last()
+            .is_some_and(|event| event.event.type_name().starts_with("Execution") && event.id > 1);
         if aborted && !closed {
-            let (error, cause) = record.map(|execution| (execution.error, execution.cause)).unwrap_or_default();
+            let (error, cause) = record
+                .map(|execution| (execution.error, execution.cause))
+                .unwrap_or_default();
             for event in sfn_local::abort(&history, Timestamp::now(), error, cause) {
                 self.histories.add(&arn, event.to_json());
             }
         }
         drop(finished); // a record that could not be written says RUNNING, and is ended at the next start
-        self.running.lock().unwrap_or_else(|e| e.into_inner()).remove(&arn);
+        self.running
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .remove(&arn);
     }
 
     /// Ends an execution, unless it has ended.
@@ -299,8 +344,12 @@ impl States {
     }
 
     fn execution(&self, arn: &str) -> ApiResult<Execution> {
-        let missing =
-            || ApiError::new("ExecutionDoesNotExist", format!("Execution Does Not Exist: '{arn}'"));
+        let missing = || {
+            ApiError::new(
+                "ExecutionDoesNotExist",
+                format!("Execution Does Not Exist: '{arn}'"),
+            )
+        };
         self.executions.get(arn).ok_or_else(missing)
     }
 }
@@ -309,7 +358,14 @@ const INTERRUPTED: &str = "the server was stopped while the execution was runnin
 
 /// Takes out of an event what `includeExecutionData` stands for.
 fn remove_data(event: &mut Value) {
-    for details in event.as_object_mut().into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
-        details.retain(|member, _| !["input", "inputDetails", "output", "outputDetails", "parameters"].contains(&member.as_str()));
+    for details in event
+        .as_object_mut()
+        .into_iter()
+        .flat_map(Map::values_mut)
+        .filter_map(Value::as_object_mut)
+    {
+        details.retain(|member, _| {
+            !["input", "inputDetails", "output", "outputDetails", "parameters"].contains(&member.as_str())
+        });
     }
 }

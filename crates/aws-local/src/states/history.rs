@@ -22,7 +22,10 @@ pub(super) struct Histories {
 impl Histories {
     pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
-        Ok(Self { folder, read: Mutex::default() })
+        Ok(Self {
+            folder,
+            read: Mutex::default(),
+        })
     }
 
     /// Adds an event. What cannot be written to disk is still in memory.
@@ -46,7 +49,11 @@ impl Histories {
         let events = read.entry(arn.to_owned()).or_insert_with(|| {
             let text = fs::read_to_string(self.file(arn)).unwrap_or_default();
             // A line that was cut off in the writing is left out.
-            Arc::new(Mutex::new(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()))
+            Arc::new(Mutex::new(
+                text.lines()
+                    .filter_map(|line| serde_json::from_str(line).ok())
+                    .collect(),
+            ))
         });
         events.clone()
     }

@@ -54,7 +54,9 @@ impl States {
         let created = match self.machines.insert_new(&arn, machine)? {
             Ok(()) => {
                 self.set_tags(&arn, tags)?;
-                self.machines.get(&arn).map_or_else(now, |machine| machine.created)
+                self.machines
+                    .get(&arn)
+                    .map_or_else(now, |machine| machine.created)
             }
             Err(there) if there.definition == definition && there.role_arn == role_arn => there.created,
             Err(_) => {
@@ -189,12 +191,20 @@ pub(super) fn parse(definition: &str) -> ApiResult<StateMachine> {
     let invalid = |message: String| ApiError::new("InvalidDefinition", message);
     let machine = StateMachine::from_json(definition).map_err(|error| invalid(error.service_message()))?;
     let unknown: Vec<_> = unknown_resources(&machine)
-        .map(|(state, arn)| format!("SCHEMA_VALIDATION_FAILED: {} at /States/{state}/Resource", not_recognized(arn)))
+        .map(|(state, arn)| {
+            format!(
+                "SCHEMA_VALIDATION_FAILED: {} at /States/{state}/Resource",
+                not_recognized(arn)
+            )
+        })
         .collect();
     if unknown.is_empty() {
         return Ok(machine);
     }
-    Err(invalid(format!("Invalid State Machine Definition: '{}'", unknown.join(", "))))
+    Err(invalid(format!(
+        "Invalid State Machine Definition: '{}'",
+        unknown.join(", ")
+    )))
 }
 
 fn unknown_resources(machine: &StateMachine) -> impl Iterator<Item = (&str, &str)> {
@@ -220,15 +230,24 @@ fn refuse_unsupported(check: &Check<'_>) -> ApiResult<()> {
     if check.get("tracingConfiguration.enabled") == Some(&Value::Bool(true)) {
         return Err(ApiError::not_implemented("tracingConfiguration"));
     }
-    if check.get("loggingConfiguration.level").is_some_and(|level| level != "OFF") {
+    if check
+        .get("loggingConfiguration.level")
+        .is_some_and(|level| level != "OFF")
+    {
         return Err(ApiError::not_implemented("loggingConfiguration"));
     }
-    if check.get("encryptionConfiguration.type").is_some_and(|kind| kind != "AWS_OWNED_KEY") {
+    if check
+        .get("encryptionConfiguration.type")
+        .is_some_and(|kind| kind != "AWS_OWNED_KEY")
+    {
         return Err(ApiError::not_implemented("encryptionConfiguration"));
     }
     Ok(())
 }
 
 fn missing(arn: &str) -> ApiError {
-    ApiError::new("StateMachineDoesNotExist", format!("State Machine Does Not Exist: '{arn}'"))
+    ApiError::new(
+        "StateMachineDoesNotExist",
+        format!("State Machine Does Not Exist: '{arn}'"),
+    )
 }

@@ -119,7 +119,10 @@ impl States {
         check.finish()?;
         self.require(arn)?;
         let tags = self.tags.get(arn).unwrap_or_default();
-        let tags: Vec<_> = tags.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
+        let tags: Vec<_> = tags
+            .iter()
+            .map(|(key, value)| json!({"key": key, "value": value}))
+            .collect();
         Ok(json!({"tags": tags}))
     }
 
@@ -135,7 +138,10 @@ impl States {
         if self.machines.contains(arn) {
             return Ok(());
         }
-        Err(ApiError::new("ResourceNotFound", format!("Resource not found: '{arn}'")))
+        Err(ApiError::new(
+            "ResourceNotFound",
+            format!("Resource not found: '{arn}'"),
+        ))
     }
 }
 
@@ -145,7 +151,9 @@ fn tags(check: &mut Check<'_>) -> BTreeMap<String, String> {
     let mut tags = BTreeMap::new();
     for i in 0..count {
         let key = check.required(&format!("tags.{i}.key"), Form { max: 128, ..TEXT });
-        let value = check.text(&format!("tags.{i}.value"), Form { max: 256, ..TEXT }).unwrap_or_default();
+        let value = check
+            .text(&format!("tags.{i}.value"), Form { max: 256, ..TEXT })
+            .unwrap_or_default();
         tags.insert(key.to_owned(), value.to_owned());
     }
     tags
@@ -153,7 +161,9 @@ fn tags(check: &mut Check<'_>) -> BTreeMap<String, String> {
 
 /// A name as the service allows it, a little narrower: it becomes part of file names.
 fn check_name(name: &str) -> ApiResult<()> {
-    let good = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let good = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     if good && (1..=80).contains(&name.len()) {
         return Ok(());
     }
@@ -165,9 +175,9 @@ fn page<T>(check: &mut Check<'_>, entries: Vec<T>, default: usize) -> ApiResult<
     let max = check.integer("maxResults", 0, 1000).unwrap_or(0) as usize;
     let max = if max == 0 { default } else { max };
     let from = match check.text("nextToken", TEXT) {
-        Some(token) => token.parse().map_err(|_| {
-            ApiError::new("InvalidToken", format!("Invalid Token: '{token}'"))
-        })?,
+        Some(token) => token
+            .parse()
+            .map_err(|_| ApiError::new("InvalidToken", format!("Invalid Token: '{token}'")))?,
         None => 0,
     };
     let more = entries.len() > max.saturating_add(from);

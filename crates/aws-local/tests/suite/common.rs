@@ -83,11 +83,21 @@ impl World {
 
     pub async fn put(&self, key: &str, body: impl Into<Vec<u8>>) {
         let body = body.into().into();
-        self.s3.put_object().bucket("data").key(key).body(body).send().await.unwrap();
+        self.s3
+            .put_object()
+            .bucket("data")
+            .key(key)
+            .body(body)
+            .send()
+            .await
+            .unwrap();
     }
 
     /// Starts a small training of that name on `bucket_with_data`.
-    pub fn training(&self, name: &str) -> aws_sdk_sagemaker::operation::create_training_job::builders::CreateTrainingJobFluentBuilder {
+    pub fn training(
+        &self,
+        name: &str,
+    ) -> aws_sdk_sagemaker::operation::create_training_job::builders::CreateTrainingJobFluentBuilder {
         use aws_sdk_sagemaker::types::{
             AlgorithmSpecification, OutputDataConfig, ResourceConfig, StoppingCondition, TrainingInputMode,
             TrainingInstanceType,
@@ -106,7 +116,11 @@ impl World {
             .algorithm_specification(algorithm.build())
             .resource_config(resources.build())
             .stopping_condition(StoppingCondition::builder().max_runtime_in_seconds(300).build())
-            .output_data_config(OutputDataConfig::builder().s3_output_path("s3://data/models").build())
+            .output_data_config(
+                OutputDataConfig::builder()
+                    .s3_output_path("s3://data/models")
+                    .build(),
+            )
             .input_data_config(channel("train", "s3://data/train/"))
             .hyper_parameters("num_entity_vectors", "20")
             .hyper_parameters("vector_dim", "8")
@@ -120,7 +134,11 @@ impl World {
         let job = self.job_ended(name).await;
         let status = job.training_job_status().unwrap();
         assert_eq!(status.as_str(), "Completed", "{:?}", job.failure_reason());
-        job.model_artifacts().unwrap().s3_model_artifacts().unwrap().to_owned()
+        job.model_artifacts()
+            .unwrap()
+            .s3_model_artifacts()
+            .unwrap()
+            .to_owned()
     }
 
     /// Describes a job once it has ended.
@@ -129,7 +147,13 @@ impl World {
         name: &str,
     ) -> aws_sdk_sagemaker::operation::describe_training_job::DescribeTrainingJobOutput {
         eventually(|| async {
-            let job = self.sagemaker.describe_training_job().training_job_name(name).send().await.unwrap();
+            let job = self
+                .sagemaker
+                .describe_training_job()
+                .training_job_name(name)
+                .send()
+                .await
+                .unwrap();
             let status = job.training_job_status().unwrap().as_str().to_owned();
             (!["InProgress", "Stopping"].contains(&status.as_str())).then_some(job)
         })
@@ -138,9 +162,15 @@ impl World {
 
     /// Makes a model of that name.
     pub async fn model(&self, name: &str, archive: &str) {
-        let container =
-            aws_sdk_sagemaker::types::ContainerDefinition::builder().image(IMAGE).model_data_url(archive).build();
-        let model = self.sagemaker.create_model().model_name(name).execution_role_arn(ROLE);
+        let container = aws_sdk_sagemaker::types::ContainerDefinition::builder()
+            .image(IMAGE)
+            .model_data_url(archive)
+            .build();
+        let model = self
+            .sagemaker
+            .create_model()
+            .model_name(name)
+            .execution_role_arn(ROLE);
         model.primary_container(container).send().await.unwrap();
     }
 
@@ -167,7 +197,11 @@ impl World {
         let archive = self.trained("job").await;
         self.model("model", &archive).await;
         self.config("config", &[("AllTraffic", "model", 1.0)]).await;
-        let create = self.sagemaker.create_endpoint().endpoint_name("scores").endpoint_config_name("config");
+        let create = self
+            .sagemaker
+            .create_endpoint()
+            .endpoint_name("scores")
+            .endpoint_config_name("config");
         create.send().await.unwrap();
         assert_eq!(self.endpoint_settled("scores").await, "InService");
     }
@@ -175,7 +209,13 @@ impl World {
     /// The endpoint's status once it is neither Creating nor Updating.
     pub async fn endpoint_settled(&self, name: &str) -> String {
         eventually(|| async {
-            let endpoint = self.sagemaker.describe_endpoint().endpoint_name(name).send().await.unwrap();
+            let endpoint = self
+                .sagemaker
+                .describe_endpoint()
+                .endpoint_name(name)
+                .send()
+                .await
+                .unwrap();
             let status = endpoint.endpoint_status().unwrap().as_str().to_owned();
             (!["Creating", "Updating"].contains(&status.as_str())).then_some(status)
         })
@@ -192,12 +232,18 @@ pub fn channel(name: &str, url: &str) -> aws_sdk_sagemaker::types::Channel {
         .s3_data_distribution_type(S3DataDistribution::FullyReplicated)
         .build();
     let source = DataSource::builder().s3_data_source(source).build();
-    Channel::builder().channel_name(name).content_type("text/csv").data_source(source).build()
+    Channel::builder()
+        .channel_name(name)
+        .content_type("text/csv")
+        .data_source(source)
+        .build()
 }
 
 /// Rows of two entities, each with networks of its own.
 pub fn rows(range: std::ops::Range<u8>) -> String {
-    range.map(|i| format!("France,10.{i}.0.1\nUnited Kingdom,192.{i}.7.1\n")).collect()
+    range
+        .map(|i| format!("France,10.{i}.0.1\nUnited Kingdom,192.{i}.7.1\n"))
+        .collect()
 }
 
 /// Asks until there is an answer, for half a minute.
@@ -223,7 +269,11 @@ where
     match error.as_service_error() {
         Some(service) => {
             let meta = ProvideErrorMetadata::meta(service);
-            format!("{}: {}", meta.code().unwrap_or("?"), meta.message().unwrap_or("-"))
+            format!(
+                "{}: {}",
+                meta.code().unwrap_or("?"),
+                meta.message().unwrap_or("-")
+            )
         }
         None => format!("{error:?}"),
     }

@@ -10,8 +10,17 @@ use crate::common::{World, told};
 const CSV: &str = "France, 10.1.0.1\nUnited Kingdom,10.1.0.1";
 
 async fn invoke(world: &World, content_type: &str, accept: Option<&str>, body: &str) -> (String, String) {
-    let invoke = world.runtime.invoke_endpoint().endpoint_name("scores").content_type(content_type);
-    let answer = invoke.set_accept(accept.map(str::to_owned)).body(Blob::new(body)).send().await.unwrap();
+    let invoke = world
+        .runtime
+        .invoke_endpoint()
+        .endpoint_name("scores")
+        .content_type(content_type);
+    let answer = invoke
+        .set_accept(accept.map(str::to_owned))
+        .body(Blob::new(body))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.invoked_production_variant(), Some("AllTraffic"));
     let body = String::from_utf8(answer.body.unwrap().into_inner()).unwrap();
     (answer.content_type.unwrap(), body)
@@ -24,25 +33,52 @@ async fn every_codec_gives_the_same_scores() {
     let (kind, csv) = invoke(&world, "text/csv", None, CSV).await;
     assert_eq!(kind, "application/json");
     let parsed: Value = serde_json::from_str(&csv).unwrap();
-    let scores: Vec<_> = parsed["predictions"].as_array().unwrap().iter().map(|p| p["dot_product"].clone()).collect();
+    let scores: Vec<_> = parsed["predictions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["dot_product"].clone())
+        .collect();
     assert_eq!(scores.len(), 2);
     assert!(scores.iter().all(Value::is_f64), "{scores:?}");
 
     let json = r#"{"instances":[{"data":{"features":{"values":["France","10.1.0.1"]}}},{"features":["United Kingdom","10.1.0.1"]}]}"#;
-    assert_eq!(invoke(&world, "application/json", Some("application/json"), json).await, (kind.clone(), csv.clone()));
-    assert_eq!(invoke(&world, "text/csv; charset=utf-8", Some("*/*"), CSV).await.1, csv);
+    assert_eq!(
+        invoke(&world, "application/json", Some("application/json"), json).await,
+        (kind.clone(), csv.clone())
+    );
+    assert_eq!(
+        invoke(&world, "text/csv; charset=utf-8", Some("*/*"), CSV)
+            .await
+            .1,
+        csv
+    );
 
     let lines = "{\"features\":[\"France\",\"10.1.0.1\"]}\n{\"data\":{\"features\":{\"values\":[\"United Kingdom\",\"10.1.0.1\"]}}}";
-    let (kind, answered) = invoke(&world, "application/jsonlines", Some("application/jsonlines"), lines).await;
+    let (kind, answered) = invoke(
+        &world,
+        "application/jsonlines",
+        Some("application/jsonlines"),
+        lines,
+    )
+    .await;
     assert_eq!(kind, "application/jsonlines");
-    let of_lines: Vec<Value> = answered.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["dot_product"].clone()).collect();
+    let of_lines: Vec<Value> = answered
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).unwrap()["dot_product"].clone())
+        .collect();
     assert_eq!(of_lines, scores);
 
     let (_, verbose) = invoke(&world, "text/csv", Some("application/json; verbose=True"), CSV).await;
     let verbose: Value = serde_json::from_str(&verbose).unwrap();
     let first = &verbose["predictions"][0];
     let vector = |name: &str| -> Vec<f64> {
-        first[name].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+        first[name]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|x| x.as_f64().unwrap())
+            .collect()
     };
     let (ip, entity) = (vector("ip_embedding"), vector("entity_embedding"));
     assert_eq!((ip.len(), entity.len()), (8, 8));
@@ -55,10 +91,18 @@ async fn what_an_endpoint_refuses() {
     let world = World::new().await;
     world.endpoint().await;
     let send = |endpoint: &str, content_type: &str, body: &str| {
-        let invoke = world.runtime.invoke_endpoint().endpoint_name(endpoint).content_type(content_type);
+        let invoke = world
+            .runtime
+            .invoke_endpoint()
+            .endpoint_name(endpoint)
+            .content_type(content_type);
         invoke.body(Blob::new(body)).send()
     };
-    let variant = world.runtime.invoke_endpoint().endpoint_name("scores").target_variant("Other");
+    let variant = world
+        .runtime
+        .invoke_endpoint()
+        .endpoint_name("scores")
+        .target_variant("Other");
     let answers = [
         told(send("missing", "text/csv", CSV).await),
         told(send("scores", "application/x-recordio-protobuf", CSV).await),
@@ -80,8 +124,14 @@ async fn what_an_endpoint_refuses() {
 
     let limit = 6 * 1024 * 1024;
     let large = "France,10.1.0.1\n".repeat(limit / 16 + 1);
-    let error = send("scores", "text/csv", &large).await.unwrap_err().into_service_error();
-    assert!(error.is_model_error() && format!("{error:?}").contains("413"), "{error:?}");
+    let error = send("scores", "text/csv", &large)
+        .await
+        .unwrap_err()
+        .into_service_error();
+    assert!(
+        error.is_model_error() && format!("{error:?}").contains("413"),
+        "{error:?}"
+    );
     let most = "France,10.1.0.1\n".repeat(40_000);
     let answer = send("scores", "text/csv", &most).await.unwrap();
     let answer: Value = serde_json::from_slice(answer.body().unwrap().as_ref()).unwrap();
@@ -92,8 +142,15 @@ async fn what_an_endpoint_refuses() {
 async fn headers_go_through() {
     let world = World::new().await;
     world.endpoint().await;
-    let invoke = world.runtime.invoke_endpoint().endpoint_name("scores").content_type("text/csv");
-    let invoke = invoke.custom_attributes("trace=1").inference_id("id-1").target_variant("AllTraffic");
+    let invoke = world
+        .runtime
+        .invoke_endpoint()
+        .endpoint_name("scores")
+        .content_type("text/csv");
+    let invoke = invoke
+        .custom_attributes("trace=1")
+        .inference_id("id-1")
+        .target_variant("AllTraffic");
     let answer = invoke.body(Blob::new(CSV)).send().await.unwrap();
     assert_eq!(answer.custom_attributes(), Some("trace=1"));
 }
@@ -102,19 +159,42 @@ async fn headers_go_through() {
 async fn an_endpoint_is_updated_while_it_answers() {
     let world = World::new().await;
     world.endpoint().await;
-    world.training("second").hyper_parameters("vector_dim", "16").send().await.unwrap();
-    let archive = world.job_ended("second").await.model_artifacts.unwrap().s3_model_artifacts.unwrap();
+    world
+        .training("second")
+        .hyper_parameters("vector_dim", "16")
+        .send()
+        .await
+        .unwrap();
+    let archive = world
+        .job_ended("second")
+        .await
+        .model_artifacts
+        .unwrap()
+        .s3_model_artifacts
+        .unwrap();
     world.model("second", &archive).await;
     world.config("second", &[("AllTraffic", "second", 1.0)]).await;
     let before = invoke(&world, "text/csv", None, CSV).await;
-    let update = || world.sagemaker.update_endpoint().endpoint_name("scores").endpoint_config_name("second").send();
+    let update = || {
+        world
+            .sagemaker
+            .update_endpoint()
+            .endpoint_name("scores")
+            .endpoint_config_name("second")
+            .send()
+    };
     update().await.unwrap();
     // At no moment is there no answer.
     let settled = tokio::spawn({
         let sagemaker = world.sagemaker.clone();
         async move {
             loop {
-                let endpoint = sagemaker.describe_endpoint().endpoint_name("scores").send().await.unwrap();
+                let endpoint = sagemaker
+                    .describe_endpoint()
+                    .endpoint_name("scores")
+                    .send()
+                    .await
+                    .unwrap();
                 if endpoint.endpoint_status().unwrap().as_str() == "InService" {
                     return endpoint;
                 }
@@ -129,8 +209,20 @@ async fn an_endpoint_is_updated_while_it_answers() {
     assert_ne!(invoke(&world, "text/csv", None, CSV).await, before);
 
     // What it serves does not need its configuration any more, nor its model's record.
-    world.sagemaker.delete_endpoint_config().endpoint_config_name("second").send().await.unwrap();
-    world.sagemaker.delete_model().model_name("second").send().await.unwrap();
+    world
+        .sagemaker
+        .delete_endpoint_config()
+        .endpoint_config_name("second")
+        .send()
+        .await
+        .unwrap();
+    world
+        .sagemaker
+        .delete_model()
+        .model_name("second")
+        .send()
+        .await
+        .unwrap();
     invoke(&world, "text/csv", None, CSV).await;
     expect![[r#"ValidationException: Could not find endpoint configuration "arn:aws:sagemaker:us-east-1:000000000000:endpoint-config/second"."#]]
         .assert_eq(&told(update().await));
@@ -144,20 +236,51 @@ async fn a_failed_update_leaves_the_old_models_answering() {
     world.model("broken", "s3://data/broken.tar.gz").await;
     world.config("broken", &[("AllTraffic", "broken", 1.0)]).await;
     let before = invoke(&world, "text/csv", None, CSV).await;
-    world.sagemaker.update_endpoint().endpoint_name("scores").endpoint_config_name("broken").send().await.unwrap();
+    world
+        .sagemaker
+        .update_endpoint()
+        .endpoint_name("scores")
+        .endpoint_config_name("broken")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(world.endpoint_settled("scores").await, "InService");
-    let endpoint = world.sagemaker.describe_endpoint().endpoint_name("scores").send().await.unwrap();
+    let endpoint = world
+        .sagemaker
+        .describe_endpoint()
+        .endpoint_name("scores")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(endpoint.endpoint_config_name(), Some("config"));
-    assert!(endpoint.failure_reason().unwrap().contains("broken.tar.gz"), "{:?}", endpoint.failure_reason());
+    assert!(
+        endpoint.failure_reason().unwrap().contains("broken.tar.gz"),
+        "{:?}",
+        endpoint.failure_reason()
+    );
     assert_eq!(invoke(&world, "text/csv", None, CSV).await, before);
 
     // Without old models there is nothing to fall back to.
-    let create = world.sagemaker.create_endpoint().endpoint_name("new").endpoint_config_name("broken");
+    let create = world
+        .sagemaker
+        .create_endpoint()
+        .endpoint_name("new")
+        .endpoint_config_name("broken");
     create.send().await.unwrap();
     assert_eq!(world.endpoint_settled("new").await, "Failed");
-    let update = world.sagemaker.update_endpoint().endpoint_name("new").endpoint_config_name("config");
+    let update = world
+        .sagemaker
+        .update_endpoint()
+        .endpoint_name("new")
+        .endpoint_config_name("config");
     assert!(told(update.send().await).contains("in status Failed"));
-    world.sagemaker.delete_endpoint().endpoint_name("new").send().await.unwrap();
+    world
+        .sagemaker
+        .delete_endpoint()
+        .endpoint_name("new")
+        .send()
+        .await
+        .unwrap();
     expect![[r#"ValidationException: Could not find endpoint "arn:aws:sagemaker:us-east-1:000000000000:endpoint/new"."#]]
         .assert_eq(&told(world.sagemaker.describe_endpoint().endpoint_name("new").send().await));
 }
@@ -168,13 +291,26 @@ async fn variants_share_requests_by_weight() {
     world.bucket_with_data().await;
     let archive = world.trained("job").await;
     world.model("model", &archive).await;
-    world.config("two", &[("A", "model", 3.0), ("B", "model", 1.0)]).await;
-    world.sagemaker.create_endpoint().endpoint_name("scores").endpoint_config_name("two").send().await.unwrap();
+    world
+        .config("two", &[("A", "model", 3.0), ("B", "model", 1.0)])
+        .await;
+    world
+        .sagemaker
+        .create_endpoint()
+        .endpoint_name("scores")
+        .endpoint_config_name("two")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(world.endpoint_settled("scores").await, "InService");
     let count = || async {
         let mut a = 0;
         for _ in 0..40 {
-            let invoke = world.runtime.invoke_endpoint().endpoint_name("scores").content_type("text/csv");
+            let invoke = world
+                .runtime
+                .invoke_endpoint()
+                .endpoint_name("scores")
+                .content_type("text/csv");
             let answer = invoke.body(Blob::new(CSV)).send().await.unwrap();
             a += usize::from(answer.invoked_production_variant() == Some("A"));
         }
@@ -183,12 +319,30 @@ async fn variants_share_requests_by_weight() {
     let a = count().await;
     assert!((28..=32).contains(&a), "{a} of 40");
     let weight = |name: &str, weight: f32| {
-        DesiredWeightAndCapacity::builder().variant_name(name).desired_weight(weight).build()
+        DesiredWeightAndCapacity::builder()
+            .variant_name(name)
+            .desired_weight(weight)
+            .build()
     };
-    let update = || world.sagemaker.update_endpoint_weights_and_capacities().endpoint_name("scores");
-    update().desired_weights_and_capacities(weight("A", 0.0)).send().await.unwrap();
+    let update = || {
+        world
+            .sagemaker
+            .update_endpoint_weights_and_capacities()
+            .endpoint_name("scores")
+    };
+    update()
+        .desired_weights_and_capacities(weight("A", 0.0))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(count().await, 0);
-    assert!(update().desired_weights_and_capacities(weight("C", 0.0)).send().await.is_err());
+    assert!(
+        update()
+            .desired_weights_and_capacities(weight("C", 0.0))
+            .send()
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -196,11 +350,24 @@ async fn names_that_are_taken_or_missing() {
     let world = World::new().await;
     world.endpoint().await;
     let create = |name: &str, config: &str| {
-        world.sagemaker.create_endpoint().endpoint_name(name).endpoint_config_name(config).send()
+        world
+            .sagemaker
+            .create_endpoint()
+            .endpoint_name(name)
+            .endpoint_config_name(config)
+            .send()
     };
-    let config = || world.sagemaker.create_endpoint_config().endpoint_config_name("config");
+    let config = || {
+        world
+            .sagemaker
+            .create_endpoint_config()
+            .endpoint_config_name("config")
+    };
     let variant = |model: &str| {
-        aws_sdk_sagemaker::types::ProductionVariant::builder().variant_name("v").model_name(model).build()
+        aws_sdk_sagemaker::types::ProductionVariant::builder()
+            .variant_name("v")
+            .model_name(model)
+            .build()
     };
     let answers = [
         told(create("scores", "config").await),
@@ -208,13 +375,44 @@ async fn names_that_are_taken_or_missing() {
         told(config().production_variants(variant("model")).send().await),
         told(config().production_variants(variant("none")).send().await),
         told(config().set_production_variants(Some(vec![])).send().await),
-        told(world.sagemaker.describe_endpoint_config().endpoint_config_name("none").send().await),
-        told(world.sagemaker.delete_endpoint().endpoint_name("none").send().await),
-        told(world.sagemaker.update_endpoint().endpoint_name("none").endpoint_config_name("config").send().await),
+        told(
+            world
+                .sagemaker
+                .describe_endpoint_config()
+                .endpoint_config_name("none")
+                .send()
+                .await,
+        ),
+        told(
+            world
+                .sagemaker
+                .delete_endpoint()
+                .endpoint_name("none")
+                .send()
+                .await,
+        ),
+        told(
+            world
+                .sagemaker
+                .update_endpoint()
+                .endpoint_name("none")
+                .endpoint_config_name("config")
+                .send()
+                .await,
+        ),
     ];
     expect![[r#""#]].assert_eq(&answers.join("\n"));
-    let described = world.sagemaker.describe_endpoint_config().endpoint_config_name("config").send().await.unwrap();
+    let described = world
+        .sagemaker
+        .describe_endpoint_config()
+        .endpoint_config_name("config")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(described.production_variants()[0].model_name(), Some("model"));
-    let listed = world.sagemaker.list_endpoints().status_equals(aws_sdk_sagemaker::types::EndpointStatus::InService);
+    let listed = world
+        .sagemaker
+        .list_endpoints()
+        .status_equals(aws_sdk_sagemaker::types::EndpointStatus::InService);
     assert_eq!(listed.send().await.unwrap().endpoints().len(), 1);
 }

@@ -16,7 +16,11 @@ async fn everything_is_there_after_a_restart() {
     let world = World::new().await;
     world.endpoint().await;
     let score = |world: &World| {
-        let invoke = world.runtime.invoke_endpoint().endpoint_name("scores").content_type("text/csv");
+        let invoke = world
+            .runtime
+            .invoke_endpoint()
+            .endpoint_name("scores")
+            .content_type("text/csv");
         let send = invoke.body(Blob::new("France,10.1.0.1")).send();
         async { send.await.unwrap().body.unwrap().into_inner() }
     };
@@ -24,24 +28,67 @@ async fn everything_is_there_after_a_restart() {
     let world = world.restart().await;
     // It answers at once: a server that has started is ready.
     assert_eq!(score(&world).await, before);
-    let endpoint = world.sagemaker.describe_endpoint().endpoint_name("scores").send().await.unwrap();
+    let endpoint = world
+        .sagemaker
+        .describe_endpoint()
+        .endpoint_name("scores")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(endpoint.endpoint_status().unwrap().as_str(), "InService");
     let job = world.job_ended("job").await;
     assert_eq!(job.training_job_status().unwrap().as_str(), "Completed");
-    world.sagemaker.describe_model().model_name("model").send().await.unwrap();
-    world.sagemaker.describe_endpoint_config().endpoint_config_name("config").send().await.unwrap();
-    world.sagemaker.delete_endpoint().endpoint_name("scores").send().await.unwrap();
+    world
+        .sagemaker
+        .describe_model()
+        .model_name("model")
+        .send()
+        .await
+        .unwrap();
+    world
+        .sagemaker
+        .describe_endpoint_config()
+        .endpoint_config_name("config")
+        .send()
+        .await
+        .unwrap();
+    world
+        .sagemaker
+        .delete_endpoint()
+        .endpoint_name("scores")
+        .send()
+        .await
+        .unwrap();
     let world = world.restart().await;
-    assert!(world.sagemaker.describe_endpoint().endpoint_name("scores").send().await.is_err());
+    assert!(
+        world
+            .sagemaker
+            .describe_endpoint()
+            .endpoint_name("scores")
+            .send()
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
 async fn a_job_that_was_cut_off_says_so() {
     let world = World::new().await;
     world.bucket_with_data().await;
-    world.training("long").hyper_parameters("epochs", "100000000").send().await.unwrap();
+    world
+        .training("long")
+        .hyper_parameters("epochs", "100000000")
+        .send()
+        .await
+        .unwrap();
     eventually(|| async {
-        let job = world.sagemaker.describe_training_job().training_job_name("long").send().await.unwrap();
+        let job = world
+            .sagemaker
+            .describe_training_job()
+            .training_job_name("long")
+            .send()
+            .await
+            .unwrap();
         (job.secondary_status().unwrap().as_str() == "Training").then_some(())
     })
     .await;
@@ -59,9 +106,17 @@ async fn a_folder_belongs_to_one_server() {
     let folder = TempDir::new().unwrap();
     let first = Server::builder(folder.path()).start().await.unwrap();
     let second = Server::builder(folder.path()).start().await;
-    assert!(matches!(&second, Err(Error::FolderInUse { folder: f }) if f == folder.path()), "{second:?}");
+    assert!(
+        matches!(&second, Err(Error::FolderInUse { folder: f }) if f == folder.path()),
+        "{second:?}"
+    );
     first.shutdown().await;
-    Server::builder(folder.path()).start().await.unwrap().shutdown().await;
+    Server::builder(folder.path())
+        .start()
+        .await
+        .unwrap()
+        .shutdown()
+        .await;
 
     // A server that is dropped lets go of its folder too.
     drop(Server::builder(folder.path()).start().await.unwrap());
@@ -75,7 +130,10 @@ async fn what_keeps_a_server_from_starting() {
     let other = TempDir::new().unwrap();
     let port = server.address().port();
     let taken = Server::builder(other.path()).port(port).start().await;
-    assert!(matches!(taken, Err(Error::PortInUse { port: p }) if p == port), "{taken:?}");
+    assert!(
+        matches!(taken, Err(Error::PortInUse { port: p }) if p == port),
+        "{taken:?}"
+    );
 
     std::fs::write(other.path().join("file"), "").unwrap();
     let file = Server::builder(other.path().join("file")).start().await;
@@ -99,11 +157,19 @@ async fn what_a_killed_server_left_behind_is_swept() {
     std::fs::write(folder.path().join("s3/blobs/orphan"), "half an obj").unwrap();
     std::fs::write(folder.path().join("s3/buckets/data/x.json.1.tmp"), "{\"ke").unwrap();
     std::fs::write(folder.path().join("sagemaker/models/m.json.1.tmp"), "{\"na").unwrap();
-    Server::builder(folder.path()).start().await.unwrap().shutdown().await;
+    Server::builder(folder.path())
+        .start()
+        .await
+        .unwrap()
+        .shutdown()
+        .await;
     assert!(!folder.path().join("s3/blobs/orphan").exists());
     assert!(!folder.path().join("s3/buckets/data/x.json.1.tmp").exists());
     assert!(!folder.path().join("sagemaker/models/m.json.1.tmp").exists());
-    assert_eq!(std::fs::read_dir(folder.path().join("s3/blobs")).unwrap().count(), 2);
+    assert_eq!(
+        std::fs::read_dir(folder.path().join("s3/blobs")).unwrap().count(),
+        2
+    );
 }
 
 #[tokio::test]

@@ -19,7 +19,14 @@ async fn world() -> World {
 }
 
 async fn get(world: &World, key: &str) -> Vec<u8> {
-    let object = world.s3.get_object().bucket("data").key(key).send().await.unwrap();
+    let object = world
+        .s3
+        .get_object()
+        .bucket("data")
+        .key(key)
+        .send()
+        .await
+        .unwrap();
     object.body.collect().await.unwrap().to_vec()
 }
 
@@ -37,14 +44,28 @@ async fn an_object_comes_back_as_it_was() {
         .body(ByteStream::from_static(b"Canada,1.2.3.4\n"));
     let put = put.send().await.unwrap();
 
-    let got = world.s3.get_object().bucket("data").key("a.csv").send().await.unwrap();
+    let got = world
+        .s3
+        .get_object()
+        .bucket("data")
+        .key("a.csv")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(got.content_type(), Some("text/csv"));
     assert_eq!(got.cache_control(), Some("no-store"));
     assert_eq!(got.metadata().unwrap()["made-by"], "test");
     assert_eq!(got.content_length(), Some(15));
     assert_eq!(got.e_tag(), put.e_tag());
     assert_eq!(got.body.collect().await.unwrap().to_vec(), b"Canada,1.2.3.4\n");
-    let head = world.s3.head_object().bucket("data").key("a.csv").send().await.unwrap();
+    let head = world
+        .s3
+        .head_object()
+        .bucket("data")
+        .key("a.csv")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(head.content_length(), Some(15));
     assert_eq!(head.content_type(), Some("text/csv"));
     assert!(head.last_modified().is_some());
@@ -72,7 +93,12 @@ async fn every_key_is_a_key_and_none_leaves_the_folder() {
         &long,
     ];
     for key in keys {
-        let put = world.s3.put_object().bucket("data").key(key).body(key.as_bytes().to_vec().into());
+        let put = world
+            .s3
+            .put_object()
+            .bucket("data")
+            .key(key)
+            .body(key.as_bytes().to_vec().into());
         put.send().await.unwrap_or_else(|e| panic!("{key}: {e:?}"));
     }
     for key in keys {
@@ -91,7 +117,14 @@ async fn every_key_is_a_key_and_none_leaves_the_folder() {
         assert_eq!(get(&world, key).await, key.as_bytes(), "{key} after a restart");
     }
     for key in keys {
-        world.s3.delete_object().bucket("data").key(key).send().await.unwrap();
+        world
+            .s3
+            .delete_object()
+            .bucket("data")
+            .key(key)
+            .send()
+            .await
+            .unwrap();
     }
     let blobs = std::fs::read_dir(world.path().join("s3/blobs")).unwrap().count();
     assert_eq!(blobs, 0);
@@ -105,14 +138,50 @@ async fn ranges_and_conditions() {
     let range = |range: &str| world.s3.get_object().bucket("data").key("r").range(range).send();
     let middle = range("bytes=2-4").await.unwrap();
     assert_eq!(middle.content_range(), Some("bytes 2-4/10"));
-    assert_eq!(middle.checksum_crc32(), None, "the whole object's checksum does not fit a part");
+    assert_eq!(
+        middle.checksum_crc32(),
+        None,
+        "the whole object's checksum does not fit a part"
+    );
     assert_eq!(middle.body.collect().await.unwrap().to_vec(), b"234");
-    assert_eq!(range("bytes=7-").await.unwrap().body.collect().await.unwrap().to_vec(), b"789");
-    assert_eq!(range("bytes=-2").await.unwrap().body.collect().await.unwrap().to_vec(), b"89");
-    assert_eq!(range("bytes=5-99").await.unwrap().content_range(), Some("bytes 5-9/10"));
+    assert_eq!(
+        range("bytes=7-")
+            .await
+            .unwrap()
+            .body
+            .collect()
+            .await
+            .unwrap()
+            .to_vec(),
+        b"789"
+    );
+    assert_eq!(
+        range("bytes=-2")
+            .await
+            .unwrap()
+            .body
+            .collect()
+            .await
+            .unwrap()
+            .to_vec(),
+        b"89"
+    );
+    assert_eq!(
+        range("bytes=5-99").await.unwrap().content_range(),
+        Some("bytes 5-9/10")
+    );
     expect!["InvalidRange: -"].assert_eq(&told(range("bytes=10-").await));
 
-    let e_tag = world.s3.head_object().bucket("data").key("r").send().await.unwrap().e_tag.unwrap();
+    let e_tag = world
+        .s3
+        .head_object()
+        .bucket("data")
+        .key("r")
+        .send()
+        .await
+        .unwrap()
+        .e_tag
+        .unwrap();
     let read = || world.s3.get_object().bucket("data").key("r");
     read().if_match(&e_tag).send().await.unwrap();
     expect!["PreconditionFailed: At least one of the pre-conditions you specified did not hold"]
@@ -120,7 +189,14 @@ async fn ranges_and_conditions() {
     let unchanged = read().if_none_match(&e_tag).send().await.unwrap_err();
     assert_eq!(unchanged.raw_response().unwrap().status().as_u16(), 304);
 
-    let write = || world.s3.put_object().bucket("data").key("r").body(ByteStream::from_static(b"new"));
+    let write = || {
+        world
+            .s3
+            .put_object()
+            .bucket("data")
+            .key("r")
+            .body(ByteStream::from_static(b"new"))
+    };
     expect!["PreconditionFailed: At least one of the pre-conditions you specified did not hold"]
         .assert_eq(&told(write().if_none_match("*").send().await));
     assert_eq!(get(&world, "r").await, b"0123456789");
@@ -142,8 +218,17 @@ async fn checksums_are_held_against_the_bytes() {
         ChecksumAlgorithm::Sha256,
     ];
     for algorithm in algorithms {
-        let put = world.s3.put_object().bucket("data").key("c").checksum_algorithm(algorithm.clone());
-        let put = put.body(ByteStream::from_static(b"checked")).send().await.unwrap();
+        let put = world
+            .s3
+            .put_object()
+            .bucket("data")
+            .key("c")
+            .checksum_algorithm(algorithm.clone());
+        let put = put
+            .body(ByteStream::from_static(b"checked"))
+            .send()
+            .await
+            .unwrap();
         let sums = [
             put.checksum_crc32(),
             put.checksum_crc32_c(),
@@ -155,14 +240,31 @@ async fn checksums_are_held_against_the_bytes() {
         // The client holds the answer against the checksum that comes with it.
         assert_eq!(get(&world, "c").await, b"checked", "{algorithm:?}");
     }
-    let wrong = world.s3.put_object().bucket("data").key("c").checksum_crc32("AAAAAA==");
+    let wrong = world
+        .s3
+        .put_object()
+        .bucket("data")
+        .key("c")
+        .checksum_crc32("AAAAAA==");
     expect!["BadDigest: The crc32 you specified did not match the calculated checksum."]
         .assert_eq(&told(wrong.body(ByteStream::from_static(b"other")).send().await));
-    let wrong = world.s3.put_object().bucket("data").key("c").content_md5("1B2M2Y8AsgTpgAmY7PhCfg==");
+    let wrong = world
+        .s3
+        .put_object()
+        .bucket("data")
+        .key("c")
+        .content_md5("1B2M2Y8AsgTpgAmY7PhCfg==");
     expect!["BadDigest: The Content-MD5 you specified did not match what we received."]
         .assert_eq(&told(wrong.body(ByteStream::from_static(b"other")).send().await));
-    assert_eq!(get(&world, "c").await, b"checked", "what is refused changes nothing");
-    assert_eq!(std::fs::read_dir(world.path().join("s3/blobs")).unwrap().count(), 1);
+    assert_eq!(
+        get(&world, "c").await,
+        b"checked",
+        "what is refused changes nothing"
+    );
+    assert_eq!(
+        std::fs::read_dir(world.path().join("s3/blobs")).unwrap().count(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -172,7 +274,15 @@ async fn a_stream_goes_to_disk() {
     let file = world.path().join("upload");
     std::fs::write(&file, &bytes).unwrap();
     let body = ByteStream::from_path(&file).await.unwrap();
-    world.s3.put_object().bucket("data").key("big").body(body).send().await.unwrap();
+    world
+        .s3
+        .put_object()
+        .bucket("data")
+        .key("big")
+        .body(body)
+        .send()
+        .await
+        .unwrap();
     assert!(get(&world, "big").await == bytes);
 }
 
@@ -185,11 +295,22 @@ async fn listing_in_pages_with_folders() {
     let mut seen = Vec::new();
     let mut token = None;
     loop {
-        let list = world.s3.list_objects_v2().bucket("data").delimiter("/").max_keys(2);
+        let list = world
+            .s3
+            .list_objects_v2()
+            .bucket("data")
+            .delimiter("/")
+            .max_keys(2);
         let page = list.set_continuation_token(token).send().await.unwrap();
-        assert_eq!(page.key_count(), Some((page.contents().len() + page.common_prefixes().len()) as i32));
+        assert_eq!(
+            page.key_count(),
+            Some((page.contents().len() + page.common_prefixes().len()) as i32)
+        );
         let keys = page.contents().iter().map(|o| o.key().unwrap().to_owned());
-        let folders = page.common_prefixes().iter().map(|p| p.prefix().unwrap().to_owned());
+        let folders = page
+            .common_prefixes()
+            .iter()
+            .map(|p| p.prefix().unwrap().to_owned());
         seen.push(keys.chain(folders).collect::<Vec<_>>());
         token = page.next_continuation_token;
         assert_eq!(page.is_truncated, Some(token.is_some()));
@@ -198,40 +319,117 @@ async fn listing_in_pages_with_folders() {
         }
     }
     expect![[r#"[["a", "b/"], ["d", "e/"], ["f g"]]"#]].assert_eq(&format!("{seen:?}"));
-    let inside = world.s3.list_objects_v2().bucket("data").prefix("b/").delimiter("/").send().await.unwrap();
+    let inside = world
+        .s3
+        .list_objects_v2()
+        .bucket("data")
+        .prefix("b/")
+        .delimiter("/")
+        .send()
+        .await
+        .unwrap();
     let keys: Vec<_> = inside.contents().iter().map(|o| o.key().unwrap()).collect();
-    assert_eq!((keys, inside.common_prefixes()[0].prefix()), (vec!["b/1", "b/2"], Some("b/c/")));
-    let after = world.s3.list_objects_v2().bucket("data").start_after("d").send().await.unwrap();
+    assert_eq!(
+        (keys, inside.common_prefixes()[0].prefix()),
+        (vec!["b/1", "b/2"], Some("b/c/"))
+    );
+    let after = world
+        .s3
+        .list_objects_v2()
+        .bucket("data")
+        .start_after("d")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(after.contents()[0].key(), Some("e/4"));
-    let encoded = world.s3.list_objects_v2().bucket("data").prefix("f").encoding_type(EncodingType::Url);
+    let encoded = world
+        .s3
+        .list_objects_v2()
+        .bucket("data")
+        .prefix("f")
+        .encoding_type(EncodingType::Url);
     let encoded = encoded.send().await.unwrap();
     assert_eq!(encoded.contents()[0].key(), Some("f%20g"));
     assert_eq!(encoded.encoding_type(), Some(&EncodingType::Url));
-    let v1 = world.s3.list_objects().bucket("data").prefix("b/").max_keys(2).send().await.unwrap();
+    let v1 = world
+        .s3
+        .list_objects()
+        .bucket("data")
+        .prefix("b/")
+        .max_keys(2)
+        .send()
+        .await
+        .unwrap();
     assert_eq!((v1.contents().len(), v1.next_marker()), (2, Some("b/2")));
 }
 
 #[tokio::test]
 async fn multipart() {
     let world = world().await;
-    let parts = [vec![b'a'; 5 * 1024 * 1024], vec![b'b'; 5 * 1024 * 1024 + 7], b"end".to_vec()];
-    let upload = world.s3.create_multipart_upload().bucket("data").key("big").content_type("text/csv");
-    let upload = upload.checksum_algorithm(ChecksumAlgorithm::Crc32).send().await.unwrap().upload_id.unwrap();
+    let parts = [
+        vec![b'a'; 5 * 1024 * 1024],
+        vec![b'b'; 5 * 1024 * 1024 + 7],
+        b"end".to_vec(),
+    ];
+    let upload = world
+        .s3
+        .create_multipart_upload()
+        .bucket("data")
+        .key("big")
+        .content_type("text/csv");
+    let upload = upload
+        .checksum_algorithm(ChecksumAlgorithm::Crc32)
+        .send()
+        .await
+        .unwrap()
+        .upload_id
+        .unwrap();
     let mut completed = Vec::new();
     // Out of order, and one of them twice.
     for number in [3, 1, 2, 1] {
-        let part = world.s3.upload_part().bucket("data").key("big").upload_id(&upload).part_number(number);
-        let sent = part.body(parts[number as usize - 1].clone().into()).send().await.unwrap();
+        let part = world
+            .s3
+            .upload_part()
+            .bucket("data")
+            .key("big")
+            .upload_id(&upload)
+            .part_number(number);
+        let sent = part
+            .body(parts[number as usize - 1].clone().into())
+            .send()
+            .await
+            .unwrap();
         completed.retain(|p: &CompletedPart| p.part_number != Some(number));
-        completed.push(CompletedPart::builder().part_number(number).e_tag(sent.e_tag.unwrap()).build());
+        completed.push(
+            CompletedPart::builder()
+                .part_number(number)
+                .e_tag(sent.e_tag.unwrap())
+                .build(),
+        );
     }
     completed.sort_by_key(CompletedPart::part_number);
     let world = world.restart().await;
-    let listed = world.s3.list_parts().bucket("data").key("big").upload_id(&upload).send().await.unwrap();
-    assert_eq!(listed.parts().iter().map(|p| p.size().unwrap()).sum::<i64>(), 10 * 1024 * 1024 + 10);
+    let listed = world
+        .s3
+        .list_parts()
+        .bucket("data")
+        .key("big")
+        .upload_id(&upload)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        listed.parts().iter().map(|p| p.size().unwrap()).sum::<i64>(),
+        10 * 1024 * 1024 + 10
+    );
     let complete = |parts: Vec<CompletedPart>| {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-        let complete = world.s3.complete_multipart_upload().bucket("data").key("big").upload_id(&upload);
+        let complete = world
+            .s3
+            .complete_multipart_upload()
+            .bucket("data")
+            .key("big")
+            .upload_id(&upload);
         complete.multipart_upload(parts).send()
     };
     let reversed = completed.iter().rev().cloned().collect();
@@ -239,14 +437,48 @@ async fn multipart() {
     let done = complete(completed).await.unwrap();
     assert!(done.e_tag().unwrap().ends_with("-3\""), "{:?}", done.e_tag());
     assert!(get(&world, "big").await == parts.concat());
-    let head = world.s3.head_object().bucket("data").key("big").send().await.unwrap();
+    let head = world
+        .s3
+        .head_object()
+        .bucket("data")
+        .key("big")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(head.content_type(), Some("text/csv"));
-    assert_eq!(std::fs::read_dir(world.path().join("s3/uploads")).unwrap().count(), 0);
+    assert_eq!(
+        std::fs::read_dir(world.path().join("s3/uploads"))
+            .unwrap()
+            .count(),
+        0
+    );
 
-    let upload = world.s3.create_multipart_upload().bucket("data").key("x").send().await.unwrap();
+    let upload = world
+        .s3
+        .create_multipart_upload()
+        .bucket("data")
+        .key("x")
+        .send()
+        .await
+        .unwrap();
     let upload = upload.upload_id().unwrap();
-    world.s3.abort_multipart_upload().bucket("data").key("x").upload_id(upload).send().await.unwrap();
-    let again = world.s3.abort_multipart_upload().bucket("data").key("x").upload_id(upload).send().await;
+    world
+        .s3
+        .abort_multipart_upload()
+        .bucket("data")
+        .key("x")
+        .upload_id(upload)
+        .send()
+        .await
+        .unwrap();
+    let again = world
+        .s3
+        .abort_multipart_upload()
+        .bucket("data")
+        .key("x")
+        .upload_id(upload)
+        .send()
+        .await;
     assert!(told(again).starts_with("NoSuchUpload"));
 }
 
@@ -254,20 +486,58 @@ async fn multipart() {
 async fn copy_and_delete_many() {
     let world = world().await;
     world.put("from here", "x").await;
-    let copy = || world.s3.copy_object().bucket("data").copy_source("data/from%20here");
+    let copy = || {
+        world
+            .s3
+            .copy_object()
+            .bucket("data")
+            .copy_source("data/from%20here")
+    };
     copy().key("copy").send().await.unwrap();
-    let replaced = copy().key("typed").metadata_directive(MetadataDirective::Replace).content_type("text/csv");
+    let replaced = copy()
+        .key("typed")
+        .metadata_directive(MetadataDirective::Replace)
+        .content_type("text/csv");
     replaced.send().await.unwrap();
     assert_eq!(get(&world, "copy").await, b"x");
-    let head = world.s3.head_object().bucket("data").key("typed").send().await.unwrap();
+    let head = world
+        .s3
+        .head_object()
+        .bucket("data")
+        .key("typed")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(head.content_type(), Some("text/csv"));
     assert!(told(copy().key("from here").send().await).starts_with("InvalidRequest"));
-    assert!(told(world.s3.copy_object().bucket("data").key("y").copy_source("data/none").send().await).starts_with("NoSuchKey"));
+    assert!(
+        told(
+            world
+                .s3
+                .copy_object()
+                .bucket("data")
+                .key("y")
+                .copy_source("data/none")
+                .send()
+                .await
+        )
+        .starts_with("NoSuchKey")
+    );
 
     let keys = ["copy", "typed", "never was"];
     let objects = keys.map(|key| ObjectIdentifier::builder().key(key).build().unwrap());
-    let delete = Delete::builder().set_objects(Some(objects.to_vec())).build().unwrap();
-    let deleted = world.s3.delete_objects().bucket("data").delete(delete).send().await.unwrap();
+    let delete = Delete::builder()
+        .set_objects(Some(objects.to_vec()))
+        .build()
+        .unwrap();
+    let deleted = world
+        .s3
+        .delete_objects()
+        .bucket("data")
+        .delete(delete)
+        .send()
+        .await
+        .unwrap();
     assert_eq!((deleted.deleted().len(), deleted.errors().len()), (3, 0));
     expect!["BucketNotEmpty: The bucket you tried to delete is not empty"]
         .assert_eq(&told(world.s3.delete_bucket().bucket("data").send().await));
@@ -277,19 +547,48 @@ async fn copy_and_delete_many() {
 async fn buckets() {
     let world = world().await;
     world.s3.create_bucket().bucket("data").send().await.unwrap(); // one's own again: no error in us-east-1
-    world.s3.create_bucket().bucket("another.one").send().await.unwrap();
+    world
+        .s3
+        .create_bucket()
+        .bucket("another.one")
+        .send()
+        .await
+        .unwrap();
     let listed = world.s3.list_buckets().send().await.unwrap();
     let names: Vec<_> = listed.buckets().iter().map(|b| b.name().unwrap()).collect();
     assert_eq!(names, ["another.one", "data"]);
-    world.s3.head_bucket().bucket("data").expected_bucket_owner("000000000000").send().await.unwrap();
-    let foreign = world.s3.head_bucket().bucket("data").expected_bucket_owner("111111111111").send().await;
-    assert_eq!(foreign.unwrap_err().raw_response().unwrap().status().as_u16(), 403);
+    world
+        .s3
+        .head_bucket()
+        .bucket("data")
+        .expected_bucket_owner("000000000000")
+        .send()
+        .await
+        .unwrap();
+    let foreign = world
+        .s3
+        .head_bucket()
+        .bucket("data")
+        .expected_bucket_owner("111111111111")
+        .send()
+        .await;
+    assert_eq!(
+        foreign.unwrap_err().raw_response().unwrap().status().as_u16(),
+        403
+    );
     let missing = world.s3.head_bucket().bucket("missing").send().await.unwrap_err();
     assert!(missing.as_service_error().unwrap().is_not_found());
-    expect!["InvalidBucketName: -"].assert_eq(&told(world.s3.create_bucket().bucket("Not_A_Name").send().await));
+    expect!["InvalidBucketName: -"]
+        .assert_eq(&told(world.s3.create_bucket().bucket("Not_A_Name").send().await));
     expect!["NoSuchBucket: The specified bucket does not exist"]
         .assert_eq(&told(world.s3.list_objects_v2().bucket("missing").send().await));
-    let location = world.s3.get_bucket_location().bucket("data").send().await.unwrap();
+    let location = world
+        .s3
+        .get_bucket_location()
+        .bucket("data")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(location.location_constraint().map(|l| l.as_str()), Some(""));
 }
 
@@ -298,10 +597,21 @@ async fn a_presigned_address_is_followed() {
     let world = world().await;
     world.put("a/b c", "signed").await;
     let minute = PresigningConfig::expires_in(std::time::Duration::from_secs(60)).unwrap();
-    let url = world.s3.get_object().bucket("data").key("a/b c").presigned(minute).await.unwrap();
+    let url = world
+        .s3
+        .get_object()
+        .bucket("data")
+        .key("a/b c")
+        .presigned(minute)
+        .await
+        .unwrap();
     let path = url.uri().strip_prefix(world.server.url()).unwrap();
-    let answer = crate::refusals::raw(&world, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("signed"), "{answer}");
+    let answer =
+        crate::refusals::raw(&world, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("signed"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -316,6 +626,14 @@ async fn what_is_not_there_is_refused_by_name() {
             .send()
             .await,
     ));
-    expect!["NotImplemented: object tagging is not implemented"]
-        .assert_eq(&told(world.s3.put_object().bucket("data").key("t").tagging("a=b").send().await));
+    expect!["NotImplemented: object tagging is not implemented"].assert_eq(&told(
+        world
+            .s3
+            .put_object()
+            .bucket("data")
+            .key("t")
+            .tagging("a=b")
+            .send()
+            .await,
+    ));
 }

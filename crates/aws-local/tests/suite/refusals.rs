@@ -24,36 +24,84 @@ async fn strange_requests_are_answered_in_kind() {
     let form = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n";
     for (request, status, text) in [
         // A page that made its own name point here, and a page that asks directly.
-        ("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n".to_owned(), "403", "127.0.0.1"),
-        ("GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n".to_owned(), "403", "web pages"),
-        ("GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), "403", "127.0.0.1"),
+        (
+            "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n".to_owned(),
+            "403",
+            "127.0.0.1",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n".to_owned(),
+            "403",
+            "web pages",
+        ),
+        (
+            "GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+            "403",
+            "127.0.0.1",
+        ),
         ("GET / HTTP/1.0\r\n\r\n".to_owned(), "403", "127.0.0.1"),
-        ("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), "200", "ListAllMyBucketsResult"),
-        (format!("{json}X-Amz-Target: SageMaker.ListModels\r\nContent-Length: 2\r\n\r\n[]"), "400", "SerializationException"),
-        (format!("{json}X-Amz-Target: SageMaker.ListModels\r\nContent-Length: 1\r\n\r\n{{"), "400", "SerializationException"),
-        (format!("{json}X-Amz-Target: SageMaker.ListModels\r\nContent-Length: 0\r\n\r\n"), "200", "{\"Models\":[]}"),
+        (
+            "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+            "200",
+            "ListAllMyBucketsResult",
+        ),
+        (
+            format!("{json}X-Amz-Target: SageMaker.ListModels\r\nContent-Length: 2\r\n\r\n[]"),
+            "400",
+            "SerializationException",
+        ),
+        (
+            format!("{json}X-Amz-Target: SageMaker.ListModels\r\nContent-Length: 1\r\n\r\n{{"),
+            "400",
+            "SerializationException",
+        ),
+        (
+            format!("{json}X-Amz-Target: SageMaker.ListModels\r\nContent-Length: 0\r\n\r\n"),
+            "200",
+            "{\"Models\":[]}",
+        ),
         (
             format!("{json}X-Amz-Target: SageMaker.CreateCluster\r\nContent-Length: 2\r\n\r\n{{}}"),
             "400",
             "The operation CreateCluster of SageMaker is not implemented by aws-local.",
         ),
-        (format!("{json}X-Amz-Target: DynamoDB_20120810.GetItem\r\nContent-Length: 2\r\n\r\n{{}}"), "400", "GetItem of DynamoDB_20120810"),
+        (
+            format!("{json}X-Amz-Target: DynamoDB_20120810.GetItem\r\nContent-Length: 2\r\n\r\n{{}}"),
+            "400",
+            "GetItem of DynamoDB_20120810",
+        ),
         (
             format!("{json}X-Amz-Target: SageMaker.ListModels\r\nContent-Length: 99999999\r\n\r\n"),
             "413",
             "too large",
         ),
-        (format!("{form}Content-Length: 14\r\n\r\nAction=Nothing"), "400", "InvalidAction"),
+        (
+            format!("{form}Content-Length: 14\r\n\r\nAction=Nothing"),
+            "400",
+            "InvalidAction",
+        ),
         (
             format!("{form}Content-Length: 35\r\n\r\nAction=GetRole&RoleName=Some-Role.1"),
             "200",
             "<Arn>arn:aws:iam::000000000000:role/Some-Role.1</Arn>",
         ),
-        (format!("{form}Content-Length: 30\r\n\r\nAction=GetRole&RoleName=%3Cx%3E"), "400", "ValidationError"),
-        ("GET /Bad_Bucket HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), "400", "InvalidBucketName"),
+        (
+            format!("{form}Content-Length: 30\r\n\r\nAction=GetRole&RoleName=%3Cx%3E"),
+            "400",
+            "ValidationError",
+        ),
+        (
+            "GET /Bad_Bucket HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+            "400",
+            "InvalidBucketName",
+        ),
     ] {
         let answer = raw(&world, &request).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) || answer.starts_with(&format!("HTTP/1.0 {status}")), "{request}\n{answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}"))
+                || answer.starts_with(&format!("HTTP/1.0 {status}")),
+            "{request}\n{answer}"
+        );
         assert!(answer.contains(text), "{request}\n{answer}");
         assert!(answer.contains("x-amzn-requestid: "), "{request}\n{answer}");
     }
@@ -91,5 +139,8 @@ async fn who_am_i() {
     let world = World::new().await;
     let me = world.sts.get_caller_identity().send().await.unwrap();
     assert_eq!(me.account(), Some("000000000000"));
-    assert_eq!(me.arn(), Some("arn:aws:sts::000000000000:assumed-role/ipinsights-local/session"));
+    assert_eq!(
+        me.arn(),
+        Some("arn:aws:sts::000000000000:assumed-role/ipinsights-local/session")
+    );
 }

@@ -97,27 +97,48 @@ fn single(resource: &str, parameters: Value) -> String {
 }
 
 async fn create(world: &World, name: &str, definition: impl Into<String>) -> String {
-    let create = world.states.create_state_machine().name(name).role_arn(ROLE).definition(definition);
+    let create = world
+        .states
+        .create_state_machine()
+        .name(name)
+        .role_arn(ROLE)
+        .definition(definition);
     create.send().await.unwrap().state_machine_arn
 }
 
 /// Runs a machine to its end.
 async fn run(world: &World, machine: &str, input: &Value) -> DescribeExecutionOutput {
-    let start = world.states.start_execution().state_machine_arn(machine).input(input.to_string());
+    let start = world
+        .states
+        .start_execution()
+        .state_machine_arn(machine)
+        .input(input.to_string());
     let arn = start.send().await.unwrap().execution_arn;
     ended(world, &arn).await
 }
 
 async fn ended(world: &World, arn: &str) -> DescribeExecutionOutput {
     eventually(|| async {
-        let described = world.states.describe_execution().execution_arn(arn).send().await.unwrap();
+        let described = world
+            .states
+            .describe_execution()
+            .execution_arn(arn)
+            .send()
+            .await
+            .unwrap();
         (described.status != ExecutionStatus::Running).then_some(described)
     })
     .await
 }
 
 async fn history(world: &World, arn: &str) -> Vec<aws_sdk_sfn::types::HistoryEvent> {
-    let mut pages = world.states.get_execution_history().execution_arn(arn).max_results(7).into_paginator().send();
+    let mut pages = world
+        .states
+        .get_execution_history()
+        .execution_arn(arn)
+        .max_results(7)
+        .into_paginator()
+        .send();
     let mut events = Vec::new();
     while let Some(page) = pages.next().await {
         events.extend(page.unwrap().events);
@@ -134,24 +155,48 @@ async fn the_published_pipeline_runs() {
         "JobName": "job-1", "ModelName": "model-1", "EndpointName": "scores", "DataLocation": "s3://data/train/train.csv",
     });
     let execution = run(&world, &machine, &input).await;
-    assert_eq!(execution.status, ExecutionStatus::Succeeded, "{:?} {:?}", execution.error, execution.cause);
+    assert_eq!(
+        execution.status,
+        ExecutionStatus::Succeeded,
+        "{:?} {:?}",
+        execution.error,
+        execution.cause
+    );
     let output: Value = serde_json::from_str(execution.output().unwrap()).unwrap();
     assert_eq!(output["EndpointStatus"], "InService");
-    assert!(output["CreationTime"].as_str().unwrap().ends_with('Z'), "{output}");
+    assert!(
+        output["CreationTime"].as_str().unwrap().ends_with('Z'),
+        "{output}"
+    );
     assert_eq!(execution.input(), Some(input.to_string().as_str()));
 
     let events = history(&world, &execution.execution_arn).await;
     let mut told: Vec<_> = events
         .iter()
         .map(|event| {
-            let name = event.state_entered_event_details().map(|d| format!(" {}", d.name()));
-            let task = event.task_scheduled_event_details().map(|d| format!(" {}:{}", d.resource_type(), d.resource()));
-            format!("{}{}{}", event.r#type(), name.unwrap_or_default(), task.unwrap_or_default())
+            let name = event
+                .state_entered_event_details()
+                .map(|d| format!(" {}", d.name()));
+            let task = event
+                .task_scheduled_event_details()
+                .map(|d| format!(" {}:{}", d.resource_type(), d.resource()));
+            format!(
+                "{}{}{}",
+                event.r#type(),
+                name.unwrap_or_default(),
+                task.unwrap_or_default()
+            )
         })
         .collect();
     // The loop goes round as often as it takes.
-    let last = told.iter().rposition(|line| line == "TaskStateEntered Describe").unwrap();
-    let first = told.iter().position(|line| line == "TaskStateEntered Describe").unwrap();
+    let last = told
+        .iter()
+        .rposition(|line| line == "TaskStateEntered Describe")
+        .unwrap();
+    let first = told
+        .iter()
+        .position(|line| line == "TaskStateEntered Describe")
+        .unwrap();
     told.drain(first..last);
     expect![[r#"
         ExecutionStarted
@@ -190,20 +235,55 @@ async fn the_published_pipeline_runs() {
     let ids: Vec<_> = events.iter().map(|event| event.id).collect();
     assert_eq!(ids, (1..=events.len() as i64).collect::<Vec<_>>());
     // Dates in the training's document are numbers of milliseconds.
-    let trained = events.iter().find_map(|e| e.task_succeeded_event_details()).unwrap();
+    let trained = events
+        .iter()
+        .find_map(|e| e.task_succeeded_event_details())
+        .unwrap();
     let trained: Value = serde_json::from_str(trained.output().unwrap()).unwrap();
-    assert!(trained["CreationTime"].as_u64().unwrap() > 1_600_000_000_000, "{trained}");
+    assert!(
+        trained["CreationTime"].as_u64().unwrap() > 1_600_000_000_000,
+        "{trained}"
+    );
 
-    let reverse = world.states.get_execution_history().execution_arn(&execution.execution_arn);
-    let reverse = reverse.reverse_order(true).max_results(1).include_execution_data(false).send().await.unwrap();
+    let reverse = world
+        .states
+        .get_execution_history()
+        .execution_arn(&execution.execution_arn);
+    let reverse = reverse
+        .reverse_order(true)
+        .max_results(1)
+        .include_execution_data(false)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(reverse.events[0].id, events.len() as i64);
-    assert_eq!(reverse.events[0].execution_succeeded_event_details().and_then(|d| d.output()), None);
+    assert_eq!(
+        reverse.events[0]
+            .execution_succeeded_event_details()
+            .and_then(|d| d.output()),
+        None
+    );
 
     let world = world.restart().await;
-    let again = world.states.describe_execution().execution_arn(&execution.execution_arn).send().await.unwrap();
+    let again = world
+        .states
+        .describe_execution()
+        .execution_arn(&execution.execution_arn)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(again.output, execution.output);
-    assert_eq!(history(&world, &execution.execution_arn).await.len(), events.len());
-    let executions = world.states.list_executions().state_machine_arn(&machine).send().await.unwrap();
+    assert_eq!(
+        history(&world, &execution.execution_arn).await.len(),
+        events.len()
+    );
+    let executions = world
+        .states
+        .list_executions()
+        .state_machine_arn(&machine)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(executions.executions.len(), 1);
 }
 
@@ -225,11 +305,26 @@ async fn errors_are_named_as_the_integrations_name_them() {
     let mut failing = with("TrainingJobName", "failing".into());
     failing["HyperParameters"] = json!({"num_entity_vectors": "0", "vector_dim": "8"});
     let cases = [
-        ("arn:aws:states:::sagemaker:createTrainingJob.sync", with("TrainingJobName", "taken".into())),
-        ("arn:aws:states:::sagemaker:createTrainingJob", with("TrainingJobName", "bad_name".into())),
-        ("arn:aws:states:::sagemaker:createEndpoint", json!({"EndpointName": "e", "EndpointConfigName": "none"})),
-        ("arn:aws:states:::aws-sdk:sagemaker:describeEndpoint", json!({"EndpointName": "Missing"})),
-        ("arn:aws:states:::aws-sdk:sagemaker:createTrainingJob", with("TrainingJobName", "taken".into())),
+        (
+            "arn:aws:states:::sagemaker:createTrainingJob.sync",
+            with("TrainingJobName", "taken".into()),
+        ),
+        (
+            "arn:aws:states:::sagemaker:createTrainingJob",
+            with("TrainingJobName", "bad_name".into()),
+        ),
+        (
+            "arn:aws:states:::sagemaker:createEndpoint",
+            json!({"EndpointName": "e", "EndpointConfigName": "none"}),
+        ),
+        (
+            "arn:aws:states:::aws-sdk:sagemaker:describeEndpoint",
+            json!({"EndpointName": "Missing"}),
+        ),
+        (
+            "arn:aws:states:::aws-sdk:sagemaker:createTrainingJob",
+            with("TrainingJobName", "taken".into()),
+        ),
         ("arn:aws:states:::sagemaker:createTrainingJob.sync", failing),
     ];
     let mut answers = Vec::new();
@@ -254,9 +349,18 @@ async fn errors_are_named_as_the_integrations_name_them() {
 #[tokio::test]
 async fn machines_are_checked_kept_and_found_again() {
     let world = World::new().await;
-    let pass = |comment: &str| json!({"Comment": comment, "StartAt": "A", "States": {"A": {"Type": "Pass", "End": true}}}).to_string();
+    let pass = |comment: &str| {
+        json!({"Comment": comment, "StartAt": "A", "States": {"A": {"Type": "Pass", "End": true}}})
+            .to_string()
+    };
     let make = |name: &str, definition: String| {
-        world.states.create_state_machine().name(name).role_arn(ROLE).definition(definition).send()
+        world
+            .states
+            .create_state_machine()
+            .name(name)
+            .role_arn(ROLE)
+            .definition(definition)
+            .send()
     };
     let arn = make("m", pass("one")).await.unwrap().state_machine_arn;
     assert_eq!(arn, "arn:aws:states:us-east-1:000000000000:stateMachine:m");
@@ -266,26 +370,98 @@ async fn machines_are_checked_kept_and_found_again() {
         told(make("m", pass("two")).await),
         told(make("bad name", pass("one")).await),
         told(make("n", "{".to_owned()).await),
-        told(make("n", json!({"StartAt": "B", "States": {"A": {"Type": "Pass", "End": true}}}).to_string()).await),
+        told(
+            make(
+                "n",
+                json!({"StartAt": "B", "States": {"A": {"Type": "Pass", "End": true}}}).to_string(),
+            )
+            .await,
+        ),
         told(make("n", lambda.clone()).await),
-        told(world.states.describe_state_machine().state_machine_arn("arn:none").send().await),
-        told(world.states.start_execution().state_machine_arn("arn:none").send().await),
-        told(world.states.start_execution().state_machine_arn(&arn).input("{").send().await),
-        told(world.states.describe_execution().execution_arn("arn:none").send().await),
+        told(
+            world
+                .states
+                .describe_state_machine()
+                .state_machine_arn("arn:none")
+                .send()
+                .await,
+        ),
+        told(
+            world
+                .states
+                .start_execution()
+                .state_machine_arn("arn:none")
+                .send()
+                .await,
+        ),
+        told(
+            world
+                .states
+                .start_execution()
+                .state_machine_arn(&arn)
+                .input("{")
+                .send()
+                .await,
+        ),
+        told(
+            world
+                .states
+                .describe_execution()
+                .execution_arn("arn:none")
+                .send()
+                .await,
+        ),
     ];
     expect![[r#""#]].assert_eq(&answers.join("\n"));
 
-    let updated = world.states.update_state_machine().state_machine_arn(&arn).definition(pass("three"));
+    let updated = world
+        .states
+        .update_state_machine()
+        .state_machine_arn(&arn)
+        .definition(pass("three"));
     updated.send().await.unwrap();
-    let described = world.states.describe_state_machine().state_machine_arn(&arn).send().await.unwrap();
+    let described = world
+        .states
+        .describe_state_machine()
+        .state_machine_arn(&arn)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(described.definition, pass("three"));
     let listed = world.states.list_state_machines().send().await.unwrap();
     assert_eq!(listed.state_machines[0].name, "m");
-    let valid = world.states.validate_state_machine_definition().definition(lambda).send().await.unwrap();
+    let valid = world
+        .states
+        .validate_state_machine_definition()
+        .definition(lambda)
+        .send()
+        .await
+        .unwrap();
     assert_eq!((valid.result.as_str(), valid.diagnostics.len()), ("FAIL", 1));
-    world.states.delete_state_machine().state_machine_arn(&arn).send().await.unwrap();
-    world.states.delete_state_machine().state_machine_arn(&arn).send().await.unwrap();
-    assert!(world.states.list_state_machines().send().await.unwrap().state_machines.is_empty());
+    world
+        .states
+        .delete_state_machine()
+        .state_machine_arn(&arn)
+        .send()
+        .await
+        .unwrap();
+    world
+        .states
+        .delete_state_machine()
+        .state_machine_arn(&arn)
+        .send()
+        .await
+        .unwrap();
+    assert!(
+        world
+            .states
+            .list_state_machines()
+            .send()
+            .await
+            .unwrap()
+            .state_machines
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -298,27 +474,72 @@ async fn an_execution_is_stopped_and_its_job_with_it() {
     parameters["InputDataConfig"][0]["DataSource"]["S3DataSource"] =
         json!({"S3DataType": "S3Prefix", "S3Uri": "s3://data/train/"});
     parameters["HyperParameters"]["epochs"] = "100000000".into();
-    let machine = create(&world, "m", single("arn:aws:states:::sagemaker:createTrainingJob.sync", parameters)).await;
+    let machine = create(
+        &world,
+        "m",
+        single("arn:aws:states:::sagemaker:createTrainingJob.sync", parameters),
+    )
+    .await;
     let start = |input: &str| {
-        world.states.start_execution().state_machine_arn(&machine).name("e").input(input).send()
+        world
+            .states
+            .start_execution()
+            .state_machine_arn(&machine)
+            .name("e")
+            .input(input)
+            .send()
     };
     let arn = start("{}").await.unwrap().execution_arn;
-    assert_eq!(start("{}").await.unwrap().execution_arn, arn, "asked for again, it is the same");
+    assert_eq!(
+        start("{}").await.unwrap().execution_arn,
+        arn,
+        "asked for again, it is the same"
+    );
     expect!["ExecutionAlreadyExists: Execution Already Exists: 'arn:aws:states:us-east-1:000000000000:execution:m:e'"]
         .assert_eq(&told(start("[]").await));
     eventually(|| async {
-        let job = world.sagemaker.describe_training_job().training_job_name("long").send().await.ok()?;
+        let job = world
+            .sagemaker
+            .describe_training_job()
+            .training_job_name("long")
+            .send()
+            .await
+            .ok()?;
         (job.secondary_status().unwrap().as_str() == "Training").then_some(())
     })
     .await;
-    world.states.stop_execution().execution_arn(&arn).error("Enough").cause("of it").send().await.unwrap();
+    world
+        .states
+        .stop_execution()
+        .execution_arn(&arn)
+        .error("Enough")
+        .cause("of it")
+        .send()
+        .await
+        .unwrap();
     let stopped = ended(&world, &arn).await;
     assert_eq!(stopped.status, ExecutionStatus::Aborted);
-    assert_eq!((stopped.error(), stopped.cause()), (Some("Enough"), Some("of it")));
-    assert_eq!(world.job_ended("long").await.training_job_status().unwrap().as_str(), "Stopped");
+    assert_eq!(
+        (stopped.error(), stopped.cause()),
+        (Some("Enough"), Some("of it"))
+    );
+    assert_eq!(
+        world
+            .job_ended("long")
+            .await
+            .training_job_status()
+            .unwrap()
+            .as_str(),
+        "Stopped"
+    );
     let last = eventually(|| async {
         let events = history(&world, &arn).await;
-        let types: Vec<_> = events.iter().rev().take(2).map(|e| e.r#type().as_str().to_owned()).collect();
+        let types: Vec<_> = events
+            .iter()
+            .rev()
+            .take(2)
+            .map(|e| e.r#type().as_str().to_owned())
+            .collect();
         (types[0] == "ExecutionAborted").then_some(types)
     })
     .await;
@@ -330,10 +551,23 @@ async fn an_execution_that_was_cut_off_says_so() {
     let world = World::new().await;
     let wait = json!({"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 600, "End": true}}});
     let machine = create(&world, "m", wait.to_string()).await;
-    let arn = world.states.start_execution().state_machine_arn(&machine).send().await.unwrap().execution_arn;
+    let arn = world
+        .states
+        .start_execution()
+        .state_machine_arn(&machine)
+        .send()
+        .await
+        .unwrap()
+        .execution_arn;
     let world = world.restart().await;
     let execution = ended(&world, &arn).await;
     assert_eq!(execution.status, ExecutionStatus::Aborted);
-    assert_eq!(execution.cause(), Some("the server was stopped while the execution was running"));
-    assert_eq!(history(&world, &arn).await.last().unwrap().r#type().as_str(), "ExecutionAborted");
+    assert_eq!(
+        execution.cause(),
+        Some("the server was stopped while the execution was running")
+    );
+    assert_eq!(
+        history(&world, &arn).await.last().unwrap().r#type().as_str(),
+        "ExecutionAborted"
+    );
 }

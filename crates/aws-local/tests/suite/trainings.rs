@@ -18,7 +18,12 @@ async fn a_job_trains_and_tells_everything() {
     let arn = created.training_job_arn().unwrap();
     assert_eq!(arn, "arn:aws:sagemaker:us-east-1:000000000000:training-job/job-1");
     let job = world.job_ended("Job-1").await;
-    assert_eq!(job.training_job_status().unwrap().as_str(), "Completed", "{:?}", job.failure_reason());
+    assert_eq!(
+        job.training_job_status().unwrap().as_str(),
+        "Completed",
+        "{:?}",
+        job.failure_reason()
+    );
     assert_eq!(job.training_job_name(), Some("Job-1"));
     let transitions: Vec<_> = job
         .secondary_status_transitions()
@@ -34,14 +39,24 @@ async fn a_job_trains_and_tells_everything() {
     .assert_eq(&transitions.join("\n"));
     let archive = job.model_artifacts().unwrap().s3_model_artifacts().unwrap();
     assert_eq!(archive, "s3://data/models/Job-1/output/model.tar.gz");
-    let stored = world.s3.head_object().bucket("data").key("models/Job-1/output/model.tar.gz").send().await.unwrap();
+    let stored = world
+        .s3
+        .head_object()
+        .bucket("data")
+        .key("models/Job-1/output/model.tar.gz")
+        .send()
+        .await
+        .unwrap();
     assert!(stored.content_length().unwrap() > 0);
     assert_eq!(job.output_data_config().unwrap().kms_key_id(), Some(""));
     assert!(job.training_time_in_seconds().unwrap() >= 1);
     assert_eq!(job.billable_time_in_seconds(), job.training_time_in_seconds());
     assert_eq!(job.hyper_parameters().unwrap()["epoch"], "7");
-    let mut metrics: Vec<_> =
-        job.final_metric_data_list().iter().map(|metric| metric.metric_name().unwrap().to_owned()).collect();
+    let mut metrics: Vec<_> = job
+        .final_metric_data_list()
+        .iter()
+        .map(|metric| metric.metric_name().unwrap().to_owned())
+        .collect();
     metrics.sort_unstable();
     expect![[r#"
         train:binary_classification_accuracy
@@ -52,8 +67,17 @@ async fn a_job_trains_and_tells_everything() {
         train:throughput
         validation:discriminator_auc"#]]
     .assert_eq(&metrics.join("\n"));
-    let tags = world.sagemaker.list_tags().resource_arn(arn).send().await.unwrap();
-    assert_eq!((tags.tags()[0].key(), tags.tags()[0].value()), (Some("team"), Some("a")));
+    let tags = world
+        .sagemaker
+        .list_tags()
+        .resource_arn(arn)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (tags.tags()[0].key(), tags.tags()[0].value()),
+        (Some("team"), Some("a"))
+    );
 
     // Made again, it is in use, whatever became of it.
     expect!["ResourceInUse: Training job names must be unique within an AWS account and region, and a training job with this name already exists (arn:aws:sagemaker:us-east-1:000000000000:training-job/job-1)"]
@@ -67,31 +91,69 @@ async fn a_prefix_means_every_object_under_it_and_slashes_stay() {
     world.put("train/more.csv", "Canada, 1.2.3.4").await;
     world.put("train/folder/", "").await;
     // As the notebooks do, with an empty prefix before the path.
-    let output = OutputDataConfig::builder().s3_output_path("s3://data//output").build();
-    world.training("job").output_data_config(output).send().await.unwrap();
+    let output = OutputDataConfig::builder()
+        .s3_output_path("s3://data//output")
+        .build();
+    world
+        .training("job")
+        .output_data_config(output)
+        .send()
+        .await
+        .unwrap();
     let job = world.job_ended("job").await;
     assert_eq!(
         job.model_artifacts().unwrap().s3_model_artifacts(),
         Some("s3://data//output/job/output/model.tar.gz")
     );
-    world.s3.head_object().bucket("data").key("/output/job/output/model.tar.gz").send().await.unwrap();
+    world
+        .s3
+        .head_object()
+        .bucket("data")
+        .key("/output/job/output/model.tar.gz")
+        .send()
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn what_is_wrong_with_the_work_fails_the_job() {
     let world = World::new().await;
     world.bucket_with_data().await;
-    world.put("bad/rows.csv", "Canada,1.2.3.4\nFrance,5.6.7.8\nGermany,1.1.1.1,2.2.2.2\n").await;
+    world
+        .put(
+            "bad/rows.csv",
+            "Canada,1.2.3.4\nFrance,5.6.7.8\nGermany,1.1.1.1,2.2.2.2\n",
+        )
+        .await;
     world.put("empty/rows.csv", "").await;
-    world.training("parameters").hyper_parameters("vector_dim", "3").hyper_parameters("epochs", "x").send().await.unwrap();
-    let rows = world.training("rows").set_input_data_config(Some(vec![channel("train", "s3://data/bad/")]));
+    world
+        .training("parameters")
+        .hyper_parameters("vector_dim", "3")
+        .hyper_parameters("epochs", "x")
+        .send()
+        .await
+        .unwrap();
+    let rows = world
+        .training("rows")
+        .set_input_data_config(Some(vec![channel("train", "s3://data/bad/")]));
     rows.send().await.unwrap();
-    let none = world.training("none").set_input_data_config(Some(vec![channel("train", "s3://data/empty/")]));
+    let none = world
+        .training("none")
+        .set_input_data_config(Some(vec![channel("train", "s3://data/empty/")]));
     none.send().await.unwrap();
-    let name = world.training("name").set_input_data_config(Some(vec![channel("training", "s3://data/train/")]));
+    let name = world
+        .training("name")
+        .set_input_data_config(Some(vec![channel("training", "s3://data/train/")]));
     name.send().await.unwrap();
-    let output = OutputDataConfig::builder().s3_output_path("s3://nowhere/models").build();
-    world.training("output").output_data_config(output).send().await.unwrap();
+    let output = OutputDataConfig::builder()
+        .s3_output_path("s3://nowhere/models")
+        .build();
+    world
+        .training("output")
+        .output_data_config(output)
+        .send()
+        .await
+        .unwrap();
     let mut reasons = Vec::new();
     for name in ["parameters", "rows", "none", "name", "output"] {
         let job = world.job_ended(name).await;
@@ -109,18 +171,56 @@ async fn what_is_wrong_with_the_request_is_told_at_once() {
     world.bucket_with_data().await;
     let image = |image: &str| {
         let algorithm = aws_sdk_sagemaker::types::AlgorithmSpecification::builder().training_image(image);
-        algorithm.training_input_mode(aws_sdk_sagemaker::types::TrainingInputMode::File).build()
+        algorithm
+            .training_input_mode(aws_sdk_sagemaker::types::TrainingInputMode::File)
+            .build()
     };
     let missing = || Some(vec![channel("train", "s3://data/nothing/here")]);
-    let stop = StoppingCondition::builder().max_runtime_in_seconds(60).max_wait_time_in_seconds(30).build();
+    let stop = StoppingCondition::builder()
+        .max_runtime_in_seconds(60)
+        .max_wait_time_in_seconds(30)
+        .build();
     let answers = [
         told(world.training("bad_name").send().await),
         told(world.training("job").role_arn("me").send().await),
-        told(world.training("job").algorithm_specification(image("example.com/mine:1")).send().await),
-        told(world.training("job").set_input_data_config(missing()).send().await),
-        told(world.training("job").enable_managed_spot_training(true).stopping_condition(stop).send().await),
-        told(world.sagemaker.describe_training_job().training_job_name("job").send().await),
-        told(world.sagemaker.stop_training_job().training_job_name("job").send().await),
+        told(
+            world
+                .training("job")
+                .algorithm_specification(image("example.com/mine:1"))
+                .send()
+                .await,
+        ),
+        told(
+            world
+                .training("job")
+                .set_input_data_config(missing())
+                .send()
+                .await,
+        ),
+        told(
+            world
+                .training("job")
+                .enable_managed_spot_training(true)
+                .stopping_condition(stop)
+                .send()
+                .await,
+        ),
+        told(
+            world
+                .sagemaker
+                .describe_training_job()
+                .training_job_name("job")
+                .send()
+                .await,
+        ),
+        told(
+            world
+                .sagemaker
+                .stop_training_job()
+                .training_job_name("job")
+                .send()
+                .await,
+        ),
     ];
     expect![[r#""#]].assert_eq(&answers.join("\n"));
 }
@@ -129,18 +229,49 @@ async fn what_is_wrong_with_the_request_is_told_at_once() {
 async fn a_job_can_be_stopped() {
     let world = World::new().await;
     world.bucket_with_data().await;
-    world.training("long").hyper_parameters("epochs", "100000000").send().await.unwrap();
+    world
+        .training("long")
+        .hyper_parameters("epochs", "100000000")
+        .send()
+        .await
+        .unwrap();
     eventually(|| async {
-        let job = world.sagemaker.describe_training_job().training_job_name("long").send().await.unwrap();
+        let job = world
+            .sagemaker
+            .describe_training_job()
+            .training_job_name("long")
+            .send()
+            .await
+            .unwrap();
         (job.secondary_status().unwrap().as_str() == "Training").then_some(())
     })
     .await;
-    world.sagemaker.stop_training_job().training_job_name("long").send().await.unwrap();
+    world
+        .sagemaker
+        .stop_training_job()
+        .training_job_name("long")
+        .send()
+        .await
+        .unwrap();
     let job = world.job_ended("long").await;
     assert_eq!(job.training_job_status().unwrap().as_str(), "Stopped");
     assert_eq!(job.secondary_status().unwrap().as_str(), "Stopped");
-    world.sagemaker.delete_training_job().training_job_name("long").send().await.unwrap();
-    assert!(world.sagemaker.describe_training_job().training_job_name("long").send().await.is_err());
+    world
+        .sagemaker
+        .delete_training_job()
+        .training_job_name("long")
+        .send()
+        .await
+        .unwrap();
+    assert!(
+        world
+            .sagemaker
+            .describe_training_job()
+            .training_job_name("long")
+            .send()
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -148,7 +279,10 @@ async fn a_job_ends_when_its_time_is_up() {
     let world = World::new().await;
     world.bucket_with_data().await;
     let limit = StoppingCondition::builder().max_runtime_in_seconds(1).build();
-    let long = world.training("long").hyper_parameters("epochs", "100000000").stopping_condition(limit);
+    let long = world
+        .training("long")
+        .hyper_parameters("epochs", "100000000")
+        .stopping_condition(limit);
     long.send().await.unwrap();
     let job = world.job_ended("long").await;
     assert_eq!(job.training_job_status().unwrap().as_str(), "Stopped");
@@ -164,10 +298,17 @@ async fn models_are_kept_listed_and_deleted() {
         world.model(name, &archive).await;
     }
     let container = |url: &str, image: &str| {
-        aws_sdk_sagemaker::types::ContainerDefinition::builder().image(image).model_data_url(url).build()
+        aws_sdk_sagemaker::types::ContainerDefinition::builder()
+            .image(image)
+            .model_data_url(url)
+            .build()
     };
     let create = |name: &str, url: &str, image: &str| {
-        let create = world.sagemaker.create_model().model_name(name).execution_role_arn(ROLE);
+        let create = world
+            .sagemaker
+            .create_model()
+            .model_name(name)
+            .execution_role_arn(ROLE);
         create.primary_container(container(url, image)).send()
     };
     let answers = [
@@ -178,17 +319,58 @@ async fn models_are_kept_listed_and_deleted() {
         told(world.sagemaker.delete_model().model_name("four").send().await),
     ];
     expect![[r#""#]].assert_eq(&answers.join("\n"));
-    let described = world.sagemaker.describe_model().model_name("one").send().await.unwrap();
-    assert_eq!(described.primary_container().unwrap().model_data_url(), Some(archive.as_str()));
+    let described = world
+        .sagemaker
+        .describe_model()
+        .model_name("one")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        described.primary_container().unwrap().model_data_url(),
+        Some(archive.as_str())
+    );
     let mut names = Vec::new();
-    let pages = world.sagemaker.list_models().sort_by(aws_sdk_sagemaker::types::ModelSortKey::Name);
-    let mut pages = pages.sort_order(OrderKey::Ascending).max_results(2).into_paginator().send();
+    let pages = world
+        .sagemaker
+        .list_models()
+        .sort_by(aws_sdk_sagemaker::types::ModelSortKey::Name);
+    let mut pages = pages
+        .sort_order(OrderKey::Ascending)
+        .max_results(2)
+        .into_paginator()
+        .send();
     while let Some(page) = pages.next().await {
-        names.extend(page.unwrap().models().iter().map(|m| m.model_name().unwrap().to_owned()));
+        names.extend(
+            page.unwrap()
+                .models()
+                .iter()
+                .map(|m| m.model_name().unwrap().to_owned()),
+        );
     }
     assert_eq!(names, ["one", "three", "two"]);
-    world.sagemaker.delete_model().model_name("one").send().await.unwrap();
-    assert!(world.sagemaker.describe_model().model_name("one").send().await.is_err());
-    let jobs = world.sagemaker.list_training_jobs().sort_by(SortBy::CreationTime).send().await.unwrap();
+    world
+        .sagemaker
+        .delete_model()
+        .model_name("one")
+        .send()
+        .await
+        .unwrap();
+    assert!(
+        world
+            .sagemaker
+            .describe_model()
+            .model_name("one")
+            .send()
+            .await
+            .is_err()
+    );
+    let jobs = world
+        .sagemaker
+        .list_training_jobs()
+        .sort_by(SortBy::CreationTime)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(jobs.training_job_summaries()[0].training_job_name(), Some("job"));
 }

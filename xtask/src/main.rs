@@ -24,7 +24,12 @@ use clap::{Parser, Subcommand};
 
 /// The workspace's own tasks.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", version, arg_required_else_help = true)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    arg_required_else_help = true
+)]
 struct Cli {
     #[command(subcommand)]
     task: Task,

@@ -8,6 +8,16 @@ use expect_test::{Expect, expect};
 
 use super::*;
 
+/// Ends a test, saying so, where a program is missing that a machine with a Rust toolchain need not have.
+macro_rules! needs {
+    ($program:literal) => {
+        if !workspace::is_installed($program) {
+            println!("skipped: {} is not installed", $program);
+            return;
+        }
+    };
+}
+
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(flatten)]
@@ -142,7 +152,11 @@ fn phases(summary: &Summary) -> Vec<(&str, Status)> {
 
 #[test]
 fn state_goes_on_from_command_to_command_and_from_phase_to_phase() {
-    for shell in ["bash", "sh"] {
+    needs!("git");
+    for shell in ["bash", "sh"]
+        .into_iter()
+        .filter(|shell| workspace::is_installed(shell))
+    {
         let repository = Repository::new(&format!(
             r#"
 version: 0.2
@@ -215,6 +229,7 @@ phases:
 
 #[test]
 fn a_failed_build_is_followed_by_post_build_and_nothing_else_of_its_phase() {
+    needs!("git");
     let summary = check(
         r#"
 version: 0.2
@@ -257,6 +272,7 @@ artifacts:
 
 #[test]
 fn a_failed_install_ends_the_build() {
+    needs!("git");
     for (key, want) in [("install", 1), ("pre_build", 1), ("build", 2)] {
         let text = format!(
             "version: 0.2\nphases:\n  {key}: {{commands: [exit 2]}}\n  post_build: {{commands: [true]}}\n"
@@ -269,6 +285,7 @@ fn a_failed_install_ends_the_build() {
 
 #[test]
 fn on_failure_decides_what_follows() {
+    needs!("git");
     use Status::{Failed, Succeeded};
     let of = |on_failure: &str| {
         let text = format!(
@@ -292,6 +309,7 @@ fn on_failure_decides_what_follows() {
 
 #[test]
 fn a_command_that_ends_the_shell_ends_its_phase() {
+    needs!("git");
     for (command, status) in [
         ("exit 7", Some("exit status 7")),
         ("set -e; false", Some("exit status 1")),
@@ -312,6 +330,7 @@ fn a_command_that_ends_the_shell_ends_its_phase() {
 
 #[test]
 fn a_syntax_error_is_an_error_of_its_command() {
+    needs!("git");
     let (summary, log) =
         Repository::new("version: 0.2\nphases:\n  build:\n    commands: [echo one, 'if then', echo never]\n")
             .build(&[]);
@@ -326,6 +345,7 @@ fn a_syntax_error_is_an_error_of_its_command() {
 
 #[test]
 fn a_process_in_the_background_does_not_hold_the_build() {
+    needs!("git");
     let started = Instant::now();
     let (summary, _) =
         Repository::new("version: 0.2\nphases:\n  build:\n    commands: ['sleep 20 &', echo on]\n")
@@ -336,6 +356,7 @@ fn a_process_in_the_background_does_not_hold_the_build() {
 
 #[test]
 fn secrets_are_not_printed_and_not_exported() {
+    needs!("git");
     let repository = Repository::new(
         r#"
 version: 0.2
@@ -376,6 +397,7 @@ phases:
 
 #[test]
 fn a_build_is_of_the_commit_that_was_asked_for() {
+    needs!("git");
     let spec = |text: &str| format!("version: 0.2\nphases: {{build: {{commands: [echo {text}]}}}}\n");
     let repository = Repository::new(&spec("first"));
     let first = git(&repository.work(), &["rev-parse", "HEAD"]);
@@ -410,6 +432,7 @@ fn a_build_is_of_the_commit_that_was_asked_for() {
 
 #[test]
 fn nothing_runs_when_a_key_is_not_implemented() {
+    needs!("git");
     let repository =
         Repository::new("version: 0.2\nphases: {build: {commands: [touch /tmp/never]}}\nreports: {}\n");
     let error = repository.try_build(&[]).unwrap_err();
@@ -435,6 +458,7 @@ fn nothing_runs_when_a_key_is_not_implemented() {
 
 #[test]
 fn a_missing_artifact_fails_the_build() {
+    needs!("git");
     let (summary, _) = Repository::new(
         "version: 0.2\nphases: {build: {commands: [true]}}\nartifacts: {files: [report.html]}\n",
     )

@@ -1,3 +1,6 @@
-//! The `ipinsights` command.
+//! The `ipinsights` command; see the crate's front page.
 
-fn main() {}
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    pipeline_cli::main().await
+}

@@ -1,0 +1,343 @@
+//! The arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::exit;
+use crate::output::{Color, Format};
+
+/// Finds logins and API calls from IP addresses that do not fit: trains IP Insights on (entity, IPv4) pairs, serves the
+/// model, scores new pairs. On this machine by default, or in an AWS account with --target aws.
+#[derive(Debug, Parser)]
+#[command(name = "ipinsights", version, after_help = exit::HELP)]
+pub struct Cli {
+    /// For every command.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Arguments of every command.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// How results are printed on stdout
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub format: Format,
+    /// When to colour
+    #[arg(long, global = true, value_enum, default_value = "auto")]
+    pub color: Color,
+    /// No progress on stderr
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Sample, upload, train, deploy, wait until InService, score, judge
+    Run(Box<RunArgs>),
+    /// Draw training, held-out and outlier rows from a country database
+    Sample(SampleArgs),
+    /// Train a model on a CSV of `entity,ip` rows, here and now
+    Train(Box<TrainArgs>),
+    /// Score `entity,ip` rows with a model file or through an endpoint
+    Score(ScoreArgs),
+    /// Serve S3, SageMaker, its runtime and Step Functions on 127.0.0.1
+    Serve(ServeArgs),
+    /// Print or draw the state machine
+    Definition(Box<DefinitionArgs>),
+    /// Delete endpoint, configurations, models and state machine of a pipeline
+    Destroy(DestroyArgs),
+}
+
+/// Where the services are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// In this process, on 127.0.0.1: no account, no network.
+    Local,
+    /// The AWS account that the environment or profile gives.
+    Aws,
+}
+
+impl Target {
+    /// As the arguments and the report spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Aws => "aws",
+        }
+    }
+}
+
+/// Which services, and where.
+#[derive(Debug, Clone, Args)]
+pub struct Place {
+    /// Where to run
+    #[arg(long, value_enum, default_value = "local")]
+    pub target: Target,
+    /// Folder of the local services' objects and resources
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "IPINSIGHTS_DATA_DIR",
+        default_value = ".ipinsights"
+    )]
+    pub data_dir: PathBuf,
+    /// Use the services at this URL, such as a running `ipinsights serve`, instead of starting any
+    #[arg(long, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// AWS region [env: REGION or AWS_REGION; local default: us-east-1]
+    #[arg(long)]
+    pub region: Option<String>,
+}
+
+/// What to sample.
+#[derive(Debug, Clone, Args)]
+pub struct Sampling {
+    /// GeoLite2-Country or -City database (.mmdb) [default: the built-in sample]
+    #[arg(long, value_name = "FILE")]
+    pub database: Option<PathBuf>,
+    /// Countries of the training rows, by ISO code or English name
+    #[arg(
+        long,
+        value_name = "CC,...",
+        value_delimiter = ',',
+        default_value = "US,GB,FR,DE,CA"
+    )]
+    pub countries: Vec<String>,
+    /// Training rows per country
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub per_country: usize,
+    /// Held-out rows per country
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub held_out: usize,
+    /// Country of the outliers
+    #[arg(long, value_name = "CC", default_value = "SG")]
+    pub outlier_country: String,
+    /// Outliers, each tagged with one of the countries in turn
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub outliers: usize,
+    /// Further outliers, for an AUC that five rows cannot give
+    #[arg(long, value_name = "N", default_value_t = 250)]
+    pub evaluation_outliers: usize,
+    /// Seed of the sample: the same seed and database give the same bytes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// The outlier rows: drawn from the database, or the five of the published experiment
+    #[arg(long, value_enum, default_value = "sampled")]
+    pub test_rows: TestRows,
+}
+
+/// Which outlier rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TestRows {
+    /// Drawn from the database.
+    Sampled,
+    /// The five rows of the published experiment.
+    Published,
+}
+
+/// How to train.
+#[derive(Debug, Clone, Args)]
+pub struct Training {
+    /// Train as the published experiment did (num_entity_vectors 10, vector_dim 128, all else default), instead of as
+    /// suits the number of rows
+    #[arg(long)]
+    pub published_settings: bool,
+    /// Set a hyperparameter by its documented name; may be repeated
+    #[arg(long = "hyperparameter", short = 'p', value_name = "NAME=VALUE", value_parser = name_value)]
+    pub hyperparameters: Vec<(String, String)>,
+}
+
+fn name_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("it takes NAME=VALUE, such as epochs=20".to_owned()),
+    }
+}
+
+/// What an account needs to know; the local target does without.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "For --target aws")]
+pub struct Account {
+    /// Role of the state machine [env: WORKFLOW_EXECUTION_ROLE]
+    #[arg(long, value_name = "ARN")]
+    pub workflow_execution_role: Option<String>,
+    /// Role of training and serving [env: ESTIMATOR_ROLE]
+    #[arg(long, value_name = "ARN")]
+    pub estimator_role: Option<String>,
+    /// Instance type that trains [env: TRAINING_INSTANCE; default: ml.m5.large]
+    #[arg(long, value_name = "TYPE")]
+    pub training_instance: Option<String>,
+    /// Instance type that serves [env: HOSTING_INSTANCE; default: ml.m5.large]
+    #[arg(long, value_name = "TYPE")]
+    pub hosting_instance: Option<String>,
+    /// Folder for rows [env: DATA_LOCATION; default: in a bucket of the account that the run creates]
+    #[arg(long, value_name = "S3-URI")]
+    pub data_location: Option<String>,
+    /// Folder for models [env: ARTIFACT_LOCATION; default: in the same bucket]
+    #[arg(long, value_name = "S3-URI")]
+    pub artifact_location: Option<String>,
+}
+
+/// The pipeline's name.
+#[derive(Debug, Clone, Args)]
+pub struct Named {
+    /// Name of the pipeline: its endpoint, its state machine, and the beginning of every other name
+    #[arg(long, default_value = "ipinsights")]
+    pub name: String,
+}
+
+/// `ipinsights run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Which services.
+    #[command(flatten)]
+    pub place: Place,
+    /// The pipeline's name.
+    #[command(flatten)]
+    pub named: Named,
+    /// What to sample.
+    #[command(flatten)]
+    pub sampling: Sampling,
+    /// How to train.
+    #[command(flatten)]
+    pub training: Training,
+    /// Share of in-country rows that may be flagged: the threshold is calibrated to it
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    pub false_positive_rate: f64,
+    /// Also write report.json, definition.asl.json, definition.svg and the sample's files to this folder
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// For an account.
+    #[command(flatten)]
+    pub account: Account,
+}
+
+/// `ipinsights sample`
+#[derive(Debug, Args)]
+pub struct SampleArgs {
+    /// What to sample.
+    #[command(flatten)]
+    pub sampling: Sampling,
+    /// Folder for train.csv, validation.csv, test.csv, evaluation.csv and manifest.json
+    #[arg(long, short, value_name = "DIR", default_value = "sample")]
+    pub output: PathBuf,
+}
+
+/// `ipinsights train`
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Training rows: `entity,ip` without a header
+    #[arg(long, short, value_name = "FILE")]
+    pub data: PathBuf,
+    /// Rows to compute the AUC on after each epoch
+    #[arg(long, value_name = "FILE")]
+    pub validation: Option<PathBuf>,
+    /// Where the model goes
+    #[arg(long, short, value_name = "FILE", default_value = "model.tar.gz")]
+    pub output: PathBuf,
+    /// How to train.
+    #[command(flatten)]
+    pub training: Training,
+    /// Seed: the same seed, rows and hyperparameters give the same model
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Threads; 0 is one per core. The model does not depend on it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+}
+
+/// `ipinsights score`
+#[derive(Debug, Args)]
+pub struct ScoreArgs {
+    /// Rows as `entity,ip`; without any, and without --input, they are read from stdin
+    #[arg(value_name = "ENTITY,IP")]
+    pub rows: Vec<String>,
+    /// Rows from a file
+    #[arg(long, short, value_name = "FILE", conflicts_with = "rows")]
+    pub input: Option<PathBuf>,
+    /// Score with this model file instead of an endpoint
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["endpoint", "endpoint_url"])]
+    pub model: Option<PathBuf>,
+    /// Score through this endpoint
+    #[arg(long, value_name = "NAME", default_value = "ipinsights")]
+    pub endpoint: String,
+    /// Flag scores below this one
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    pub threshold: Option<f32>,
+    /// Which services.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// `ipinsights serve`
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Port on 127.0.0.1; 0 takes a free one
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub port: u16,
+    /// Folder of objects and resources
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "IPINSIGHTS_DATA_DIR",
+        default_value = ".ipinsights"
+    )]
+    pub data_dir: PathBuf,
+    /// Also print the lines that point AWS clients here, for `eval`
+    #[arg(long)]
+    pub print_env: bool,
+}
+
+/// `ipinsights definition`
+#[derive(Debug, Args)]
+pub struct DefinitionArgs {
+    /// As what
+    #[arg(long = "as", value_enum, default_value = "asl")]
+    pub form: DefinitionForm,
+    /// Which services the definition is for: an account gets its image and the pace of its instances
+    #[arg(long, value_enum, default_value = "local")]
+    pub target: Target,
+    /// AWS region [env: REGION or AWS_REGION; default: us-east-1]
+    #[arg(long)]
+    pub region: Option<String>,
+    /// The pipeline's name.
+    #[command(flatten)]
+    pub named: Named,
+    /// How to train.
+    #[command(flatten)]
+    pub training: Training,
+    /// For an account.
+    #[command(flatten)]
+    pub account: Account,
+}
+
+/// How the state machine is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DefinitionForm {
+    /// Amazon States Language.
+    Asl,
+    /// A picture.
+    Svg,
+    /// Graphviz.
+    Dot,
+    /// Mermaid.
+    Mermaid,
+}
+
+/// `ipinsights destroy`
+#[derive(Debug, Args)]
+pub struct DestroyArgs {
+    /// Which services.
+    #[command(flatten)]
+    pub place: Place,
+    /// The pipeline's name.
+    #[command(flatten)]
+    pub named: Named,
+}

@@ -1,0 +1,9 @@
+//! One file per subcommand: arguments into a library call, the answer into text.
+
+pub mod definition;
+pub mod destroy;
+pub mod run;
+pub mod sample;
+pub mod score;
+pub mod serve;
+pub mod train;

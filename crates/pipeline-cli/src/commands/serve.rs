@@ -1,0 +1,85 @@
+//! `ipinsights serve`: the local services alone, for any AWS client.
+
+use aws_local::Server;
+
+use crate::cli::{Common, ServeArgs};
+use crate::output::Output;
+use crate::progress::Progress;
+
+/// Runs the command until Ctrl-C or SIGTERM.
+pub async fn run(common: &Common, args: ServeArgs, output: &Output) -> anyhow::Result<()> {
+    let progress = std::sync::Arc::new(Progress::new(common.quiet));
+    let told = std::sync::Arc::clone(&progress);
+    let server = Server::builder(&args.data_dir)
+        .port(args.port)
+        .on_training(std::sync::Arc::new(
+            move |_job: &str, event: &ipinsights::Progress| told.training(event),
+        ))
+        .start()
+        .await?;
+    // Scripts read the first line; it comes only when the port answers.
+    if output.is_json() {
+        let environment: serde_json::Map<_, _> = environment(server.url())
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect();
+        output.json(&serde_json::json!({ "version": 1, "url": server.url(), "environment": environment }))?;
+    } else {
+        output.text(server.url())?;
+        if args.print_env {
+            let lines: Vec<String> = environment(server.url())
+                .into_iter()
+                .map(|(name, value)| format!("export {name}={value}"))
+                .collect();
+            output.text(&lines.join("\n"))?;
+        }
+    }
+    progress.now("serving; Ctrl-C ends it");
+    interrupted().await;
+    progress.now("closing");
+    server.shutdown().await;
+    progress.finish();
+    Ok(())
+}
+
+/// What points any AWS client here. The key pair is any: nobody checks it, but clients want one.
+fn environment(url: &str) -> [(&'static str, String); 6] {
+    [
+        ("AWS_ENDPOINT_URL", url.to_owned()),
+        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+        ("AWS_REGION", aws_local::REGION.to_owned()),
+        ("AWS_DEFAULT_REGION", aws_local::REGION.to_owned()),
+        // Without it some clients look for an instance role on the network.
+        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+    ]
+}
+
+/// Completes on Ctrl-C, and on SIGTERM where there is one. After the first, a second Ctrl-C ends the process at once.
+pub async fn interrupted() {
+    #[cfg(unix)]
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminated = std::future::pending::<()>();
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => {
+            // Without a handler the signal ends the process by itself.
+            if result.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+        () = terminated => {}
+    }
+    tokio::spawn(async {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(i32::from(crate::exit::ExitCode::Interrupted as u8));
+        }
+    });
+}

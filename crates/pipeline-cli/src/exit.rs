@@ -1,0 +1,117 @@
+//! The exit codes: part of the interface, and listed by `ipinsights --help`.
+
+/// How the command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// It did what was asked.
+    Success = 0,
+    /// Something that has no code of its own.
+    Failure = 1,
+    /// The arguments or settings cannot be used; clap ends with the same code.
+    Usage = 2,
+    /// The data cannot: a database, a CSV, a country, too few networks.
+    Data = 3,
+    /// AWS refused: no region, no credentials, no permission.
+    Access = 4,
+    /// The execution, its training job or its endpoint failed, or took too long.
+    Run = 5,
+    /// The local server could not start: the port or the folder is in use.
+    Server = 6,
+    /// A file could not be read or written.
+    File = 7,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+/// The list for `--help`.
+pub const HELP: &str = "Exit codes: 0 done, 1 other failure, 2 usage or settings, 3 data (database, rows, countries), \
+4 AWS access (region, credentials, permission), 5 the run failed (execution, training job, endpoint), 6 the local server \
+could not start, 7 a file could not be read or written, 130 interrupted";
+
+impl ExitCode {
+    /// The code for an error: that of the first cause that has one.
+    pub fn of(error: &anyhow::Error) -> Self {
+        error.chain().find_map(code).unwrap_or(Self::Failure)
+    }
+}
+
+fn code(error: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
+    if let Some(error) = error.downcast_ref::<Failure>() {
+        return Some(error.code);
+    }
+    if let Some(error) = error.downcast_ref::<pipeline::Error>() {
+        return of_pipeline(error);
+    }
+    if let Some(error) = error.downcast_ref::<geodata::Error>() {
+        return Some(match error {
+            geodata::Error::Open { .. } | geodata::Error::Write { .. } => ExitCode::File,
+            geodata::Error::Spec(_) => ExitCode::Usage,
+            _ => ExitCode::Data,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<ipinsights_client::Error>() {
+        return of_client(error);
+    }
+    if error.is::<geodata::InvalidSpec>() {
+        return Some(ExitCode::Usage);
+    }
+    if error.is::<aws_local::Error>() {
+        return Some(ExitCode::Server);
+    }
+    let data = error.is::<access_events::Error>() || error.is::<ipinsights::TrainError>();
+    if data || error.is::<ipinsights::ArchiveError>() {
+        return Some(ExitCode::Data);
+    }
+    if error.is::<ipinsights::InvalidHyperparameters>() {
+        return Some(ExitCode::Usage);
+    }
+    error.is::<std::io::Error>().then_some(ExitCode::File)
+}
+
+fn of_pipeline(error: &pipeline::Error) -> Option<ExitCode> {
+    use pipeline::Error as E;
+    Some(match error {
+        E::Missing { .. } | E::Setting { .. } => ExitCode::Usage,
+        E::NoRegion | E::NoCredentials { .. } => ExitCode::Access,
+        E::Client(error) => return of_client(error),
+        E::Execution { .. } | E::Unfinished { .. } => ExitCode::Run,
+        E::Interrupted => ExitCode::Interrupted,
+        E::Calibration(_) => ExitCode::Data,
+        _ => return None,
+    })
+}
+
+fn of_client(error: &ipinsights_client::Error) -> Option<ExitCode> {
+    use ipinsights_client::Error as E;
+    match error {
+        E::NoCredentials { .. } | E::CredentialsRefused(_) | E::AccessDenied(_) => Some(ExitCode::Access),
+        _ => None,
+    }
+}
+
+/// An error of the command itself, with its code.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// How the command ends.
+    pub code: ExitCode,
+    /// What, where and what to do.
+    pub message: String,
+}
+
+impl Failure {
+    /// A usage error.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self {
+            code: ExitCode::Usage,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code as u8)
+    }
+}

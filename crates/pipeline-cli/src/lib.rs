@@ -1,0 +1,55 @@
+#![doc = include_str!("../README.md")]
+#![expect(
+    clippy::print_stderr,
+    reason = "telling a person is what this crate is for; results go through `output`"
+)]
+
+pub mod cli;
+pub mod commands;
+pub mod exit;
+pub mod output;
+pub mod progress;
+pub mod target;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::exit::ExitCode;
+use crate::output::Output;
+
+/// Parses the process's arguments, runs the command, tells errors, and gives the exit code.
+pub async fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(&cli.common);
+    let result = dispatch(cli, &output).await;
+    let code = match result {
+        Ok(()) => ExitCode::Success,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::Success,
+        Err(error) => {
+            tell(&error, &output);
+            ExitCode::of(&error)
+        }
+    };
+    code.into()
+}
+
+/// Runs one command.
+pub async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Run(args) => commands::run::run(&cli.common, *args, output).await,
+        Command::Sample(args) => commands::sample::run(args, output),
+        Command::Train(args) => commands::train::run(*args, output),
+        Command::Score(args) => commands::score::run(&cli.common, args, output).await,
+        Command::Serve(args) => commands::serve::run(&cli.common, args, output).await,
+        Command::Definition(args) => commands::definition::run(*args, output),
+        Command::Destroy(args) => commands::destroy::run(&cli.common, args, output).await,
+    }
+}
+
+/// Prints the chain of causes, one a line.
+fn tell(error: &anyhow::Error, output: &Output) {
+    eprintln!("{} {error}", output.error_style().apply_to("error:"));
+    for cause in error.chain().skip(1) {
+        eprintln!("  because: {cause}");
+    }
+}

@@ -1,0 +1,100 @@
+//! Results: on stdout, as text for people or as one JSON document.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use console::Style;
+use serde::Serialize;
+
+use crate::cli::Common;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Tables and sentences.
+    Text,
+    /// One JSON document with a `version` member.
+    Json,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// When it is a terminal and NO_COLOR is unset.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Where results go and how they look.
+#[derive(Debug)]
+pub struct Output {
+    format: Format,
+    /// Drop progress.
+    pub quiet: bool,
+}
+
+impl Output {
+    /// As the arguments say.
+    pub fn new(common: &Common) -> Self {
+        match common.color {
+            Color::Auto => {}
+            Color::Always | Color::Never => {
+                console::set_colors_enabled(common.color == Color::Always);
+                console::set_colors_enabled_stderr(common.color == Color::Always);
+            }
+        }
+        Self {
+            format: common.format,
+            quiet: common.quiet,
+        }
+    }
+
+    /// Whether JSON was asked for.
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Prints one JSON document.
+    pub fn json(&self, value: &impl Serialize) -> anyhow::Result<()> {
+        self.text(&serde_json::to_string_pretty(value)?)
+    }
+
+    /// Prints text and a line break. A closed pipe is an error that [`is_closed_pipe`] knows.
+    pub fn text(&self, text: &str) -> anyhow::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        if !text.ends_with('\n') {
+            stdout.write_all(b"\n")?;
+        }
+        stdout.flush()?;
+        Ok(())
+    }
+
+    /// Bold and red on stderr.
+    pub fn error_style(&self) -> Style {
+        Style::new().for_stderr().red().bold()
+    }
+}
+
+/// A table without borders that fits the terminal.
+pub fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    // Into a pipe or a file, columns are as wide as they need to be.
+    if io::stdout().is_terminal() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    table
+}
+
+/// Whether the reader of our stdout went away, as `| head` does: that is no failure of ours.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,158 @@
+//! Progress on stderr: a line for what is done, a moving one for what is going on.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use console::Style;
+use indicatif::{ProgressBar, ProgressStyle};
+use ipinsights::Progress as Training;
+use pipeline::Event;
+
+/// Tells a person what goes on. Into a pipe or a log it writes plain lines; quiet, it writes nothing.
+pub struct Progress {
+    how: How,
+    /// The last tenth of training that was told in a log.
+    told: Mutex<Option<u32>>,
+}
+
+enum How {
+    Quiet,
+    Lines,
+    Spinner(ProgressBar),
+}
+
+impl Progress {
+    /// On stderr, by what that is.
+    pub fn new(quiet: bool) -> Self {
+        let how = if quiet {
+            How::Quiet
+        } else if std::io::stderr().is_terminal() {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {wide_msg} {elapsed:.dim}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(100));
+            How::Spinner(bar)
+        } else {
+            How::Lines
+        };
+        Self {
+            how,
+            told: Mutex::new(None),
+        }
+    }
+
+    /// Something is done: a lasting line.
+    pub fn done(&self, what: &str, text: &str) {
+        let label = Style::new().for_stderr().green().apply_to(format!("{what:>10}"));
+        self.line(&format!("{label}  {text}"));
+    }
+
+    /// Something went wrong, or is not as it should be: a lasting line.
+    pub fn warn(&self, text: &str) {
+        let label = Style::new()
+            .for_stderr()
+            .yellow()
+            .apply_to(format!("{:>10}", "warning"));
+        self.line(&format!("{label}  {text}"));
+    }
+
+    /// What goes on now: the moving line.
+    pub fn now(&self, text: &str) {
+        if let How::Spinner(bar) = &self.how {
+            bar.set_message(text.to_owned());
+        }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.how {
+            How::Quiet => {}
+            How::Lines => eprintln!("{text}"),
+            How::Spinner(bar) => bar.suspend(|| eprintln!("{text}")),
+        }
+    }
+
+    /// An event of the pipeline.
+    pub fn pipeline(&self, event: Event) {
+        match event {
+            Event::Uploaded { uri, bytes } => self.done("uploaded", &format!("{uri} ({bytes} bytes)")),
+            Event::StateMachine { arn, created } => {
+                self.done(if created { "created" } else { "updated" }, &arn);
+            }
+            Event::ExecutionStarted { arn } => self.done("started", &arn),
+            Event::StateEntered { state } => self.now(&state),
+            Event::StateExited { state, seconds } => {
+                self.done("passed", &format!("{state} ({seconds:.1} s)"))
+            }
+            Event::TaskFailed { state, error, cause } => {
+                // A first look for an endpoint that is not there yet fails by design.
+                if cause.contains("Could not find endpoint") {
+                    return;
+                }
+                self.warn(&format!("{state}: {error}: {}", shorten(&cause)));
+            }
+            Event::ExecutionSucceeded => self.done("succeeded", "the endpoint is InService"),
+            Event::Scoring { rows } => self.now(&format!("scoring {rows} rows through the endpoint")),
+            Event::Deleted { resource } => self.done("deleted", &resource),
+            Event::Warning { message } => self.warn(&message),
+            _ => {}
+        }
+    }
+
+    /// An event of a training job in this process.
+    pub fn training(&self, event: &Training) {
+        let Training::Epoch {
+            epoch,
+            epochs,
+            loss,
+            accuracy,
+            discriminator_auc,
+            records_per_second,
+            ..
+        } = event
+        else {
+            return;
+        };
+        let auc = discriminator_auc
+            .map(|auc| format!(", validation AUC {auc:.3}"))
+            .unwrap_or_default();
+        let text = format!(
+            "epoch {}/{epochs}: loss {loss:.4}, accuracy {accuracy:.3}{auc}, {records_per_second:.0} records/s",
+            epoch + 1
+        );
+        self.now(&text);
+        // In a log, and as the lasting trace on a terminal, about ten lines a training.
+        let tenth = (epoch + 1) * 10 / (*epochs).max(1);
+        let mut told = self
+            .told
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *epoch == 0 || told.is_none_or(|last| last != tenth) {
+            *told = Some(tenth);
+            self.done("training", &text);
+        }
+    }
+
+    /// Takes the moving line away.
+    pub fn finish(&self) {
+        if let How::Spinner(bar) = &self.how {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// A failed job's cause is its whole description; a line of it is enough here.
+fn shorten(text: &str) -> String {
+    const LONGEST: usize = 300;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,124 @@
+//! The services a command talks to: started in this process, running elsewhere, or the account's.
+
+use std::sync::Arc;
+
+use aws_local::Server;
+use pipeline::settings::{Pace, SettingsDraft, variables};
+use pipeline::{Clients, Connection};
+
+use crate::cli::{Account, Place, Target};
+use crate::progress::Progress;
+
+/// A role for services that check that there is one and ask nobody about it.
+const LOCAL_ROLE: &str = "arn:aws:iam::000000000000:role/ipinsights-local";
+
+/// The services, open.
+pub struct Opened {
+    /// The clients of them.
+    pub clients: Clients,
+    /// The server in this process, when there is one.
+    server: Option<Server>,
+}
+
+impl Opened {
+    /// Connects, starting the local server where one is needed.
+    pub async fn open(place: &Place, progress: &Arc<Progress>) -> anyhow::Result<Self> {
+        let region = region(place.region.as_deref());
+        match (place.target, &place.endpoint_url) {
+            (Target::Aws, url) => {
+                let connection = Connection {
+                    region,
+                    endpoint_url: url.clone(),
+                    ..Connection::default()
+                };
+                Ok(Self {
+                    clients: connection.clients().await?,
+                    server: None,
+                })
+            }
+            (Target::Local, Some(url)) => {
+                let connection =
+                    Connection::to_url(url, region.unwrap_or_else(|| aws_local::REGION.to_owned()));
+                Ok(Self {
+                    clients: connection.clients().await?,
+                    server: None,
+                })
+            }
+            (Target::Local, None) => {
+                let told = Arc::clone(progress);
+                let server = Server::builder(&place.data_dir)
+                    .on_training(Arc::new(move |_job: &str, event: &ipinsights::Progress| {
+                        told.training(event)
+                    }))
+                    .start()
+                    .await?;
+                let connection = Connection::to_url(server.url(), aws_local::REGION);
+                Ok(Self {
+                    clients: connection.clients().await?,
+                    server: Some(server),
+                })
+            }
+        }
+    }
+
+    /// Stops the server, if it is ours.
+    pub async fn close(self) {
+        if let Some(server) = self.server {
+            server.shutdown().await;
+        }
+    }
+}
+
+/// The region that the arguments or the first build's variable give; `None` leaves it to the SDK.
+fn region(given: Option<&str>) -> Option<String> {
+    given.map(str::to_owned).or_else(|| {
+        std::env::var(variables::REGION)
+            .ok()
+            .filter(|region| !region.is_empty())
+    })
+}
+
+/// The region for what is only printed.
+pub fn region_or_default(given: Option<&str>) -> String {
+    let aws = || {
+        std::env::var("AWS_REGION")
+            .ok()
+            .filter(|region| !region.is_empty())
+    };
+    region(given)
+        .or_else(aws)
+        .unwrap_or_else(|| aws_local::REGION.to_owned())
+}
+
+/// The settings that depend on the place: the account's from flags and variables, the local ones fixed.
+pub fn settings(target: Target, name: &str, account: &Account) -> SettingsDraft {
+    let draft = SettingsDraft {
+        name: name.to_owned(),
+        target: target.as_str().to_owned(),
+        ..SettingsDraft::default()
+    };
+    match target {
+        Target::Aws => SettingsDraft {
+            workflow_execution_role: account.workflow_execution_role.clone(),
+            estimator_role: account.estimator_role.clone(),
+            training_instance: account.training_instance.clone(),
+            hosting_instance: account.hosting_instance.clone(),
+            data_location: account.data_location.clone(),
+            artifact_location: account.artifact_location.clone(),
+            ..draft
+        }
+        .or_variables(|name| std::env::var(name).ok()),
+        // Variables meant for an account do not reach the local run: its buckets and roles are its own.
+        Target::Local => SettingsDraft {
+            workflow_execution_role: account
+                .workflow_execution_role
+                .clone()
+                .or(Some(LOCAL_ROLE.to_owned())),
+            estimator_role: account.estimator_role.clone().or(Some(LOCAL_ROLE.to_owned())),
+            training_instance: account.training_instance.clone(),
+            hosting_instance: account.hosting_instance.clone(),
+            pace: Pace::brisk(),
+            ..draft
+        },
+    }
+}

@@ -1,0 +1,378 @@
+//! The binary, as a person or a script starts it.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn ipinsights(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipinsights"));
+    // Nothing of the developer's own account or settings reaches a test.
+    command
+        .env_clear()
+        .current_dir(folder)
+        .args(args)
+        .stdin(Stdio::null());
+    command
+}
+
+fn output(folder: &Path, args: &[&str]) -> Output {
+    ipinsights(folder, args).output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Runs a command that must fail, and gives its code and what it said.
+fn failure(folder: &Path, args: &[&str]) -> (i32, String) {
+    let output = output(folder, args);
+    assert!(!output.status.success(), "{args:?} succeeded");
+    assert!(output.stdout.is_empty(), "a failed command has no result");
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+#[test]
+fn run_prints_one_document_and_a_second_run_updates() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = [
+        "run",
+        "--format",
+        "json",
+        "-p",
+        "epochs=10",
+        "-p",
+        "vector_dim=16",
+        "--report",
+        "report",
+    ];
+    let first = output(folder.path(), &args);
+    let stderr = String::from_utf8_lossy(&first.stderr).into_owned();
+    let first = json(&first);
+    assert_eq!(first["version"], 1);
+    assert_eq!(first["target"], "local");
+    assert_eq!(first["execution"]["status"], "SUCCEEDED");
+    assert_eq!(first["endpoint"]["status"], "InService");
+    assert_eq!(first["rows"].as_array().unwrap().len(), 5);
+    assert_eq!(first["outliers"], 5);
+    assert_eq!(first["threshold"]["false_positive_rate"], 0.05);
+    assert_eq!(first["held_out"]["rows"], 250);
+    let auc = first["held_out"]["auc_vs_outliers"].as_f64().unwrap();
+    assert!((0.0..=1.0).contains(&auc));
+    assert!(first["manifest"].is_object());
+    for said in ["Training Model", "epoch 10/10", "IPFire"] {
+        assert!(stderr.contains(said), "{said} is not in {stderr}");
+    }
+    for file in [
+        "report.json",
+        "definition.asl.json",
+        "definition.svg",
+        "manifest.json",
+        "train.csv",
+    ] {
+        assert!(folder.path().join("report").join(file).is_file(), "{file}");
+    }
+
+    let second = json(&output(folder.path(), &args));
+    assert_eq!(second["rows"], first["rows"]);
+    assert_ne!(second["endpoint"]["config"], first["endpoint"]["config"]);
+
+    // What a run left answers other commands on the same folder.
+    let row = &first["rows"][0];
+    let pair = format!(
+        "{},{}",
+        row["entity"].as_str().unwrap(),
+        row["ip"].as_str().unwrap()
+    );
+    let scored = json(&output(folder.path(), &["score", "--format", "json", &pair]));
+    assert_eq!(scored["rows"][0]["score"], row["score"]);
+
+    let gone = json(&output(folder.path(), &["destroy", "--format", "json"]));
+    assert_eq!(gone["deleted"].as_array().unwrap().len(), 4, "{gone}");
+}
+
+#[test]
+fn the_published_experiment_is_a_choice() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = [
+        "run",
+        "--format",
+        "json",
+        "--quiet",
+        "--published-settings",
+        "--test-rows",
+        "published",
+    ];
+    let report = json(&output(folder.path(), &args));
+    let rows: Vec<(&str, &str)> = report["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["entity"].as_str().unwrap(), row["ip"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("Canada", "206.190.159.0"),
+            ("France", "188.42.252.0"),
+            ("Germany", "119.81.246.136"),
+            ("United Kingdom", "203.116.192.0"),
+            ("United States", "103.14.224.0"),
+        ]
+    );
+    assert_eq!(report["training"]["hyperparameters"]["num_entity_vectors"], "10");
+    assert_eq!(report["training"]["hyperparameters"]["mini_batch_size"], "10000");
+}
+
+#[test]
+fn a_table_for_people_tells_the_verdict() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = output(
+        folder.path(),
+        &["run", "--quiet", "-p", "epochs=5", "-p", "vector_dim=16"],
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.stderr.is_empty(),
+        "quiet: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for said in [
+        "claims to be",
+        "held out, in country",
+        "Canada",
+        "threshold",
+        "held-out rows do",
+        "InService",
+    ] {
+        assert!(text.contains(said), "{said} is not in {text}");
+    }
+}
+
+#[test]
+fn sample_train_score_without_any_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let sampled = json(&output(
+        folder.path(),
+        &["sample", "--format", "json", "--seed", "3"],
+    ));
+    assert!(sampled.is_object());
+    let again = output(folder.path(), &["sample", "--seed", "3", "--output", "again"]);
+    assert!(again.status.success());
+    for file in [
+        "train.csv",
+        "validation.csv",
+        "test.csv",
+        "evaluation.csv",
+        "manifest.json",
+    ] {
+        let read = |at: &str| std::fs::read(folder.path().join(at).join(file)).unwrap();
+        assert_eq!(read("sample"), read("again"), "{file}");
+    }
+    let train = [
+        "train",
+        "--data",
+        "sample/train.csv",
+        "--validation",
+        "sample/validation.csv",
+        "--format",
+        "json",
+        "-p",
+        "epochs=5",
+    ];
+    let trained = json(&output(folder.path(), &train));
+    assert_eq!(trained["rows"], 250);
+    let model = std::fs::read(folder.path().join("model.tar.gz")).unwrap();
+    let twice = ["--threads", "1", "--output", "twice.tar.gz"];
+    json(&output(folder.path(), &[&train[..], &twice[..]].concat()));
+    assert!(
+        model == std::fs::read(folder.path().join("twice.tar.gz")).unwrap(),
+        "the number of threads shows"
+    );
+
+    let scored = json(&output(
+        folder.path(),
+        &[
+            "score",
+            "--model",
+            "model.tar.gz",
+            "--input",
+            "sample/test.csv",
+            "--threshold",
+            "-1",
+            "--format",
+            "json",
+        ],
+    ));
+    assert_eq!(scored["rows"].as_array().unwrap().len(), 5);
+    assert!(scored["rows"][0]["anomalous"].is_boolean());
+}
+
+#[test]
+fn what_goes_wrong_has_a_code_and_a_cure() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::write(path.join("bad.csv"), "a,1.2.3.4\nb,nowhere\n").unwrap();
+    std::fs::write(path.join("bad.mmdb"), "not a database").unwrap();
+    let cases: [(&[&str], i32, &str); 15] = [
+        (&["run", "--countries", "Germny"], 3, "Germany"),
+        (&["sample", "--per-country", "500000"], 3, "500050"),
+        (&["sample", "--per-country", "100000000"], 2, "at most 1000000"),
+        (&["sample", "--database", "bad.mmdb"], 3, "bad.mmdb"),
+        (&["sample", "--database", "none.mmdb"], 7, "none.mmdb"),
+        (&["train", "--data", "bad.csv"], 3, "line 2"),
+        (&["train", "--data", "none.csv"], 7, "none.csv"),
+        (&["run", "-p", "epoch=3"], 2, "no hyperparameter `epoch`"),
+        (&["run", "-p", "epochs=0"], 2, "epochs"),
+        (&["run", "--false-positive-rate", "1"], 2, "below 1"),
+        (&["run", "--name", "a b"], 2, "a b"),
+        (
+            &["run", "--target", "aws", "--region", "eu-west-1"],
+            2,
+            "WORKFLOW_EXECUTION_ROLE",
+        ),
+        (
+            &["destroy", "--target", "aws", "--region", "eu-west-1"],
+            4,
+            "no AWS credentials",
+        ),
+        (&["destroy", "--target", "aws"], 4, "no AWS region"),
+        (&["score", "--model", "bad.csv", "a,1.2.3.4"], 3, "not a model"),
+    ];
+    for (args, code, said) in cases {
+        let mut command = ipinsights(path, args);
+        let output = command.env("AWS_EC2_METADATA_DISABLED", "true").output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        assert!(text.contains(said), "{args:?} does not say {said}: {text}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
+    let left: Vec<_> = std::fs::read_dir(path)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left.len(), 2, "left behind: {left:?}");
+}
+
+#[test]
+fn a_port_or_a_folder_in_use_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let number = port.local_addr().unwrap().port().to_string();
+    let (code, text) = failure(folder.path(), &["serve", "--port", &number]);
+    assert_eq!(code, 6, "{text}");
+    assert!(text.contains(&number), "{text}");
+
+    let mut server = serve(folder.path(), &[]);
+    let (code, text) = failure(folder.path(), &["run"]);
+    assert_eq!(code, 6, "{text}");
+    // A running server can be used instead.
+    let url = server.url.clone();
+    let report = json(&output(
+        folder.path(),
+        &[
+            "run",
+            "--endpoint-url",
+            &url,
+            "--format",
+            "json",
+            "-p",
+            "epochs=3",
+            "-p",
+            "vector_dim=8",
+        ],
+    ));
+    assert_eq!(report["endpoint"]["status"], "InService");
+    server.stop();
+}
+
+struct Serving {
+    child: std::process::Child,
+    url: String,
+    rest: BufReader<std::process::ChildStdout>,
+}
+
+impl Serving {
+    /// Ends it as Ctrl-C does, and checks that it ends well.
+    fn stop(&mut self) {
+        let id = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-INT", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
+fn serve(folder: &Path, args: &[&str]) -> Serving {
+    let mut child = ipinsights(folder, &[&["serve"], args].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut rest = BufReader::new(child.stdout.take().unwrap());
+    let mut url = String::new();
+    rest.read_line(&mut url).unwrap();
+    Serving {
+        child,
+        url: url.trim().to_owned(),
+        rest,
+    }
+}
+
+#[test]
+fn serve_says_where_it_is_and_how_to_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = serve(folder.path(), &["--print-env"]);
+    assert!(server.url.starts_with("http://127.0.0.1:"), "{}", server.url);
+    server.stop();
+    let mut rest = String::new();
+    server.rest.read_to_string(&mut rest).unwrap();
+    assert!(
+        rest.contains(&format!("export AWS_ENDPOINT_URL={}", server.url)),
+        "{rest}"
+    );
+    assert!(rest.contains("export AWS_SECRET_ACCESS_KEY="), "{rest}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = ipinsights(folder.path(), &["definition", "--as", "svg"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn the_machine_is_printed_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let definition = output(folder.path(), &["definition"]);
+    let definition: Value = serde_json::from_slice(&definition.stdout).unwrap();
+    assert_eq!(definition["StartAt"], "Training Model");
+    for (form, said) in [("svg", "<svg"), ("dot", "digraph"), ("mermaid", "Training Model")] {
+        let drawn = String::from_utf8(output(folder.path(), &["definition", "--as", form]).stdout).unwrap();
+        assert!(drawn.contains(said), "{form}: {drawn}");
+    }
+}

@@ -1,11 +1,11 @@
 //! How well a few rows teach the model, measured on networks of real countries.
 //!
-//! Draws 50 networks of each of five western countries, trains on their first addresses with the country as entity, and
+//! Draws networks (50 unless told otherwise) of each of five western countries, trains on their first addresses with the country as entity, and
 //! then compares the scores of other networks of the same countries with those of Singapore networks that claim to be
 //! from the five in turn. Prints the area under the ROC curve and the training time, averaged over samples.
 //!
 //! ```text
-//! cargo run --release -p ipinsights --example small_data -- /usr/share/tor/geoip [name=value ...] [samples=20]
+//! cargo run --release -p ipinsights --example small_data -- /usr/share/tor/geoip [name=value ...] [networks=50] [samples=20]
 //! ```
 //!
 //! The file has lines `first,last,country` with addresses as numbers, such as Debian's `tor-geoipdb` installs (IPFire
@@ -29,27 +29,36 @@ const COUNTRIES: [(&str, &str); 5] = [
     ("DE", "Germany"),
     ("CA", "Canada"),
 ];
-const PER_COUNTRY: usize = 50;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let file = args
         .next()
-        .ok_or("usage: small_data FILE [name=value ...] [samples=20]")?;
+        .ok_or("usage: small_data FILE [name=value ...] [networks=50] [samples=20]")?;
     let mut settings: BTreeMap<String, String> = args
         .map(|arg| match arg.split_once('=') {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
             None => Err(format!("`{arg}` is not name=value")),
         })
         .collect::<Result<_, _>>()?;
-    let samples = settings.remove("samples").map_or(Ok(20), |s| s.parse::<u64>())?;
+    let samples = settings
+        .remove("samples")
+        .map_or(Ok(20), |s| s.parse::<usize>())?;
     let networks = read(&std::fs::read_to_string(file)?)?;
-    let rows = PER_COUNTRY * COUNTRIES.len();
+    let per_country = settings
+        .remove("networks")
+        .map_or(Ok(50), |s| s.parse::<usize>())?;
+    let rows = per_country * COUNTRIES.len();
     if settings.is_empty() {
         let published = Hyperparameters::draft(10).vector_dim(128);
-        measure("published settings", &networks, &published, samples)?;
+        measure(
+            "published settings",
+            &networks,
+            &published,
+            [per_country, samples],
+        )?;
         let advised = Hyperparameters::advise(rows as u64, COUNTRIES.len() as u64);
-        measure("advised settings", &networks, &advised, samples)?;
+        measure("advised settings", &networks, &advised, [per_country, samples])?;
     } else {
         settings
             .entry("num_entity_vectors".to_owned())
@@ -58,7 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         if !unknown.is_empty() {
             return Err(format!("unknown hyperparameters: {unknown:?}").into());
         }
-        measure("these settings", &networks, &draft, samples)?;
+        measure("these settings", &networks, &draft, [per_country, samples])?;
     }
     Ok(())
 }
@@ -86,18 +95,23 @@ fn read(text: &str) -> Result<Networks, Box<dyn Error>> {
     Ok(networks)
 }
 
-fn measure(name: &str, networks: &Networks, draft: &Draft, samples: u64) -> Result<(), Box<dyn Error>> {
+fn measure(
+    name: &str,
+    networks: &Networks,
+    draft: &Draft,
+    [per_country, samples]: [usize; 2],
+) -> Result<(), Box<dyn Error>> {
     let params = draft.check()?;
     let (mut aucs, mut seconds) = (Vec::new(), Vec::new());
     let (mut weights, mut losses) = (0, Vec::new());
-    for seed in 0..samples {
+    for seed in 0..samples as u64 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let (mut train, mut held_out, mut outliers) = (Vec::new(), Vec::new(), Vec::new());
         for (code, entity) in COUNTRIES {
-            let drawn = draw(networks, code, 2 * PER_COUNTRY, &mut rng)?;
+            let drawn = draw(networks, code, 2 * per_country, &mut rng)?;
             let events = drawn.into_iter().map(|ip| AccessEvent::new(entity, ip.into()));
             held_out.extend(events);
-            train.extend(held_out.drain(held_out.len() - PER_COUNTRY..));
+            train.extend(held_out.drain(held_out.len() - per_country..));
         }
         for (i, ip) in draw(networks, "SG", 250, &mut rng)?.into_iter().enumerate() {
             outliers.push(AccessEvent::new(COUNTRIES[i % COUNTRIES.len()].1, ip.into()));

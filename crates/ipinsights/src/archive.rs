@@ -171,6 +171,7 @@ struct EncoderDescription {
     prefix_hash: String,
     prefix_lengths: Vec<u32>,
     prefix_table_bits: u32,
+    prefix_whole_bits: u32,
     prefix_width: usize,
     activation: String,
 }
@@ -243,6 +244,7 @@ impl Model {
                 prefix_hash: PREFIX_HASH.to_owned(),
                 prefix_lengths: prefixes.lengths.clone(),
                 prefix_table_bits: prefixes.table_bits,
+                prefix_whole_bits: prefixes.whole_bits,
                 prefix_width: PREFIX_WIDTH,
                 activation: ACTIVATION.to_owned(),
             },
@@ -491,6 +493,13 @@ fn check_encoder(encoder: &EncoderDescription) -> Result<Prefixes, ArchiveError>
             PREFIX_WIDTH,
         ));
     }
+    if !(0..=32).contains(&encoder.prefix_whole_bits) {
+        return Err(encoder_error(
+            "prefix_whole_bits",
+            encoder.prefix_whole_bits.to_string(),
+            "0 to 32",
+        ));
+    }
     if !(1..=20).contains(&encoder.prefix_table_bits) {
         return Err(encoder_error(
             "prefix_table_bits",
@@ -510,6 +519,7 @@ fn check_encoder(encoder: &EncoderDescription) -> Result<Prefixes, ArchiveError>
     Ok(Prefixes {
         lengths: lengths.clone(),
         table_bits: encoder.prefix_table_bits,
+        whole_bits: encoder.prefix_whole_bits,
     })
 }
 

@@ -93,7 +93,7 @@ impl Shape {
 const ENTITY_BOUND: f64 = 0.01;
 const PREFIX_BOUND: f64 = 0.01;
 
-/// All weights. Tables hold the rows that occur in the training data, in ascending order of their rows.
+/// All weights. Tables hold the rows that there are, in ascending order.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Network<T> {
     pub(crate) shape: Shape,

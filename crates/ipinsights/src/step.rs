@@ -501,6 +501,7 @@ mod tests {
         let prefixes = Prefixes {
             lengths: vec![2, 4, 8, 20],
             table_bits: 10,
+            whole_bits: 2,
         };
         let index = PrefixIndex::of_addresses(prefixes, addresses.iter().copied());
         let shape = Shape {
@@ -628,6 +629,7 @@ mod tests {
         let prefixes = Prefixes {
             lengths: vec![1],
             table_bits: 1,
+            whole_bits: 0,
         };
         let index = PrefixIndex::of_addresses(prefixes, [0].into_iter());
         let shape = Shape {

@@ -1,0 +1,202 @@
+//! Every command of the guide and of the front page is run, in the order in which a reader would, each file in a folder of its own.
+//!
+//! What needs an account (`--target aws`) is only read by the program's parser; `serve` is started, and stopped at the end.
+//! Commands of other programs are not run; `cargo run` of this program is the program.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of tests fails loudly")]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// The address that the texts write for a server that the reader started.
+const WRITTEN_URL: &str = "http://127.0.0.1:4566";
+const WRITTEN_PORT: &str = "4566";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The commands of the ```console blocks: the lines after `$ `, or all lines of a block that has none of those.
+fn commands(text: &str) -> Vec<(usize, String)> {
+    let mut commands = Vec::new();
+    let mut block: Option<Vec<(usize, &str)>> = None;
+    for (index, line) in text.lines().enumerate() {
+        match &mut block {
+            None if line == "```console" => block = Some(Vec::new()),
+            None => {}
+            Some(lines) if line == "```" => {
+                let prompted = lines.iter().any(|(_, line)| line.starts_with("$ "));
+                for (number, line) in lines.drain(..) {
+                    match line.strip_prefix("$ ") {
+                        Some(command) => commands.push((number, command.to_owned())),
+                        None if prompted => {}
+                        None => commands.push((number, line.to_owned())),
+                    }
+                }
+                block = None;
+            }
+            Some(lines) => lines.push((index + 1, line)),
+        }
+    }
+    commands
+}
+
+/// The words of a command line: quotes are all of the shell that the texts need.
+fn words(command: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for c in command.chars() {
+        match (quote, c) {
+            (Some(end), c) if c == end => quote = None,
+            (Some(_), c) => word.get_or_insert_default().push(c),
+            (None, '"' | '\'') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, ' ') => words.extend(word.take()),
+            (None, '|' | '>' | '<' | ';' | '&' | '$' | '\\' | '`') => {
+                panic!("`{c}` in `{command}`: write it without a shell")
+            }
+            (None, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    assert_eq!(quote, None, "`{command}`");
+    words.extend(word);
+    words
+}
+
+/// The arguments of a command that is this program, however it is written.
+fn arguments(command: &str) -> Option<Vec<String>> {
+    let rest = command
+        .strip_prefix("ipinsights ")
+        .or_else(|| command.strip_prefix("cargo run --release -p pipeline-cli -- "))?;
+    Some(words(rest))
+}
+
+/// A server that a text starts and leaves running.
+struct Serving {
+    child: Child,
+    url: String,
+    /// Kept open: the server prints more than its first line.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program in this folder, without what the machine's own environment says of AWS.
+fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipinsights"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let ours = ["AWS_", "IPINSIGHTS_"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix));
+        let published = [
+            "REGION",
+            "DATA_LOCATION",
+            "ARTIFACT_LOCATION",
+            "ESTIMATOR_ROLE",
+            "WORKFLOW_EXECUTION_ROLE",
+        ];
+        if ours || published.contains(&&*text) {
+            command.env_remove(&name);
+        }
+    }
+    command.current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+fn serve(folder: &Path, arguments: &[String]) -> Serving {
+    let port = arguments
+        .iter()
+        .map(|word| if word == WRITTEN_PORT { "0" } else { word });
+    let mut child = program(folder)
+        .args(port)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut first).unwrap();
+    let url = first.trim().to_owned();
+    assert!(
+        url.starts_with("http://127.0.0.1:"),
+        "the first line of `serve` is `{url}`"
+    );
+    Serving {
+        child,
+        url,
+        _stdout: stdout,
+    }
+}
+
+/// Runs the commands of one file; how many there were.
+fn follow(path: &Path) -> usize {
+    let text = std::fs::read_to_string(path).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut serving: Option<Serving> = None;
+    let mut followed = 0;
+    for (line, command) in commands(&text) {
+        let Some(mut arguments) = arguments(&command) else {
+            continue;
+        };
+        followed += 1;
+        let place = format!("{}:{line}: {command}", path.display());
+        if arguments.first().is_some_and(|word| word == "serve") {
+            serving = Some(serve(folder.path(), &arguments));
+            continue;
+        }
+        let aws = arguments.windows(2).any(|pair| pair == ["--target", "aws"]);
+        if aws {
+            // Everything before it has been read when help is printed.
+            arguments.push("--help".to_owned());
+        }
+        if let Some(serving) = &serving {
+            for word in &mut arguments {
+                *word = word.replace(WRITTEN_URL, &serving.url);
+            }
+        }
+        let output = program(folder.path()).args(&arguments).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{place}\n{}\n{errors}", output.status);
+        assert!(!output.stdout.is_empty(), "{place}: it printed nothing\n{errors}");
+    }
+    followed
+}
+
+#[test]
+fn every_command_of_the_guide_works() {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(root().join("docs/src"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.extend(Some(root().join("README.md")).filter(|path| path.exists()));
+    files.sort();
+    let followed: usize = std::thread::scope(|scope| {
+        let runs: Vec<_> = files.iter().map(|path| scope.spawn(|| follow(path))).collect();
+        runs.into_iter().map(|run| run.join().unwrap()).sum()
+    });
+    assert!(followed >= 15, "only {followed} commands: are they found at all?");
+}
+
+#[test]
+fn commands_are_found_and_split() {
+    let text = "a\n```console\n$ ipinsights run\noutput\n```\n```sh\nx\n```\n```console\ncargo test\nipinsights score 'a b,1.2.3.4'\n```\n";
+    let found = commands(text);
+    let lines: Vec<usize> = found.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [3, 10, 11]);
+    assert_eq!(arguments(&found[0].1).unwrap(), ["run"]);
+    assert_eq!(arguments(&found[1].1), None);
+    assert_eq!(arguments(&found[2].1).unwrap(), ["score", "a b,1.2.3.4"]);
+    assert_eq!(
+        arguments("cargo run --release -p pipeline-cli -- run").unwrap(),
+        ["run"]
+    );
+}

@@ -1,4 +1,9 @@
-#![doc = include_str!("../README.md")]
+// The front page trains a model.
+#![cfg_attr(feature = "engine", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "engine"),
+    doc = "What a client of IP Insights needs; see the feature `engine` for the rest."
+)]
 
 mod hyperparameters;
 mod progress;

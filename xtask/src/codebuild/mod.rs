@@ -174,7 +174,11 @@ fn build(args: &Args, terminal: &mut dyn Write) -> anyhow::Result<Summary> {
     for (name, value) in spec.variables.iter().chain(&args.env) {
         state.set(name, value);
     }
-    let url = args.source.clone_url()?;
+    // As it may be printed: a command may well show its variables.
+    let url = match &args.source {
+        Source::Url(_) => args.source.to_string(),
+        source => source.clone_url()?,
+    };
     for (name, value) in [
         ("CODEBUILD_BUILD_ID", id.clone()),
         (

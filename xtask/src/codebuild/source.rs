@@ -126,9 +126,24 @@ impl fmt::Display for Source {
                 region: None,
                 repository,
             } => write!(f, "codecommit://{repository}"),
-            Self::Url(url) => f.write_str(url),
+            Self::Url(url) => f.write_str(&without_password(url)),
             Self::Path(path) => path.display().fmt(f),
         }
+    }
+}
+
+/// An address as it may be printed: a password in it, which may be a token, is `***`.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let Some((user, host)) = authority.rsplit_once('@') else {
+        return url.to_owned();
+    };
+    match user.split_once(':') {
+        Some((user, _)) => format!("{scheme}://{user}:***@{host}{path}"),
+        None => url.to_owned(),
     }
 }
 
@@ -294,6 +309,22 @@ mod tests {
         }
         assert_eq!("./a:b".parse(), Ok(Source::Path(PathBuf::from("./a:b"))));
         assert_eq!("github:a/b.git".parse(), "github:a/b".parse::<Source>());
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_not_printed() {
+        for (text, want) in [
+            (
+                "https://me:secret@example.com/a@b",
+                "https://me:***@example.com/a@b",
+            ),
+            ("https://:secret@example.com", "https://:***@example.com"),
+            ("https://example.com/a:b@c", "https://example.com/a:b@c"),
+        ] {
+            let source: Source = text.parse().unwrap();
+            assert_eq!(source.to_string(), want);
+            assert_eq!(source.clone_url().unwrap(), text);
+        }
     }
 
     #[test]

@@ -367,7 +367,9 @@ mod tests {
     fn constraints_are_worded_as_the_service_words_them() {
         check(
             json!({"TrainingJobName": "a_b"}),
-            |c| drop(c.required("TrainingJobName", NAME)),
+            |c| {
+                c.required("TrainingJobName", NAME);
+            },
             expect![
                 "ValidationException: 1 validation error detected: Value 'a_b' at 'trainingJobName' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*"
             ],
@@ -385,7 +387,9 @@ mod tests {
         );
         check(
             json!({"A": 1}),
-            |c| drop(c.required("A", NAME)),
+            |c| {
+                c.required("A", NAME);
+            },
             expect!["SerializationException: NUMBER_VALUE at 'a' can not be converted to a String"],
         );
     }

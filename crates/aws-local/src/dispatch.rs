@@ -1,11 +1,11 @@
 //! Which service a request is for, and what every answer carries.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use percent_encoding::percent_decode_str;
 use s3s::{Body, service::S3Service};
 use uuid::Uuid;
@@ -14,8 +14,7 @@ use crate::{
     ACCOUNT,
     api::{self, ApiError, ApiResult},
     logs::Logs,
-    runtime,
-    s3::{self},
+    runtime, s3,
     sagemaker::SageMaker,
     states::States,
     sts,
@@ -33,6 +32,8 @@ pub(crate) struct App {
 const MAX_JSON: usize = 10 * 1024 * 1024;
 /// The largest form.
 const MAX_FORM: usize = 64 * 1024;
+/// How long a body that is read whole may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Answers a request, whatever it is.
 pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
@@ -74,6 +75,11 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
         };
         return runtime::invoke(&app.sagemaker, &endpoint, &parts.headers, &body).await;
     }
+    if scope == "sagemaker" {
+        let operation = format!("{} {}", request.method(), request.uri().path());
+        let error = ApiError::unknown_operation("SageMaker Runtime", &operation);
+        return json_answer(&HeaderValue::from_static("application/json"), Err(error));
+    }
     let owner = headers.get("x-amz-expected-bucket-owner");
     if owner.is_some_and(|owner| owner != ACCOUNT) {
         let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
@@ -104,6 +110,10 @@ async fn json_service(app: &App, target: &str, request: Request<Incoming>) -> Re
         Ok(body) => call(app, target, &body).await,
         Err(refusal) => return refusal,
     };
+    json_answer(&content_type, result)
+}
+
+fn json_answer(content_type: &HeaderValue, result: ApiResult) -> Response<Body> {
     let (status, body, error) = match result {
         Ok(body) => (
             StatusCode::OK,
@@ -114,7 +124,9 @@ async fn json_service(app: &App, target: &str, request: Request<Incoming>) -> Re
     };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type.clone());
     if let Some(code) = error.and_then(|code| HeaderValue::try_from(code).ok()) {
         response.headers_mut().insert("x-amzn-errortype", code);
     }
@@ -134,12 +146,19 @@ async fn call(app: &App, target: &str, body: &[u8]) -> ApiResult {
 
 /// Reads a body whole, up to a limit.
 async fn read(body: Incoming, limit: usize) -> Result<Bytes, Response<Body>> {
-    match Limited::new(body, limit).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(text(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large"))
-        }
-        Err(_) => Err(text(StatusCode::BAD_REQUEST, "the request ended early")),
+    let too_large = || text(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large");
+    // What is announced as too large is not waited for.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(text(StatusCode::BAD_REQUEST, "the request ended early")),
+        Err(_) => Err(text(
+            StatusCode::REQUEST_TIMEOUT,
+            "the request took too long to arrive",
+        )),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
 
 /// All lines, in memory for reading and appended to a file per stream.
 pub(crate) struct Logs {
+    region: String,
     folder: PathBuf,
     streams: RwLock<BTreeMap<String, Vec<Line>>>,
 }
@@ -40,7 +41,7 @@ const PAGE: usize = 10_000;
 
 impl Logs {
     /// Opens the folder and reads what it holds; a line that was cut off in the writing is left out.
-    pub(crate) fn open(folder: PathBuf) -> io::Result<Self> {
+    pub(crate) fn open(folder: PathBuf, region: &str) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
         let mut streams = BTreeMap::new();
         for entry in fs::read_dir(&folder)? {
@@ -58,6 +59,7 @@ impl Logs {
             );
         }
         Ok(Self {
+            region: region.to_owned(),
             folder,
             streams: RwLock::new(streams),
         })
@@ -123,7 +125,7 @@ impl Logs {
                 "firstEventTimestamp": first,
                 "lastEventTimestamp": last,
                 "lastIngestionTime": last,
-                "arn": format!("arn:aws:logs:us-east-1:{ACCOUNT}:log-group:{group}:log-stream:{name}"),
+                "arn": format!("arn:aws:logs:{}:{ACCOUNT}:log-group:{group}:log-stream:{name}", self.region),
                 "storedBytes": 0,
             })
         });

@@ -145,8 +145,11 @@ impl Builder {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let folder = self.data_dir.clone();
-        let app = self
-            .open(&stop, &tasks)
+        let (opener, tracker) = (stop.clone(), tasks.clone());
+        // Reading records and loading models can take a while.
+        let opened = tokio::task::spawn_blocking(move || self.open(&opener, &tracker)).await;
+        let app = opened
+            .unwrap_or_else(|panic| Err(io::Error::other(panic)))
             .map_err(|source| Error::FolderNotReadable { folder, source })?;
         let task = tokio::spawn(serve(listener, Arc::new(app), stop.clone(), tasks, lock));
         Ok(Server {
@@ -165,7 +168,7 @@ impl Builder {
             ..
         } = self;
         let store = Arc::new(ObjectStore::open(data_dir.join("s3"))?);
-        let logs = Arc::new(Logs::open(data_dir.join("logs"))?);
+        let logs = Arc::new(Logs::open(data_dir.join("logs"), &region)?);
         let sagemaker = SageMaker::open(
             &data_dir.join("sagemaker"),
             &region,

@@ -72,7 +72,6 @@ impl S3 for Service {
         }
         let output = CreateBucketOutput {
             location: Some(format!("/{bucket}")),
-            ..Default::default()
         };
         Ok(S3Response::new(output))
     }

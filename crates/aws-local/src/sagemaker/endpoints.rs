@@ -113,6 +113,9 @@ impl SageMaker {
         let mut check = Check::new(input);
         let name = check.required("EndpointName", NAME);
         let config = check.required("EndpointConfigName", NAME);
+        if check.get("RetainAllVariantProperties") == Some(&Value::Bool(true)) {
+            return Err(ApiError::not_implemented("RetainAllVariantProperties"));
+        }
         check.finish()?;
         let plan = self.plan_for(name, config)?;
         let outcome = self.endpoints.try_update(name, |endpoint| {
@@ -225,11 +228,11 @@ impl SageMaker {
 
     pub(super) fn delete_endpoint(&self, input: &Value) -> ApiResult<()> {
         let endpoint = self.endpoint_of(input)?;
+        // Both under one lock, as in `finish_deployment`: a new endpoint of the name keeps what is its own.
+        let mut deployments = self.deployments.write().unwrap_or_else(|e| e.into_inner());
         self.endpoints.remove(&endpoint.name)?;
-        self.deployments
-            .write()
-            .unwrap_or_else(|e| e.into_inner())
-            .remove(&endpoint.name);
+        deployments.remove(&endpoint.name);
+        drop(deployments);
         self.untag(&endpoint.arn)
     }
 

@@ -289,7 +289,7 @@ impl SageMaker {
     /// Jobs that ran when the server before this one ended will not go on.
     pub(super) fn end_interrupted_jobs(&self) -> io::Result<()> {
         for job in self.training_jobs.select(TrainingJob::is_running) {
-            self.training_jobs.update(&job.name, |job| interrupted(job))?;
+            self.training_jobs.update(&job.name, interrupted)?;
         }
         Ok(())
     }
@@ -331,7 +331,7 @@ impl SageMaker {
             stop,
             s3: &self.s3,
             log: &log,
-            observer: self.observer.as_deref(),
+            observer: self.observer.as_ref(),
         };
         let ending = work::train(task, &mut |secondary, message| {
             self.change(name, |job| {

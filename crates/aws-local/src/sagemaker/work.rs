@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     s3::{self, ObjectStore, Scan, StoreError},
+    server::TrainingObserver,
     time::{Seconds, now},
 };
 
@@ -46,7 +47,7 @@ pub(super) struct Training<'a> {
     pub(super) stop: &'a CancellationToken,
     pub(super) s3: &'a ObjectStore,
     pub(super) log: &'a dyn Fn(&str),
-    pub(super) observer: Option<&'a (dyn Fn(&str, &Progress) + Send + Sync)>,
+    pub(super) observer: Option<&'a TrainingObserver>,
 }
 
 /// How a training ended.

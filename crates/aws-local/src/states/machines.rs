@@ -50,7 +50,7 @@ impl States {
             updated: now(),
             revision: Uuid::new_v4().to_string(),
         };
-        // Made again just as it is, it is there already.
+        // Made again with the same definition, it is there already; the service ignores another role or other tags.
         let created = match self.machines.insert_new(&arn, machine)? {
             Ok(()) => {
                 self.set_tags(&arn, tags)?;
@@ -58,7 +58,7 @@ impl States {
                     .get(&arn)
                     .map_or_else(now, |machine| machine.created)
             }
-            Err(there) if there.definition == definition && there.role_arn == role_arn => there.created,
+            Err(there) if there.definition == definition => there.created,
             Err(_) => {
                 let message = format!("State Machine Already Exists: '{arn}'");
                 return Err(ApiError::new("StateMachineAlreadyExists", message));

@@ -8,20 +8,20 @@ use aws_smithy_http_client::Builder as HttpBuilder;
 use tempfile::TempDir;
 
 /// A role; any will do.
-pub const ROLE: &str = "arn:aws:iam::000000000000:role/tests";
+pub(crate) const ROLE: &str = "arn:aws:iam::000000000000:role/tests";
 
 /// The algorithm's image in us-east-1.
-pub const IMAGE: &str = "382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights:1";
+pub(crate) const IMAGE: &str = "382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights:1";
 
 /// A server and its clients.
-pub struct World {
-    pub server: Server,
-    pub folder: TempDir,
-    pub s3: aws_sdk_s3::Client,
-    pub sagemaker: aws_sdk_sagemaker::Client,
-    pub runtime: aws_sdk_sagemakerruntime::Client,
-    pub states: aws_sdk_sfn::Client,
-    pub sts: aws_sdk_sts::Client,
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) folder: TempDir,
+    pub(crate) s3: aws_sdk_s3::Client,
+    pub(crate) sagemaker: aws_sdk_sagemaker::Client,
+    pub(crate) runtime: aws_sdk_sagemakerruntime::Client,
+    pub(crate) states: aws_sdk_sfn::Client,
+    pub(crate) sts: aws_sdk_sts::Client,
 }
 
 /// Builds the clients, which are all configured in the same way.
@@ -41,7 +41,7 @@ macro_rules! client {
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with_folder(TempDir::new().unwrap()).await
     }
 
@@ -51,7 +51,7 @@ impl World {
     }
 
     /// The clients of a server on that folder.
-    pub fn with_server(server: Server, folder: TempDir) -> Self {
+    pub(crate) fn with_server(server: Server, folder: TempDir) -> Self {
         let url = server.url();
         Self {
             s3: client!(aws_sdk_s3, url, force_path_style(true)),
@@ -65,23 +65,23 @@ impl World {
     }
 
     /// Stops the server and starts another on the same folder.
-    pub async fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
         self.server.shutdown().await;
         Self::with_folder(self.folder).await
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// A bucket with the rows of [`rows`] as training data and a few as validation data.
-    pub async fn bucket_with_data(&self) {
+    pub(crate) async fn bucket_with_data(&self) {
         self.s3.create_bucket().bucket("data").send().await.unwrap();
         self.put("train/train.csv", rows(0..40)).await;
         self.put("validation/validation.csv", rows(40..50)).await;
     }
 
-    pub async fn put(&self, key: &str, body: impl Into<Vec<u8>>) {
+    pub(crate) async fn put(&self, key: &str, body: impl Into<Vec<u8>>) {
         let body = body.into().into();
         self.s3
             .put_object()
@@ -94,7 +94,7 @@ impl World {
     }
 
     /// Starts a small training of that name on `bucket_with_data`.
-    pub fn training(
+    pub(crate) fn training(
         &self,
         name: &str,
     ) -> aws_sdk_sagemaker::operation::create_training_job::builders::CreateTrainingJobFluentBuilder {
@@ -129,7 +129,7 @@ impl World {
     }
 
     /// Trains, and gives back the address of the archive.
-    pub async fn trained(&self, name: &str) -> String {
+    pub(crate) async fn trained(&self, name: &str) -> String {
         self.training(name).send().await.unwrap();
         let job = self.job_ended(name).await;
         let status = job.training_job_status().unwrap();
@@ -142,7 +142,7 @@ impl World {
     }
 
     /// Describes a job once it has ended.
-    pub async fn job_ended(
+    pub(crate) async fn job_ended(
         &self,
         name: &str,
     ) -> aws_sdk_sagemaker::operation::describe_training_job::DescribeTrainingJobOutput {
@@ -161,7 +161,7 @@ impl World {
     }
 
     /// Makes a model of that name.
-    pub async fn model(&self, name: &str, archive: &str) {
+    pub(crate) async fn model(&self, name: &str, archive: &str) {
         let container = aws_sdk_sagemaker::types::ContainerDefinition::builder()
             .image(IMAGE)
             .model_data_url(archive)
@@ -175,7 +175,7 @@ impl World {
     }
 
     /// Makes a configuration with variants of these names, models and weights.
-    pub async fn config(&self, name: &str, variants: &[(&str, &str, f32)]) {
+    pub(crate) async fn config(&self, name: &str, variants: &[(&str, &str, f32)]) {
         let mut config = self.sagemaker.create_endpoint_config().endpoint_config_name(name);
         for (variant, model, weight) in variants {
             config = config.production_variants(
@@ -192,7 +192,7 @@ impl World {
     }
 
     /// An endpoint `scores` that answers, with everything under it.
-    pub async fn endpoint(&self) {
+    pub(crate) async fn endpoint(&self) {
         self.bucket_with_data().await;
         let archive = self.trained("job").await;
         self.model("model", &archive).await;
@@ -207,7 +207,7 @@ impl World {
     }
 
     /// The endpoint's status once it is neither Creating nor Updating.
-    pub async fn endpoint_settled(&self, name: &str) -> String {
+    pub(crate) async fn endpoint_settled(&self, name: &str) -> String {
         eventually(|| async {
             let endpoint = self
                 .sagemaker
@@ -224,7 +224,7 @@ impl World {
 }
 
 /// A channel of CSV under an address.
-pub fn channel(name: &str, url: &str) -> aws_sdk_sagemaker::types::Channel {
+pub(crate) fn channel(name: &str, url: &str) -> aws_sdk_sagemaker::types::Channel {
     use aws_sdk_sagemaker::types::{Channel, DataSource, S3DataDistribution, S3DataSource, S3DataType};
     let source = S3DataSource::builder()
         .s3_data_type(S3DataType::S3Prefix)
@@ -240,14 +240,14 @@ pub fn channel(name: &str, url: &str) -> aws_sdk_sagemaker::types::Channel {
 }
 
 /// Rows of two entities, each with networks of its own.
-pub fn rows(range: std::ops::Range<u8>) -> String {
+pub(crate) fn rows(range: std::ops::Range<u8>) -> String {
     range
         .map(|i| format!("France,10.{i}.0.1\nUnited Kingdom,192.{i}.7.1\n"))
         .collect()
 }
 
 /// Asks until there is an answer, for half a minute.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(mut ask: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(mut ask: impl FnMut() -> F) -> T {
     for _ in 0..1500 {
         if let Some(answer) = ask().await {
             return answer;
@@ -258,7 +258,7 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(mut ask: impl FnMut() 
 }
 
 /// The code and message of a service's error.
-pub fn told<E, R>(result: Result<impl Sized, aws_sdk_s3::error::SdkError<E, R>>) -> String
+pub(crate) fn told<E, R>(result: Result<impl Sized, aws_sdk_s3::error::SdkError<E, R>>) -> String
 where
     E: aws_sdk_s3::error::ProvideErrorMetadata,
     R: std::fmt::Debug,

@@ -110,7 +110,12 @@ async fn what_an_endpoint_refuses() {
         told(send("scores", "application/json", "{").await),
         told(variant.content_type("text/csv").body(Blob::new(CSV)).send().await),
     ];
-    expect![[r#""#]].assert_eq(&answers.join("\n"));
+    expect![[r#"
+        ValidationError: Endpoint missing of account 000000000000 not found.
+        ModelError: Received client error (415) from primary with message "content type `application/x-recordio-protobuf` is not supported". See https://us-east-1.console.aws.amazon.com/cloudwatch/home?region=us-east-1#logEventViewer:group=/aws/sagemaker/Endpoints/scores in account 000000000000 for more information.
+        ModelError: Received client error (400) from primary with message "unable to evaluate payload provided: line 2: `::1` is an IPv6 address, and only IPv4 is known; leave the row out". See https://us-east-1.console.aws.amazon.com/cloudwatch/home?region=us-east-1#logEventViewer:group=/aws/sagemaker/Endpoints/scores in account 000000000000 for more information.
+        ModelError: Received client error (400) from primary with message "unable to evaluate payload provided: the body must be a JSON object with the list `instances`: EOF while parsing an object at line 1 column 1". See https://us-east-1.console.aws.amazon.com/cloudwatch/home?region=us-east-1#logEventViewer:group=/aws/sagemaker/Endpoints/scores in account 000000000000 for more information.
+        ValidationError: Variant Other of endpoint scores of account 000000000000 not found."#]].assert_eq(&answers.join("\n"));
 
     let error = send("scores", "text/csv", "nonsense").await.unwrap_err();
     assert_eq!(error.raw_response().unwrap().status().as_u16(), 424);
@@ -401,7 +406,15 @@ async fn names_that_are_taken_or_missing() {
                 .await,
         ),
     ];
-    expect![[r#""#]].assert_eq(&answers.join("\n"));
+    expect![[r#"
+        ValidationException: Cannot create already existing endpoint "arn:aws:sagemaker:us-east-1:000000000000:endpoint/scores".
+        ValidationException: Could not find endpoint configuration "arn:aws:sagemaker:us-east-1:000000000000:endpoint-config/none".
+        ValidationException: Cannot create already existing endpoint configuration "arn:aws:sagemaker:us-east-1:000000000000:endpoint-config/config".
+        ValidationException: Could not find model "arn:aws:sagemaker:us-east-1:000000000000:model/none".
+        ValidationException: 1 validation error detected: Value '[]' at 'productionVariants' failed to satisfy constraint: Member must have length greater than or equal to 1
+        ValidationException: Could not find endpoint configuration "arn:aws:sagemaker:us-east-1:000000000000:endpoint-config/none".
+        ValidationException: Could not find endpoint "arn:aws:sagemaker:us-east-1:000000000000:endpoint/none".
+        ValidationException: Could not find endpoint "arn:aws:sagemaker:us-east-1:000000000000:endpoint/none"."#]].assert_eq(&answers.join("\n"));
     let described = world
         .sagemaker
         .describe_endpoint_config()

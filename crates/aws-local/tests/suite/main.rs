@@ -1,8 +1,16 @@
 //! The official clients against a server: what works in the account works here.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests are not seen as tests"
+)]
+
 mod common;
 mod endpoints;
 mod folder;
+mod logs;
 mod objects;
 mod refusals;
 mod state_machines;

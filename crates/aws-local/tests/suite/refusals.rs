@@ -8,7 +8,7 @@ use tokio::{
 use crate::common::World;
 
 /// Sends bytes as they are and reads the answer to its end.
-pub async fn raw(world: &World, request: &str) -> String {
+pub(crate) async fn raw(world: &World, request: &str) -> String {
     let mut stream = TcpStream::connect(world.server.address()).await.unwrap();
     let request = request.replacen("\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1);
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -143,4 +143,19 @@ async fn who_am_i() {
         me.arn(),
         Some("arn:aws:sts::000000000000:assumed-role/ipinsights-local/session")
     );
+}
+
+/// Calls an operation of a JSON service.
+pub(crate) async fn call(world: &World, target: &str, body: &str) -> (u16, serde_json::Value) {
+    let length = body.len();
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-amz-json-1.1\r\nX-Amz-Target: {target}\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    let answer = raw(world, &request).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (
+        head[9..12].parse().unwrap(),
+        serde_json::from_str(body).unwrap_or_default(),
+    )
 }

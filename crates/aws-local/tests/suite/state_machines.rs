@@ -343,7 +343,13 @@ async fn errors_are_named_as_the_integrations_name_them() {
         };
         answers.push(format!("{}: {cause}", execution.error().unwrap()));
     }
-    expect![[r#""#]].assert_eq(&answers.join("\n"));
+    expect![[r#"
+        SageMaker.ResourceInUseException: Training job names must be unique within an AWS account and region, and a training job with this name already exists (arn:aws:sagemaker:us-east-1:000000000000:training-job/taken) (Service: AmazonSageMaker; Status Code: 400; Error Code: ResourceInUse; Request ID: ID; Proxy: null)
+        SageMaker.AmazonSageMakerException: 1 validation error detected: Value 'bad_name' at 'trainingJobName' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])* (Service: AmazonSageMaker; Status Code: 400; Error Code: ValidationException; Request ID: ID; Proxy: null)
+        SageMaker.AmazonSageMakerException: Could not find endpoint configuration "arn:aws:sagemaker:us-east-1:000000000000:endpoint-config/none". (Service: AmazonSageMaker; Status Code: 400; Error Code: ValidationException; Request ID: ID; Proxy: null)
+        SageMaker.SageMakerException: Could not find endpoint "arn:aws:sagemaker:us-east-1:000000000000:endpoint/missing". (Service: SageMaker, Status Code: 400, Request ID: ID)
+        SageMaker.ResourceInUseException: Training job names must be unique within an AWS account and region, and a training job with this name already exists (arn:aws:sagemaker:us-east-1:000000000000:training-job/taken) (Service: SageMaker, Status Code: 400, Request ID: ID)
+        States.TaskFailed: "Failed" "AlgorithmError: Customer Error: the hyperparameters are not valid under any of the given schemas: num_entity_vectors must lie in 1..=250000000, got 0 (caused by ValidationError)""#]].assert_eq(&answers.join("\n"));
 }
 
 #[tokio::test]
@@ -412,7 +418,16 @@ async fn machines_are_checked_kept_and_found_again() {
                 .await,
         ),
     ];
-    expect![[r#""#]].assert_eq(&answers.join("\n"));
+    expect![[r#"
+        StateMachineAlreadyExists: State Machine Already Exists: 'arn:aws:states:us-east-1:000000000000:stateMachine:m'
+        InvalidName: Invalid Name: 'bad name'
+        InvalidDefinition: Invalid State Machine Definition: 'INVALID_JSON_DESCRIPTION: not JSON: EOF while parsing an object at line 1 column 1'
+        InvalidDefinition: Invalid State Machine Definition: 'MISSING_TRANSITION_TARGET: `StartAt` names the state `B`, which does not exist at /StartAt'
+        InvalidDefinition: Invalid State Machine Definition: 'SCHEMA_VALIDATION_FAILED: The resource provided arn:aws:states:::lambda:invoke is not recognized. The value is not a valid resource ARN, or the resource is not available in this region. at /States/Only/Resource'
+        StateMachineDoesNotExist: State Machine Does Not Exist: 'arn:none'
+        StateMachineDoesNotExist: State Machine Does Not Exist: 'arn:none'
+        InvalidExecutionInput: Invalid State Machine Execution Input: 'EOF while parsing an object at line 1 column 1'
+        ExecutionDoesNotExist: Execution Does Not Exist: 'arn:none'"#]].assert_eq(&answers.join("\n"));
 
     let updated = world
         .states

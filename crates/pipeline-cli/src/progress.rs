@@ -14,6 +14,8 @@ pub struct Progress {
     how: How,
     /// The last tenth of training that was told in a log.
     told: Mutex<Option<u32>>,
+    /// Objects and bytes that were uploaded, until they are told in one line.
+    uploaded: Mutex<(usize, usize)>,
 }
 
 enum How {
@@ -40,6 +42,7 @@ impl Progress {
         Self {
             how,
             told: Mutex::new(None),
+            uploaded: Mutex::default(),
         }
     }
 
@@ -76,7 +79,7 @@ impl Progress {
     /// An event of the pipeline.
     pub fn pipeline(&self, event: Event) {
         match event {
-            Event::Uploaded { uri, bytes } => self.done("uploaded", &format!("{uri} ({bytes} bytes)")),
+            Event::Uploaded { uri, bytes } => self.uploaded(&uri, bytes),
             Event::StateMachine { arn, created } => {
                 self.done(if created { "created" } else { "updated" }, &arn);
             }
@@ -97,6 +100,27 @@ impl Progress {
             Event::Deleted { resource } => self.done("deleted", &resource),
             Event::Warning { message } => self.warn(&message),
             _ => {}
+        }
+    }
+
+    /// One line for all the files of a sample: the manifest is the last.
+    fn uploaded(&self, uri: &str, bytes: usize) {
+        self.now(uri);
+        let mut uploaded = self
+            .uploaded
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        uploaded.0 += 1;
+        uploaded.1 += bytes;
+        if let Some(folder) = uri.strip_suffix("manifest.json") {
+            let (files, bytes) = std::mem::take(&mut *uploaded);
+            self.done(
+                "uploaded",
+                &format!(
+                    "{files} files, {} to {folder}",
+                    indicatif::HumanBytes(bytes as u64)
+                ),
+            );
         }
     }
 

@@ -9,9 +9,6 @@ use pipeline::{Clients, Connection};
 use crate::cli::{Account, Place, Target};
 use crate::progress::Progress;
 
-/// A role for services that check that there is one and ask nobody about it.
-const LOCAL_ROLE: &str = "arn:aws:iam::000000000000:role/ipinsights-local";
-
 /// The services, open.
 pub struct Opened {
     /// The clients of them.
@@ -23,9 +20,11 @@ pub struct Opened {
 impl Opened {
     /// Connects, starting the local server where one is needed.
     pub async fn open(place: &Place, progress: &Arc<Progress>) -> anyhow::Result<Self> {
-        let region = region(place.region.as_deref());
+        // A region that the environment sets for an account does not move the local services.
+        let local_region = place.region.as_deref().unwrap_or(aws_local::REGION);
         match (place.target, &place.endpoint_url) {
             (Target::Aws, url) => {
+                let region = region(place.region.as_deref());
                 let connection = Connection {
                     region,
                     endpoint_url: url.clone(),
@@ -36,23 +35,20 @@ impl Opened {
                     server: None,
                 })
             }
-            (Target::Local, Some(url)) => {
-                let connection =
-                    Connection::to_url(url, region.unwrap_or_else(|| aws_local::REGION.to_owned()));
-                Ok(Self {
-                    clients: connection.clients().await?,
-                    server: None,
-                })
-            }
+            (Target::Local, Some(url)) => Ok(Self {
+                clients: Connection::to_url(url, local_region).clients().await?,
+                server: None,
+            }),
             (Target::Local, None) => {
                 let told = Arc::clone(progress);
                 let server = Server::builder(&place.data_dir)
+                    .region(local_region)
                     .on_training(Arc::new(move |_job: &str, event: &ipinsights::Progress| {
                         told.training(event)
                     }))
                     .start()
                     .await?;
-                let connection = Connection::to_url(server.url(), aws_local::REGION);
+                let connection = Connection::to_url(server.url(), local_region);
                 Ok(Self {
                     clients: connection.clients().await?,
                     server: Some(server),
@@ -113,8 +109,11 @@ pub fn settings(target: Target, name: &str, account: &Account) -> SettingsDraft 
             workflow_execution_role: account
                 .workflow_execution_role
                 .clone()
-                .or(Some(LOCAL_ROLE.to_owned())),
-            estimator_role: account.estimator_role.clone().or(Some(LOCAL_ROLE.to_owned())),
+                .or(Some(aws_local::ROLE_ARN.to_owned())),
+            estimator_role: account
+                .estimator_role
+                .clone()
+                .or(Some(aws_local::ROLE_ARN.to_owned())),
             training_instance: account.training_instance.clone(),
             hosting_instance: account.hosting_instance.clone(),
             pace: Pace::brisk(),

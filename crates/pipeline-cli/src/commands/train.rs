@@ -1,6 +1,6 @@
 //! `ipinsights train`: a model from a CSV, here and now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::ops::ControlFlow;
@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use access_events::AccessEvent;
 use anyhow::Context;
-use ipinsights::{Draft, Hyperparameters, TrainOptions};
+use ipinsights::{Dataset, Draft, Hyperparameters, TrainOptions};
 
 use crate::cli::{TrainArgs, Training};
 use crate::exit::Failure;
@@ -20,15 +20,16 @@ use crate::progress::Progress;
 pub fn run(args: TrainArgs, output: &Output) -> anyhow::Result<()> {
     let progress = Progress::new(output.quiet);
     progress.now("reading rows");
-    let rows = read(&args.data)?;
-    let validation = args.validation.as_deref().map(read).transpose()?;
-    let entities = rows
-        .iter()
-        .map(|row| &row.entity)
-        .collect::<std::collections::BTreeSet<_>>()
-        .len();
-    let params = hyperparameters(&args.training, rows.len(), entities)?;
-    progress.done("read", &format!("{} rows, {entities} entities", rows.len()));
+    // Once for the numbers that the advice needs, once for the rows, which are kept in eight bytes each.
+    let (rows, entities) = count(&args.data)?;
+    let params = hyperparameters(&args.training, rows, entities)?;
+    let train = dataset(&args.data, &params)?;
+    let validation = args
+        .validation
+        .as_deref()
+        .map(|path| dataset(path, &params))
+        .transpose()?;
+    progress.done("read", &format!("{rows} rows, {entities} entities"));
 
     let began = Instant::now();
     let options = TrainOptions {
@@ -36,7 +37,7 @@ pub fn run(args: TrainArgs, output: &Output) -> anyhow::Result<()> {
         threads: args.threads,
     };
     let mut last = None;
-    let model = ipinsights::train(&params, &rows, validation.as_deref(), &options, &mut |event| {
+    let model = ipinsights::train_dataset(&params, &train, validation.as_ref(), &options, &mut |event| {
         progress.training(event);
         if let ipinsights::Progress::Epoch {
             loss,
@@ -58,7 +59,7 @@ pub fn run(args: TrainArgs, output: &Output) -> anyhow::Result<()> {
         return output.json(&serde_json::json!({
             "version": 1,
             "model": args.output,
-            "rows": rows.len(),
+            "rows": rows,
             "entities": entities,
             "hyperparameters": params.to_map(),
             "seed": args.seed,
@@ -72,9 +73,8 @@ pub fn run(args: TrainArgs, output: &Output) -> anyhow::Result<()> {
         .map(|auc| format!(", validation AUC {auc:.4}"))
         .unwrap_or_default();
     output.text(&format!(
-        "{}: {} rows, {entities} entities, loss {loss:.4}, accuracy {accuracy:.4}{auc}, {seconds:.1} s",
+        "{}: {rows} rows, {entities} entities, loss {loss:.4}, accuracy {accuracy:.4}{auc}, {seconds:.1} s",
         args.output.display(),
-        rows.len(),
     ))
 }
 
@@ -105,10 +105,35 @@ pub fn hyperparameters(args: &Training, rows: usize, entities: usize) -> anyhow:
     Ok(Draft::from_map(&map).0.check()?)
 }
 
-/// Reads `entity,ip` rows from a file.
-pub fn read(path: &Path) -> anyhow::Result<Vec<AccessEvent>> {
+/// Opens a file of `entity,ip` rows.
+fn open(path: &Path) -> anyhow::Result<access_events::csv::Reader<BufReader<File>>> {
     let file = File::open(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
-    access_events::read_csv(BufReader::new(file)).with_context(|| format!("in `{}`", path.display()))
+    Ok(access_events::csv::Reader::new(BufReader::new(file)))
+}
+
+/// Rows and distinct entities of a file.
+fn count(path: &Path) -> anyhow::Result<(usize, usize)> {
+    let mut rows = 0;
+    let mut entities = HashSet::new();
+    for event in open(path)? {
+        let event = event.with_context(|| format!("in `{}`", path.display()))?;
+        rows += 1;
+        if !entities.contains(&event.entity) {
+            entities.insert(event.entity);
+        }
+    }
+    Ok((rows, entities.len()))
+}
+
+fn dataset(path: &Path, params: &Hyperparameters) -> anyhow::Result<Dataset> {
+    Dataset::from_events(open(path)?, params).with_context(|| format!("in `{}`", path.display()))
+}
+
+/// Reads all rows of a file.
+pub fn read(path: &Path) -> anyhow::Result<Vec<AccessEvent>> {
+    open(path)?
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("in `{}`", path.display()))
 }
 
 /// Writes a file that appears only when it is complete.

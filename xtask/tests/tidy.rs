@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ipinsights",
             "ipinsights-client",
             "sfn-builder",
+            "sfn-local (dev)",
         ],
     ),
     (

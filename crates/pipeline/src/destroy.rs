@@ -61,7 +61,7 @@ impl Teardown {
 /// Deletes endpoint, endpoint configurations, models and state machine of the pipeline `name`.
 ///
 /// Training jobs and the objects in S3 stay: they cost next to nothing and are the record of what was done. They are named
-/// in [`Teardown::left`]. What cannot be deleted does not keep the rest from being deleted. An absent thing is no error.
+/// among what is left. What cannot be deleted does not keep the rest from being deleted. An absent thing is no error.
 pub async fn destroy(clients: &Clients, name: &PipelineName) -> Result<Teardown, Error> {
     // Also the proof of credentials, before anything is touched.
     let account = clients.account().await?;

@@ -1,5 +1,5 @@
 //! The whole pipeline over the real SDK clients, against the services on loopback.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::future::pending;
 

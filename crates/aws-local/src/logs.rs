@@ -39,6 +39,9 @@ pub(crate) const TRAINING_JOBS: &str = "/aws/sagemaker/TrainingJobs";
 /// The most events of one answer.
 const PAGE: usize = 10_000;
 
+/// The most lines of one stream: a job of a million epochs says enough with its first ones.
+const MAX_LINES: usize = 50_000;
+
 impl Logs {
     /// Opens the folder and reads what it holds; a line that was cut off in the writing is left out.
     pub(crate) fn open(folder: PathBuf, region: &str) -> io::Result<Self> {
@@ -70,12 +73,14 @@ impl Logs {
         let name = format!("{group}:{stream}");
         let mut streams = self.streams.write().unwrap_or_else(|e| e.into_inner());
         let lines = streams.entry(name.clone()).or_default();
+        let text = match lines.len() {
+            ..MAX_LINES => text.into(),
+            MAX_LINES => format!("Further lines are left out: a stream holds {MAX_LINES}."),
+            _ => return,
+        };
         // Never before the line above it, even if the clock was set back.
         let at = millis(now()).max(lines.last().map_or(0, |line| line.at));
-        let line = Line {
-            at,
-            text: text.into(),
-        };
+        let line = Line { at, text };
         let file = fs::File::options()
             .create(true)
             .append(true)

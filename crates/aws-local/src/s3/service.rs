@@ -1141,7 +1141,78 @@ impl From<StoreError> for S3Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
     use super::*;
+
+    /// What a listing without pages is: keys, and what comes before a delimiter once for all that share it.
+    fn expected(keys: &BTreeSet<String>, prefix: &str, delimiter: Option<&str>) -> Vec<String> {
+        let entry = |key: &String| match delimiter.and_then(|d| Some((d, key[prefix.len()..].find(d)?))) {
+            Some((d, at)) => key[..prefix.len() + at + d.len()].to_owned(),
+            None => key.clone(),
+        };
+        let found: BTreeSet<_> = keys
+            .iter()
+            .filter(|key| key.starts_with(prefix))
+            .map(entry)
+            .collect();
+        found.into_iter().collect()
+    }
+
+    fn store_of(keys: &BTreeSet<String>) -> (TempDir, Service) {
+        let folder = TempDir::new().unwrap();
+        let store = Arc::new(ObjectStore::open(folder.path().to_owned()).unwrap());
+        store.create_bucket("b").unwrap();
+        for key in keys {
+            store
+                .put_with::<StoreError>("b", key, "text/csv", |_| Ok(()))
+                .unwrap();
+        }
+        (
+            folder,
+            Service {
+                store,
+                region: "us-east-1".to_owned(),
+            },
+        )
+    }
+
+    /// Keys of a few letters, so that they share beginnings, hold delimiters in a row, and end with one.
+    const KEY: &str = "[ab/é\u{10ffff}]{1,5}";
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn pages_of_a_listing_hold_everything_once(
+            keys in proptest::collection::btree_set(KEY, 0..24),
+            prefix in "[ab/é]{0,2}",
+            delimiter in proptest::option::of("/|a|b/"),
+            max in 1..6_i32,
+        ) {
+            let (_folder, service) = store_of(&keys);
+            let (mut seen, mut after) = (Vec::new(), None);
+            loop {
+                let page = service
+                    .list("b", Some(&prefix), delimiter.as_deref(), after.clone(), Some(max), None)
+                    .unwrap();
+                let keys = page.contents.into_iter().filter_map(|object| object.key);
+                let folders = page.prefixes.into_iter().filter_map(|folder| folder.prefix);
+                let mut entries: Vec<_> = keys.chain(folders).collect();
+                entries.sort_unstable();
+                prop_assert!(entries.len() <= max as usize);
+                seen.extend(entries);
+                if page.last.is_none() {
+                    break;
+                }
+                prop_assert_ne!(&page.last, &after, "the listing goes on");
+                after = page.last;
+            }
+            prop_assert_eq!(seen, expected(&keys, &prefix, delimiter.as_deref()));
+        }
+    }
 
     #[test]
     fn content_md5_is_base64() {

@@ -1,15 +1,18 @@
 //! The data folder: what outlives a server, and who may have it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use aws_local::{Error, Server};
 use aws_sdk_sagemakerruntime::primitives::Blob;
 use tempfile::TempDir;
 
-use crate::common::{World, eventually};
+use crate::common::{ROLE, World, eventually};
 
 #[tokio::test]
 async fn everything_is_there_after_a_restart() {
@@ -99,6 +102,99 @@ async fn a_job_that_was_cut_off_says_so() {
         job.failure_reason(),
         Some("InternalServerError: the server was stopped while the training job was running")
     );
+}
+
+/// A copy of the folder, taken while the server works, is what a killed server leaves.
+#[tokio::test]
+async fn a_killed_server_leaves_nothing_half_done() {
+    let world = World::new().await;
+    world.endpoint().await;
+    world
+        .training("long")
+        .hyper_parameters("epochs", "100000000")
+        .send()
+        .await
+        .unwrap();
+    let wait = r#"{"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 600, "End": true}}}"#;
+    let machine = world
+        .states
+        .create_state_machine()
+        .name("m")
+        .role_arn(ROLE)
+        .definition(wait);
+    let machine = machine.send().await.unwrap().state_machine_arn;
+    let execution = world
+        .states
+        .start_execution()
+        .state_machine_arn(machine)
+        .send()
+        .await
+        .unwrap()
+        .execution_arn;
+    eventually(|| async {
+        let history = world
+            .states
+            .get_execution_history()
+            .execution_arn(&execution)
+            .send()
+            .await
+            .unwrap();
+        (history.events.len() >= 2).then_some(())
+    })
+    .await;
+
+    let copy = TempDir::new().unwrap();
+    copy_folder(world.path(), copy.path());
+    let world = World::with_server(Server::builder(copy.path()).start().await.unwrap(), copy);
+    let invoke = world
+        .runtime
+        .invoke_endpoint()
+        .endpoint_name("scores")
+        .content_type("text/csv");
+    invoke.body(Blob::new("France,10.1.0.1")).send().await.unwrap();
+    assert_eq!(
+        world
+            .job_ended("long")
+            .await
+            .training_job_status()
+            .unwrap()
+            .as_str(),
+        "Failed"
+    );
+    let described = world
+        .states
+        .describe_execution()
+        .execution_arn(&execution)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(described.status.as_str(), "ABORTED");
+    let history = world
+        .states
+        .get_execution_history()
+        .execution_arn(&execution)
+        .send()
+        .await
+        .unwrap();
+    let ids: Vec<_> = history.events.iter().map(|event| event.id).collect();
+    assert_eq!(ids, [1, 2, 3]);
+    assert_eq!(history.events[2].r#type().as_str(), "ExecutionAborted");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (from, to) = (
+            entry.as_ref().unwrap().path(),
+            to.join(entry.unwrap().file_name()),
+        );
+        if from.is_dir() {
+            copy_folder(&from, &to);
+        } else if let Err(error) = std::fs::copy(&from, &to) {
+            // A file that is written beside and renamed may go in the meantime.
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        }
+    }
 }
 
 #[tokio::test]

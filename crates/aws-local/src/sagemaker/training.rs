@@ -115,7 +115,6 @@ impl TrainingJob {
             "ResourceConfig",
             "VpcConfig",
             "StoppingCondition",
-            "CheckpointConfig",
             "DebugHookConfig",
             "ProfilerConfig",
             "ExperimentConfig",
@@ -320,6 +319,9 @@ impl SageMaker {
         let limit = job.request["StoppingCondition"]["MaxRuntimeInSeconds"]
             .as_u64()
             .unwrap_or(MAX_RUNTIME as u64);
+        for note in without_effect(&job.request) {
+            log(&work::line("WARNING", &note));
+        }
         let task = work::Training {
             name,
             hyperparameters,
@@ -444,12 +446,24 @@ fn examine(input: &Value) -> ApiResult<Asked<'_>> {
     if mode.is_none() {
         check.required("AlgorithmSpecification.TrainingInputMode", TEXT);
     }
+    if check.get("CheckpointConfig").is_some() {
+        return Err(ApiError::not_implemented("CheckpointConfig"));
+    }
+    if check.choice("OutputDataConfig.CompressionType", &["GZIP", "NONE"]) == Some("NONE") {
+        return Err(ApiError::not_implemented("OutputDataConfig.CompressionType NONE"));
+    }
     check.structure("ResourceConfig");
     if check.get("ResourceConfig.InstanceGroups").is_some() {
         return Err(ApiError::not_implemented("ResourceConfig.InstanceGroups"));
     }
     check.required("ResourceConfig.InstanceType", TEXT);
-    check.integer("ResourceConfig.InstanceCount", 0, i64::MAX);
+    if check
+        .integer("ResourceConfig.InstanceCount", 0, i64::MAX)
+        .is_some_and(|count| count > 1)
+    {
+        // With one instance, what is sharded by key is replicated fully.
+        return Err(ApiError::not_implemented("ResourceConfig.InstanceCount above 1"));
+    }
     check.integer("ResourceConfig.VolumeSizeInGB", 1, i64::MAX);
     check.structure("StoppingCondition");
     let runtime = check
@@ -461,7 +475,12 @@ fn examine(input: &Value) -> ApiResult<Asked<'_>> {
     let count = check.list("InputDataConfig", 0, 20).len();
     let mut channels = Vec::new();
     for i in 0..count {
-        channels.push(channel(&mut check, i)?);
+        let channel = channel(&mut check, i)?;
+        if !channel.name.is_empty() && channels.iter().any(|c: &Channel| c.name == channel.name) {
+            let path = format!("InputDataConfig.{i}.ChannelName");
+            check.problem(Some(&channel.name), &path, "Channel names must be unique");
+        }
+        channels.push(channel);
     }
     let tags = tags::of_request(&mut check);
     check.finish()?;
@@ -551,12 +570,54 @@ fn channel(check: &mut Check<'_>, i: usize) -> ApiResult<Channel> {
     if check.choice(&at("CompressionType"), &["None", "Gzip"]) == Some("Gzip") {
         return Err(ApiError::not_implemented("CompressionType Gzip"));
     }
+    if check.choice(&at("RecordWrapperType"), &["None", "RecordIO"]) == Some("RecordIO") {
+        return Err(ApiError::not_implemented("RecordWrapperType RecordIO"));
+    }
+    if let Some(mode @ ("Pipe" | "FastFile")) = check.choice(&at("InputMode"), &["Pipe", "File", "FastFile"])
+    {
+        return Err(ApiError::not_implemented(&format!(
+            "InputMode {mode} of a channel"
+        )));
+    }
+    if check.get(&at("ShuffleConfig")).is_some() {
+        return Err(ApiError::not_implemented("ShuffleConfig"));
+    }
     let content_type = check.text(&at("ContentType"), TEXT).map(str::to_owned);
     Ok(Channel {
         name,
         url,
         content_type,
     })
+}
+
+/// What a request asks for that is taken without being there: encryption and networks. The job's log tells it.
+fn without_effect(request: &Value) -> Vec<String> {
+    let asked = |pointer: &str| match request.pointer(pointer) {
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(value) => !value.is_null(),
+        None => false,
+    };
+    [
+        (
+            "/VpcConfig",
+            "VpcConfig",
+            "the job runs on this machine's network",
+        ),
+        (
+            "/OutputDataConfig/KmsKeyId",
+            "OutputDataConfig.KmsKeyId",
+            "the model is not encrypted",
+        ),
+        (
+            "/ResourceConfig/VolumeKmsKeyId",
+            "ResourceConfig.VolumeKmsKeyId",
+            "nothing on disk is encrypted",
+        ),
+    ]
+    .into_iter()
+    .filter(|(pointer, ..)| asked(pointer))
+    .map(|(_, member, instead)| format!("{member} has no effect: {instead}."))
+    .collect()
 }
 
 /// What the service fills in when a request leaves it out.

@@ -285,7 +285,7 @@ impl BadRow {
 }
 
 /// `[MM/DD/YYYY HH:MM:SS LEVEL thread] text`.
-fn line(level: &str, text: &str) -> String {
+pub(super) fn line(level: &str, text: &str) -> String {
     format!(
         "[{} {level} 1] {text}",
         Timestamp::now().strftime("%m/%d/%Y %H:%M:%S")

@@ -2,8 +2,136 @@
 
 use aws_sdk_sagemaker::types::{OrderKey, OutputDataConfig, SortBy, StoppingCondition, Tag};
 use expect_test::expect;
+use serde_json::{Value, json};
 
-use crate::common::{IMAGE, ROLE, World, channel, eventually, told};
+use crate::{
+    common::{IMAGE, ROLE, World, channel, eventually, told},
+    refusals::call,
+};
+
+/// A request as it is on the wire; it is right as it stands.
+fn request(name: &str) -> Value {
+    let channel = |name: &str| {
+        let source = json!({
+            "S3DataType": "S3Prefix", "S3Uri": "s3://data/train/", "S3DataDistributionType": "FullyReplicated",
+        });
+        json!({"ChannelName": name, "DataSource": {"S3DataSource": source}})
+    };
+    json!({
+        "TrainingJobName": name,
+        "RoleArn": ROLE,
+        "AlgorithmSpecification": {"TrainingImage": IMAGE, "TrainingInputMode": "File"},
+        "HyperParameters": {
+            "num_entity_vectors": "20", "vector_dim": "8", "mini_batch_size": "50", "epochs": "1",
+        },
+        "InputDataConfig": [channel("train"), channel("validation")],
+        "OutputDataConfig": {"S3OutputPath": "s3://data/models"},
+        "ResourceConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 5},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 300},
+    })
+}
+
+/// Puts a member into the structure that holds it.
+fn set(request: &mut Value, pointer: &str, value: Value) {
+    let (parent, member) = pointer.rsplit_once('/').unwrap();
+    request.pointer_mut(parent).unwrap()[member] = value;
+}
+
+#[tokio::test]
+async fn what_would_not_happen_is_refused_by_name() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let cases = [
+        ("/InputDataConfig/0/RecordWrapperType", json!("RecordIO")),
+        ("/InputDataConfig/0/InputMode", json!("Pipe")),
+        ("/InputDataConfig/0/ShuffleConfig", json!({"Seed": 1})),
+        ("/InputDataConfig/1/ChannelName", json!("train")),
+        ("/OutputDataConfig/CompressionType", json!("NONE")),
+        ("/ResourceConfig/InstanceCount", json!(2)),
+        ("/CheckpointConfig", json!({"S3Uri": "s3://data/checkpoints"})),
+    ];
+    let mut answers = Vec::new();
+    for (pointer, value) in cases {
+        let mut request = request("job");
+        set(&mut request, pointer, value);
+        let (status, error) = call(&world, "SageMaker.CreateTrainingJob", &request.to_string()).await;
+        answers.push(format!(
+            "{status} {}: {}",
+            error["__type"].as_str().unwrap_or("-"),
+            error["message"].as_str().unwrap_or("-")
+        ));
+    }
+    expect![[r#"
+        400 ValidationException: RecordWrapperType RecordIO is not implemented by aws-local.
+        400 ValidationException: InputMode Pipe of a channel is not implemented by aws-local.
+        400 ValidationException: ShuffleConfig is not implemented by aws-local.
+        400 ValidationException: 1 validation error detected: Value 'train' at 'inputDataConfig.2.member.channelName' failed to satisfy constraint: Channel names must be unique
+        400 ValidationException: OutputDataConfig.CompressionType NONE is not implemented by aws-local.
+        400 ValidationException: ResourceConfig.InstanceCount above 1 is not implemented by aws-local.
+        400 ValidationException: CheckpointConfig is not implemented by aws-local."#]].assert_eq(&answers.join("\n"));
+}
+
+#[tokio::test]
+async fn what_has_no_meaning_here_is_taken_and_what_is_not_done_is_logged() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let mut plain = request("plain");
+    for (pointer, value) in [
+        ("/InputDataConfig/0/RecordWrapperType", json!("None")),
+        ("/InputDataConfig/0/InputMode", json!("File")),
+        (
+            "/InputDataConfig/0/DataSource/S3DataSource/S3DataDistributionType",
+            json!("ShardedByS3Key"),
+        ),
+        ("/OutputDataConfig/KmsKeyId", json!("")),
+        ("/OutputDataConfig/CompressionType", json!("GZIP")),
+        ("/EnableManagedSpotTraining", json!(true)),
+        ("/StoppingCondition/MaxWaitTimeInSeconds", json!(300)),
+        ("/DebugHookConfig", json!({"S3OutputPath": "s3://data/"})),
+        ("/ProfilerConfig", json!({"DisableProfiler": true})),
+        ("/CheckpointConfig", Value::Null),
+        ("/VpcConfig", Value::Null),
+        ("/Environment", json!({"A": "b"})),
+        ("/Tags", json!([{"Key": "a", "Value": "b"}])),
+    ] {
+        set(&mut plain, pointer, value);
+    }
+    let mut guarded = request("guarded");
+    for (pointer, value) in [
+        ("/OutputDataConfig/KmsKeyId", json!("alias/models")),
+        ("/ResourceConfig/VolumeKmsKeyId", json!("alias/volumes")),
+        (
+            "/VpcConfig",
+            json!({"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}),
+        ),
+    ] {
+        set(&mut guarded, pointer, value);
+    }
+    let mut logged = Vec::new();
+    for request in [plain, guarded] {
+        let (status, answer) = call(&world, "SageMaker.CreateTrainingJob", &request.to_string()).await;
+        assert_eq!(status, 200, "{answer}");
+        let name = request["TrainingJobName"].as_str().unwrap();
+        let job = world.job_ended(name).await;
+        assert_eq!(job.training_job_status().unwrap().as_str(), "Completed", "{name}");
+        let group = "/aws/sagemaker/TrainingJobs";
+        let describe = json!({"logGroupName": group, "logStreamNamePrefix": format!("{name}/")});
+        let (_, streams) = call(&world, "Logs_20140328.DescribeLogStreams", &describe.to_string()).await;
+        let stream = &streams["logStreams"][0]["logStreamName"];
+        let get = json!({"logGroupName": group, "logStreamName": stream, "startFromHead": true});
+        let (_, page) = call(&world, "Logs_20140328.GetLogEvents", &get.to_string()).await;
+        let events = page["events"].as_array().unwrap();
+        let warnings = events.iter().filter_map(|event| {
+            let (_, text) = event["message"].as_str()?.split_once(" WARNING 1] ")?;
+            Some(format!("{name}: {text}"))
+        });
+        logged.extend(warnings);
+    }
+    expect![[r#"
+        guarded: VpcConfig has no effect: the job runs on this machine's network.
+        guarded: OutputDataConfig.KmsKeyId has no effect: the model is not encrypted.
+        guarded: ResourceConfig.VolumeKmsKeyId has no effect: nothing on disk is encrypted."#]].assert_eq(&logged.join("\n"));
+}
 
 #[tokio::test]
 async fn a_job_trains_and_tells_everything() {

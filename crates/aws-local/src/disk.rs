@@ -2,6 +2,7 @@
 
 use std::{fs, io, path::Path};
 
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 /// Writes `bytes` beside `path` and renames: a reader sees the old file or the new one, never a part.
@@ -25,4 +26,20 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Reads a description; an error names the file.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+    let told =
+        |kind, why: &dyn std::fmt::Display| io::Error::new(kind, format!("`{}`: {why}", path.display()));
+    let bytes = fs::read(path).map_err(|e| told(e.kind(), &e))?;
+    serde_json::from_slice(&bytes).map_err(|e| told(io::ErrorKind::InvalidData, &e))
+}
+
+/// Whether a file is not there: then neither is what it would describe.
+pub(crate) fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }

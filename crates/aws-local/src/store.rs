@@ -35,9 +35,7 @@ impl<T: Serialize + DeserializeOwned + Clone> Collection<T> {
             if name.ends_with(disk::TEMPORARY) {
                 disk::remove(&path)?;
             } else if let Some(name) = name.strip_suffix(".json") {
-                let record = serde_json::from_slice(&fs::read(&path)?).map_err(|e| {
-                    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {e}", path.display()))
-                })?;
+                let record = disk::read_json(&path)?;
                 let name = percent_encoding::percent_decode_str(name)
                     .decode_utf8_lossy()
                     .into_owned();

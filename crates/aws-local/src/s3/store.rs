@@ -9,6 +9,7 @@
 //!
 //! No part of a key ever becomes part of a path, so no key can leave the folder. An object appears, or is replaced,
 //! by the rename of its one description, so it is never half there. Blobs nobody describes are swept at start.
+//! Files of other names are not the store's, and are left alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -170,23 +171,28 @@ impl ObjectStore {
         }
         for entry in fs::read_dir(root.join("blobs"))? {
             let entry = entry?;
-            if !entry
-                .file_name()
+            let name = entry.file_name();
+            if name
                 .to_str()
-                .is_some_and(|name| described.contains(name))
+                .is_some_and(|name| is_hex(name, ID) && !described.contains(name))
             {
                 disk::remove(&entry.path())?;
             }
         }
         let mut uploads = BTreeMap::new();
         for entry in fs::read_dir(root.join("uploads"))? {
-            let path = entry?.path();
-            match fs::read(path.join(UPLOAD)) {
-                Ok(bytes) => {
-                    let upload: Upload = serde_json::from_slice(&bytes)?;
+            let entry = entry?;
+            let ours = entry.file_name().to_str().is_some_and(|name| is_hex(name, ID));
+            if !ours || !entry.file_type()?.is_dir() {
+                continue;
+            }
+            let path = entry.path();
+            match disk::read_json::<Upload>(&path.join(UPLOAD)) {
+                Ok(upload) => {
                     uploads.insert(upload.id.clone(), upload);
                 }
-                Err(_) => fs::remove_dir_all(&path)?,
+                Err(error) if disk::is_absent(&error) => fs::remove_dir_all(&path)?,
+                Err(error) => return Err(error),
             }
         }
         Ok(Self {
@@ -551,13 +557,23 @@ fn after_prefix(prefix: &str) -> Option<String> {
 
 const BUCKET: &str = "bucket.json";
 const UPLOAD: &str = "upload.json";
+/// How long the names of blobs and uploads are, and those of descriptions without their ending.
+const ID: usize = 32;
+const DIGEST: usize = 64;
+
+/// Whether a file's name is of the store's own making.
+fn is_hex(name: &str, length: usize) -> bool {
+    name.len() == length && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
 
 fn read_bucket(folder: &Path) -> io::Result<Option<Bucket>> {
-    let Ok(bytes) = fs::read(folder.join(BUCKET)) else {
-        return Ok(None);
+    let created = match disk::read_json(&folder.join(BUCKET)) {
+        Ok(created) => created,
+        Err(error) if disk::is_absent(&error) => return Ok(None),
+        Err(error) => return Err(error),
     };
     let mut bucket = Bucket {
-        created: serde_json::from_slice(&bytes)?,
+        created,
         objects: BTreeMap::new(),
     };
     for entry in fs::read_dir(folder)? {
@@ -565,8 +581,11 @@ fn read_bucket(folder: &Path) -> io::Result<Option<Bucket>> {
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         if name.ends_with(disk::TEMPORARY) {
             disk::remove(&path)?;
-        } else if name != BUCKET {
-            let object: Object = serde_json::from_slice(&fs::read(&path)?)?;
+        } else if name
+            .strip_suffix(".json")
+            .is_some_and(|name| is_hex(name, DIGEST))
+        {
+            let object: Object = disk::read_json(&path)?;
             bucket.objects.insert(object.key.clone(), object);
         }
     }

@@ -245,12 +245,77 @@ async fn what_keeps_a_server_from_starting() {
 }
 
 #[tokio::test]
+async fn files_of_others_are_left_alone() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let strays = [
+        ".DS_Store",
+        "s3/.DS_Store",
+        "s3/buckets/.DS_Store",
+        "s3/buckets/data/.DS_Store",
+        "s3/buckets/data/notes.json",
+        "s3/blobs/.DS_Store",
+        "s3/uploads/.DS_Store",
+        "sagemaker/models/.DS_Store",
+        "logs/.DS_Store",
+        "states/.DS_Store",
+    ];
+    for stray in strays {
+        std::fs::write(world.path().join(stray), "").unwrap();
+    }
+    let world = world.restart().await;
+    let listed = world.s3.list_objects_v2().bucket("data").send().await.unwrap();
+    assert_eq!(listed.key_count(), Some(2));
+    for stray in strays {
+        assert!(world.path().join(stray).exists(), "{stray}");
+    }
+}
+
+/// Nothing is thrown away on account of a file that cannot be read.
+#[tokio::test]
+async fn a_damaged_file_is_named() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let create = world.s3.create_multipart_upload().bucket("data").key("big");
+    let upload = create.send().await.unwrap().upload_id.unwrap();
+    world.server.shutdown().await;
+    let folder = world.folder;
+    let bucket = folder.path().join("s3/buckets/data");
+    let object = std::fs::read_dir(&bucket)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| !path.ends_with("bucket.json"))
+        .unwrap();
+    let blobs = || std::fs::read_dir(folder.path().join("s3/blobs")).unwrap().count();
+    assert_eq!(blobs(), 2);
+    let upload = folder.path().join("s3/uploads").join(upload).join("upload.json");
+    for damaged in [bucket.join("bucket.json"), object, upload] {
+        let whole = std::fs::read(&damaged).unwrap();
+        std::fs::write(&damaged, "{").unwrap();
+        let error = Server::builder(folder.path()).start().await.unwrap_err();
+        assert!(matches!(error, Error::FolderNotReadable { .. }), "{error:?}");
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        let path = damaged.display().to_string();
+        assert!(source.contains(&path), "{source}");
+        std::fs::write(&damaged, whole).unwrap();
+    }
+    assert_eq!(blobs(), 2);
+    Server::builder(folder.path())
+        .start()
+        .await
+        .unwrap()
+        .shutdown()
+        .await;
+}
+
+#[tokio::test]
 async fn what_a_killed_server_left_behind_is_swept() {
     let world = World::new().await;
     world.bucket_with_data().await;
     world.server.shutdown().await;
     let folder = world.folder;
-    std::fs::write(folder.path().join("s3/blobs/orphan"), "half an obj").unwrap();
+    let orphan = folder.path().join("s3/blobs/0123456789abcdef0123456789abcdef");
+    std::fs::write(&orphan, "half an obj").unwrap();
     std::fs::write(folder.path().join("s3/buckets/data/x.json.1.tmp"), "{\"ke").unwrap();
     std::fs::write(folder.path().join("sagemaker/models/m.json.1.tmp"), "{\"na").unwrap();
     Server::builder(folder.path())
@@ -259,7 +324,7 @@ async fn what_a_killed_server_left_behind_is_swept() {
         .unwrap()
         .shutdown()
         .await;
-    assert!(!folder.path().join("s3/blobs/orphan").exists());
+    assert!(!orphan.exists());
     assert!(!folder.path().join("s3/buckets/data/x.json.1.tmp").exists());
     assert!(!folder.path().join("sagemaker/models/m.json.1.tmp").exists());
     assert_eq!(

@@ -85,6 +85,14 @@ pub enum Error {
         /// Every country that has too few.
         shortages: Vec<Shortage>,
     },
+    /// The published test rows claim a country that the sample does not have.
+    #[error(
+        "the published test rows claim to be from `{country}`, which is not among the countries of the sample"
+    )]
+    PublishedRows {
+        /// The country.
+        country: String,
+    },
     /// A row cannot be written as CSV.
     #[error("could not write the rows of `{file}`")]
     Row {

@@ -15,6 +15,7 @@ pub use database::{CountryNetworks, Database, Metadata, Network, Networks};
 pub use error::{Error, Fault, InvalidSpec, Shortage, SpecProblem, UnknownCountry};
 pub use manifest::{
     CountryCounts, DatabaseFacts, FileFacts, Manifest, OutlierCounts, SkipReason, Skipped, SpecFacts,
+    TestRows,
 };
 pub use published::published_test_rows;
 pub use sample::{Sample, SampleFile, sample};

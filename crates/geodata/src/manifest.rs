@@ -22,6 +22,8 @@ pub struct Manifest {
     pub countries: Vec<CountryCounts>,
     /// The country of the outliers.
     pub outliers: Option<OutlierCounts>,
+    /// Where the test rows come from.
+    pub test_rows: TestRows,
     /// What was left out, and why.
     pub skipped: Vec<Skipped>,
     /// The files of the sample, the manifest aside.
@@ -87,10 +89,21 @@ pub struct OutlierCounts {
     pub name: String,
     /// How many networks the database has of it.
     pub networks: u64,
-    /// How many test rows were drawn.
+    /// How many test rows were drawn; 0 when they are the published ones.
     pub test: usize,
     /// How many rows to measure with were drawn.
     pub evaluation: usize,
+}
+
+/// Where the test rows of a sample come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum TestRows {
+    /// They were drawn from the database.
+    Database,
+    /// They are those of the published experiment.
+    Published,
 }
 
 /// Something that was left out.

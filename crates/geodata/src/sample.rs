@@ -11,6 +11,7 @@ use crate::country::nearest;
 use crate::database::hex;
 use crate::manifest::{
     CountryCounts, DatabaseFacts, FileFacts, Manifest, OutlierCounts, SkipReason, Skipped, SpecFacts,
+    TestRows,
 };
 use crate::{CheckedSpec, Country, CountryCode, Database, Error, Shortage, UnknownCountry};
 
@@ -102,6 +103,7 @@ pub fn sample(db: &Database, spec: &CheckedSpec, seed: u64) -> Result<Sample, Er
         outliers: outliers
             .as_ref()
             .map(|d| OutlierCounts::new(&d.country, d.available, test.len(), evaluation.len())),
+        test_rows: TestRows::Database,
         skipped: vec![
             Skipped {
                 reason: SkipReason::NoCountry,
@@ -364,6 +366,34 @@ impl Sample {
             bytes,
         });
         Ok(files)
+    }
+
+    /// The same with the five test rows of the published experiment in place of those drawn.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PublishedRows`] when a country that they claim is not among those of the sample: a model that never saw an
+    /// entity says nothing about it.
+    pub fn with_published_test_rows(mut self) -> Result<Self, Error> {
+        self.test = crate::published_test_rows();
+        let known = |row: &AccessEvent| {
+            self.manifest
+                .countries
+                .iter()
+                .any(|country| country.name == row.entity)
+        };
+        if let Some(row) = self.test.iter().find(|row| !known(row)) {
+            return Err(Error::PublishedRows {
+                country: row.entity.clone(),
+            });
+        }
+        self.manifest.test_rows = TestRows::Published;
+        self.manifest.spec.outliers = 0;
+        if let Some(outliers) = &mut self.manifest.outliers {
+            outliers.test = 0;
+        }
+        self.manifest.files = self.row_files()?.into_iter().map(|(_, facts)| facts).collect();
+        Ok(self)
     }
 
     fn row_files(&self) -> Result<Vec<(SampleFile, FileFacts)>, Error> {

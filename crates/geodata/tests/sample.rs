@@ -154,6 +154,7 @@ fn files_of_a_small_sample() {
             "test": 2,
             "evaluation": 1
           },
+          "test_rows": "database",
           "skipped": [
             {
               "reason": "no-country",

@@ -166,3 +166,18 @@ fn the_manifest_goes_with_the_rows_as_they_are() {
     assert_ne!(manifest.files[2].sha256, sample.manifest.files[2].sha256);
     assert_eq!(manifest.files[0], sample.manifest.files[0]);
 }
+
+#[test]
+fn published_test_rows_are_said_to_be_published() {
+    let sample = small();
+    let countries = sample.manifest.countries.len();
+    let result = sample.with_published_test_rows();
+    if countries == 5 {
+        let manifest = result.unwrap().manifest;
+        assert_eq!(manifest.test_rows, geodata::TestRows::Published);
+        assert_eq!(manifest.outliers.unwrap().test, 0);
+        assert_eq!(manifest.files[2].rows, 5);
+    } else {
+        assert!(matches!(result, Err(Error::PublishedRows { .. })));
+    }
+}

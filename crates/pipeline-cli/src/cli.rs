@@ -117,9 +117,9 @@ pub struct Sampling {
     /// Country of the outliers
     #[arg(long, value_name = "CC", default_value = "SG")]
     pub outlier_country: String,
-    /// Outliers, each tagged with one of the countries in turn
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub outliers: usize,
+    /// Outliers, each tagged with one of the countries in turn [default: 5]
+    #[arg(long, value_name = "N")]
+    pub outliers: Option<usize>,
     /// Further outliers, for an AUC that five rows cannot give
     #[arg(long, value_name = "N", default_value_t = 250)]
     pub evaluation_outliers: usize,
@@ -158,6 +158,13 @@ fn name_value(text: &str) -> Result<(String, String), String> {
             Ok((name.trim().to_owned(), value.trim().to_owned()))
         }
         _ => Err("it takes NAME=VALUE, such as epochs=20".to_owned()),
+    }
+}
+
+fn finite(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err("it takes a finite number".to_owned()),
     }
 }
 
@@ -269,7 +276,7 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "NAME", default_value = "ipinsights")]
     pub endpoint: String,
     /// Flag scores below this one
-    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true, value_parser = finite)]
     pub threshold: Option<f32>,
     /// Which services.
     #[command(flatten)]

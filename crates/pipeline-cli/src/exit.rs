@@ -20,6 +20,8 @@ pub enum ExitCode {
     Server = 6,
     /// A file could not be read or written.
     File = 7,
+    /// A service could not be reached.
+    Unreachable = 8,
     /// Ctrl-C.
     Interrupted = 130,
 }
@@ -27,7 +29,8 @@ pub enum ExitCode {
 /// The list for `--help`.
 pub const HELP: &str = "Exit codes: 0 done, 1 other failure, 2 usage or settings, 3 data (database, rows, countries), \
 4 AWS access (region, credentials, permission), 5 the run failed (execution, training job, endpoint), 6 the local server \
-could not start, 7 a file could not be read or written, 130 interrupted";
+could not start, 7 a file could not be read or written, 8 a service could not be \
+reached, 130 interrupted";
 
 impl ExitCode {
     /// The code for an error: that of the first cause that has one.
@@ -51,7 +54,7 @@ fn code(error: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
         });
     }
     if let Some(error) = error.downcast_ref::<ipinsights_client::Error>() {
-        return of_client(error);
+        return Some(of_client(error));
     }
     if error.is::<geodata::InvalidSpec>() {
         return Some(ExitCode::Usage);
@@ -74,7 +77,7 @@ fn of_pipeline(error: &pipeline::Error) -> Option<ExitCode> {
     Some(match error {
         E::Missing { .. } | E::Setting { .. } => ExitCode::Usage,
         E::NoRegion | E::NoCredentials { .. } => ExitCode::Access,
-        E::Client(error) => return of_client(error),
+        E::Client(error) => of_client(error),
         E::Execution { .. } | E::Unfinished { .. } => ExitCode::Run,
         E::Interrupted => ExitCode::Interrupted,
         E::Calibration(_) => ExitCode::Data,
@@ -82,11 +85,13 @@ fn of_pipeline(error: &pipeline::Error) -> Option<ExitCode> {
     })
 }
 
-fn of_client(error: &ipinsights_client::Error) -> Option<ExitCode> {
+fn of_client(error: &ipinsights_client::Error) -> ExitCode {
     use ipinsights_client::Error as E;
     match error {
-        E::NoCredentials { .. } | E::CredentialsRefused(_) | E::AccessDenied(_) => Some(ExitCode::Access),
-        _ => None,
+        E::NoCredentials { .. } | E::CredentialsRefused(_) | E::AccessDenied(_) => ExitCode::Access,
+        E::NotReached { .. } => ExitCode::Unreachable,
+        // Said here, so that a cause further down is not taken for the error.
+        _ => ExitCode::Failure,
     }
 }
 

@@ -7,8 +7,10 @@
 pub mod cli;
 pub mod commands;
 pub mod exit;
+pub mod files;
 pub mod output;
 pub mod progress;
+pub mod signals;
 pub mod target;
 
 use clap::Parser;

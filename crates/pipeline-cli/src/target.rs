@@ -114,6 +114,8 @@ pub fn settings(target: Target, name: &str, account: &Account) -> SettingsDraft 
                 .estimator_role
                 .clone()
                 .or(Some(aws_local::ROLE_ARN.to_owned())),
+            data_location: account.data_location.clone(),
+            artifact_location: account.artifact_location.clone(),
             training_instance: account.training_instance.clone(),
             hosting_instance: account.hosting_instance.clone(),
             pace: Pace::brisk(),

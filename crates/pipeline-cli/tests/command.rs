@@ -130,6 +130,7 @@ fn the_published_experiment_is_a_choice() {
             ("United States", "103.14.224.0"),
         ]
     );
+    assert_eq!(report["manifest"]["test_rows"], "published");
     assert_eq!(report["training"]["hyperparameters"]["num_entity_vectors"], "10");
     assert_eq!(report["training"]["hyperparameters"]["mini_batch_size"], "10000");
 }
@@ -219,12 +220,50 @@ fn sample_train_score_without_any_service() {
 }
 
 #[test]
+fn rows_may_come_through_a_pipe_and_models_go_through_a_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    assert!(output(path, &["sample"]).status.success());
+    std::fs::write(path.join("there.tar.gz"), "an older model").unwrap();
+    std::os::unix::fs::symlink("there.tar.gz", path.join("link.tar.gz")).unwrap();
+    let args = [
+        "train",
+        "--data",
+        "/dev/stdin",
+        "--output",
+        "link.tar.gz",
+        "-p",
+        "epochs=1",
+        "--format",
+        "json",
+    ];
+    let mut child = ipinsights(path, &args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut rows = std::fs::File::open(path.join("sample/train.csv")).unwrap();
+    std::io::copy(&mut rows, &mut child.stdin.take().unwrap()).unwrap();
+    assert_eq!(json(&child.wait_with_output().unwrap())["rows"], 250);
+    assert!(path.join("link.tar.gz").is_symlink());
+    assert!(std::fs::metadata(path.join("there.tar.gz")).unwrap().len() > 1_000);
+    let mode = |file: &str| {
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path.join(file)).unwrap().permissions())
+            & 0o777
+    };
+    assert_eq!(mode("there.tar.gz"), mode("sample/train.csv"));
+    let scored = output(path, &["score", "Canada,1.2.3.4"]);
+    assert_eq!(scored.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&scored.stderr).contains("`ipinsights run` makes one"));
+}
+
+#[test]
 fn what_goes_wrong_has_a_code_and_a_cure() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     std::fs::write(path.join("bad.csv"), "a,1.2.3.4\nb,nowhere\n").unwrap();
     std::fs::write(path.join("bad.mmdb"), "not a database").unwrap();
-    let cases: [(&[&str], i32, &str); 15] = [
+    let cases: [(&[&str], i32, &str); 24] = [
         (&["run", "--countries", "Germny"], 3, "Germany"),
         (&["sample", "--per-country", "500000"], 3, "500050"),
         (&["sample", "--per-country", "100000000"], 2, "at most 1000000"),
@@ -248,6 +287,31 @@ fn what_goes_wrong_has_a_code_and_a_cure() {
         ),
         (&["destroy", "--target", "aws"], 4, "no AWS region"),
         (&["score", "--model", "bad.csv", "a,1.2.3.4"], 3, "not a model"),
+        (&["score", "--threshold", "nan", "a,1.2.3.4"], 2, "finite"),
+        (
+            &["score", "--endpoint-url", "http://127.0.0.1:1", "a,1.2.3.4"],
+            8,
+            "no answer",
+        ),
+        (&["run", "--report", "bad.csv"], 7, "bad.csv"),
+        (&["run", "--held-out", "1"], 3, "held-out"),
+        (&["run", "--data-location", "s3://x/y"], 2, "3 to 63"),
+        (&["run", "--region", "mars-1"], 2, "mars-1"),
+        (
+            &["run", "--test-rows", "published", "--outliers", "7"],
+            2,
+            "--outliers",
+        ),
+        (
+            &["run", "--test-rows", "published", "--countries", "US,JP"],
+            3,
+            "Canada",
+        ),
+        (
+            &["train", "--data", "bad.csv", "--output", "none/model.tar.gz"],
+            7,
+            "none/model.tar.gz",
+        ),
     ];
     for (args, code, said) in cases {
         let mut command = ipinsights(path, args);
@@ -257,6 +321,8 @@ fn what_goes_wrong_has_a_code_and_a_cure() {
         assert!(text.contains(said), "{args:?} does not say {said}: {text}");
         assert!(output.stdout.is_empty(), "{args:?}");
     }
+    // Some cases get as far as opening the folder of the local services, which stays.
+    std::fs::remove_dir_all(path.join(".ipinsights")).unwrap();
     let left: Vec<_> = std::fs::read_dir(path)
         .unwrap()
         .map(|entry| entry.unwrap().file_name())

@@ -80,7 +80,7 @@ pub enum Error {
         seconds: u64,
     },
     /// The caller gave up.
-    #[error("interrupted; the execution was stopped, and what it had made deleted")]
+    #[error("interrupted; the execution, if it had begun, was stopped, and what it had made deleted")]
     Interrupted,
     /// The threshold cannot be calibrated on so few rows.
     #[error("the threshold could not be calibrated")]

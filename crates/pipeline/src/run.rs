@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::pin;
 use std::time::Duration;
 
 use access_events::AccessEvent;
 use aws_sdk_s3::operation::create_bucket::CreateBucketError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
+use aws_sdk_sfn::operation::stop_execution::StopExecutionError;
 use aws_sdk_sfn::types::{ExecutionStatus, HistoryEvent};
 use geodata::{Sample, SampleFile};
 use ipinsights::Score;
@@ -30,12 +30,17 @@ use crate::{Clients, Error, Settings};
 /// How events reach the caller; called from the task that awaits the run.
 pub type Observer<'a> = &'a mut (dyn FnMut(Event) + Send);
 
+/// How long a run that ends badly may take to stop its execution and to delete what it made.
+const CLEANUP: Duration = Duration::from_secs(90);
+
 /// Runs the pipeline once over a sample and reports what came of it.
 ///
 /// The rows go to S3, the state machine is created or updated and executed, and when its endpoint is in service the
-/// outliers and the held-out rows are scored through it. `started` dates and names the run. When `cancel` completes, the
-/// execution is stopped and the run ends as [`Error::Interrupted`]; whatever way it ends other than well, the model and
-/// the configuration it made are deleted again.
+/// outliers and the held-out rows are scored through it. `started` dates and names the run.
+///
+/// When `cancel` completes, whatever the run is doing, it ends as [`Error::Interrupted`]. A run that ends other than well
+/// stops its execution and deletes the model and the configuration it made, unless an endpoint of an earlier run serves
+/// them by then; what an endpoint served before is deleted only after a run that ended well.
 pub async fn run(
     clients: &Clients,
     settings: &Settings,
@@ -44,15 +49,89 @@ pub async fn run(
     cancel: impl Future<Output = ()> + Send,
     observe: Observer<'_>,
 ) -> Result<Report, Error> {
-    let account = clients.account().await?;
+    // What can be known to fail fails before anything is sent.
+    let rows = vec![Score::from(0.0); sample.validation.len()];
+    ipinsights::Threshold::calibrate(&rows, settings.false_positive_rate)?;
+    let image = ipinsights_client::image_uri(clients.region()).map_err(|error| Error::Setting {
+        setting: "region",
+        value: clients.region.clone(),
+        reason: error.to_string(),
+    })?;
+    let definition = definition::definition(settings, &image)?.to_json_string();
     let files = sample.files()?;
     let fingerprint = fingerprint(settings, &files);
     let names = settings.name().run(started, &fingerprint);
-    let places = Places::of(settings, clients.region(), &account, &fingerprint);
+    let plan = Plan {
+        sample,
+        started,
+        definition,
+        files,
+        fingerprint,
+        names: &names,
+    };
 
-    upload(clients, &places, &files, observe).await?;
-    let machine = ensure_state_machine(clients, settings, observe).await?;
-    let before = Served::of(clients, &settings.name().endpoint()).await?;
+    let mut made = Made::default();
+    let result = {
+        let work = work(clients, settings, plan, &mut made, &mut *observe);
+        tokio::select! {
+            result = work => result,
+            () = cancel => Err(Error::Interrupted),
+        }
+    };
+    if result.is_err() {
+        let cleanup = undo(clients, settings, &names, &made, &mut *observe);
+        if tokio::time::timeout(CLEANUP, cleanup).await.is_err() {
+            let message = format!(
+                "cleaning up took longer than {} s and was given up; `ipinsights destroy` finds what is left",
+                CLEANUP.as_secs()
+            );
+            observe(Event::Warning { message });
+        }
+    }
+    result
+}
+
+/// What a run is to do, worked out before anything is sent.
+struct Plan<'a> {
+    sample: &'a Sample,
+    started: Timestamp,
+    definition: String,
+    files: Vec<SampleFile>,
+    fingerprint: String,
+    names: &'a RunNames,
+}
+
+/// What a run has made so far, kept outside of it for when it is interrupted.
+#[derive(Default)]
+struct Made {
+    /// The execution, from the moment it may have been started.
+    execution: Option<String>,
+    /// It has ended by itself.
+    ended: bool,
+    /// What the endpoint served before.
+    before: Option<Served>,
+}
+
+async fn work(
+    clients: &Clients,
+    settings: &Settings,
+    plan: Plan<'_>,
+    made: &mut Made,
+    observe: Observer<'_>,
+) -> Result<Report, Error> {
+    let Plan {
+        sample,
+        started,
+        definition,
+        files,
+        fingerprint,
+        names,
+    } = plan;
+    let account = clients.account().await?;
+    let places = Places::of(settings, clients.region(), &account, &fingerprint);
+    upload(clients, &places, &files, &mut *observe).await?;
+    let machine = ensure_state_machine(clients, settings, definition, &mut *observe).await?;
+    made.before = Served::of(clients, &settings.name().endpoint()).await?;
     let input = json!({
         (input::JOB_NAME): names.training_job().as_str(),
         (input::MODEL_NAME): names.model().as_str(),
@@ -60,6 +139,12 @@ pub async fn run(
         (input::ENDPOINT_NAME): settings.name().endpoint().as_str(),
         (input::DATA_LOCATION): places.data.to_uri(),
     });
+    // The ARN that the service will give: an interruption may come before its answer does.
+    made.execution = Some(format!(
+        "{}:{}",
+        machine.replacen(":stateMachine:", ":execution:", 1),
+        names.execution()
+    ));
     let execution = clients
         .sfn
         .start_execution()
@@ -70,28 +155,61 @@ pub async fn run(
         .await
         .map_err(|error| ClientError::from_sdk("StartExecution", error))?
         .execution_arn;
+    made.execution = Some(execution.clone());
     observe(Event::ExecutionStarted {
         arn: execution.clone(),
     });
 
     let mut watch = Watch::new(&execution);
-    if let Err(error) = watch.until_end(clients, settings, cancel, observe).await {
-        discard(clients, settings, &names, before.as_ref(), observe).await;
-        return Err(error);
-    }
+    let end = watch.until_end(clients, settings, &mut *observe).await;
+    made.ended = !matches!(end, Err(Error::Unfinished { .. } | Error::Client(_)));
+    end?;
     observe(Event::ExecutionSucceeded);
-    if let Some(before) = before {
-        before.delete_superseded(clients, settings, &names, observe).await;
-    }
+    let states = watch.visits;
     let manifest = manifest(&files)?;
     let done = Done {
-        states: watch.visits,
-        execution: execution.clone(),
+        states,
+        execution,
         machine,
         started,
         manifest,
     };
-    finish(clients, settings, sample, &names, done, observe).await
+    let report = finish(clients, settings, sample, names, done, &mut *observe).await?;
+    if let Some(before) = made.before.take() {
+        before.delete_superseded(clients, settings, names, observe).await;
+    }
+    Ok(report)
+}
+
+/// Stops the execution and deletes what a run made that did not end well.
+async fn undo(clients: &Clients, settings: &Settings, names: &RunNames, made: &Made, observe: Observer<'_>) {
+    let Some(execution) = &made.execution else { return };
+    if !made.ended {
+        let stop = clients.sfn.stop_execution().execution_arn(execution);
+        match stop
+            .error("Interrupted")
+            .cause("the run that started it was given up")
+            .send()
+            .await
+        {
+            Ok(_) => {}
+            // It was never started.
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(StopExecutionError::is_execution_does_not_exist) =>
+            {
+                return;
+            }
+            Err(error) => {
+                let error = ClientError::from_sdk("StopExecution", error);
+                observe(Event::Warning {
+                    message: format!("execution `{execution}` may still run: {error}"),
+                });
+            }
+        }
+    }
+    discard(clients, settings, names, made.before.as_ref(), observe).await;
 }
 
 /// What is known when the execution has succeeded.
@@ -228,14 +346,9 @@ async fn ensure_bucket(clients: &Clients, bucket: &str) -> Result<(), Error> {
 async fn ensure_state_machine(
     clients: &Clients,
     settings: &Settings,
+    definition: String,
     observe: Observer<'_>,
 ) -> Result<String, Error> {
-    let image = ipinsights_client::image_uri(clients.region()).map_err(|error| Error::Setting {
-        setting: "region",
-        value: clients.region.clone(),
-        reason: error.to_string(),
-    })?;
-    let definition = definition::definition(settings, &image)?.to_json_string();
     let name = settings.name().state_machine();
     if let Some(arn) = find_state_machine(clients, &name).await? {
         clients
@@ -401,15 +514,13 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Looks until the execution ends; stops it when the caller gives up or it takes too long.
+    /// Looks until the execution ends or has taken too long.
     async fn until_end(
         &mut self,
         clients: &Clients,
         settings: &Settings,
-        cancel: impl Future<Output = ()>,
         observe: Observer<'_>,
     ) -> Result<(), Error> {
-        let mut cancel = pin!(cancel);
         let patience = Duration::from_secs(settings.pace.execution_timeout.into()) + settings.pace.grace;
         let deadline = Instant::now() + patience;
         loop {
@@ -421,7 +532,7 @@ impl<'a> Watch<'a> {
                 .send()
                 .await
                 .map_err(|error| ClientError::from_sdk("DescribeExecution", error))?;
-            self.read_history(clients, observe).await?;
+            self.read_history(clients, &mut *observe).await?;
             match described.status {
                 ExecutionStatus::Running | ExecutionStatus::PendingRedrive => {}
                 ExecutionStatus::Succeeded => return Ok(()),
@@ -435,37 +546,13 @@ impl<'a> Watch<'a> {
                 }
             }
             if Instant::now() >= deadline {
-                self.stop(clients, "the run's time is over", observe).await;
                 return Err(Error::Unfinished {
                     execution: self.execution.to_owned(),
                     state: self.state.clone(),
                     seconds: patience.as_secs(),
                 });
             }
-            tokio::select! {
-                () = tokio::time::sleep(settings.pace.poll) => {}
-                () = &mut cancel => {
-                    self.stop(clients, "interrupted", observe).await;
-                    return Err(Error::Interrupted);
-                }
-            }
-        }
-    }
-
-    async fn stop(&self, clients: &Clients, cause: &str, observe: Observer<'_>) {
-        let stopped = clients
-            .sfn
-            .stop_execution()
-            .execution_arn(self.execution)
-            .error("Interrupted")
-            .cause(cause)
-            .send()
-            .await;
-        if let Err(error) = stopped {
-            let error = ClientError::from_sdk("StopExecution", error);
-            observe(Event::Warning {
-                message: format!("execution `{}` still runs: {error}", self.execution),
-            });
+            tokio::time::sleep(settings.pace.poll).await;
         }
     }
 

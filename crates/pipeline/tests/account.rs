@@ -3,7 +3,8 @@
 
 mod common;
 
-use std::future::pending;
+use std::future::{Future, pending};
+use std::time::Duration;
 
 use common::{first_run, ok, refusal, settings};
 use expect_test::expect;
@@ -40,6 +41,20 @@ async fn run(
     })
     .await;
     (result, events)
+}
+
+/// Completes when an operation was asked for so many times.
+fn asked(
+    service: &common::Service,
+    operation: &'static str,
+    times: usize,
+) -> impl Future<Output = ()> + Send {
+    let service = service.clone();
+    async move {
+        while service.asked(operation).len() < times {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -227,7 +242,7 @@ async fn an_interrupted_run_stops_its_execution() {
     service.instead("DescribeExecution", common::execution("RUNNING", None, None));
     let (_server, clients) = service.start().await;
     let started = common::STARTED.parse().unwrap();
-    let cancel = tokio::time::sleep(std::time::Duration::from_millis(50));
+    let cancel = asked(&service, "DescribeExecution", 2);
     let result = pipeline::run(
         &clients,
         &settings(|_| {}),
@@ -302,4 +317,82 @@ async fn a_second_run_updates_and_deletes_what_it_replaced() {
             },
         ]
     );
+}
+
+#[tokio::test]
+async fn too_few_held_out_rows_are_told_before_anything_is_sent() {
+    let service = first_run();
+    let (result, _) = run(&service, &settings(|draft| draft.false_positive_rate = 0.001)).await;
+    assert!(matches!(result, Err(Error::Calibration(_))), "{result:?}");
+    assert_eq!(service.operations(), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_interruption_does_not_wait_for_an_answer() {
+    let service = first_run();
+    let never = common::execution("RUNNING", None, None).set_delay(Duration::from_secs(600));
+    service.instead("DescribeExecution", never);
+    let (_server, clients) = service.start().await;
+    let started = common::STARTED.parse().unwrap();
+    let cancel = asked(&service, "DescribeExecution", 1);
+    let (settings, sample) = (settings(|_| {}), sample());
+    let mut quiet = |_| {};
+    let run = pipeline::run(&clients, &settings, &sample, started, cancel, &mut quiet);
+    let result = tokio::time::timeout(Duration::from_secs(60), run).await.unwrap();
+    assert!(matches!(result, Err(Error::Interrupted)), "{result:?}");
+    let stopped = &service.asked("StopExecution")[0].body["executionArn"];
+    assert_eq!(
+        stopped,
+        "arn:aws:states:eu-west-1:123456789012:execution:ipinsights:x"
+    );
+    assert_eq!(service.asked("DeleteModel").len(), 1);
+}
+
+#[tokio::test]
+async fn an_interruption_before_the_execution_leaves_nothing_to_undo() {
+    let service = first_run();
+    service.instead(
+        "CreateStateMachine",
+        ok(json!({})).set_delay(Duration::from_secs(600)),
+    );
+    let (_server, clients) = service.start().await;
+    let started = common::STARTED.parse().unwrap();
+    let cancel = asked(&service, "CreateStateMachine", 1);
+    let result = pipeline::run(
+        &clients,
+        &settings(|_| {}),
+        &sample(),
+        started,
+        cancel,
+        &mut |_| {},
+    )
+    .await;
+    assert!(matches!(result, Err(Error::Interrupted)), "{result:?}");
+    assert!(service.asked("StopExecution").is_empty());
+    assert!(service.asked("DeleteModel").is_empty());
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_score_deletes_nothing_that_served_before() {
+    let service = first_run();
+    let old = "ipinsights-20261119-101010-100-abcd";
+    let described =
+        ok(json!({ "EndpointName": "ipinsights", "EndpointStatus": "InService", "EndpointConfigName": old }));
+    service
+        .instead("DescribeEndpoint", described)
+        .answers(
+            "DescribeEndpointConfig",
+            ok(json!({ "EndpointConfigName": old, "ProductionVariants": [{ "VariantName": "AllTraffic", "ModelName": old }] })),
+        )
+        .answers("InvokeEndpoint", refusal("ValidationError", "Endpoint ipinsights of account 1 not found."));
+    let (result, _) = run(&service, &settings(|_| {})).await;
+    assert!(matches!(result, Err(Error::Client(_))), "{result:?}");
+    for deleted in service
+        .asked("DeleteModel")
+        .iter()
+        .chain(&service.asked("DeleteEndpointConfig"))
+    {
+        assert!(!deleted.text.contains(old), "{deleted:?}");
+    }
+    assert!(service.asked("DeleteEndpoint").is_empty());
 }

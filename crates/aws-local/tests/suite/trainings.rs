@@ -130,7 +130,8 @@ async fn what_has_no_meaning_here_is_taken_and_what_is_not_done_is_logged() {
     expect![[r#"
         guarded: VpcConfig has no effect: the job runs on this machine's network.
         guarded: OutputDataConfig.KmsKeyId has no effect: the model is not encrypted.
-        guarded: ResourceConfig.VolumeKmsKeyId has no effect: nothing on disk is encrypted."#]].assert_eq(&logged.join("\n"));
+        guarded: ResourceConfig.VolumeKmsKeyId has no effect: nothing on disk is encrypted."#]]
+    .assert_eq(&logged.join("\n"));
 }
 
 #[tokio::test]

@@ -10,14 +10,17 @@ use jiff::Timestamp;
 use pipeline::{Report, Settings, SettingsDraft};
 
 use crate::cli::{Common, RunArgs};
-use crate::commands::{sample, serve, train};
+use crate::commands::{sample, train};
+use crate::files::Draft;
 use crate::output::{Output, table};
 use crate::progress::Progress;
+use crate::signals::Signals;
 use crate::target::{self, Opened};
 
 /// Runs the command.
 pub async fn run(common: &Common, args: RunArgs, output: &Output) -> anyhow::Result<()> {
     let began = Instant::now();
+    let signals = Signals::listen();
     let progress = Arc::new(Progress::new(common.quiet));
     // Everything that can be wrong with the arguments is said before anything is sampled or sent.
     let draft = SettingsDraft {
@@ -27,6 +30,9 @@ pub async fn run(common: &Common, args: RunArgs, output: &Output) -> anyhow::Res
     draft
         .clone()
         .check(train::hyperparameters(&args.training, 1, 1)?)?;
+    if let Some(folder) = &args.report {
+        probe(folder)?;
+    }
     let sample = sample::draw(&args.sampling, &progress)?;
     let params = train::hyperparameters(&args.training, sample.train.len(), args.sampling.countries.len())?;
     let settings = draft.check(params)?;
@@ -38,23 +44,36 @@ pub async fn run(common: &Common, args: RunArgs, output: &Output) -> anyhow::Res
         &settings,
         &sample,
         Timestamp::now(),
-        serve::interrupted(),
+        signals.first(),
         &mut |event| told.pipeline(event),
     )
     .await;
     opened.close().await;
     let report = result?;
-    if let Some(folder) = &args.report {
-        write(folder, &report, &settings, &sample)?;
+    // What the run found is printed whatever becomes of the files.
+    let written = args
+        .report
+        .as_deref()
+        .map(|folder| write(folder, &report, &settings, &sample))
+        .transpose();
+    if let (Some(folder), Ok(_)) = (&args.report, &written) {
         progress.done("written", &folder.display().to_string());
     }
     progress.done("finished", &format!("in {:.1} s", began.elapsed().as_secs_f64()));
     progress.finish();
     if output.is_json() {
-        output.json(&report)
+        output.json(&report)?
     } else {
-        output.text(&text(&report))
+        output.text(&text(&report))?
     }
+    written.map(drop)
+}
+
+/// Makes the folder, and sees that files can be made in it.
+fn probe(folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder)
+        .and_then(|()| tempfile::tempfile_in(folder).map(drop))
+        .with_context(|| format!("the report cannot be written to `{}`", folder.display()))
 }
 
 fn write(folder: &Path, report: &Report, settings: &Settings, sample: &Sample) -> anyhow::Result<()> {
@@ -67,9 +86,7 @@ fn write(folder: &Path, report: &Report, settings: &Settings, sample: &Sample) -
         ("definition.svg", machine.to_svg()),
     ];
     for (name, text) in files {
-        train::write_whole(&folder.join(name), |file| {
-            file.write_all(text.as_bytes()).context("the disk refused")
-        })?;
+        Draft::at(&folder.join(name))?.fill(|file| Ok(file.write_all(text.as_bytes())?))?;
     }
     Ok(())
 }

@@ -4,8 +4,12 @@ use anyhow::Context;
 use geodata::{Database, Sample, SampleSpec};
 
 use crate::cli::{SampleArgs, Sampling, TestRows};
+use crate::exit::Failure;
 use crate::output::{Output, table};
 use crate::progress::Progress;
+
+/// Outliers of the published experiment, and the default.
+const OUTLIERS: usize = 5;
 
 /// Runs the command.
 pub fn run(args: SampleArgs, output: &Output) -> anyhow::Result<()> {
@@ -33,16 +37,23 @@ pub fn draw(args: &Sampling, progress: &Progress) -> anyhow::Result<Sample> {
         Some(path) => Database::open(path)?,
         None => Database::from_bytes(geodata_sample::DATABASE)?,
     };
+    let published = args.test_rows == TestRows::Published;
+    if published && args.outliers.is_some() {
+        return Err(Failure::usage(
+            "--outliers draws rows; with --test-rows published there are none to draw",
+        )
+        .into());
+    }
     let spec = SampleSpec::default()
         .countries(&args.countries)
         .training_rows(args.per_country)
         .held_out_rows(args.held_out)
         .outlier_country(&args.outlier_country)
-        .outliers(args.outliers)
+        .outliers(args.outliers.unwrap_or(OUTLIERS))
         .evaluation_outliers(args.evaluation_outliers);
     let mut sample = geodata::sample(&database, &spec.check()?, args.seed)?;
-    if args.test_rows == TestRows::Published {
-        sample.test = geodata::published_test_rows();
+    if published {
+        sample = sample.with_published_test_rows()?;
     }
     progress.done(
         "sampled",

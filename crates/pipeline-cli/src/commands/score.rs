@@ -11,8 +11,8 @@ use ipinsights_client::EndpointName;
 use serde::Serialize;
 
 use crate::cli::{Common, ScoreArgs};
-use crate::commands::train;
 use crate::exit::Failure;
+use crate::files::Rows;
 use crate::output::{Output, table};
 use crate::progress::Progress;
 use crate::target::Opened;
@@ -58,7 +58,16 @@ pub async fn run(common: &Common, args: ScoreArgs, output: &Output) -> anyhow::R
             let opened = Opened::open(&args.place, &progress).await?;
             let answer = opened.clients.ip_insights().score(&endpoint, &events).await;
             opened.close().await;
-            answer?
+            match answer {
+                Err(ipinsights_client::Error::NotFound(_)) => {
+                    let message = format!(
+                        "there is no endpoint `{endpoint}`: `ipinsights run` makes one, --endpoint names another, and \
+                         --model FILE needs none"
+                    );
+                    return Err(Failure::usage(message).into());
+                }
+                answer => answer?,
+            }
         }
     };
     progress.finish();
@@ -98,7 +107,7 @@ pub async fn run(common: &Common, args: ScoreArgs, output: &Output) -> anyhow::R
 
 fn rows(args: &ScoreArgs) -> anyhow::Result<Vec<AccessEvent>> {
     if let Some(path) = &args.input {
-        return train::read(path);
+        return Rows::of(path)?.read()?.collect();
     }
     if args.rows.is_empty() {
         let events = access_events::read_csv(std::io::stdin().lock()).context("on stdin")?;

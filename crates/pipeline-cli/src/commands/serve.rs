@@ -5,9 +5,11 @@ use aws_local::Server;
 use crate::cli::{Common, ServeArgs};
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::signals::Signals;
 
 /// Runs the command until Ctrl-C or SIGTERM.
 pub async fn run(common: &Common, args: ServeArgs, output: &Output) -> anyhow::Result<()> {
+    let signals = Signals::listen();
     let progress = std::sync::Arc::new(Progress::new(common.quiet));
     let told = std::sync::Arc::clone(&progress);
     let server = Server::builder(&args.data_dir)
@@ -35,7 +37,7 @@ pub async fn run(common: &Common, args: ServeArgs, output: &Output) -> anyhow::R
         }
     }
     progress.now("serving; Ctrl-C ends it");
-    interrupted().await;
+    signals.first().await;
     progress.now("closing");
     server.shutdown().await;
     progress.finish();
@@ -53,33 +55,4 @@ fn environment(url: &str) -> [(&'static str, String); 6] {
         // Without it some clients look for an instance role on the network.
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
     ]
-}
-
-/// Completes on Ctrl-C, and on SIGTERM where there is one. After the first, a second Ctrl-C ends the process at once.
-pub async fn interrupted() {
-    #[cfg(unix)]
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending::<()>();
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => {
-            // Without a handler the signal ends the process by itself.
-            if result.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-        () = terminated => {}
-    }
-    tokio::spawn(async {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(i32::from(crate::exit::ExitCode::Interrupted as u8));
-        }
-    });
 }

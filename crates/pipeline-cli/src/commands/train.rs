@@ -1,18 +1,14 @@
 //! `ipinsights train`: a model from a CSV, here and now.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::time::Instant;
 
-use access_events::AccessEvent;
-use anyhow::Context;
-use ipinsights::{Dataset, Draft, Hyperparameters, TrainOptions};
+use ipinsights::{Dataset, Hyperparameters, TrainOptions};
 
 use crate::cli::{TrainArgs, Training};
 use crate::exit::Failure;
+use crate::files::{Draft, Rows};
 use crate::output::Output;
 use crate::progress::Progress;
 
@@ -20,15 +16,16 @@ use crate::progress::Progress;
 pub fn run(args: TrainArgs, output: &Output) -> anyhow::Result<()> {
     let progress = Progress::new(output.quiet);
     progress.now("reading rows");
+    let archive = Draft::at(&args.output)?;
     // Once for the numbers that the advice needs, once for the rows, which are kept in eight bytes each.
-    let (rows, entities) = count(&args.data)?;
+    let data = Rows::of(&args.data)?;
+    let (rows, entities) = count(&data)?;
     let params = hyperparameters(&args.training, rows, entities)?;
-    let train = dataset(&args.data, &params)?;
-    let validation = args
-        .validation
-        .as_deref()
-        .map(|path| dataset(path, &params))
-        .transpose()?;
+    let train = Dataset::from_events(data.read()?, &params)?;
+    let validation = match &args.validation {
+        Some(path) => Some(Dataset::from_events(Rows::of(path)?.read()?, &params)?),
+        None => None,
+    };
     progress.done("read", &format!("{rows} rows, {entities} entities"));
 
     let began = Instant::now();
@@ -50,7 +47,7 @@ pub fn run(args: TrainArgs, output: &Output) -> anyhow::Result<()> {
         }
         ControlFlow::Continue(())
     })?;
-    write_whole(&args.output, |file| Ok(model.write_archive(file)?))?;
+    archive.fill(|file| Ok(model.write_archive(file)?))?;
     progress.finish();
 
     let seconds = began.elapsed().as_secs_f64();
@@ -102,58 +99,19 @@ pub fn hyperparameters(args: &Training, rows: usize, entities: usize) -> anyhow:
             .into());
         }
     }
-    Ok(Draft::from_map(&map).0.check()?)
-}
-
-/// Opens a file of `entity,ip` rows.
-fn open(path: &Path) -> anyhow::Result<access_events::csv::Reader<BufReader<File>>> {
-    let file = File::open(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
-    Ok(access_events::csv::Reader::new(BufReader::new(file)))
+    Ok(ipinsights::Draft::from_map(&map).0.check()?)
 }
 
 /// Rows and distinct entities of a file.
-fn count(path: &Path) -> anyhow::Result<(usize, usize)> {
-    let mut rows = 0;
+fn count(rows: &Rows) -> anyhow::Result<(usize, usize)> {
+    let mut number = 0;
     let mut entities = HashSet::new();
-    for event in open(path)? {
-        let event = event.with_context(|| format!("in `{}`", path.display()))?;
-        rows += 1;
+    for event in rows.read()? {
+        let event = event?;
+        number += 1;
         if !entities.contains(&event.entity) {
             entities.insert(event.entity);
         }
     }
-    Ok((rows, entities.len()))
-}
-
-fn dataset(path: &Path, params: &Hyperparameters) -> anyhow::Result<Dataset> {
-    Dataset::from_events(open(path)?, params).with_context(|| format!("in `{}`", path.display()))
-}
-
-/// Reads all rows of a file.
-pub fn read(path: &Path) -> anyhow::Result<Vec<AccessEvent>> {
-    open(path)?
-        .collect::<Result<_, _>>()
-        .with_context(|| format!("in `{}`", path.display()))
-}
-
-/// Writes a file that appears only when it is complete.
-pub fn write_whole(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let context = || format!("`{}` cannot be written", path.display());
-    let mut draft = tempfile::NamedTempFile::new_in(folder).with_context(context)?;
-    let mut buffer = BufWriter::new(draft.as_file_mut());
-    write(&mut buffer)?;
-    buffer.flush().with_context(context)?;
-    drop(buffer);
-    draft
-        .persist(path)
-        .map_err(|error| error.error)
-        .with_context(context)?;
-    Ok(())
+    Ok((number, entities.len()))
 }

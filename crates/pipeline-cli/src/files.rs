@@ -1,0 +1,115 @@
+//! Files in and out.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use access_events::AccessEvent;
+use anyhow::Context;
+use tempfile::NamedTempFile;
+
+/// A file of `entity,ip` rows that can be read more than once: what is no regular file (a pipe) is copied first.
+pub struct Rows {
+    /// As the person wrote it.
+    name: PathBuf,
+    copy: Option<NamedTempFile>,
+}
+
+impl Rows {
+    /// Opens the file, and copies it where it cannot be read again.
+    pub fn of(path: &Path) -> anyhow::Result<Self> {
+        let context = || format!("`{}` cannot be read", path.display());
+        let mut file = File::open(path).with_context(context)?;
+        let copy = if file.metadata().with_context(context)?.is_file() {
+            None
+        } else {
+            let mut copy = NamedTempFile::new().context("a temporary file cannot be made")?;
+            std::io::copy(&mut file, copy.as_file_mut()).with_context(context)?;
+            Some(copy)
+        };
+        Ok(Self {
+            name: path.to_owned(),
+            copy,
+        })
+    }
+
+    /// The rows from the beginning; an error says the file.
+    pub fn read(&self) -> anyhow::Result<impl Iterator<Item = anyhow::Result<AccessEvent>>> {
+        let path = self
+            .copy
+            .as_ref()
+            .map_or(self.name.as_path(), NamedTempFile::path);
+        let file = File::open(path).with_context(|| format!("`{}` cannot be read", self.name.display()))?;
+        let rows = access_events::csv::Reader::new(BufReader::new(file));
+        Ok(rows.map(|row| row.with_context(|| format!("in `{}`", self.name.display()))))
+    }
+}
+
+/// A file to be written, which appears only when it is whole.
+///
+/// It is made before the work whose result it takes, so that a place that cannot be written to is told at once. What is there
+/// already and no regular file (a device, a pipe) is written to as it is; a link keeps pointing where it points.
+pub struct Draft {
+    path: PathBuf,
+    to: To,
+}
+
+enum To {
+    Whole(NamedTempFile),
+    Stream(File),
+}
+
+impl Draft {
+    /// Begins the file.
+    pub fn at(path: &Path) -> anyhow::Result<Self> {
+        let context = || format!("`{}` cannot be written", path.display());
+        let to = match path.metadata() {
+            Ok(there) if !there.is_file() => {
+                To::Stream(OpenOptions::new().write(true).open(path).with_context(context)?)
+            }
+            there => {
+                let place = if there.is_ok() {
+                    path.canonicalize().with_context(context)?
+                } else {
+                    path.to_owned()
+                };
+                let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let mut builder = tempfile::Builder::new();
+                // As any program's file: the umask decides who may read it.
+                #[cfg(unix)]
+                builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+                let file = builder
+                    .tempfile_in(folder.unwrap_or(Path::new(".")))
+                    .with_context(context)?;
+                return Ok(Self {
+                    path: place,
+                    to: To::Whole(file),
+                });
+            }
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            to,
+        })
+    }
+
+    /// Writes the content, and lets the file appear.
+    pub fn fill(self, write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let Self { path, to } = self;
+        let context = || format!("`{}` cannot be written", path.display());
+        let file = match &to {
+            To::Whole(file) => file.as_file(),
+            To::Stream(file) => file,
+        };
+        let mut buffer = BufWriter::new(file);
+        write(&mut buffer).with_context(context)?;
+        buffer.flush().with_context(context)?;
+        drop(buffer);
+        if let To::Whole(file) = to {
+            file.persist(&path)
+                .map_err(|error| error.error)
+                .with_context(context)?;
+        }
+        Ok(())
+    }
+}

@@ -34,6 +34,19 @@ pub enum Error {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The data folder belongs to another region: the names of what it holds carry that one.
+    #[error(
+        "the data folder `{}` belongs to the region `{region}`, not to `{asked}`; use `{region}`, or another folder",
+        folder.display()
+    )]
+    FolderOfAnotherRegion {
+        /// The folder.
+        folder: PathBuf,
+        /// The region it was first used with.
+        region: String,
+        /// The region that was asked for.
+        asked: String,
+    },
     /// The data folder holds something that no server wrote, or that has been damaged.
     #[error("cannot read the data folder `{}`", folder.display())]
     FolderNotReadable {

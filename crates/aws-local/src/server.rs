@@ -19,7 +19,7 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Error, REGION,
+    Error, REGION, disk,
     dispatch::{self, App},
     logs::Logs,
     s3::{self, ObjectStore},
@@ -113,7 +113,8 @@ impl Builder {
         self
     }
 
-    /// The region that resource names carry; the default is [`REGION`].
+    /// The region that resource names carry; the default is [`REGION`]. A data folder stays with the region that it was
+    /// first used with.
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = region.into();
         self
@@ -142,6 +143,7 @@ impl Builder {
             .local_addr()
             .map_err(|source| Error::Listen { address, source })?;
         let lock = lock(&self.data_dir)?;
+        claim(&self.data_dir, &self.region)?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let folder = self.data_dir.clone();
@@ -213,6 +215,26 @@ fn lock(folder: &Path) -> Result<File, Error> {
             folder: folder.to_owned(),
         }),
         Err(TryLockError::Error(source)) => Err(not_writable(source)),
+    }
+}
+
+/// Holds the region against the one that the folder belongs to; a folder without one belongs to this one from now on.
+fn claim(folder: &Path, region: &str) -> Result<(), Error> {
+    let path = folder.join("region.json");
+    let folder = folder.to_owned();
+    match disk::read_json::<String>(&path) {
+        Ok(owner) if owner == region => Ok(()),
+        Ok(owner) => Err(Error::FolderOfAnotherRegion {
+            folder,
+            region: owner,
+            asked: region.to_owned(),
+        }),
+        Err(error) if disk::is_absent(&error) => {
+            let text = serde_json::Value::from(region).to_string();
+            disk::write_atomically(&path, text.as_bytes())
+                .map_err(|source| Error::FolderNotWritable { folder, source })
+        }
+        Err(source) => Err(Error::FolderNotReadable { folder, source }),
     }
 }
 

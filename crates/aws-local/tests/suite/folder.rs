@@ -271,6 +271,28 @@ async fn files_of_others_are_left_alone() {
     }
 }
 
+#[tokio::test]
+async fn a_folder_stays_with_its_region() {
+    let folder = TempDir::new().unwrap();
+    let start = |region: &str| Server::builder(folder.path()).region(region).start();
+    start("eu-west-1").await.unwrap().shutdown().await;
+    let error = start("us-east-1").await.unwrap_err();
+    assert!(
+        matches!(&error, Error::FolderOfAnotherRegion { region, .. } if region == "eu-west-1"),
+        "{error:?}"
+    );
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "the data folder `{}` belongs to the region `eu-west-1`, not to `us-east-1`; use `eu-west-1`, or another \
+             folder",
+            folder.path().display()
+        )
+    );
+    // The refused one has let go of the folder.
+    start("eu-west-1").await.unwrap().shutdown().await;
+}
+
 /// Nothing is thrown away on account of a file that cannot be read.
 #[tokio::test]
 async fn a_damaged_file_is_named() {

@@ -90,7 +90,7 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
         return response;
     }
     match app.s3.call(s3::accept(request)).await {
-        Ok(response) => response,
+        Ok(response) => s3::explain(response).await,
         Err(_) => text(
             StatusCode::INTERNAL_SERVER_ERROR,
             "the request could not be answered",

@@ -7,8 +7,11 @@ mod store;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::{Response, header};
+use http_body_util::BodyExt;
 use s3s::{
-    S3Result,
+    Body, S3Result,
     config::{S3Config, StaticConfigProvider},
     host::{S3Host, VirtualHost},
     service::{S3Service, S3ServiceBuilder},
@@ -26,6 +29,42 @@ pub(crate) fn service(store: Arc<ObjectStore>, region: String) -> S3Service {
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
     builder.set_host(Loopback);
     builder.build()
+}
+
+/// Answers of `s3s` that say no more than a code, with what is wrong and the limit.
+const MESSAGES: [(&str, &str); 2] = [
+    (
+        "InvalidBucketName",
+        "The specified bucket is not valid: a name has 3 to 63 lower-case letters, digits, dots and hyphens, begins and \
+         ends with a letter or digit, and is no IP address.",
+    ),
+    (
+        "KeyTooLongError",
+        "Your key is too long: a key has at most 1024 bytes in UTF-8.",
+    ),
+];
+
+/// Gives an error its message, if it has none.
+pub(crate) async fn explain(response: Response<Body>) -> Response<Body> {
+    if response.status() != http::StatusCode::BAD_REQUEST {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    // Errors are short, and in memory already.
+    let bytes = body
+        .collect()
+        .await
+        .map(|body| body.to_bytes())
+        .unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let missing = MESSAGES.iter().find_map(|(code, message)| {
+        let code = format!("<Code>{code}</Code>");
+        let (before, after) = text.split_once(&code)?;
+        (!text.contains("<Message>")).then(|| format!("{before}{code}<Message>{message}</Message>{after}"))
+    });
+    let bytes = missing.map_or(bytes.clone(), Bytes::from);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(bytes))
 }
 
 /// Buckets by name of host: `bucket.localhost` and `bucket.s3.localhost`.

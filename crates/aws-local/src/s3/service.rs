@@ -62,7 +62,22 @@ impl S3 for Service {
         &self,
         req: S3Request<CreateBucketInput>,
     ) -> S3Result<S3Response<CreateBucketOutput>> {
+        check_headers(&req.headers)?;
         let bucket = req.input.bucket;
+        let constraint = req
+            .input
+            .create_bucket_configuration
+            .and_then(|c| c.location_constraint);
+        if let Some(asked) = constraint.as_ref().map(BucketLocationConstraint::as_str)
+            && ![self.region.as_str(), ""].contains(&asked)
+        {
+            return Err(s3_error!(
+                IllegalLocationConstraintException,
+                "The {asked} location constraint is incompatible for the region specific endpoint this request was sent \
+                 to: this server's region is {}.",
+                self.region
+            ));
+        }
         let new = self.store.create_bucket(&bucket)?;
         if !new && self.region != "us-east-1" {
             return Err(s3_error!(
@@ -105,17 +120,9 @@ impl S3 for Service {
     }
 
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        check_headers(&req.headers)?;
         let digests = Digests::of(&req.headers, req.extensions.get());
         let input = req.input;
-        refuse(
-            input.sse_customer_algorithm.is_some(),
-            "server-side encryption with customer keys",
-        )?;
-        refuse(input.tagging.is_some(), "object tagging")?;
-        refuse(
-            input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some(),
-            "object lock",
-        )?;
         refuse(input.write_offset_bytes.is_some(), "appending to an object")?;
         self.store.require_bucket(&input.bucket)?;
         let staged = self.store.stage();
@@ -153,6 +160,7 @@ impl S3 for Service {
     }
 
     async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        check_headers(&req.headers)?;
         let input = req.input;
         refuse(input.part_number.is_some(), "reading one part of an object")?;
         check_version(input.version_id.as_deref())?;
@@ -164,7 +172,7 @@ impl S3 for Service {
             input.if_modified_since.as_ref(),
             input.if_unmodified_since.as_ref(),
         )?;
-        let range = input.range.map(|range| range.check(object.size)).transpose()?;
+        let range = input.range.map(|range| within(&range, object.size)).transpose()?;
         let content_range = range
             .as_ref()
             .map(|r| format!("bytes {}-{}/{}", r.start, r.end - 1, object.size));
@@ -221,6 +229,7 @@ impl S3 for Service {
     }
 
     async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+        check_headers(&req.headers)?;
         let input = req.input;
         refuse(input.part_number.is_some(), "reading one part of an object")?;
         check_version(input.version_id.as_deref())?;
@@ -232,7 +241,7 @@ impl S3 for Service {
             input.if_modified_since.as_ref(),
             input.if_unmodified_since.as_ref(),
         )?;
-        let range = input.range.map(|range| range.check(object.size)).transpose()?;
+        let range = input.range.map(|range| within(&range, object.size)).transpose()?;
         let length = range.map_or(object.size, |r| r.end - r.start);
         let checksums = if input.checksum_mode.is_some() {
             object.checksums
@@ -316,6 +325,7 @@ impl S3 for Service {
     }
 
     async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
+        check_headers(&req.headers)?;
         let input = req.input;
         let CopySource::Bucket {
             bucket,
@@ -329,10 +339,6 @@ impl S3 for Service {
             ));
         };
         check_version(version_id.as_deref())?;
-        refuse(
-            input.sse_customer_algorithm.is_some(),
-            "server-side encryption with customer keys",
-        )?;
         let (source, mut file) = self.store.open_object(bucket, key)?;
         let held =
             condition(input.copy_source_if_match, input.copy_source_if_none_match).holds(Some(&source));
@@ -344,7 +350,7 @@ impl S3 for Service {
             .copy_source_if_unmodified_since
             .is_some_and(|since| modified > since);
         if !held || too_old || too_new {
-            return Err(s3_error!(PreconditionFailed));
+            return Err(StoreError::PreconditionFailed.into());
         }
         self.store.require_bucket(&input.bucket)?;
         let replace = input
@@ -485,16 +491,8 @@ impl S3 for Service {
         &self,
         req: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        check_headers(&req.headers)?;
         let input = req.input;
-        refuse(
-            input.sse_customer_algorithm.is_some(),
-            "server-side encryption with customer keys",
-        )?;
-        refuse(input.tagging.is_some(), "object tagging")?;
-        refuse(
-            input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some(),
-            "object lock",
-        )?;
         let attributes = Attributes {
             content_type: input.content_type,
             content_encoding: input.content_encoding,
@@ -520,6 +518,7 @@ impl S3 for Service {
     }
 
     async fn upload_part(&self, req: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+        check_headers(&req.headers)?;
         let mut digests = Digests::of(&req.headers, req.extensions.get());
         let input = req.input;
         if !(1..=10_000).contains(&input.part_number) {
@@ -936,7 +935,12 @@ fn check_parts(upload: &Upload, wanted: &[CompletedPart]) -> S3Result<Vec<i32>> 
     for part in wanted {
         let number = part.part_number.unwrap_or(0);
         if numbers.last().is_some_and(|last| number <= *last) {
-            return Err(s3_error!(InvalidPartOrder));
+            return Err(s3_error!(
+                InvalidPartOrder,
+                "The list of parts was not in ascending order: part {number} comes after part {}. Parts must be \
+                 ordered by part number.",
+                numbers.last().unwrap_or(&0)
+            ));
         }
         let stored = upload.parts.get(&number);
         let same = stored.is_some_and(|s| part.e_tag.as_ref().is_none_or(|e| e.value() == s.e_tag));
@@ -951,11 +955,14 @@ fn check_parts(upload: &Upload, wanted: &[CompletedPart]) -> S3Result<Vec<i32>> 
     }
     const LEAST: u64 = 5 * 1024 * 1024;
     let all_but_last = &numbers[..numbers.len() - 1];
-    if all_but_last
-        .iter()
-        .any(|n| upload.parts.get(n).is_some_and(|p| p.size < LEAST))
-    {
-        return Err(s3_error!(EntityTooSmall));
+    for number in all_but_last {
+        if let Some(size) = upload.parts.get(number).map(|p| p.size).filter(|s| *s < LEAST) {
+            return Err(s3_error!(
+                EntityTooSmall,
+                "Your proposed upload is smaller than the minimum allowed size: part {number} has {size} bytes, and \
+                 every part but the last must have at least {LEAST}"
+            ));
+        }
     }
     Ok(numbers)
 }
@@ -975,7 +982,10 @@ fn join(
     let mut size = 0;
     let mut buffer = vec![0; BUFFER];
     for number in numbers {
-        let part = upload.parts.get(number).ok_or_else(|| s3_error!(InvalidPart))?;
+        let part = upload
+            .parts
+            .get(number)
+            .ok_or_else(|| s3_error!(InvalidPart, "part {number} is gone"))?;
         let mut from = store.open_part(&upload.id, part)?;
         let mut md5 = Md5::new();
         loop {
@@ -1001,6 +1011,55 @@ fn refuse(asked: bool, what: &str) -> S3Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// Refuses headers that ask for something that would not happen, by name.
+fn check_headers(headers: &HeaderMap) -> S3Result<()> {
+    for (name, value) in headers {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        let taken: &[&str] = match name.as_str() {
+            "x-amz-acl" => &["private", "bucket-owner-full-control"],
+            // Nothing is encrypted on disk; S3 does this much unasked.
+            "x-amz-server-side-encryption" => &["AES256"],
+            "x-amz-server-side-encryption-bucket-key-enabled" | "x-amz-bucket-object-lock-enabled" => {
+                &["false"]
+            }
+            "x-amz-storage-class" => &["STANDARD"],
+            "x-amz-tagging" => &[""],
+            "x-amz-tagging-directive" => &["COPY"],
+            name if HEADERS_NOT_THERE.iter().any(|start| name.starts_with(start)) => &[],
+            _ => continue,
+        };
+        let value = value.trim();
+        if !taken.iter().any(|taken| taken.eq_ignore_ascii_case(value)) {
+            // The value may be a key: it is not said back.
+            return Err(match taken {
+                [] => s3_error!(NotImplemented, "the header {name} is not implemented"),
+                _ => s3_error!(NotImplemented, "the header {name}: {value} is not implemented"),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// How the names of headers begin that are refused whatever they say.
+const HEADERS_NOT_THERE: [&str; 6] = [
+    "x-amz-copy-source-server-side-encryption-customer-",
+    "x-amz-grant-",
+    "x-amz-object-lock-",
+    "x-amz-server-side-encryption-aws-kms-key-id",
+    "x-amz-server-side-encryption-context",
+    "x-amz-server-side-encryption-customer-",
+];
+
+/// The bytes that a range means.
+fn within(range: &Range, size: u64) -> S3Result<std::ops::Range<u64>> {
+    range.check(size).map_err(|_| {
+        s3_error!(
+            InvalidRange,
+            "The requested range is not satisfiable: the object is {size} bytes long"
+        )
+    })
 }
 
 /// Without versioning there is one version, `null`.

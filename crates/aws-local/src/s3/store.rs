@@ -188,6 +188,8 @@ impl ObjectStore {
             }
             let path = entry.path();
             match disk::read_json::<Upload>(&path.join(UPLOAD)) {
+                // What a killed process left of deleting the bucket.
+                Ok(upload) if !buckets.contains_key(&upload.bucket) => fs::remove_dir_all(&path)?,
                 Ok(upload) => {
                     uploads.insert(upload.id.clone(), upload);
                 }
@@ -219,7 +221,7 @@ impl ObjectStore {
         Ok(true)
     }
 
-    /// Removes an empty bucket.
+    /// Removes an empty bucket, and the uploads to it.
     pub(crate) fn delete_bucket(&self, name: &str) -> Result<(), StoreError> {
         let mut buckets = self.write();
         if !buckets
@@ -230,10 +232,15 @@ impl ObjectStore {
         {
             return Err(StoreError::BucketNotEmpty);
         }
+        let mut uploads = self.write_uploads();
+        let ended = uploads.extract_if(.., |_, upload| upload.bucket == name);
+        let folders: Vec<_> = ended.map(|(id, _)| self.upload_folder(&id)).collect();
+        drop(uploads);
+        for folder in folders {
+            fs::remove_dir_all(folder)?;
+        }
         fs::remove_dir_all(self.bucket_folder(name))?;
         buckets.remove(name);
-        let mut uploads = self.write_uploads();
-        uploads.retain(|_, upload| upload.bucket != name);
         Ok(())
     }
 
@@ -411,7 +418,11 @@ impl ObjectStore {
         attributes: Attributes,
         algorithm: Option<String>,
     ) -> Result<Upload, StoreError> {
-        self.require_bucket(bucket)?;
+        // Held, so that the bucket is not deleted meanwhile.
+        let buckets = self.read();
+        if !buckets.contains_key(bucket) {
+            return Err(StoreError::NoSuchBucket);
+        }
         let upload = Upload {
             id: Uuid::new_v4().simple().to_string(),
             bucket: bucket.to_owned(),

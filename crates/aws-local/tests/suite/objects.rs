@@ -170,7 +170,8 @@ async fn ranges_and_conditions() {
         range("bytes=5-99").await.unwrap().content_range(),
         Some("bytes 5-9/10")
     );
-    expect!["InvalidRange: -"].assert_eq(&told(range("bytes=10-").await));
+    expect!["InvalidRange: The requested range is not satisfiable: the object is 10 bytes long"]
+        .assert_eq(&told(range("bytes=10-").await));
 
     let e_tag = world
         .s3
@@ -433,7 +434,7 @@ async fn multipart() {
         complete.multipart_upload(parts).send()
     };
     let reversed = completed.iter().rev().cloned().collect();
-    expect!["InvalidPartOrder: -"].assert_eq(&told(complete(reversed).await));
+    expect!["InvalidPartOrder: The list of parts was not in ascending order: part 2 comes after part 3. Parts must be ordered by part number."].assert_eq(&told(complete(reversed).await));
     let done = complete(completed).await.unwrap();
     assert!(done.e_tag().unwrap().ends_with("-3\""), "{:?}", done.e_tag());
     assert!(get(&world, "big").await == parts.concat());
@@ -578,7 +579,7 @@ async fn buckets() {
     );
     let missing = world.s3.head_bucket().bucket("missing").send().await.unwrap_err();
     assert!(missing.as_service_error().unwrap().is_not_found());
-    expect!["InvalidBucketName: -"]
+    expect!["InvalidBucketName: The specified bucket is not valid: a name has 3 to 63 lower-case letters, digits, dots and hyphens, begins and ends with a letter or digit, and is no IP address."]
         .assert_eq(&told(world.s3.create_bucket().bucket("Not_A_Name").send().await));
     expect!["NoSuchBucket: The specified bucket does not exist"]
         .assert_eq(&told(world.s3.list_objects_v2().bucket("missing").send().await));
@@ -626,7 +627,7 @@ async fn what_is_not_there_is_refused_by_name() {
             .send()
             .await,
     ));
-    expect!["NotImplemented: object tagging is not implemented"].assert_eq(&told(
+    expect!["NotImplemented: the header x-amz-tagging: a=b is not implemented"].assert_eq(&told(
         world
             .s3
             .put_object()
@@ -636,4 +637,177 @@ async fn what_is_not_there_is_refused_by_name() {
             .send()
             .await,
     ));
+}
+
+/// Headers that ask for something that would not happen, and those that ask for what happens anyway.
+#[tokio::test]
+async fn headers_are_refused_by_name() {
+    let world = world().await;
+    world.put("source", "x").await;
+    let requests = [
+        "PUT /data/k",
+        "POST /data/k?uploads",
+        "PUT /data/k x-amz-copy-source: data/source",
+    ];
+    let told = async |request: &str, header: &str| {
+        let (line, more) = request
+            .split_once(" x-amz")
+            .map_or((request, String::new()), |(line, more)| {
+                (line, format!("x-amz{more}\r\n"))
+            });
+        let request =
+            format!("{line} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n{more}{header}\r\n\r\n");
+        let answer = crate::refusals::raw(&world, &request).await;
+        let message = answer
+            .split_once("<Message>")
+            .and_then(|(_, rest)| rest.split_once("</Message>"));
+        format!(
+            "{} {}",
+            &answer[9..12],
+            message.map_or("-", |(message, _)| message)
+        )
+    };
+    let mut refusals = Vec::new();
+    for header in [
+        "x-amz-acl: public-read",
+        "x-amz-grant-read: id=1",
+        "x-amz-server-side-encryption: aws:kms",
+        "x-amz-server-side-encryption-aws-kms-key-id: alias/a",
+        "x-amz-server-side-encryption-customer-algorithm: AES256",
+        "x-amz-storage-class: GLACIER",
+        "x-amz-tagging: a=b",
+        "x-amz-object-lock-mode: GOVERNANCE",
+    ] {
+        let first = told(requests[0], header).await;
+        for request in requests {
+            assert_eq!(told(request, header).await, first, "{request}");
+        }
+        refusals.push(first);
+    }
+    expect![[r#"
+        501 the header x-amz-acl: public-read is not implemented
+        501 the header x-amz-grant-read is not implemented
+        501 the header x-amz-server-side-encryption: aws:kms is not implemented
+        501 the header x-amz-server-side-encryption-aws-kms-key-id is not implemented
+        501 the header x-amz-server-side-encryption-customer-algorithm is not implemented
+        501 the header x-amz-storage-class: GLACIER is not implemented
+        501 the header x-amz-tagging: a=b is not implemented
+        501 the header x-amz-object-lock-mode is not implemented"#]]
+    .assert_eq(&refusals.join("\n"));
+    for header in [
+        "x-amz-acl: private",
+        "x-amz-acl: bucket-owner-full-control",
+        "x-amz-server-side-encryption: AES256",
+        "x-amz-server-side-encryption-bucket-key-enabled: false",
+        "x-amz-storage-class: STANDARD",
+    ] {
+        for request in requests {
+            assert_eq!(told(request, header).await, "200 -", "{request} {header}");
+        }
+    }
+    assert_eq!(
+        told("PUT /public", "x-amz-acl: public-read").await,
+        "501 the header x-amz-acl: public-read is not implemented"
+    );
+}
+
+#[tokio::test]
+async fn a_bucket_is_where_the_server_is() {
+    use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
+    let folder = tempfile::TempDir::new().unwrap();
+    let server = aws_local::Server::builder(folder.path())
+        .region("eu-west-1")
+        .start();
+    let world = World::with_server(server.await.unwrap(), folder);
+    let create = |bucket: &str, region: &str| {
+        let place = CreateBucketConfiguration::builder()
+            .location_constraint(BucketLocationConstraint::from(region))
+            .build();
+        let create = world.s3.create_bucket().bucket(bucket);
+        create.create_bucket_configuration(place).send()
+    };
+    create("here", "eu-west-1").await.unwrap();
+    expect!["IllegalLocationConstraintException: The ap-south-1 location constraint is incompatible for the region specific endpoint this request was sent to: this server's region is eu-west-1."].assert_eq(&told(create("elsewhere", "ap-south-1").await));
+    expect!["NoSuchBucket: The specified bucket does not exist"]
+        .assert_eq(&told(world.s3.list_objects_v2().bucket("elsewhere").send().await));
+    let location = world
+        .s3
+        .get_bucket_location()
+        .bucket("here")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        location.location_constraint(),
+        Some(&BucketLocationConstraint::EuWest1)
+    );
+}
+
+#[tokio::test]
+async fn uploads_go_with_their_bucket() {
+    let world = world().await;
+    let upload = async |world: &World, bucket: &str| {
+        let create = world.s3.create_multipart_upload().bucket(bucket).key("k");
+        create.send().await.unwrap().upload_id.unwrap()
+    };
+    let uploads = |world: &World| {
+        std::fs::read_dir(world.path().join("s3/uploads"))
+            .unwrap()
+            .count()
+    };
+    world.s3.create_bucket().bucket("gone").send().await.unwrap();
+    world.s3.create_bucket().bucket("cut-off").send().await.unwrap();
+    upload(&world, "gone").await;
+    upload(&world, "cut-off").await;
+    let kept = upload(&world, "data").await;
+    world.s3.delete_bucket().bucket("gone").send().await.unwrap();
+    assert_eq!(uploads(&world), 2);
+    // What a server leaves that is killed while it deletes a bucket.
+    std::fs::remove_dir_all(world.path().join("s3/buckets/cut-off")).unwrap();
+    let world = world.restart().await;
+    assert_eq!(uploads(&world), 1);
+    for bucket in ["gone", "cut-off", "data"] {
+        world.s3.create_bucket().bucket(bucket).send().await.unwrap();
+        let listed = world
+            .s3
+            .list_multipart_uploads()
+            .bucket(bucket)
+            .send()
+            .await
+            .unwrap();
+        let ids: Vec<_> = listed.uploads().iter().filter_map(|u| u.upload_id()).collect();
+        let expected: &[&str] = if bucket == "data" { &[&kept] } else { &[] };
+        assert_eq!(ids, expected, "{bucket}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_and_the_limit() {
+    let world = world().await;
+    let put = |key: String| world.s3.put_object().bucket("data").key(key).send();
+    put("k".repeat(1024)).await.unwrap();
+    expect!["KeyTooLongError: Your key is too long: a key has at most 1024 bytes in UTF-8."]
+        .assert_eq(&told(put("k".repeat(1025)).await));
+    let create = world.s3.create_multipart_upload().bucket("data").key("k");
+    let upload = create.send().await.unwrap().upload_id.unwrap();
+    let mut parts = CompletedMultipartUpload::builder();
+    for number in [1, 2] {
+        let part = world.s3.upload_part().bucket("data").key("k").upload_id(&upload);
+        let part = part.part_number(number).body(b"ab".to_vec().into());
+        let e_tag = part.send().await.unwrap().e_tag;
+        parts = parts.parts(
+            CompletedPart::builder()
+                .part_number(number)
+                .set_e_tag(e_tag)
+                .build(),
+        );
+    }
+    let complete = world
+        .s3
+        .complete_multipart_upload()
+        .bucket("data")
+        .key("k")
+        .upload_id(&upload)
+        .multipart_upload(parts.build());
+    expect!["EntityTooSmall: Your proposed upload is smaller than the minimum allowed size: part 1 has 2 bytes, and every part but the last must have at least 5242880"].assert_eq(&told(complete.send().await));
 }

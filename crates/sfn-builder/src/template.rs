@@ -53,7 +53,11 @@ impl Expression {
         if text.starts_with('$') {
             return text.parse().map(Self::Path).map_err(ExpressionError::from);
         }
-        let mut parser = Parser { text, at: 0 };
+        let mut parser = Parser {
+            text,
+            at: 0,
+            depth: 0,
+        };
         let call = parser.call()?;
         if parser.at != text.len() {
             return Err(parser.error("more text after the call"));
@@ -72,6 +76,8 @@ pub struct Call {
     pub function: Function,
     /// Its arguments.
     pub arguments: Vec<Argument>,
+    /// The first argument of `States.Format`, when it is a literal: escapes tell its braces from its places.
+    pub template: Option<Vec<Piece>>,
 }
 
 /// The intrinsic functions that are supported.
@@ -131,11 +137,20 @@ impl Function {
     }
 }
 
+/// A part of a literal template of `States.Format`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Text that stands for itself; may be empty.
+    Text(String),
+    /// `{}`: the next value.
+    Place,
+}
+
 /// An argument of a call.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Argument {
-    /// A literal in single quotes. For `States.Format` the escapes of braces are kept (`\{`).
+    /// A literal in single quotes, without its escapes.
     Text(String),
     /// A number.
     Number(Number),
@@ -171,7 +186,12 @@ impl From<crate::path::PathError> for ExpressionError {
 struct Parser<'a> {
     text: &'a str,
     at: usize,
+    /// How many calls are open.
+    depth: usize,
 }
+
+/// How deep calls may stand in calls: the service's limit, and what keeps a hostile text from using up the stack.
+const MAX_NESTING: usize = 10;
 
 impl<'a> Parser<'a> {
     fn call(&mut self) -> Result<Call, ExpressionError> {
@@ -185,13 +205,27 @@ impl<'a> Parser<'a> {
             Some((_, function)) => *function,
             None => return Err(unknown_function(name)),
         };
+        if self.depth == MAX_NESTING {
+            self.at = start;
+            return Err(self.error(&format!("intrinsic functions nest deeper than {MAX_NESTING}")));
+        }
+        self.depth += 1;
         self.at += 1;
         let mut arguments = Vec::new();
+        let mut template = None;
         self.blanks();
         if !self.eat(')') {
             loop {
                 self.blanks();
-                arguments.push(self.argument()?);
+                if self.rest().starts_with('\'') {
+                    let (text, pieces) = self.quoted()?;
+                    if arguments.is_empty() && function == Function::Format {
+                        template = Some(pieces);
+                    }
+                    arguments.push(Argument::Text(text));
+                } else {
+                    arguments.push(self.argument()?);
+                }
                 self.blanks();
                 if self.eat(')') {
                     break;
@@ -205,14 +239,15 @@ impl<'a> Parser<'a> {
             text: self.text[start..self.at].to_owned(),
             function,
             arguments,
+            template,
         };
+        self.depth -= 1;
         check_arguments(&call)?;
         Ok(call)
     }
 
     fn argument(&mut self) -> Result<Argument, ExpressionError> {
         match self.rest().chars().next() {
-            Some('\'') => self.quoted(),
             Some('$') => {
                 let text = self.path_text()?;
                 Ok(Argument::Path(text.parse()?))
@@ -240,22 +275,31 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn quoted(&mut self) -> Result<Argument, ExpressionError> {
+    /// A literal: its text, and the same as a template of `States.Format`.
+    fn quoted(&mut self) -> Result<(String, Vec<Piece>), ExpressionError> {
         self.at += 1;
         let mut text = String::new();
-        let mut chars = self.rest().char_indices();
+        let mut pieces = Vec::new();
+        // Where the text begins that is not yet in a piece.
+        let mut begin = 0;
+        let mut chars = self.rest().char_indices().peekable();
         while let Some((offset, c)) = chars.next() {
             match c {
                 '\'' => {
                     self.at += offset + 1;
-                    return Ok(Argument::Text(text));
+                    pieces.push(Piece::Text(text[begin..].to_owned()));
+                    return Ok((text, pieces));
                 }
                 '\\' => match chars.next() {
-                    // Braces matter to `States.Format` alone, which takes the escape away itself.
-                    Some((_, c @ ('{' | '}'))) => text.extend(['\\', c]),
-                    Some((_, c @ ('\'' | '\\'))) => text.push(c),
+                    Some((_, c @ ('\'' | '\\' | '{' | '}'))) => text.push(c),
                     _ => return Err(self.error("a backslash stands before `'`, `{`, `}` or itself")),
                 },
+                '{' if matches!(chars.peek(), Some((_, '}'))) => {
+                    chars.next();
+                    pieces.extend([Piece::Text(text[begin..].to_owned()), Piece::Place]);
+                    text.push_str("{}");
+                    begin = text.len();
+                }
                 c => text.push(c),
             }
         }
@@ -358,8 +402,9 @@ fn check_arguments(call: &Call) -> Result<(), ExpressionError> {
         Function::Format => {
             return match call.arguments.first() {
                 None => fail(format!("`{name}` needs a template")),
-                Some(Argument::Text(template)) => {
-                    let places = format_places(template);
+                Some(Argument::Text(_)) => {
+                    let pieces = call.template.iter().flatten();
+                    let places = pieces.filter(|piece| **piece == Piece::Place).count();
                     if places == given - 1 {
                         Ok(())
                     } else {
@@ -389,24 +434,4 @@ fn check_arguments(call: &Call) -> Result<(), ExpressionError> {
         }
     }
     Ok(())
-}
-
-/// How many `{}` a template of `States.Format` has, escaped ones aside.
-#[must_use]
-pub fn format_places(template: &str) -> usize {
-    let mut places = 0;
-    let mut chars = template.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => {
-                chars.next();
-            }
-            '{' if chars.peek() == Some(&'}') => {
-                chars.next();
-                places += 1;
-            }
-            _ => {}
-        }
-    }
-    places
 }

@@ -1047,3 +1047,19 @@ fn the_checked_machine_can_be_read() {
     assert_eq!(machine.state("A").unwrap().successors(), ["B"]);
     assert!(machine.state("C").is_none());
 }
+
+/// Deep nesting is a finding, not the end of the stack.
+#[test]
+fn calls_in_calls_have_a_limit() {
+    use sfn_builder::template::Expression;
+    let nested = |depth: usize| format!("{}1{}", "States.Array(".repeat(depth), ")".repeat(depth));
+    assert!(Expression::parse(&nested(10)).is_ok());
+    for depth in [11, 60_000] {
+        let error = Expression::parse(&nested(depth)).unwrap_err().to_string();
+        assert!(
+            error.ends_with("intrinsic functions nest deeper than 10"),
+            "{}",
+            &error[error.len().saturating_sub(100)..]
+        );
+    }
+}

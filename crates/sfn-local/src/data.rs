@@ -134,25 +134,63 @@ pub(crate) enum FillError {
         /// Why.
         reason: String,
     },
+    /// The values that were looked up or computed are larger than any result may be.
+    TooLarge,
+}
+
+/// How many bytes of values one template or expression may look up and compute, results in between included. A result of
+/// more than 256 KiB is refused in any case; this keeps a small definition from asking for gigabytes on the way there.
+pub(crate) struct Budget(usize);
+
+impl Budget {
+    const BYTES: usize = 16 * 1024 * 1024;
+
+    pub(crate) fn new() -> Self {
+        Self(Self::BYTES)
+    }
+
+    pub(crate) fn spend(&mut self, value: Value) -> Result<Value, FillError> {
+        self.0 = self.0.checked_sub(size(&value)).ok_or(FillError::TooLarge)?;
+        Ok(value)
+    }
+}
+
+/// About as many bytes as the value takes.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(|item| 8 + size(item)).sum(),
+        Value::Object(map) => map.iter().map(|(key, value)| 8 + key.len() + size(value)).sum(),
+        _ => 8,
+    }
 }
 
 /// Fills a payload template.
 pub(crate) fn fill(template: &Template, scope: Scope<'_>, random: &mut Random) -> Result<Value, FillError> {
+    fill_within(template, scope, random, &mut Budget::new())
+}
+
+fn fill_within(
+    template: &Template,
+    scope: Scope<'_>,
+    random: &mut Random,
+    budget: &mut Budget,
+) -> Result<Value, FillError> {
     match template {
         Template::Literal(value) => Ok(value.clone()),
         Template::Array(items) => items
             .iter()
-            .map(|item| fill(item, scope, random))
+            .map(|item| fill_within(item, scope, random, budget))
             .collect::<Result<Vec<_>, _>>()
             .map(Value::Array),
         Template::Object(entries) => {
             let mut map = Map::new();
             for (key, template) in entries {
-                map.insert(key.clone(), fill(template, scope, random)?);
+                map.insert(key.clone(), fill_within(template, scope, random, budget)?);
             }
             Ok(Value::Object(map))
         }
-        Template::Computed { field, expression } => evaluate(expression, field, scope, random),
+        Template::Computed { field, expression } => evaluate_within(expression, field, scope, random, budget),
         // `Template` may grow; the checker lets nothing else through today.
         _ => Ok(Value::Null),
     }
@@ -165,9 +203,19 @@ pub(crate) fn evaluate(
     scope: Scope<'_>,
     random: &mut Random,
 ) -> Result<Value, FillError> {
+    evaluate_within(expression, field, scope, random, &mut Budget::new())
+}
+
+fn evaluate_within(
+    expression: &Expression,
+    field: &str,
+    scope: Scope<'_>,
+    random: &mut Random,
+    budget: &mut Budget,
+) -> Result<Value, FillError> {
     match expression {
-        Expression::Path(path) => lookup(path, field, scope),
-        Expression::Call(call) => intrinsic::call(call, field, scope, random),
+        Expression::Path(path) => budget.spend(lookup(path, field, scope)?),
+        Expression::Call(call) => intrinsic::call(call, field, scope, random, budget),
         _ => Ok(Value::Null),
     }
 }

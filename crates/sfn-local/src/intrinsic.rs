@@ -3,9 +3,9 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::{Number, Value};
-use sfn_builder::template::{Argument, Call, Function};
+use sfn_builder::template::{Argument, Call, Function, Piece};
 
-use crate::data::{FillError, Scope, lookup};
+use crate::data::{Budget, FillError, Scope, lookup};
 
 /// Where an execution's randomness comes from.
 pub(crate) struct Random(ChaCha8Rng);
@@ -44,32 +44,30 @@ pub(crate) fn call(
     field: &str,
     scope: Scope<'_>,
     random: &mut Random,
+    budget: &mut Budget,
 ) -> Result<Value, FillError> {
     let mut arguments = Vec::with_capacity(call.arguments.len());
     for argument in &call.arguments {
         arguments.push(match argument {
-            Argument::Text(text) if call.function == Function::Format => Value::String(text.clone()),
-            Argument::Text(text) => Value::String(unescape_braces(text)),
+            Argument::Text(text) => Value::String(text.clone()),
             Argument::Number(number) => Value::Number(number.clone()),
             Argument::Bool(value) => Value::Bool(*value),
-            Argument::Path(path) => lookup(path, field, scope)?,
-            Argument::Call(inner) => self::call(inner, field, scope, random)?,
+            Argument::Path(path) => budget.spend(lookup(path, field, scope)?)?,
+            Argument::Call(inner) => self::call(inner, field, scope, random, budget)?,
             _ => Value::Null,
         });
     }
-    let literal_template = matches!(call.arguments.first(), Some(Argument::Text(_)));
-    apply(call.function, &arguments, literal_template, random).map_err(|reason| FillError::Function {
+    let result = match (&call.template, arguments.get(1..)) {
+        (Some(template), Some(values)) => format(template, values),
+        _ => apply(call.function, &arguments, random),
+    };
+    budget.spend(result.map_err(|reason| FillError::Function {
         call: call.text.clone(),
         reason,
-    })
+    })?)
 }
 
-fn apply(
-    function: Function,
-    arguments: &[Value],
-    literal_template: bool,
-    random: &mut Random,
-) -> Result<Value, String> {
+fn apply(function: Function, arguments: &[Value], random: &mut Random) -> Result<Value, String> {
     match (function, arguments) {
         (Function::Array, items) => Ok(Value::Array(items.to_vec())),
         (Function::Uuid, []) => Ok(Value::String(random.uuid())),
@@ -79,8 +77,16 @@ fn apply(
             serde_json::from_str(text).map_err(|error| format!("the argument is not JSON: {error}"))
         }
         (Function::MathAdd, [Value::Number(a), Value::Number(b)]) => math_add(a, b),
+        // A template from the data has no escapes: every `{}` is a place.
         (Function::Format, [Value::String(template), values @ ..]) => {
-            format(template, values, literal_template)
+            let mut pieces = Vec::new();
+            for (index, text) in template.split("{}").enumerate() {
+                if index > 0 {
+                    pieces.push(Piece::Place);
+                }
+                pieces.push(Piece::Text(text.to_owned()));
+            }
+            format(&pieces, values)
         }
         (function, _) => Err(format!("an argument of {} has the wrong type", function.name())),
     }
@@ -104,21 +110,16 @@ fn math_add(a: &Number, b: &Number) -> Result<Value, String> {
     }
 }
 
-fn format(template: &str, values: &[Value], escapes: bool) -> Result<Value, String> {
+fn format(template: &[Piece], values: &[Value]) -> Result<Value, String> {
     let mut text = String::new();
     let mut values = values.iter();
-    let mut chars = template.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' if escapes && matches!(chars.peek(), Some('{' | '}')) => text.extend(chars.next()),
-            '{' if chars.peek() == Some(&'}') => {
-                chars.next();
-                match values.next() {
-                    Some(value) => text.push_str(&java(value)),
-                    None => return Err("there are more `{}` than values".to_owned()),
-                }
-            }
-            c => text.push(c),
+    for piece in template {
+        match piece {
+            Piece::Text(literal) => text.push_str(literal),
+            Piece::Place => match values.next() {
+                Some(value) => text.push_str(&java(value)),
+                None => return Err("there are more `{}` than values".to_owned()),
+            },
         }
     }
     match values.next() {
@@ -141,8 +142,4 @@ fn java(value: &Value) -> String {
         }
         other => other.to_string(),
     }
-}
-
-fn unescape_braces(text: &str) -> String {
-    text.replace("\\{", "{").replace("\\}", "}")
 }

@@ -717,6 +717,7 @@ impl<'a> Interpreter<'a, '_> {
                 );
                 self.runtime(state, &reason)
             }
+            FillError::TooLarge => too_large(&state.name),
             FillError::NullInput => self.runtime(
                 state,
                 "Unable to apply Path transformation to null or empty input.",
@@ -887,13 +888,17 @@ fn limited(value: &Value, what: &str) -> Result<String, Failure> {
     if text.len() <= MAX_PAYLOAD {
         return Ok(text);
     }
+    Err(too_large(what))
+}
+
+fn too_large(what: &str) -> Failure {
     let cause = format!(
         "The state/task '{what}' returned a result with a size exceeding the maximum number of bytes service limit."
     );
-    Err(Failure {
+    Failure {
         error: "States.DataLimitExceeded".into(),
         cause: Some(cause),
-    })
+    }
 }
 
 fn deeper_than(value: &Value, levels: usize) -> bool {

@@ -910,6 +910,19 @@ fn intrinsic_functions() {
             "States.Format('\\{\\} {} \\'q\\' \\\\', true)",
             expect![[r#"SUCCEEDED "{} true 'q' \\""#]],
         ),
+        (
+            r"States.Format('C:\\{}', $.s)",
+            expect![[r#"SUCCEEDED "C:\\it's""#]],
+        ),
+        (
+            r"States.Format('\\\{\}{}', $.s)",
+            expect![[r#"SUCCEEDED "\\{}it's""#]],
+        ),
+        (r"States.Format('{}', '\{x\}')", expect![[r#"SUCCEEDED "{x}""#]]),
+        (
+            r"States.Array('\\{', '{}')",
+            expect![[r#"SUCCEEDED ["\\{","{}"]"#]],
+        ),
         ("States.Format($.e)", expect![[r#"SUCCEEDED """#]]),
         (
             "States.StringToJson($.j)",
@@ -1219,4 +1232,27 @@ fn the_last_event_and_the_outcome_agree() {
         }
     );
     assert!(ran.calls.is_empty());
+}
+
+/// A definition of a thousand characters must not ask for gigabytes on the way to a result that is refused anyway.
+#[test]
+fn values_in_between_are_bounded() {
+    let mut array = "$,".repeat(200);
+    array.pop();
+    let many = format!("States.Array({array})");
+    let doubling = format!("{}$.text{}", "States.JsonToString(".repeat(10), ")".repeat(10));
+    for expression in [many, doubling] {
+        let machine = json!({"StartAt": "P", "States": {
+            "P": {"Type": "Pass", "Parameters": {"x.$": expression}, "End": true}
+        }});
+        let input = json!({"text": "\"".repeat(120_000)});
+        check_ending(
+            machine,
+            input,
+            vec![],
+            expect![
+                "FAILED States.DataLimitExceeded: The state/task 'P' returned a result with a size exceeding the maximum number of bytes service limit."
+            ],
+        );
+    }
 }

@@ -7,6 +7,10 @@ use ::csv::{ByteRecord, ReaderBuilder, Terminator};
 
 use crate::{AccessEvent, Error};
 
+/// How long a row may be, in bytes; what a reader buffers ahead counts, so that a little less may already be too much.
+/// A quote that is never closed would otherwise take the rest of the input into memory.
+const LONGEST_ROW: usize = 1024 * 1024;
+
 /// How much of a row an error repeats, in characters.
 const SHOWN: usize = 80;
 
@@ -35,6 +39,7 @@ impl<R: Read> Reader<R> {
             .from_reader(Terminated {
                 reader,
                 state: State::Reading,
+                since_row: 0,
             });
         Self {
             rows,
@@ -65,6 +70,7 @@ impl<R: Read> Iterator for Reader<R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.failed {
+            self.rows.get_mut().since_row = 0;
             match self.rows.read_byte_record(&mut self.row) {
                 Ok(false) => return None,
                 Ok(true) if self.row.len() == 1 && self.row[0] == *b"\r" => {} // an empty line
@@ -78,6 +84,13 @@ impl<R: Read> Iterator for Reader<R> {
                     } else {
                         parse(&self.row, self.line)
                     });
+                }
+                Err(_) if self.rows.get_ref().since_row > LONGEST_ROW => {
+                    self.failed = true;
+                    return Some(Err(Error::TooLong {
+                        after: self.line,
+                        limit: LONGEST_ROW,
+                    }));
                 }
                 Err(error) => {
                     self.failed = true;
@@ -166,6 +179,8 @@ fn into_io(error: ::csv::Error) -> std::io::Error {
 struct Terminated<R> {
     reader: R,
     state: State,
+    /// Bytes read since the last row was asked for.
+    since_row: usize,
 }
 
 #[derive(Debug)]
@@ -185,13 +200,19 @@ impl<R: Read> Read for Terminated<R> {
             self.state = State::Ended;
             return Ok(0);
         }
+        if self.since_row > LONGEST_ROW {
+            return Err(std::io::Error::other("the row is too long"));
+        }
         match self.reader.read(buffer)? {
             0 => {
                 buffer[0] = b'\n';
                 self.state = State::Terminated;
                 Ok(1)
             }
-            n => Ok(n),
+            n => {
+                self.since_row += n;
+                Ok(n)
+            }
         }
     }
 }

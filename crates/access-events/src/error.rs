@@ -7,6 +7,16 @@ use std::net::AddrParseError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A row does not end. The reader stops here.
+    #[error(
+        "the row after line {after} is longer than {limit} bytes; a quote may be open that nobody closes"
+    )]
+    TooLong {
+        /// The line of the last row that was read; 0 when there was none.
+        after: u64,
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// A row has not exactly two fields.
     #[error(
         "line {line}: expected an entity and an IPv4 address, found {found} field{} in `{text}`{}",
@@ -85,7 +95,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The line of the row at fault, counted from one; nothing when reading or writing itself failed.
+    /// The line of the row at fault, counted from one; nothing when reading or writing itself failed, or a row had no end.
     pub fn line(&self) -> Option<u64> {
         match self {
             Self::FieldCount { line, .. }
@@ -94,7 +104,7 @@ impl Error {
             | Self::Address { line, .. }
             | Self::Ipv6 { line, .. }
             | Self::NotUtf8 { line, .. } => Some(*line),
-            Self::Read { .. } | Self::Write { .. } => None,
+            Self::TooLong { .. } | Self::Read { .. } | Self::Write { .. } => None,
         }
     }
 }

@@ -363,3 +363,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_quote_without_end_does_not_take_the_whole_input_into_memory() {
+    let endless = Read::chain(&b"a,1.2.3.4\n\"b"[..], io::repeat(b'b'));
+    let mut rows = csv::Reader::new(endless);
+    assert!(rows.next().unwrap().is_ok());
+    let error = rows.next().unwrap().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the row after line 1 is longer than 1048576 bytes; a quote may be open that nobody closes"
+    );
+    assert!(rows.next().is_none());
+}

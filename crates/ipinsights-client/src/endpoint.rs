@@ -374,6 +374,9 @@ impl Client {
                                 reason: reason_of(&found),
                             });
                         }
+                        EndpointStatus::UpdateRollbackFailed | EndpointStatus::OutOfService if looks == 1 => {
+                            timeout(endpoint, &found.status, &waiting)
+                        }
                         EndpointStatus::Failed
                         | EndpointStatus::UpdateRollbackFailed
                         | EndpointStatus::OutOfService => {

@@ -188,11 +188,13 @@ fn rank(rows: usize, rate: f64) -> Result<usize, CalibrationError> {
     }
     match floor_product(rate, rows) {
         0 => {
-            // `ceil(1 / rate) - 1` up to rounding.
-            let mut least = (1.0 / rate).ceil() as usize;
-            while least > 0 && floor_product(rate, least - 1) >= 1 {
-                least -= 1;
-            }
+            // `ceil(1 / rate) - 1` up to rounding: one of three numbers, however small the rate.
+            let most = (1.0 / rate).ceil() as usize;
+            let candidates = [most.saturating_sub(2), most.saturating_sub(1)];
+            let least = candidates
+                .into_iter()
+                .find(|&rows| floor_product(rate, rows) >= 1)
+                .unwrap_or(most);
             Err(CalibrationError::TooFewRows {
                 rows,
                 false_positive_rate: rate,
@@ -404,6 +406,18 @@ mod tests {
                 let probe = Score::new(f32::from(probe));
                 prop_assert_eq!(threshold.is_anomalous(probe), calibration.p_value(probe) <= rate);
             }
+        }
+    }
+
+    #[test]
+    fn the_smallest_rates_are_refused_at_once() {
+        let rows = vec![Score::new(0.0); 10];
+        for rate in [1e-9, 1e-18, 5.6e-20, f64::MIN_POSITIVE] {
+            let error = Threshold::calibrate(&rows, rate).unwrap_err();
+            assert!(
+                matches!(error, CalibrationError::TooFewRows { least, .. } if least >= 999_999_998),
+                "{error}"
+            );
         }
     }
 }

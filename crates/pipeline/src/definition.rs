@@ -131,9 +131,10 @@ pub fn definition(settings: &Settings, image: &str) -> Result<StateMachine, Erro
             CREATE,
             guarded(Task::create_endpoint().parameters(endpoint()?)).result_path("$.Endpoint").next(CHECK),
         )
+        // Not looked at before a pause: an update just begun may not show yet, and would pass for one rolled back.
         .state(
             UPDATE,
-            guarded(Task::update_endpoint().parameters(endpoint()?)).result_path("$.Endpoint").next(CHECK),
+            guarded(Task::update_endpoint().parameters(endpoint()?)).result_path("$.Endpoint").next(WAIT),
         )
         .state(
             CHECK,

@@ -11,6 +11,7 @@ use pipeline::{Report, Settings, SettingsDraft};
 
 use crate::cli::{Common, RunArgs};
 use crate::commands::{sample, train};
+use crate::exit::Failure;
 use crate::files::Draft;
 use crate::output::{Output, table};
 use crate::progress::Progress;
@@ -30,6 +31,9 @@ pub async fn run(common: &Common, args: RunArgs, output: &Output) -> anyhow::Res
     draft
         .clone()
         .check(train::hyperparameters(&args.training, 1, 1)?)?;
+    if let Some(region) = &args.place.region {
+        ipinsights_client::image_uri(region).map_err(|error| Failure::usage(error.to_string()))?;
+    }
     if let Some(folder) = &args.report {
         probe(folder)?;
     }

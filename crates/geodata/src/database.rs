@@ -12,7 +12,7 @@ use maxminddb::{MaxMindDbError, Reader, Within, WithinOptions};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::{Country, CountryCode, Error, Fault};
+use crate::{Country, CountryCode, CountrySource, Error, Fault, OpenOptions};
 
 type Bytes = Cow<'static, [u8]>;
 
@@ -20,6 +20,7 @@ type Bytes = Cow<'static, [u8]>;
 pub struct Database {
     reader: Reader<Bytes>,
     metadata: Metadata,
+    options: OpenOptions,
     /// What errors call it.
     title: String,
 }
@@ -30,10 +31,10 @@ pub struct Database {
 pub struct Metadata {
     /// Such as `GeoLite2-Country`.
     pub database_type: String,
-    /// When it was built, in seconds since 1970.
-    pub build_epoch: u64,
+    /// When it was built, in seconds since 1970, where it says so. Of a CSV form that is the day in the name of its folder.
+    pub build_epoch: Option<u64>,
     /// The same as RFC 3339 writes it, in UTC.
-    pub built: String,
+    pub built: Option<String>,
     /// 4, or 6 for a database that has both.
     pub ip_version: u16,
     /// The English description, which may be empty.
@@ -46,11 +47,25 @@ pub struct Metadata {
 
 /// A network of a database and the country it is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Network {
     /// The addresses.
     pub prefix: Ipv4Net,
-    /// Where they are, else where they are registered, else nothing.
+    /// Where they are, else where they are registered, else nothing; or as
+    /// [`OpenOptions::country_from`] has it.
     pub country: Option<Country>,
+    /// Who routes them, when an ASN database was given: of the address looked up, or the first address of a walked network.
+    pub asn: Option<Asn>,
+}
+
+/// An autonomous system: a number, and who has it. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Asn {
+    /// Its number.
+    pub number: u32,
+    /// The organization that has it, where the database says so.
+    pub organization: Option<Arc<str>>,
 }
 
 /// How many networks a country has.
@@ -69,12 +84,25 @@ impl Database {
     ///
     /// [`Error::Open`] when the file cannot be read, and what [`from_bytes`](Self::from_bytes) may say.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_with(path, &OpenOptions::default())
+    }
+
+    /// Reads a database file, with options.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, Error> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|source| Error::Open {
             path: path.to_owned(),
             source,
         })?;
-        Self::new(bytes.into(), format!("the database `{}`", path.display()))
+        Self::new(
+            bytes.into(),
+            format!("the database `{}`", path.display()),
+            options,
+        )
     }
 
     /// Takes a database that is in memory already; bytes that live as long as the program are not copied.
@@ -84,10 +112,22 @@ impl Database {
     /// [`Error::NotADatabase`], [`Error::Damaged`] or [`Error::WrongType`]. Damage that the metadata does not show comes to
     /// light when the networks are walked.
     pub fn from_bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, Error> {
-        Self::new(bytes.into(), "the database".to_owned())
+        Self::from_bytes_with(bytes, &OpenOptions::default())
     }
 
-    fn new(bytes: Bytes, title: String) -> Result<Self, Error> {
+    /// The same with options.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`from_bytes`](Self::from_bytes).
+    pub fn from_bytes_with(
+        bytes: impl Into<Cow<'static, [u8]>>,
+        options: &OpenOptions,
+    ) -> Result<Self, Error> {
+        Self::new(bytes.into(), "the database".to_owned(), options)
+    }
+
+    fn new(bytes: Bytes, title: String, options: &OpenOptions) -> Result<Self, Error> {
         if let Some(hint) = something_else(&bytes) {
             return Err(Error::NotADatabase {
                 database: title,
@@ -112,6 +152,7 @@ impl Database {
         Ok(Self {
             reader,
             metadata,
+            options: options.clone(),
             title,
         })
     }
@@ -152,9 +193,13 @@ impl Database {
         };
         let record = found.decode().map_err(|error| self.record(prefix, error))?;
         let country = Names::default()
-            .country(record)
+            .country(record, &self.options.sources)
             .map_err(|fault| self.malformed(prefix, fault))?;
-        Ok(Some(Network { prefix, country }))
+        Ok(Some(Network {
+            prefix,
+            country,
+            asn: None,
+        }))
     }
 
     /// The countries of the IPv4 networks, by code.
@@ -255,8 +300,8 @@ impl Metadata {
         Ok(Self {
             attribution: attribution(&raw.database_type, &description),
             database_type: raw.database_type.clone(),
-            build_epoch: raw.build_epoch,
-            built: built.to_string(),
+            build_epoch: Some(raw.build_epoch),
+            built: Some(built.to_string()),
             ip_version: raw.ip_version,
             description,
             sha256,
@@ -356,6 +401,7 @@ impl<'a> Networks<'a> {
                 return Some(Ok(Network {
                     prefix,
                     country: country.clone(),
+                    asn: None,
                 }));
             }
             let country = found
@@ -363,14 +409,18 @@ impl<'a> Networks<'a> {
                 .map_err(|error| database.record(prefix, error))
                 .and_then(|record| {
                     self.names
-                        .country(record)
+                        .country(record, &database.options.sources)
                         .map_err(|fault| database.malformed(prefix, fault))
                 });
             return Some(country.map(|country| {
                 if self.seen.len() < Self::REMEMBERED {
                     self.seen.insert(offset, country.clone());
                 }
-                Network { prefix, country }
+                Network {
+                    prefix,
+                    country,
+                    asn: None,
+                }
             }));
         }
     }
@@ -401,6 +451,8 @@ struct Record<'a> {
     country: Place<'a>,
     #[serde(borrow, default)]
     registered_country: Place<'a>,
+    #[serde(borrow, default)]
+    represented_country: Place<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -420,16 +472,22 @@ struct PlaceNames<'a> {
 struct Names(HashMap<CountryCode, Arc<str>>);
 
 impl Names {
-    fn country(&mut self, record: Option<Record<'_>>) -> Result<Option<Country>, Fault> {
-        let Some(Record {
-            country,
-            registered_country,
-        }) = record
-        else {
+    fn country(
+        &mut self,
+        record: Option<Record<'_>>,
+        sources: &[CountrySource],
+    ) -> Result<Option<Country>, Fault> {
+        let Some(record) = record else {
             return Ok(None);
         };
-        let Some((code, place)) = [country, registered_country]
-            .into_iter()
+        let place = |source: &CountrySource| match source {
+            CountrySource::Located => &record.country,
+            CountrySource::Registered => &record.registered_country,
+            CountrySource::Represented => &record.represented_country,
+        };
+        let Some((code, place)) = sources
+            .iter()
+            .map(place)
             .find_map(|place| place.iso_code.map(|code| (code, place)))
         else {
             return Ok(None);

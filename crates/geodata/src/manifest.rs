@@ -41,8 +41,8 @@ impl Manifest {
 pub struct DatabaseFacts {
     /// Such as `GeoLite2-Country`.
     pub database_type: String,
-    /// When it was built, as RFC 3339 writes it, in UTC.
-    pub built: String,
+    /// When it was built, as RFC 3339 writes it, in UTC, where it says so.
+    pub built: Option<String>,
     /// Of the database file, in hexadecimal.
     pub sha256: String,
     /// What its makers ask to be said by those who use it.

@@ -235,7 +235,7 @@ fn a_sample_counts_what_it_skips() {
         1 IPv6 networks, which the algorithm does not know
     "#]]
     .assert_eq(&skipped);
-    assert_eq!(manifest.database.built, "2023-11-14T22:13:20Z");
+    assert_eq!(manifest.database.built.as_deref(), Some("2023-11-14T22:13:20Z"));
 }
 
 #[test]
@@ -297,8 +297,8 @@ fn metadata_of_the_built_in_sample() {
     assert_eq!(metadata.database_type, geodata_sample::DATABASE_TYPE);
     assert_eq!(metadata.attribution.as_deref(), Some(geodata_sample::ATTRIBUTION));
     assert_eq!(
-        (metadata.build_epoch, &*metadata.built),
-        (1_782_362_039, "2026-06-25T04:33:59Z")
+        (metadata.build_epoch, metadata.built.as_deref()),
+        (Some(1_782_362_039), Some("2026-06-25T04:33:59Z"))
     );
 }
 
@@ -454,5 +454,38 @@ fn a_tree_that_is_a_web_does_not_keep_the_walk_for_ever() {
     check_error(
         walked.pop().unwrap().unwrap_err(),
         expect!["the database is damaged; get it again: the search tree is not a tree"],
+    );
+}
+
+#[test]
+fn which_country_counts_is_a_choice() {
+    use geodata::{CountrySource, OpenOptions};
+
+    let record = json!({
+        "country": country("FR", "France"),
+        "registered_country": country("US", "United States"),
+        "represented_country": country("DE", "Germany"),
+    });
+    let mut writer = Writer::new("Test-Country");
+    writer.insert("1.0.0.0/24".parse().unwrap(), &record).unwrap();
+    let bytes = writer.to_bytes().unwrap();
+    let first = |sources: &[&str]| {
+        let sources = sources
+            .iter()
+            .map(|source| source.parse::<CountrySource>().unwrap());
+        let options = OpenOptions::default().country_from(sources);
+        let database = Database::from_bytes_with(bytes.clone(), &options).unwrap();
+        let network = database.networks().next().unwrap().unwrap();
+        network
+            .country
+            .map_or("none".to_owned(), |country| country.code.to_string())
+    };
+    assert_eq!(first(&["located", "registered"]), "FR");
+    assert_eq!(first(&["Registered", "located"]), "US");
+    assert_eq!(first(&["represented"]), "DE");
+    assert_eq!(first(&[]), "none");
+    assert_eq!(
+        "origin".parse::<CountrySource>().unwrap_err().to_string(),
+        "`origin` is none of `located`, `registered`, `represented`"
     );
 }

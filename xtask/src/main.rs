@@ -5,6 +5,7 @@
     reason = "a command line tool: printing is what it is for"
 )]
 
+mod bench;
 mod ci;
 mod codebuild;
 #[cfg(test)]
@@ -37,6 +38,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    BenchData(bench::data::Args),
     /// Run what CI runs: format, clippy, docs, dependency rules, tests.
     Ci(ci::Args),
     Codebuild(codebuild::Args),
@@ -47,6 +49,7 @@ enum Task {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let (result, code) = match &cli.task {
+        Task::BenchData(args) => (bench::data::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Ci(args) => (ci::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Release(args) => (release::run(args).map(|()| ExitCode::SUCCESS), 1),
         // 1 says that the build ran and failed.

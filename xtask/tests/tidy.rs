@@ -52,7 +52,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "sfn-builder",
         ],
     ),
-    ("xtask", &["geodata", "geodata-sample"]),
+    (
+        "xtask",
+        &["access-events", "geodata", "geodata-sample", "ipinsights"],
+    ),
 ];
 
 /// Arrows that are allowed above and need not be there.

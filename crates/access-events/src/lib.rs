@@ -2,6 +2,7 @@
 
 pub mod csv;
 mod error;
+pub mod shape;
 
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;

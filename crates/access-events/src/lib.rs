@@ -1,13 +1,25 @@
 #![doc = include_str!("../README.md")]
 
+pub mod address;
 pub mod csv;
 mod error;
+pub mod extract;
+pub mod format;
+pub mod input;
+pub mod policy;
+pub mod report;
 pub mod shape;
+pub mod sighting;
 
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 
 pub use error::Error;
+pub use extract::{Dated, Extract};
+pub use input::{Input, walk};
+pub use policy::Policy;
+pub use report::{DropReason, Summary};
+pub use sighting::{Principal, Sighting};
 
 /// One observed use: `entity` was seen from `ip`.
 ///

@@ -1,0 +1,505 @@
+//! From inputs to pairs: files in parallel, pairs in the order of the inputs, counts of everything left out.
+
+use std::error::Error as StdError;
+use std::io::{self, BufRead, BufReader, Read};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use flate2::bufread::MultiGzDecoder;
+use jiff::Timestamp;
+
+use crate::AccessEvent;
+use crate::format::{Format, Malformed, ReadError, Sink, Stopped, guess};
+use crate::input::{Input, Source};
+use crate::policy::{Policy, Verdict};
+use crate::report::{CutShort, DropReason, MalformedRecord, Summary};
+use crate::sighting::Sighting;
+
+/// How many pairs go from a reading thread to the caller at once.
+const BATCH: usize = 1024;
+/// How many batches of one input may wait for their turn.
+const WAITING: usize = 8;
+/// How many inputs may be read, or wait to be taken, at once, for each thread.
+const AHEAD: usize = 8;
+
+/// An event, and when it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dated {
+    /// Who, from where.
+    pub event: AccessEvent,
+    /// When; nothing when the source has no time.
+    pub time: Option<Timestamp>,
+}
+
+/// What to do with a record that cannot be understood.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// Stop with an error that names it.
+    #[default]
+    Stop,
+    /// Count it and go on.
+    Skip,
+}
+
+/// How to read inputs. Settings have defaults; [`run`](Self::run) does the work.
+#[derive(Clone)]
+pub struct Extract {
+    format: Option<Arc<dyn Format>>,
+    policy: Policy,
+    on_error: OnError,
+    threads: NonZeroUsize,
+}
+
+impl Extract {
+    /// An extraction that knows each input's format by its first bytes, and refuses inputs of which it is not certain.
+    pub fn guessing() -> Self {
+        Self {
+            format: None,
+            policy: Policy::default(),
+            on_error: OnError::default(),
+            threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+
+    /// An extraction from inputs of one format.
+    pub fn of(format: impl Format + 'static) -> Self {
+        Self {
+            format: Some(Arc::new(format)),
+            ..Self::guessing()
+        }
+    }
+
+    /// What becomes of the sightings; [`Policy::default`] by default.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// What to do with a malformed record or damaged input; [`OnError::Stop`] by default. A gzip stream that ends too
+    /// early is not an error either way.
+    #[must_use]
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = on_error;
+        self
+    }
+
+    /// On how many threads inputs are read; as many as the machine has by default. The result does not depend on it.
+    #[must_use]
+    pub fn threads(mut self, threads: NonZeroUsize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Reads `inputs` and gives each pair to `take`, in the order of the inputs and of the records in them.
+    ///
+    /// `inputs` is asked for the next input when there is a thread to read it, on any of them.
+    ///
+    /// # Errors
+    ///
+    /// The first problem in the order of the inputs, however the threads run; see [`ExtractError`]. Pairs that come
+    /// before it have been given to `take`.
+    pub fn run<I>(
+        &self,
+        inputs: I,
+        mut take: impl FnMut(Dated) -> Result<(), Box<dyn StdError + Send + Sync>>,
+    ) -> Result<Summary, ExtractError>
+    where
+        I: IntoIterator<Item = Input>,
+        I::IntoIter: Send,
+    {
+        let threads = self.threads.get();
+        let stop = AtomicBool::new(false);
+        let (queue, ordered) = sync_channel(threads * AHEAD);
+        let source = Mutex::new(Tickets {
+            inputs: inputs.into_iter().fuse(),
+            queue: Some(queue),
+        });
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    let _closing = CloseOnPanic(&source);
+                    while !stop.load(Ordering::Relaxed)
+                        && let Some((input, out)) = next_ticket(&source)
+                    {
+                        self.read(input, &out);
+                    }
+                });
+            }
+            let result = collect(&ordered, &mut take);
+            stop.store(true, Ordering::Relaxed);
+            // Threads that wait for their turn wake up and find nobody there.
+            drop(ordered);
+            result
+        })
+    }
+
+    fn read(&self, input: Input, out: &SyncSender<Message>) {
+        let Input { name, source } = input;
+        let mut reading = Reading {
+            name,
+            policy: &self.policy,
+            on_error: self.on_error,
+            batch: Vec::new(),
+            out,
+            summary: Summary::default(),
+            failure: None,
+        };
+        let left_out = match &source {
+            Source::LeftOut(reason) => Some(*reason),
+            Source::Open(_) => self
+                .format
+                .as_ref()
+                .and_then(|format| format.leaves_out(&reading.name)),
+        };
+        match (source, left_out) {
+            (Source::Open(open), None) => match open() {
+                Ok(bytes) => self.read_bytes(bytes, &mut reading),
+                Err(source) => {
+                    reading.fail(|input| ExtractError::Open { input, source });
+                }
+            },
+            (_, reason) => {
+                if let Some(reason) = reason {
+                    *reading.summary.inputs_left_out.entry(reason).or_default() += 1;
+                }
+            }
+        }
+        reading.finish();
+    }
+
+    fn read_bytes(&self, bytes: Box<dyn Read + Send>, reading: &mut Reading<'_>) {
+        reading.summary.inputs += 1;
+        let stored = AtomicU64::new(0);
+        let read = AtomicU64::new(0);
+        let result = open_stream(bytes, &stored, &read)
+            .map_err(ReadError::Io)
+            .and_then(|mut stream| {
+                let guessed;
+                let format = match &self.format {
+                    Some(format) => format,
+                    None => {
+                        let first = stream.fill_buf()?;
+                        if first.is_empty() {
+                            return Ok(());
+                        }
+                        let Some(format) = guess(first) else {
+                            reading.fail(|input| ExtractError::UnknownFormat { input });
+                            return Err(ReadError::Stopped);
+                        };
+                        guessed = format;
+                        &guessed
+                    }
+                };
+                format.read(&mut *stream, reading)
+            });
+        reading.summary.bytes_stored = stored.into_inner();
+        reading.summary.bytes_read = read.into_inner();
+        match result {
+            Ok(()) | Err(ReadError::Stopped) => {}
+            Err(ReadError::Io(error)) => match Damage::of(&error) {
+                Some(damage) if *damage == Damage::Truncated || self.on_error == OnError::Skip => {
+                    reading.cut_short(damage.to_string());
+                }
+                _ => {
+                    let record = reading.summary.records;
+                    reading.fail(|input| ExtractError::Read {
+                        input,
+                        record,
+                        source: error,
+                    });
+                }
+            },
+        }
+    }
+}
+
+impl std::fmt::Debug for Extract {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Extract")
+            .field("format", &self.format.as_ref().map(|format| format.name()))
+            .field("policy", &self.policy)
+            .field("on_error", &self.on_error)
+            .field("threads", &self.threads)
+            .finish()
+    }
+}
+
+/// Why inputs did not become pairs.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExtractError {
+    /// An input could not be opened.
+    #[error("could not open `{input}`")]
+    Open {
+        /// The input's name.
+        input: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// An input could not be read to its end.
+    #[error("could not read `{input}` on after record {record}")]
+    Read {
+        /// The input's name.
+        input: String,
+        /// How many records were read before.
+        record: u64,
+        /// What the system, or the decompression, says.
+        source: io::Error,
+    },
+    /// The format of an input cannot be told by its first bytes.
+    #[error("it is not certain what kind of log `{input}` is; name its format")]
+    UnknownFormat {
+        /// The input's name.
+        input: String,
+    },
+    /// A record cannot be understood.
+    #[error("{0}; skip malformed records to go on without it")]
+    Malformed(MalformedRecord),
+    /// A record has an IPv6 address, and the policy refuses them.
+    #[error("`{input}`: the address of record {record}, `{address}`, is IPv6, and only IPv4 is known")]
+    Ipv6 {
+        /// The input's name.
+        input: String,
+        /// The record's number, one-based.
+        record: u64,
+        /// The address as the source has it.
+        address: String,
+    },
+    /// The pairs could not be taken.
+    #[error("could not write the pairs")]
+    Take(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+/// The inputs that nobody reads yet, and where their results go.
+struct Tickets<I> {
+    inputs: I,
+    queue: Option<SyncSender<Receiver<Message>>>,
+}
+
+/// Takes the next input. Its results get their place in the queue at the same time, so that the places are in order.
+fn next_ticket<I: Iterator<Item = Input>>(
+    source: &Mutex<Tickets<I>>,
+) -> Option<(Input, SyncSender<Message>)> {
+    let mut tickets = source.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let queue = tickets.queue.clone()?;
+    let Some(input) = tickets.inputs.next() else {
+        tickets.queue = None;
+        return None;
+    };
+    let (out, results) = sync_channel(WAITING);
+    // Waits while too many inputs are ahead of the one whose pairs are being taken.
+    queue.send(results).ok()?;
+    Some((input, out))
+}
+
+/// Whoever opens an input may panic. The panic is passed on when all threads have ended, and for that the caller must
+/// not wait for more inputs.
+struct CloseOnPanic<'a, I>(&'a Mutex<Tickets<I>>);
+
+impl<I> Drop for CloseOnPanic<'_, I> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let mut tickets = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            tickets.queue = None;
+        }
+    }
+}
+
+/// What a reading thread tells.
+enum Message {
+    Batch(Vec<Dated>),
+    Done(Summary),
+    Failed(ExtractError),
+}
+
+/// Takes the results, input by input.
+fn collect(
+    ordered: &Receiver<Receiver<Message>>,
+    take: &mut impl FnMut(Dated) -> Result<(), Box<dyn StdError + Send + Sync>>,
+) -> Result<Summary, ExtractError> {
+    let mut summary = Summary::default();
+    for results in ordered {
+        for message in results {
+            match message {
+                Message::Batch(batch) => {
+                    for dated in batch {
+                        take(dated).map_err(ExtractError::Take)?;
+                    }
+                }
+                Message::Done(one) => summary.add(one),
+                Message::Failed(error) => return Err(error),
+            }
+        }
+    }
+    Ok(summary)
+}
+
+/// What is known of the input that a thread reads.
+struct Reading<'a> {
+    name: String,
+    policy: &'a Policy,
+    on_error: OnError,
+    batch: Vec<Dated>,
+    out: &'a SyncSender<Message>,
+    summary: Summary,
+    failure: Option<ExtractError>,
+}
+
+impl Reading<'_> {
+    fn fail(&mut self, error: impl FnOnce(String) -> ExtractError) -> Stopped {
+        self.failure = Some(error(self.name.clone()));
+        Stopped
+    }
+
+    fn cut_short(&mut self, problem: String) {
+        let input = CutShort {
+            input: self.name.clone(),
+            records: self.summary.records,
+            problem,
+        };
+        self.summary.cut_short(input);
+    }
+
+    fn send(&mut self, message: Message) -> Result<(), Stopped> {
+        self.out.send(message).map_err(|_| Stopped)
+    }
+
+    fn finish(mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        let last = match self.failure.take() {
+            None => Message::Done(std::mem::take(&mut self.summary)),
+            Some(error) => Message::Failed(error),
+        };
+        // When nobody takes them there is nobody to tell.
+        let _ = self.send(Message::Batch(batch)).and_then(|()| self.send(last));
+    }
+}
+
+impl Sink for Reading<'_> {
+    fn record(&mut self) {
+        self.summary.records += 1;
+    }
+
+    fn sighting(&mut self, sighting: Sighting<'_>) -> Result<(), Stopped> {
+        match self.policy.judge(&sighting) {
+            Verdict::Pair { entity, ip } => {
+                self.summary.pairs += 1;
+                self.batch.push(Dated {
+                    event: AccessEvent::new(entity, ip),
+                    time: sighting.time,
+                });
+                if self.batch.len() == BATCH {
+                    let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
+                    self.send(Message::Batch(batch))?;
+                }
+                Ok(())
+            }
+            Verdict::Drop(reason) => {
+                self.summary.drop(reason);
+                Ok(())
+            }
+            Verdict::RejectIpv6 => {
+                let (record, address) = (self.summary.records, sighting.address.to_owned());
+                Err(self.fail(|input| ExtractError::Ipv6 {
+                    input,
+                    record,
+                    address,
+                }))
+            }
+        }
+    }
+
+    fn dropped(&mut self, reason: DropReason) {
+        self.summary.drop(reason);
+    }
+
+    fn malformed(&mut self, fault: Malformed) -> Result<(), Stopped> {
+        let rest_lost = fault.rest_lost;
+        let problem = fault.problem.to_string();
+        let record = MalformedRecord {
+            input: self.name.clone(),
+            record: self.summary.records,
+            fault,
+        };
+        if self.on_error == OnError::Stop {
+            self.failure = Some(ExtractError::Malformed(record));
+            return Err(Stopped);
+        }
+        self.summary.malformed(record);
+        if rest_lost {
+            self.cut_short(problem);
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a compressed stream.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Damage {
+    #[error("the gzip stream ends too early")]
+    Truncated,
+    #[error("the gzip stream is damaged: {0}")]
+    Corrupt(String),
+}
+
+impl Damage {
+    /// The damage behind an error of [`Gunzip`].
+    fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+/// Decompresses when the first bytes are those of gzip.
+fn open_stream<'a>(
+    bytes: Box<dyn Read + Send>,
+    stored: &'a AtomicU64,
+    read: &'a AtomicU64,
+) -> io::Result<Box<dyn BufRead + 'a>> {
+    let mut bytes = BufReader::with_capacity(64 * 1024, Counted { bytes, count: stored });
+    let is_gzip = bytes.fill_buf()?.starts_with(b"\x1f\x8b");
+    Ok(if is_gzip {
+        let bytes = Gunzip(MultiGzDecoder::new(bytes));
+        Box::new(BufReader::with_capacity(
+            64 * 1024,
+            Counted { bytes, count: read },
+        ))
+    } else {
+        Box::new(BufReader::with_capacity(
+            64 * 1024,
+            Counted { bytes, count: read },
+        ))
+    })
+}
+
+/// Counts what is read.
+struct Counted<'a, R> {
+    bytes: R,
+    count: &'a AtomicU64,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.bytes.read(buffer)?;
+        self.count.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+/// Tells damage of the stream from errors of what is below it.
+struct Gunzip<R>(MultiGzDecoder<R>);
+
+impl<R: BufRead> Read for Gunzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), Damage::Truncated),
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+                io::Error::new(error.kind(), Damage::Corrupt(error.to_string()))
+            }
+            _ => error,
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! From inputs to pairs: files, order, damage, counts.
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails loudly")]
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+
+use access_events::extract::{ExtractError, OnError};
+use access_events::format::CloudTrail;
+use access_events::{Dated, Extract, Input, Summary};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+const SAMPLE: &str = include_str!("samples/cloudtrail/records.json");
+
+fn run(extract: &Extract, inputs: Vec<Input>) -> (Vec<String>, Result<Summary, ExtractError>) {
+    let mut pairs = Vec::new();
+    let result = extract.run(inputs, |Dated { event, .. }| {
+        pairs.push(format!("{},{}", event.entity, event.ip));
+        Ok(())
+    });
+    (pairs, result)
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A document with one record for each number, whose address tells the number.
+fn numbered(numbers: std::ops::Range<u32>) -> String {
+    let records: Vec<_> = numbers
+        .map(|n| {
+            let [_, a, b, c] = n.to_be_bytes();
+            format!(r#"{{"userIdentity":{{"principalId":"AIDA{n}"}},"sourceIPAddress":"8.{a}.{b}.{c}"}}"#)
+        })
+        .collect();
+    format!("{{\"Records\":[{}]}}", records.join(","))
+}
+
+#[test]
+fn a_log_file_gives_pairs_and_counts() {
+    for bytes in [SAMPLE.as_bytes().to_vec(), gzip(SAMPLE.as_bytes())] {
+        let (pairs, summary) = run(&Extract::guessing(), vec![Input::bytes("sample", bytes)]);
+        assert_eq!(
+            pairs,
+            [
+                "AROAIDPPEZS35WEXAMPLE,93.184.216.34",
+                "AIDAJ45Q7YFFAREXAMPLE,8.8.4.4"
+            ]
+        );
+        let summary = summary.unwrap();
+        assert_eq!((summary.inputs, summary.records, summary.pairs), (1, 3, 2));
+        assert_eq!(summary.bytes_read, SAMPLE.len() as u64);
+        let drops: Vec<_> = summary
+            .drops
+            .iter()
+            .map(|(reason, n)| format!("{reason} {n}"))
+            .collect();
+        assert_eq!(drops, ["service-caller 1"]);
+    }
+}
+
+#[test]
+fn the_order_is_that_of_the_inputs_on_any_number_of_threads() {
+    let inputs = || {
+        let files = [
+            0..3,
+            3..1_600,
+            1_600..1_601,
+            1_601..1_601,
+            1_601..3_000,
+            3_000..3_007,
+        ];
+        let files = files.into_iter().cycle().take(60).enumerate();
+        files
+            .map(|(i, range)| Input::bytes(format!("{i}"), gzip(numbered(range).as_bytes())))
+            .collect::<Vec<_>>()
+    };
+    let on = |threads| {
+        let extract = Extract::of(CloudTrail::new()).threads(NonZeroUsize::new(threads).unwrap());
+        run(&extract, inputs()).0
+    };
+    let one = on(1);
+    assert_eq!(one.len(), 10 * 3_007);
+    assert_eq!(one[..2], ["AIDA0,8.0.0.0", "AIDA1,8.0.0.1"]);
+    for threads in [2, 3, 8] {
+        assert!(on(threads) == one, "{threads} threads");
+    }
+}
+
+#[test]
+fn a_truncated_gzip_keeps_what_was_whole() {
+    let mut bytes = gzip(numbered(0..10_000).as_bytes());
+    bytes.truncate(bytes.len() / 2);
+    let (pairs, summary) = run(
+        &Extract::of(CloudTrail::new()),
+        vec![Input::bytes("half.json.gz", bytes)],
+    );
+    let summary = summary.unwrap();
+    assert!(pairs.len() > 1_000 && pairs.len() < 9_000, "{}", pairs.len());
+    assert_eq!(summary.cut_short, 1);
+    assert_eq!(
+        summary.cut_short_examples[0].to_string(),
+        format!(
+            "`half.json.gz` after record {}: the gzip stream ends too early",
+            pairs.len()
+        ),
+    );
+}
+
+#[test]
+fn a_malformed_record_stops_or_is_counted() {
+    let text = r#"{"Records":[
+{"sourceIPAddress":"8.8.8.8","userIdentity":{"principalId":"A"}},
+{"sourceIPAddress":8,"userIdentity":{"principalId":"B"}},
+{"sourceIPAddress":"8.8.8.9","userIdentity":{"principalId":"C"}}]}"#;
+    let inputs = || vec![Input::bytes("log.json", text.into())];
+    let (pairs, error) = run(&Extract::of(CloudTrail::new()), inputs());
+    assert_eq!(pairs, ["A,8.8.8.8"]);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "`log.json`: record 2 (from byte 79): invalid type: integer `8`, expected a string at line 1 column 20; \
+         skip malformed records to go on without it",
+    );
+    let (pairs, summary) = run(&Extract::of(CloudTrail::new()).on_error(OnError::Skip), inputs());
+    assert_eq!(pairs, ["A,8.8.8.8", "C,8.8.8.9"]);
+    let summary = summary.unwrap();
+    assert_eq!((summary.records, summary.malformed, summary.cut_short), (3, 1, 0));
+}

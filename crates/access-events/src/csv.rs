@@ -3,8 +3,9 @@
 use std::io::{BufWriter, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ::csv::{ByteRecord, ReaderBuilder, Terminator};
+use ::csv::ByteRecord;
 
+use crate::rows::{Row, RowError, Rows, line_breaks};
 use crate::{AccessEvent, Error};
 
 /// How long a row may be, in bytes; what a reader buffers ahead counts, so that a little less may already be too much.
@@ -20,48 +21,18 @@ const SHOWN: usize = 80;
 /// either stop at the first error or collect them all.
 #[derive(Debug)]
 pub struct Reader<R> {
-    rows: ::csv::Reader<Terminated<R>>,
-    row: ByteRecord,
+    rows: Rows<R>,
     /// Where the last row read begins.
     line: u64,
-    failed: bool,
 }
 
 impl<R: Read> Reader<R> {
     /// A reader of `reader`, which need not be buffered.
     pub fn new(reader: R) -> Self {
-        let rows = ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            // Rows end at line feeds alone, so that lines can be counted; a carriage return before goes with the
-            // blanks around the address.
-            .terminator(Terminator::Any(b'\n'))
-            .from_reader(Terminated {
-                reader,
-                state: State::Reading,
-                since_row: 0,
-            });
         Self {
-            rows,
-            row: ByteRecord::new(),
+            rows: Rows::new(reader, b',', true, LONGEST_ROW),
             line: 0,
-            failed: false,
         }
-    }
-
-    /// The line on which the row just read begins. The position that the parser gives is that of the empty lines
-    /// before it, so count from the end.
-    fn first_line(&self) -> u64 {
-        let after = self.rows.position().line();
-        let breaks: usize = self.row.iter().map(line_breaks).sum();
-        // The line break after the row is outside of its fields, unless a quote swallowed it.
-        after - breaks as u64 - u64::from(!self.in_open_quote())
-    }
-
-    /// Whether the row just read ran into the end of the input because of a quote that nobody closed: everywhere else
-    /// the line break after a row ends it before the end is seen.
-    fn in_open_quote(&self) -> bool {
-        matches!(self.rows.get_ref().state, State::Ended)
     }
 }
 
@@ -69,39 +40,31 @@ impl<R: Read> Iterator for Reader<R> {
     type Item = Result<AccessEvent, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.failed {
-            self.rows.get_mut().since_row = 0;
-            match self.rows.read_byte_record(&mut self.row) {
-                Ok(false) => return None,
-                Ok(true) if self.row.len() == 1 && self.row[0] == *b"\r" => {} // an empty line
-                Ok(true) => {
-                    self.line = self.first_line();
-                    return Some(if self.in_open_quote() {
-                        Err(Error::OpenQuote {
-                            line: self.line,
-                            text: shown(&self.row),
-                        })
-                    } else {
-                        parse(&self.row, self.line)
-                    });
-                }
-                Err(_) if self.rows.get_ref().since_row > LONGEST_ROW => {
-                    self.failed = true;
-                    return Some(Err(Error::TooLong {
-                        after: self.line,
-                        limit: LONGEST_ROW,
-                    }));
-                }
-                Err(error) => {
-                    self.failed = true;
-                    return Some(Err(Error::Read {
-                        line: self.line,
-                        source: into_io(error),
-                    }));
+        Some(match self.rows.next()? {
+            Ok(Row {
+                line,
+                fields,
+                open_quote,
+            }) => {
+                self.line = line;
+                if open_quote {
+                    Err(Error::OpenQuote {
+                        line,
+                        text: shown(fields),
+                    })
+                } else {
+                    parse(fields, line)
                 }
             }
-        }
-        None
+            Err(RowError::TooLong) => Err(Error::TooLong {
+                after: self.line,
+                limit: LONGEST_ROW,
+            }),
+            Err(RowError::Io(source)) => Err(Error::Read {
+                line: self.line,
+                source,
+            }),
+        })
     }
 }
 
@@ -141,10 +104,6 @@ fn parse(row: &ByteRecord, line: u64) -> Result<AccessEvent, Error> {
     }
 }
 
-fn line_breaks(field: &[u8]) -> usize {
-    field.iter().filter(|byte| **byte == b'\n').count()
-}
-
 /// The fields of a row with commas between, for an error.
 fn shown(row: &ByteRecord) -> String {
     let fields: Vec<_> = row.iter().map(String::from_utf8_lossy).collect();
@@ -165,56 +124,6 @@ fn shorten(text: &str) -> String {
         short.push('…');
     }
     short
-}
-
-fn into_io(error: ::csv::Error) -> std::io::Error {
-    match error.into_kind() {
-        ::csv::ErrorKind::Io(source) => source,
-        other => std::io::Error::other(format!("{other:?}")),
-    }
-}
-
-/// A reader with one line break more at its end, so that the last row ends in one like all others.
-#[derive(Debug)]
-struct Terminated<R> {
-    reader: R,
-    state: State,
-    /// Bytes read since the last row was asked for.
-    since_row: usize,
-}
-
-#[derive(Debug)]
-enum State {
-    Reading,
-    /// The line break is given out, the end is not yet reported.
-    Terminated,
-    Ended,
-}
-
-impl<R: Read> Read for Terminated<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        if !matches!(self.state, State::Reading) {
-            self.state = State::Ended;
-            return Ok(0);
-        }
-        if self.since_row > LONGEST_ROW {
-            return Err(std::io::Error::other("the row is too long"));
-        }
-        match self.reader.read(buffer)? {
-            0 => {
-                buffer[0] = b'\n';
-                self.state = State::Terminated;
-                Ok(1)
-            }
-            n => {
-                self.since_row += n;
-                Ok(n)
-            }
-        }
-    }
 }
 
 /// Writes events one at a time. Buffers, so call [`finish`](Writer::finish) at the end.

@@ -8,6 +8,7 @@ pub mod format;
 pub mod input;
 pub mod policy;
 pub mod report;
+mod rows;
 pub mod shape;
 pub mod sighting;
 

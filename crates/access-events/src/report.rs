@@ -32,6 +32,26 @@ pub enum DropReason {
     HiddenFile,
     /// A sample finding, as GuardDuty generates them on request.
     SampleFinding,
+    /// A flow log's note that there was no traffic.
+    FlowNoData,
+    /// A flow log's note that flows are missing from it: some were skipped when it was written.
+    FlowSkipData,
+    /// A flow that was rejected.
+    FlowRejected,
+    /// A flow that went out.
+    FlowOutbound,
+    /// A flow that came in as the answer to a connection that went out.
+    FlowAnswer,
+    /// A flow between two private addresses, in a log that does not tell the direction.
+    FlowInternal,
+    /// A flow between two public addresses, in a log that does not tell the direction.
+    FlowDirectionUnknown,
+    /// A flow to a port that was not asked for.
+    OtherPort,
+    /// A web request that was not asked for.
+    OtherRequest,
+    /// A web request that was answered with a status that was not asked for.
+    OtherStatus,
     /// The policy has a time window, and the record no time.
     NoTime,
     /// The time lies outside of the policy's window.
@@ -60,6 +80,16 @@ impl DropReason {
             Self::DigestFile => "digest-file",
             Self::HiddenFile => "hidden-file",
             Self::SampleFinding => "sample-finding",
+            Self::FlowNoData => "flow-no-data",
+            Self::FlowSkipData => "flow-skip-data",
+            Self::FlowRejected => "flow-rejected",
+            Self::FlowOutbound => "flow-outbound",
+            Self::FlowAnswer => "flow-answer",
+            Self::FlowInternal => "flow-internal",
+            Self::FlowDirectionUnknown => "flow-direction-unknown",
+            Self::OtherPort => "other-port",
+            Self::OtherRequest => "other-request",
+            Self::OtherStatus => "other-status",
             Self::NoTime => "no-time",
             Self::OutsideWindow => "outside-time-window",
             Self::NetworkNotAllowed => "network-not-allowed",

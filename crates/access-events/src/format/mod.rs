@@ -4,12 +4,23 @@
 //! nothing of files, compression, policies and threads; [`extract`](crate::extract) puts these around it.
 
 mod cloudtrail;
+pub mod csv;
+pub mod flow_log;
 pub(crate) mod json;
+pub mod json_lines;
+mod lines;
+mod time;
+pub mod web_log;
 
 use std::fmt;
 use std::io::{self, BufRead};
 
 pub use cloudtrail::CloudTrail;
+pub use csv::Csv;
+pub use flow_log::FlowLog;
+pub use json_lines::JsonLines;
+pub use time::{TimeFormat, UnknownTimeFormat};
+pub use web_log::WebLog;
 
 use crate::report::DropReason;
 use crate::sighting::Sighting;
@@ -17,6 +28,9 @@ use crate::sighting::Sighting;
 /// How long a single record may be unless told otherwise, in bytes. A record is in memory as a whole; anything longer
 /// is malformed.
 pub const RECORD_LIMIT: usize = 16 * 1024 * 1024;
+
+/// How long a line may be unless told otherwise, in bytes, in the formats whose records are lines.
+pub const LINE_LIMIT: usize = 1024 * 1024;
 
 /// A kind of log.
 pub trait Format: Send + Sync {

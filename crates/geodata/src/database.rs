@@ -1,45 +1,71 @@
 //! Databases of countries by network.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ipnet::Ipv4Net;
-use maxminddb::{MaxMindDbError, Reader, Within, WithinOptions};
-use serde::Deserialize;
-use sha2::{Digest, Sha256};
+use jiff::tz::TimeZone;
 
-use crate::{Country, CountryCode, CountrySource, Error, Fault, OpenOptions};
+use crate::archive::Member;
+use crate::asn::{AsnDatabase, AsnWalk};
+use crate::csv::{Blocks, Flaw, Locations, Table, count_ipv6};
+use crate::mmdb::{Mmdb, Walk};
+use crate::record::CountryReader;
+use crate::source::{self, Content, CsvFiles, Source, Wanted};
+use crate::{Country, CountryCode, CountrySource, Error, Fault, Form, OpenOptions};
 
-type Bytes = Cow<'static, [u8]>;
-
-/// A country or city database in MaxMind's format, in memory.
+/// A country or city database, in any of the forms in which MaxMind ships it.
+///
+/// | Form | In memory |
+/// | --- | --- |
+/// | `.mmdb` | the file, or nothing of it with the feature `mmap` |
+/// | `.mmdb` in `.gz` or `.tar.gz`, as downloaded | the unpacked file |
+/// | CSV files in a `.zip`, as downloaded, or in a folder | the locations; for [`lookup`](Self::lookup) also 12 bytes for each network |
+///
+/// A walk takes the same memory whatever the size of the database, in every form.
 pub struct Database {
-    reader: Reader<Bytes>,
+    content: Kind,
+    asn: Option<AsnDatabase>,
     metadata: Metadata,
     options: OpenOptions,
     /// What errors call it.
     title: String,
 }
 
+enum Kind {
+    Mmdb(Mmdb),
+    Csv(CsvDatabase),
+}
+
+struct CsvDatabase {
+    files: CsvFiles,
+    locations: Locations,
+    /// Made by the first lookup.
+    table: Mutex<Option<Arc<Table<Option<Country>>>>>,
+}
+
 /// What a database says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// Such as `GeoLite2-Country`.
+    /// Such as `GeoLite2-Country`. Of a CSV form, what the names of its files begin with.
     pub database_type: String,
+    /// The form that it came in.
+    pub form: Form,
     /// When it was built, in seconds since 1970, where it says so. Of a CSV form that is the day in the name of its folder.
     pub build_epoch: Option<u64>,
     /// The same as RFC 3339 writes it, in UTC.
     pub built: Option<String>,
-    /// 4, or 6 for a database that has both.
+    /// 4, or 6 for a database that has both kinds of networks.
     pub ip_version: u16,
     /// The English description, which may be empty.
     pub description: String,
-    /// Of all its bytes, in hexadecimal.
+    /// Of all bytes of the file as it was given, archive or not, in hexadecimal. Of a folder of CSV files, the bytes of all its
+    /// `.csv` files one after the other, by name: what `cat *.csv | sha256sum` prints with `LC_ALL=C`.
     pub sha256: String,
     /// What its makers ask to be said by those who use it.
     pub attribution: Option<String>,
@@ -78,39 +104,35 @@ pub struct CountryNetworks {
 }
 
 impl Database {
-    /// Reads a database file.
+    /// Opens a database: a `.mmdb`, that in `.gz` or `.tar.gz`, the zip archive of its CSV form, or a folder that holds one of
+    /// these or the CSV files. Which it is, is told by the content.
     ///
     /// # Errors
     ///
-    /// [`Error::Open`] when the file cannot be read, and what [`from_bytes`](Self::from_bytes) may say.
+    /// [`Error::Open`] when the file cannot be read, [`Error::NotADatabase`], [`Error::WrongType`], and when it is damaged
+    /// [`Error::Damaged`], [`Error::Archive`] or [`Error::Line`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::open_with(path, &OpenOptions::default())
     }
 
-    /// Reads a database file, with options.
+    /// The same with options.
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open).
+    /// Those of [`open`](Self::open) and [`Error::Language`].
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, Error> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| Error::Open {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::new(
-            bytes.into(),
-            format!("the database `{}`", path.display()),
-            options,
-        )
+        let title = format!("the database `{}`", path.display());
+        let source = source::open(path, &title, options, Wanted::Countries)?;
+        Self::new(source, title, options)
     }
 
-    /// Takes a database that is in memory already; bytes that live as long as the program are not copied.
+    /// Takes a database that is in memory already, in any form but that of a folder; bytes that live as long as the program are
+    /// not copied.
     ///
     /// # Errors
     ///
-    /// [`Error::NotADatabase`], [`Error::Damaged`] or [`Error::WrongType`]. Damage that the metadata does not show comes to
-    /// light when the networks are walked.
+    /// Those of [`open`](Self::open). Damage that the metadata does not show comes to light when the networks are walked.
     pub fn from_bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, Error> {
         Self::from_bytes_with(bytes, &OpenOptions::default())
     }
@@ -119,38 +141,60 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// Those of [`from_bytes`](Self::from_bytes).
+    /// Those of [`open_with`](Self::open_with).
     pub fn from_bytes_with(
         bytes: impl Into<Cow<'static, [u8]>>,
         options: &OpenOptions,
     ) -> Result<Self, Error> {
-        Self::new(bytes.into(), "the database".to_owned(), options)
+        let title = "the database".to_owned();
+        let source = source::of_bytes(bytes.into(), &title, options, Wanted::Countries)?;
+        Self::new(source, title, options)
     }
 
-    fn new(bytes: Bytes, title: String, options: &OpenOptions) -> Result<Self, Error> {
-        if let Some(hint) = something_else(&bytes) {
-            return Err(Error::NotADatabase {
-                database: title,
-                hint,
-            });
-        }
-        let sha256 = hex(&Sha256::digest(&bytes));
-        let reader = Reader::from_source(bytes).map_err(|error| Error::Damaged {
-            database: title.clone(),
-            source: error.into(),
-        })?;
-        let metadata = Metadata::new(reader.metadata(), sha256).map_err(|source| Error::Damaged {
-            database: title.clone(),
-            source,
-        })?;
-        if !has_countries(&metadata.database_type) {
-            return Err(Error::WrongType {
-                database: title,
-                database_type: metadata.database_type,
-            });
-        }
+    fn new(source: Source, title: String, options: &OpenOptions) -> Result<Self, Error> {
+        let asn = options
+            .asn
+            .as_deref()
+            .map(|path| AsnDatabase::open(path, options))
+            .transpose()?;
+        let (content, metadata) = match source.content {
+            Content::Mmdb(bytes) => {
+                let damaged = |source| Error::Damaged {
+                    database: title.clone(),
+                    source,
+                };
+                let database = Mmdb::new(bytes).map_err(damaged)?;
+                let metadata = Metadata::of_mmdb(&database, source.form, source.sha256).map_err(damaged)?;
+                if let Some(language) = &options.language
+                    && !database.facts.languages.is_empty()
+                    && !database.facts.languages.contains(language)
+                {
+                    return Err(Error::Language {
+                        database: title,
+                        language: language.clone(),
+                        known: database.facts.languages,
+                    });
+                }
+                check_type(&metadata.database_type, &title, Wanted::Countries)?;
+                (Kind::Mmdb(database), metadata)
+            }
+            Content::Csv(files) => {
+                check_type(&files.database_type, &title, Wanted::Countries)?;
+                let metadata = Metadata::of_csv(&files, source.form, source.sha256);
+                let language = options.language_or_default();
+                let member = locations_in(&files, language, &title)?;
+                let locations = Locations::read(member, language).map_err(|flaw| flaw_error(flaw, &title))?;
+                let database = CsvDatabase {
+                    files,
+                    locations,
+                    table: Mutex::new(None),
+                };
+                (Kind::Csv(database), metadata)
+            }
+        };
         Ok(Self {
-            reader,
+            content,
+            asn,
             metadata,
             options: options.clone(),
             title,
@@ -162,51 +206,93 @@ impl Database {
         &self.metadata
     }
 
-    /// All IPv4 networks that have a record, by address, each once: the other places where an IPv6 tree shows the IPv4
-    /// addresses are not visited.
+    /// All IPv4 networks that have a record, each once: the other places where an IPv6 tree shows the IPv4 addresses are
+    /// not visited. By address, in CSV forms in the order of the file, which is the same in those that MaxMind makes.
     ///
     /// After an error the iterator ends.
     pub fn networks(&self) -> Networks<'_> {
-        // Those without a record count towards the budget of the walk.
-        let options = WithinOptions::default().include_networks_without_data();
-        let within = "0.0.0.0/0"
-            .parse()
-            .map_err(MaxMindDbError::from)
-            .and_then(|all| self.reader.within(all, options))
-            .map_err(|error| self.damaged(error));
-        Networks::new(self, within)
+        let reader = CountryReader::new(&self.options.sources, self.options.language_or_default());
+        let state = match &self.content {
+            Kind::Mmdb(database) => State::Mmdb {
+                database,
+                walk: database.walk_ipv4(),
+                reader: Box::new(reader),
+            },
+            Kind::Csv(csv) => match Blocks::open(&csv.files.ipv4) {
+                Ok(blocks) => State::Csv {
+                    locations: &csv.locations,
+                    blocks: Box::new(blocks),
+                },
+                Err(flaw) => State::Failed(flaw_error(flaw, &self.title)),
+            },
+        };
+        Networks {
+            database: self,
+            state,
+            asn: self.asn.as_ref().map(AsnDatabase::walk),
+        }
     }
 
     /// The network of an address, if the database has one.
     ///
+    /// In CSV forms, the first call reads all networks into memory.
+    ///
     /// # Errors
     ///
-    /// [`Error::Damaged`] or [`Error::Record`].
+    /// [`Error::Damaged`], [`Error::Record`] or [`Error::Line`].
     pub fn lookup(&self, ip: Ipv4Addr) -> Result<Option<Network>, Error> {
-        let found = self
-            .reader
-            .lookup(IpAddr::V4(ip))
-            .map_err(|error| self.damaged(error))?;
-        let network = found.network().map_err(|error| self.damaged(error))?;
-        let (true, Some(prefix)) = (found.has_data(), ipv4(network.ip(), network.prefix())) else {
+        let found = match &self.content {
+            Kind::Mmdb(database) => self.lookup_mmdb(database, ip)?,
+            Kind::Csv(csv) => self
+                .table(csv)?
+                .lookup(ip)
+                .map(|(prefix, country)| (prefix, country.clone())),
+        };
+        let Some((prefix, country)) = found else {
             return Ok(None);
         };
-        let record = found.decode().map_err(|error| self.record(prefix, error))?;
-        let country = Names::default()
-            .country(record, &self.options.sources)
-            .map_err(|fault| self.malformed(prefix, fault))?;
-        Ok(Some(Network {
-            prefix,
-            country,
-            asn: None,
-        }))
+        let asn = match &self.asn {
+            Some(systems) => systems.walk().system(ip)?,
+            None => None,
+        };
+        Ok(Some(Network { prefix, country, asn }))
+    }
+
+    fn lookup_mmdb(
+        &self,
+        database: &Mmdb,
+        ip: Ipv4Addr,
+    ) -> Result<Option<(Ipv4Net, Option<Country>)>, Error> {
+        let found = database.lookup(ip.into()).map_err(|fault| self.damaged(fault))?;
+        let Some((place, prefix_len)) = found else {
+            return Ok(None);
+        };
+        let Ok(prefix) = Ipv4Net::new(ip, prefix_len) else {
+            return Ok(None); // never: the prefix is not longer than an address
+        };
+        let prefix = prefix.trunc();
+        let country = CountryReader::once(&self.options.sources, self.options.language_or_default())
+            .read(database.data(), place)
+            .map_err(|fault| self.record(prefix, fault))?;
+        Ok(Some((prefix, country)))
+    }
+
+    fn table(&self, csv: &CsvDatabase) -> Result<Arc<Table<Option<Country>>>, Error> {
+        // A panic under the lock leaves nothing half done.
+        let mut table = csv.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(table) = &*table {
+            return Ok(table.clone());
+        }
+        let made = Table::of_countries(&csv.files.ipv4, &csv.locations, &self.options.sources)
+            .map_err(|flaw| flaw_error(flaw, &self.title))?;
+        Ok(table.insert(Arc::new(made)).clone())
     }
 
     /// The countries of the IPv4 networks, by code.
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`] or [`Error::Record`].
+    /// [`Error::Damaged`], [`Error::Record`] or [`Error::Line`].
     pub fn countries(&self) -> Result<Vec<CountryNetworks>, Error> {
         let mut countries = BTreeMap::<CountryCode, CountryNetworks>::new();
         for network in self.networks() {
@@ -224,61 +310,87 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`].
+    /// [`Error::Damaged`] or [`Error::Line`].
     pub fn ipv6_networks(&self) -> Result<u64, Error> {
-        if self.metadata.ip_version == 4 {
-            return Ok(0);
-        }
-        let options = WithinOptions::default().include_networks_without_data();
-        let mut budget = self.leaves();
-        let mut count = 0;
-        for network in self
-            .reader
-            .networks(options)
-            .map_err(|error| self.damaged(error))?
-        {
-            let network = network.map_err(|error| self.damaged(error))?;
-            self.spend(&mut budget)?;
-            if network.has_data() && network.network().map_err(|error| self.damaged(error))?.is_ipv6() {
-                count += 1;
+        match &self.content {
+            Kind::Mmdb(database) => {
+                let mut walk = database.walk_ipv6();
+                let mut count = 0;
+                while let Some(leaf) = walk.next() {
+                    leaf.map_err(|fault| self.damaged(fault))?;
+                    count += 1;
+                }
+                Ok(count)
             }
+            Kind::Csv(csv) => match &csv.files.ipv6 {
+                Some(member) => count_ipv6(member).map_err(|flaw| flaw_error(flaw, &self.title)),
+                None => Ok(0),
+            },
         }
-        Ok(count)
     }
 
-    /// The most networks that a tree of this size has: damage can make it a web in which a walk does not end.
-    fn leaves(&self) -> u64 {
-        u64::from(self.reader.metadata().node_count) + 1
-    }
-
-    fn spend(&self, budget: &mut u64) -> Result<(), Error> {
-        *budget = budget.checked_sub(1).ok_or_else(|| Error::Damaged {
-            database: self.title.clone(),
-            source: Fault("the search tree is not a tree".to_owned()),
-        })?;
-        Ok(())
-    }
-
-    fn damaged(&self, error: MaxMindDbError) -> Error {
+    fn damaged(&self, source: Fault) -> Error {
         Error::Damaged {
             database: self.title.clone(),
-            source: error.into(),
+            source,
         }
     }
 
-    fn record(&self, prefix: Ipv4Net, error: MaxMindDbError) -> Error {
-        match error {
-            MaxMindDbError::InvalidDatabase { .. } => self.damaged(error),
-            error => self.malformed(prefix, error.into()),
-        }
-    }
-
-    fn malformed(&self, prefix: Ipv4Net, source: Fault) -> Error {
+    fn record(&self, prefix: Ipv4Net, source: Fault) -> Error {
         Error::Record {
             database: self.title.clone(),
             network: prefix.to_string(),
             source,
         }
+    }
+}
+
+pub(crate) fn check_type(database_type: &str, title: &str, wanted: Wanted) -> Result<(), Error> {
+    if wanted.accepts(database_type) {
+        return Ok(());
+    }
+    Err(Error::WrongType {
+        database: title.to_owned(),
+        database_type: database_type.to_owned(),
+        needed: wanted.name(),
+    })
+}
+
+/// The locations in a language.
+pub(crate) fn locations_in<'a>(
+    files: &'a CsvFiles,
+    language: &str,
+    title: &str,
+) -> Result<&'a Member, Error> {
+    if files.locations.is_empty() {
+        return Err(Error::NotADatabase {
+            database: title.to_owned(),
+            hint: format!(
+                "there are no locations in it, `{}-Locations-{language}.csv`, only blocks of addresses",
+                files.database_type
+            )
+            .into(),
+        });
+    }
+    files.locations.get(language).ok_or_else(|| Error::Language {
+        database: title.to_owned(),
+        language: language.to_owned(),
+        known: files.locations.keys().cloned().collect(),
+    })
+}
+
+pub(crate) fn flaw_error(flaw: Flaw, title: &str) -> Error {
+    match flaw {
+        Flaw::Line { file, line, fault } => Error::Line {
+            database: title.to_owned(),
+            file: file.to_string(),
+            line,
+            source: fault,
+        },
+        Flaw::Io(source) => Error::Read {
+            database: title.to_owned(),
+            source,
+        },
     }
 }
 
@@ -291,22 +403,45 @@ impl fmt::Debug for Database {
 }
 
 impl Metadata {
-    fn new(raw: &maxminddb::Metadata, sha256: String) -> Result<Self, Fault> {
-        let built = i64::try_from(raw.build_epoch)
-            .ok()
-            .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
-            .ok_or_else(|| Fault(format!("build time {} is out of all bounds", raw.build_epoch)))?;
-        let description = raw.description.get("en").cloned().unwrap_or_default();
+    fn of_mmdb(database: &Mmdb, form: Form, sha256: String) -> Result<Self, Fault> {
+        let facts = &database.facts;
+        let built = build_time(facts.build_epoch)?;
+        let description = facts.description.get("en").cloned().unwrap_or_default();
         Ok(Self {
-            attribution: attribution(&raw.database_type, &description),
-            database_type: raw.database_type.clone(),
-            build_epoch: Some(raw.build_epoch),
+            attribution: attribution(&facts.database_type, &description),
+            database_type: facts.database_type.clone(),
+            form,
+            build_epoch: Some(facts.build_epoch),
             built: Some(built.to_string()),
-            ip_version: raw.ip_version,
+            ip_version: facts.ip_version,
             description,
             sha256,
         })
     }
+
+    fn of_csv(files: &CsvFiles, form: Form, sha256: String) -> Self {
+        let built = files
+            .built
+            .and_then(|date| date.to_zoned(TimeZone::UTC).ok())
+            .map(|date| date.timestamp());
+        Self {
+            attribution: attribution(&files.database_type, ""),
+            database_type: files.database_type.clone(),
+            form,
+            build_epoch: built.and_then(|built| u64::try_from(built.as_second()).ok()),
+            built: built.map(|built| built.to_string()),
+            ip_version: if files.ipv6.is_some() { 6 } else { 4 },
+            description: String::new(),
+            sha256,
+        }
+    }
+}
+
+pub(crate) fn build_time(epoch: u64) -> Result<jiff::Timestamp, Fault> {
+    i64::try_from(epoch)
+        .ok()
+        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
+        .ok_or_else(|| Fault(format!("build time {epoch} is out of all bounds")))
 }
 
 /// The wording that the makers ask for. Of others, the description says it if anything does.
@@ -324,105 +459,69 @@ fn attribution(database_type: &str, description: &str) -> Option<String> {
     }
 }
 
-/// The types are many (`GeoIP2-City-North-America`, `DBIP-Country-Lite`), but all that know countries say so.
-fn has_countries(database_type: &str) -> bool {
-    let database_type = database_type.to_ascii_lowercase();
-    ["country", "city", "enterprise"]
-        .iter()
-        .any(|kind| database_type.contains(kind))
-}
-
-/// What a file without MaxMind's mark is instead.
-fn something_else(bytes: &[u8]) -> Option<&'static str> {
-    const MARK: &[u8] = b"\xab\xcd\xefMaxMind.com";
-    /// The mark is within so many bytes of the end.
-    const SEARCHED: usize = 128 * 1024;
-
-    let tail = &bytes[bytes.len().saturating_sub(SEARCHED)..];
-    if tail.windows(MARK.len()).any(|window| window == MARK) {
-        return None;
-    }
-    Some(match bytes {
-        [] => "it is empty",
-        [0x1f, 0x8b, ..] => "it is compressed with gzip; unpack it and give the `.mmdb` file",
-        [b'P', b'K', 3, 4, ..] => "it is a zip archive; unpack it and give the `.mmdb` file",
-        _ => "its metadata is missing; give the `.mmdb` file, whole",
-    })
-}
-
 /// A walk over a database; made by [`Database::networks`].
 pub struct Networks<'a> {
     database: &'a Database,
-    /// Nothing when the walk is over.
-    within: Option<Result<Within<'a, Bytes>, Error>>,
-    budget: u64,
-    names: Names,
-    /// The countries of records seen, by place in the file: a few records serve many networks. Bounded, for databases
-    /// of cities have very many.
-    seen: HashMap<usize, Option<Country>>,
+    state: State<'a>,
+    asn: Option<AsnWalk<'a>>,
 }
 
-impl<'a> Networks<'a> {
-    const REMEMBERED: usize = 4096;
+enum State<'a> {
+    Mmdb {
+        database: &'a Mmdb,
+        walk: Walk<'a>,
+        reader: Box<CountryReader<'a>>,
+    },
+    Csv {
+        locations: &'a Locations,
+        blocks: Box<Blocks>,
+    },
+    Failed(Error),
+    Over,
+}
 
-    fn new(database: &'a Database, within: Result<Within<'a, Bytes>, Error>) -> Self {
-        let budget = database.leaves();
-        Self {
-            database,
-            within: Some(within),
-            budget,
-            names: Names::default(),
-            seen: HashMap::new(),
-        }
-    }
-
+impl Networks<'_> {
     fn advance(&mut self) -> Option<Result<Network, Error>> {
-        let within = match self.within.as_mut()? {
-            Ok(within) => within,
-            Err(_) => return self.within.take().and_then(Result::err).map(Err),
-        };
         let database = self.database;
-        loop {
-            let found = match within.next()? {
-                Ok(found) => found,
-                Err(error) => return Some(Err(database.damaged(error))),
-            };
-            if let Err(error) = database.spend(&mut self.budget) {
-                return Some(Err(error));
-            }
-            let Some(offset) = found.offset() else { continue };
-            let prefix = match found.network() {
-                Ok(network) => ipv4(network.ip(), network.prefix()),
-                Err(error) => return Some(Err(database.damaged(error))),
-            };
-            // An IPv6 tree without IPv4 addresses has one IPv6 record where they would be.
-            let Some(prefix) = prefix else { continue };
-            if let Some(country) = self.seen.get(&offset) {
-                return Some(Ok(Network {
-                    prefix,
-                    country: country.clone(),
-                    asn: None,
-                }));
-            }
-            let country = found
-                .decode()
-                .map_err(|error| database.record(prefix, error))
-                .and_then(|record| {
-                    self.names
-                        .country(record, &database.options.sources)
-                        .map_err(|fault| database.malformed(prefix, fault))
-                });
-            return Some(country.map(|country| {
-                if self.seen.len() < Self::REMEMBERED {
-                    self.seen.insert(offset, country.clone());
+        let sources: &[CountrySource] = &database.options.sources;
+        let (prefix, country) = match &mut self.state {
+            State::Mmdb {
+                database: mmdb,
+                walk,
+                reader,
+            } => {
+                let leaf = match walk.next()? {
+                    Ok(leaf) => leaf,
+                    Err(fault) => return Some(Err(database.damaged(fault))),
+                };
+                let address = Ipv4Addr::from((leaf.address >> 96) as u32);
+                let Ok(prefix) = Ipv4Net::new(address, leaf.depth) else {
+                    return None; // never: the walk goes no deeper than an address is long
+                };
+                match reader.read(mmdb.data(), leaf.place) {
+                    Ok(country) => (prefix, country),
+                    Err(fault) => return Some(Err(database.record(prefix, fault))),
                 }
-                Network {
-                    prefix,
-                    country,
-                    asn: None,
-                }
-            }));
-        }
+            }
+            State::Csv { locations, blocks } => match blocks.next_ipv4(locations, sources) {
+                Ok(Some(found)) => found,
+                Ok(None) => return None,
+                Err(flaw) => return Some(Err(flaw_error(flaw, &database.title))),
+            },
+            State::Failed(_) => match std::mem::replace(&mut self.state, State::Over) {
+                State::Failed(error) => return Some(Err(error)),
+                _ => return None,
+            },
+            State::Over => return None,
+        };
+        let asn = match &mut self.asn {
+            Some(systems) => match systems.system(prefix.network()) {
+                Ok(asn) => asn,
+                Err(error) => return Some(Err(error)),
+            },
+            None => None,
+        };
+        Some(Ok(Network { prefix, country, asn }))
     }
 }
 
@@ -432,7 +531,7 @@ impl Iterator for Networks<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.advance();
         if !matches!(next, Some(Ok(_))) {
-            self.within = None;
+            self.state = State::Over;
         }
         next
     }
@@ -442,89 +541,4 @@ impl fmt::Debug for Networks<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Networks").finish_non_exhaustive()
     }
-}
-
-/// What of a record counts here.
-#[derive(Debug, Default, Deserialize)]
-struct Record<'a> {
-    #[serde(borrow, default)]
-    country: Place<'a>,
-    #[serde(borrow, default)]
-    registered_country: Place<'a>,
-    #[serde(borrow, default)]
-    represented_country: Place<'a>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Place<'a> {
-    iso_code: Option<&'a str>,
-    #[serde(borrow, default)]
-    names: PlaceNames<'a>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct PlaceNames<'a> {
-    en: Option<&'a str>,
-}
-
-/// Country names, each kept once.
-#[derive(Debug, Default)]
-struct Names(HashMap<CountryCode, Arc<str>>);
-
-impl Names {
-    fn country(
-        &mut self,
-        record: Option<Record<'_>>,
-        sources: &[CountrySource],
-    ) -> Result<Option<Country>, Fault> {
-        let Some(record) = record else {
-            return Ok(None);
-        };
-        let place = |source: &CountrySource| match source {
-            CountrySource::Located => &record.country,
-            CountrySource::Registered => &record.registered_country,
-            CountrySource::Represented => &record.represented_country,
-        };
-        let Some((code, place)) = sources
-            .iter()
-            .map(place)
-            .find_map(|place| place.iso_code.map(|code| (code, place)))
-        else {
-            return Ok(None);
-        };
-        let code: CountryCode = code
-            .parse()
-            .map_err(|error: crate::ParseCountryCodeError| Fault(error.to_string()))?;
-        let name = place
-            .names
-            .en
-            .filter(|name| !name.is_empty())
-            .unwrap_or(code.as_str());
-        let name = match self.0.get(&code) {
-            Some(known) if **known == *name => known.clone(),
-            _ => {
-                let name = Arc::<str>::from(name);
-                self.0.insert(code, name.clone());
-                name
-            }
-        };
-        Ok(Some(Country { code, name }))
-    }
-}
-
-fn ipv4(ip: IpAddr, prefix_len: u8) -> Option<Ipv4Net> {
-    match ip {
-        IpAddr::V4(ip) => Ipv4Net::new(ip, prefix_len).ok(),
-        IpAddr::V6(_) => None,
-    }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -24,7 +25,7 @@ pub enum Error {
         /// Which one, as in a sentence.
         database: String,
         /// What it seems to be and what to do.
-        hint: &'static str,
+        hint: Cow<'static, str>,
     },
     /// A MaxMind database with its parts out of order: cut short, overwritten.
     #[error("{database} is damaged; get it again")]
@@ -34,15 +35,56 @@ pub enum Error {
         /// What is wrong with it.
         source: Fault,
     },
-    /// A sound database about something other than countries.
+    /// An archive that is cut short, or was made to do harm: names that lead out of it, links, sizes beyond measure.
+    #[error("{database} is an archive that cannot be used; get it again")]
+    Archive {
+        /// Which one, as in a sentence.
+        database: String,
+        /// What is wrong with it.
+        source: Fault,
+    },
+    /// A line of a database in CSV that is not as it has to be.
+    #[error("{database} is damaged or of another make at line {line} of `{file}`")]
+    Line {
+        /// Which one, as in a sentence.
+        database: String,
+        /// The file, with its folder in an archive.
+        file: String,
+        /// One-based.
+        line: u64,
+        /// What is wrong with it.
+        source: Fault,
+    },
+    /// A database in CSV without names in the language asked for, or one whose metadata do not list it.
     #[error(
-        "{database} is of the type `{database_type}`; a GeoLite2-Country or GeoLite2-City database is needed"
+        "{database} has no names in the language `{language}`, but in {}",
+        joined_with(known, ", ")
     )]
+    Language {
+        /// Which one, as in a sentence.
+        database: String,
+        /// What was asked for.
+        language: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The file could be opened, and then not be read.
+    #[error("could not read on in {database}")]
+    Read {
+        /// Which one, as in a sentence.
+        database: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A sound database about something else.
+    #[error("{database} is of the type `{database_type}`; {needed} is needed")]
     WrongType {
         /// Which one, as in a sentence.
         database: String,
         /// What the database says it is.
         database_type: String,
+        /// What would do.
+        needed: &'static str,
     },
     /// A record does not say its country the way GeoLite2 does.
     #[error(
@@ -123,16 +165,10 @@ pub enum Error {
     },
 }
 
-/// What the reader of the format has to say; text only, so that its error types stay out of ours.
+/// What is wrong in a file, and at which byte, node or member of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Fault(pub(crate) String);
-
-impl From<maxminddb::MaxMindDbError> for Fault {
-    fn from(error: maxminddb::MaxMindDbError) -> Self {
-        Self(error.to_string())
-    }
-}
 
 /// Everything that is wrong with a [`SampleSpec`](crate::SampleSpec).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -231,5 +267,10 @@ fn too_few_networks(shortages: &[Shortage]) -> String {
 }
 
 fn joined(parts: impl Iterator<Item = impl fmt::Display>) -> String {
-    parts.map(|part| part.to_string()).collect::<Vec<_>>().join("; ")
+    joined_with(parts, "; ")
+}
+
+fn joined_with(parts: impl IntoIterator<Item = impl fmt::Display>, by: &str) -> String {
+    let parts: Vec<_> = parts.into_iter().map(|part| part.to_string()).collect();
+    parts.join(by)
 }

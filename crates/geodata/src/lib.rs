@@ -1,12 +1,19 @@
 #![doc = include_str!("../README.md")]
 
+mod archive;
+mod asn;
+mod bytes;
 mod country;
+mod csv;
 mod database;
 mod error;
 mod manifest;
+mod mmdb;
 mod options;
 mod published;
+mod record;
 mod sample;
+mod source;
 mod spec;
 mod verify;
 mod write;
@@ -22,5 +29,6 @@ pub use manifest::{
 pub use options::{CountrySource, OpenOptions, ParseCountrySourceError};
 pub use published::published_test_rows;
 pub use sample::{Sample, SampleFile, sample};
+pub use source::Form;
 pub use spec::{CheckedSpec, SampleSpec};
-pub use verify::{Defect, Verification, verify, verify_with};
+pub use verify::{CsvFacts, Defect, MmdbFacts, Verification, verify, verify_bytes, verify_with};

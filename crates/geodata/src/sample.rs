@@ -7,8 +7,8 @@ use access_events::AccessEvent;
 use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 
+use crate::bytes::hex;
 use crate::country::nearest;
-use crate::database::hex;
 use crate::manifest::{
     CountryCounts, DatabaseFacts, FileFacts, Manifest, OutlierCounts, SkipReason, Skipped, SpecFacts,
     TestRows,

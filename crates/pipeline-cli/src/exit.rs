@@ -48,7 +48,9 @@ fn code(error: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
     }
     if let Some(error) = error.downcast_ref::<geodata::Error>() {
         return Some(match error {
-            geodata::Error::Open { .. } | geodata::Error::Write { .. } => ExitCode::File,
+            geodata::Error::Open { .. } | geodata::Error::Read { .. } | geodata::Error::Write { .. } => {
+                ExitCode::File
+            }
             geodata::Error::Spec(_) => ExitCode::Usage,
             _ => ExitCode::Data,
         });

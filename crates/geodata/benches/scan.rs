@@ -1,0 +1,67 @@
+//! A whole database scanned, and sampled.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a benchmark ends where its data cannot be made"
+)]
+
+mod common;
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use common::NETWORKS;
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use geodata::{CheckedSpec, Database, SampleSpec};
+
+fn main() {
+    divan::main();
+}
+
+struct Files {
+    mmdb: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+static FILES: LazyLock<Files> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let mmdb = folder.path().join("500k.mmdb");
+    std::fs::write(&mmdb, common::mmdb(NETWORKS)).unwrap();
+    Files {
+        mmdb,
+        _folder: folder,
+    }
+});
+
+fn spec() -> CheckedSpec {
+    SampleSpec::default().check().unwrap()
+}
+
+#[divan::bench]
+fn mmdb_500k_open(bencher: Bencher) {
+    let path = &FILES.mmdb;
+    bencher.bench(|| Database::open(path).unwrap());
+}
+
+#[divan::bench]
+fn mmdb_500k_scan(bencher: Bencher) {
+    let database = Database::open(&FILES.mmdb).unwrap();
+    bencher
+        .counter(ItemsCount::new(NETWORKS))
+        .bench(|| database.networks().filter(|network| network.is_ok()).count());
+}
+
+#[divan::bench]
+fn mmdb_500k_count_ipv6(bencher: Bencher) {
+    let database = Database::open(&FILES.mmdb).unwrap();
+    bencher.bench(|| database.ipv6_networks().unwrap());
+}
+
+#[divan::bench]
+fn mmdb_500k_open_scan_and_draw(bencher: Bencher) {
+    let (path, spec) = (&FILES.mmdb, spec());
+    bencher
+        .counter(ItemsCount::new(NETWORKS))
+        .bench(|| geodata::sample(&Database::open(path).unwrap(), &spec, 42).unwrap());
+}

@@ -1,0 +1,134 @@
+//! Where the bytes of a database are: in memory, under a map, in a file that is read piece by piece.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use rawzip::{FileReader, RangeReader, ReaderAt};
+use sha2::{Digest, Sha256};
+
+/// All bytes of a file at once.
+#[derive(Debug)]
+pub(crate) enum Bytes {
+    Memory(Cow<'static, [u8]>),
+    #[cfg(feature = "mmap")]
+    Map(memmap2::Mmap),
+}
+
+impl Bytes {
+    /// All of a file: mapped where that was asked for, else read.
+    pub(crate) fn of_file(mut file: &File, mapped: bool) -> io::Result<Self> {
+        #[cfg(feature = "mmap")]
+        if mapped {
+            return map(file).map(Self::Map);
+        }
+        let _ = mapped;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(Self::Memory(bytes.into()))
+    }
+}
+
+/// The one unsafe call of the crate.
+#[cfg(feature = "mmap")]
+fn map(file: &File) -> io::Result<memmap2::Mmap> {
+    #[expect(
+        unsafe_code,
+        reason = "a file that is changed while it is mapped changes under our hands; `OpenOptions::memory_map` says so"
+    )]
+    // SAFETY: the map is only read, and every read of it is checked against its length. That nobody changes the file
+    // meanwhile is asked of those who switch the feature on.
+    unsafe {
+        memmap2::Mmap::map(file)
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Memory(bytes) => bytes,
+            #[cfg(feature = "mmap")]
+            Self::Map(map) => map,
+        }
+    }
+}
+
+/// Bytes that can be read from any place, by several readers at once. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Blob {
+    content: Content,
+    len: u64,
+}
+
+#[derive(Debug, Clone)]
+enum Content {
+    Memory(Arc<Cow<'static, [u8]>>),
+    File(Arc<FileReader>),
+}
+
+impl Blob {
+    pub(crate) fn of_file(file: File) -> io::Result<Self> {
+        let len = file.metadata()?.len();
+        Ok(Self {
+            content: Content::File(Arc::new(file.into())),
+            len,
+        })
+    }
+
+    pub(crate) fn of_bytes(bytes: Cow<'static, [u8]>) -> Self {
+        Self {
+            len: bytes.len() as u64,
+            content: Content::Memory(Arc::new(bytes)),
+        }
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// All of it, from the beginning.
+    pub(crate) fn reader(&self) -> RangeReader<Self> {
+        RangeReader::new(self.clone(), 0..self.len)
+    }
+
+    pub(crate) fn hash_into(&self, hash: &mut Sha256) -> io::Result<()> {
+        if let Content::Memory(bytes) = &self.content {
+            hash.update(&***bytes);
+            return Ok(());
+        }
+        let mut reader = self.reader();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match reader.read(&mut buffer)? {
+                0 => return Ok(()),
+                read => hash.update(&buffer[..read]),
+            }
+        }
+    }
+
+    pub(crate) fn sha256(&self) -> io::Result<String> {
+        let mut hash = Sha256::new();
+        self.hash_into(&mut hash)?;
+        Ok(hex(&hash.finalize()))
+    }
+}
+
+impl ReaderAt for Blob {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match &self.content {
+            Content::Memory(bytes) => bytes.read_at(buffer, offset),
+            Content::File(file) => file.read_at(buffer, offset),
+        }
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}

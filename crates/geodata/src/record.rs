@@ -1,0 +1,245 @@
+//! What is read of the records of a MaxMind database.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::mmdb::{Section, Value, record_fuel};
+use crate::{Asn, Country, CountryCode, CountrySource, Fault};
+
+/// The longest name that is believed.
+pub(crate) const LONGEST_NAME: usize = 1024;
+
+/// Reads countries out of records, and remembers: a few records serve many networks, and a few countries many records.
+#[derive(Debug)]
+pub(crate) struct CountryReader<'a> {
+    sources: &'a [CountrySource],
+    language: &'a str,
+    names: Names,
+    records: Memory<Option<Country>>,
+    places: Memory<Option<Country>>,
+}
+
+impl<'a> CountryReader<'a> {
+    /// For a walk.
+    pub(crate) fn new(sources: &'a [CountrySource], language: &'a str) -> Self {
+        Self {
+            sources,
+            language,
+            names: Names::default(),
+            records: Memory::with_slots(4096),
+            places: Memory::with_slots(1024),
+        }
+    }
+
+    /// For one record, without the memory.
+    pub(crate) fn once(sources: &'a [CountrySource], language: &'a str) -> Self {
+        Self {
+            sources,
+            language,
+            names: Names::default(),
+            records: Memory::with_slots(1),
+            places: Memory::with_slots(1),
+        }
+    }
+
+    /// The country of the record at a place.
+    pub(crate) fn read(&mut self, data: Section<'_>, place: usize) -> Result<Option<Country>, Fault> {
+        if let Some(known) = self.records.get(place) {
+            return Ok(known.clone());
+        }
+        let country = self.decode(data, place)?;
+        self.records.put(place, country.clone());
+        Ok(country)
+    }
+
+    fn decode(&mut self, data: Section<'_>, place: usize) -> Result<Option<Country>, Fault> {
+        let (record, _) = data.resolved(place)?;
+        let mut fuel = record_fuel();
+        let mut found = [None; 3];
+        data.entries(record, &mut fuel, |key, value, _| {
+            let source = match key {
+                b"country" => CountrySource::Located,
+                b"registered_country" => CountrySource::Registered,
+                b"represented_country" => CountrySource::Represented,
+                _ => return Ok(false),
+            };
+            found[source as usize] = Some(value);
+            Ok(self
+                .sources
+                .first()
+                .is_none_or(|first| found[*first as usize].is_some() && self.sources.len() == 1))
+        })?;
+        for source in self.sources {
+            let Some(value) = found[*source as usize] else {
+                continue;
+            };
+            if let Some(country) = self.country_at(data, value, &mut fuel)? {
+                return Ok(Some(country));
+            }
+        }
+        Ok(None)
+    }
+
+    fn country_at(
+        &mut self,
+        data: Section<'_>,
+        value: Value,
+        fuel: &mut u32,
+    ) -> Result<Option<Country>, Fault> {
+        if let Some(known) = self.places.get(value.at) {
+            return Ok(known.clone());
+        }
+        let mut code = None;
+        let mut names = None;
+        data.entries(value, fuel, |key, value, _| {
+            match key {
+                b"iso_code" => code = Some(value),
+                b"names" => names = Some(value),
+                _ => {}
+            }
+            Ok(code.is_some() && names.is_some())
+        })?;
+        let country = match code {
+            Some(code) => Some(self.country(data, code, names, fuel)?),
+            None => None,
+        };
+        self.places.put(value.at, country.clone());
+        Ok(country)
+    }
+
+    fn country(
+        &mut self,
+        data: Section<'_>,
+        code: Value,
+        names: Option<Value>,
+        fuel: &mut u32,
+    ) -> Result<Country, Fault> {
+        let code = country_code(data, code)?;
+        let (mut chosen, mut english) = (None, None);
+        if let Some(names) = names {
+            data.entries(names, fuel, |key, value, _| {
+                if key == self.language.as_bytes() {
+                    chosen = Some(value);
+                } else if key == b"en" {
+                    english = Some(value);
+                }
+                Ok(chosen.is_some())
+            })?;
+        }
+        for value in [chosen, english].into_iter().flatten() {
+            let name = name(data, value)?;
+            if !name.is_empty() {
+                return Ok(self.names.country(code, name));
+            }
+        }
+        Ok(self.names.country(code, code.as_str()))
+    }
+}
+
+pub(crate) fn country_code(data: Section<'_>, value: Value) -> Result<CountryCode, Fault> {
+    let text = name(data, value)?;
+    text.parse()
+        .map_err(|error: crate::ParseCountryCodeError| data.fault(value.at, error))
+}
+
+/// A text that is not absurdly long.
+pub(crate) fn name<'a>(data: Section<'a>, value: Value) -> Result<&'a str, Fault> {
+    if data.raw_text(value)?.len() > LONGEST_NAME {
+        return Err(data.fault(value.at, format_args!("a name of {} bytes", value.size)));
+    }
+    data.text(value)
+}
+
+/// Reads autonomous systems out of records, and remembers.
+#[derive(Debug)]
+pub(crate) struct AsnReader {
+    records: Memory<Option<Asn>>,
+}
+
+impl AsnReader {
+    pub(crate) fn new(slots: usize) -> Self {
+        Self {
+            records: Memory::with_slots(slots),
+        }
+    }
+
+    pub(crate) fn read(&mut self, data: Section<'_>, place: usize) -> Result<Option<Asn>, Fault> {
+        if let Some(known) = self.records.get(place) {
+            return Ok(known.clone());
+        }
+        let (record, _) = data.resolved(place)?;
+        let (mut number, mut organization) = (None, None);
+        data.entries(record, &mut record_fuel(), |key, value, _| {
+            match key {
+                b"autonomous_system_number" => number = Some(value),
+                b"autonomous_system_organization" => organization = Some(value),
+                _ => {}
+            }
+            Ok(false)
+        })?;
+        let asn = match number {
+            Some(value) => {
+                let number = data.unsigned(value)?;
+                let number = number.try_into();
+                Some(Asn {
+                    number: number
+                        .map_err(|_| data.fault(value.at, "a number that is not one of a system"))?,
+                    organization: organization
+                        .map(|value| name(data, value))
+                        .transpose()?
+                        .map(Arc::from),
+                })
+            }
+            None => None,
+        };
+        self.records.put(place, asn.clone());
+        Ok(asn)
+    }
+}
+
+/// Country names, each kept once.
+#[derive(Debug, Default)]
+pub(crate) struct Names(HashMap<CountryCode, Arc<str>>);
+
+impl Names {
+    pub(crate) fn country(&mut self, code: CountryCode, name: &str) -> Country {
+        let name = match self.0.get(&code) {
+            Some(known) if **known == *name => known.clone(),
+            _ => {
+                let name = Arc::<str>::from(name);
+                self.0.insert(code, name.clone());
+                name
+            }
+        };
+        Country { code, name }
+    }
+}
+
+/// What was read at some places of a file: a table of fixed size in which the newer takes the room of the older.
+#[derive(Debug)]
+struct Memory<T>(Box<[Option<(usize, T)>]>);
+
+impl<T> Memory<T> {
+    /// `slots` is a power of two.
+    fn with_slots(slots: usize) -> Self {
+        Self((0..slots).map(|_| None).collect())
+    }
+
+    fn slot(&self, place: usize) -> usize {
+        // Fibonacci hashing: neighbours are spread.
+        let hash = (place as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        hash as usize & (self.0.len() - 1)
+    }
+
+    fn get(&self, place: usize) -> Option<&T> {
+        match &self.0[self.slot(place)] {
+            Some((known, value)) if *known == place => Some(value),
+            _ => None,
+        }
+    }
+
+    fn put(&mut self, place: usize, value: T) {
+        let slot = self.slot(place);
+        self.0[slot] = Some((place, value));
+    }
+}

@@ -45,6 +45,66 @@ pub enum Error {
     /// A service refused, or could not be reached.
     #[error(transparent)]
     Client(#[from] ipinsights_client::Error),
+    /// A text that should be the address of objects in S3 is none.
+    #[error("`{text}` is no S3 address: {reason}")]
+    S3Address {
+        /// The text.
+        text: String,
+        /// What it should be.
+        reason: &'static str,
+    },
+    /// There is no such bucket.
+    #[error("there is no bucket `{bucket}`")]
+    NoBucket {
+        /// The bucket.
+        bucket: String,
+    },
+    /// The bucket is in another region than the clients.
+    #[error("bucket `{bucket}` is in `{region}`: pass --region {region}")]
+    OtherRegion {
+        /// The bucket.
+        bucket: String,
+        /// Where it is.
+        region: String,
+    },
+    /// An object was listed, and is gone.
+    #[error("`{uri}` was listed, and is gone")]
+    ObjectGone {
+        /// `s3://bucket/key`.
+        uri: String,
+    },
+    /// An object is in a storage class that is not read at once.
+    #[error("`{uri}` is archived: restore it first, or leave it out")]
+    ObjectArchived {
+        /// `s3://bucket/key`.
+        uri: String,
+    },
+    /// An object was replaced while it was read.
+    #[error("`{uri}` was replaced while it was read")]
+    ObjectChanged {
+        /// `s3://bucket/key`.
+        uri: String,
+    },
+    /// An object's body does not come to its end, or does and is not what its checksum says.
+    #[error("`{uri}` could not be read to its end: {received}{} bytes came", of(*size))]
+    ObjectCut {
+        /// `s3://bucket/key`.
+        uri: String,
+        /// Bytes that came.
+        received: u64,
+        /// Bytes that should, where the service said so.
+        size: Option<u64>,
+        /// What the connection says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Any other refusal of S3, or no answer.
+    #[error("`{uri}` could not be read")]
+    S3 {
+        /// `s3://bucket/key`, or the prefix of a listing.
+        uri: String,
+        /// What the service said.
+        source: Box<ipinsights_client::Error>,
+    },
     /// A training job that the settings describe would not be accepted.
     #[error("the training job is not valid")]
     TrainingJob(#[from] ipinsights_client::InvalidTrainingJob),
@@ -96,4 +156,8 @@ pub enum Error {
         /// Why.
         source: serde_json::Error,
     },
+}
+
+fn of(size: Option<u64>) -> String {
+    size.map(|size| format!(" of {size}")).unwrap_or_default()
 }

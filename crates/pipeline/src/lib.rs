@@ -5,6 +5,7 @@ pub mod definition;
 pub mod destroy;
 mod error;
 pub mod names;
+pub mod objects;
 pub mod observer;
 pub mod report;
 pub mod run;

@@ -194,6 +194,7 @@ impl Extract {
                         &guessed
                     }
                 };
+                *reading.summary.formats.entry(format.name()).or_default() += 1;
                 format.read(&mut *stream, reading)
             });
         reading.summary.bytes_stored = stored.into_inner();

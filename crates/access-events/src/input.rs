@@ -56,6 +56,23 @@ impl Input {
         }
     }
 
+    /// The same input with its bytes read through what `wrap` makes of them, such as a reader that counts them. One that is left out
+    /// stays so, and `wrap` is not called.
+    #[must_use]
+    pub fn through(
+        self,
+        wrap: impl FnOnce(Box<dyn Read + Send>) -> Box<dyn Read + Send> + Send + 'static,
+    ) -> Self {
+        let source = match self.source {
+            Source::Open(open) => Source::Open(Box::new(move || Ok(wrap(open()?)))),
+            left_out @ Source::LeftOut(_) => left_out,
+        };
+        Self {
+            name: self.name,
+            source,
+        }
+    }
+
     /// The name, for messages.
     pub fn name(&self) -> &str {
         &self.name

@@ -112,6 +112,8 @@ impl fmt::Display for DropReason {
 pub struct Summary {
     /// Inputs that were opened.
     pub inputs: u64,
+    /// Inputs by the [name](crate::format::Format::name) of their format; one that is empty has none when it is to be guessed.
+    pub formats: BTreeMap<&'static str, u64>,
     /// Inputs that were not opened, by reason: digest files, hidden files.
     pub inputs_left_out: BTreeMap<DropReason, u64>,
     /// Bytes as stored, compressed or not.
@@ -151,6 +153,9 @@ impl Summary {
     /// Adds the counts of inputs that come after those of `self`.
     pub fn add(&mut self, later: Self) {
         self.inputs += later.inputs;
+        for (format, count) in later.formats {
+            *self.formats.entry(format).or_default() += count;
+        }
         for (reason, count) in later.inputs_left_out {
             *self.inputs_left_out.entry(reason).or_default() += count;
         }

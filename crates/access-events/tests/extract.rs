@@ -1,12 +1,14 @@
 //! From inputs to pairs: files, order, damage, counts.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails loudly")]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use access_events::extract::{ExtractError, OnError};
 use access_events::format::CloudTrail;
-use access_events::{Dated, Extract, Input, Summary};
+use access_events::{Dated, DropReason, Extract, Input, Summary};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -25,6 +27,17 @@ fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(text).unwrap();
     encoder.finish().unwrap()
+}
+
+/// Counts the bytes that go through it.
+struct Counting(Box<dyn Read + Send>, Arc<AtomicUsize>);
+
+impl Read for Counting {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.0.read(buffer)?;
+        self.1.fetch_add(read, Ordering::Relaxed);
+        Ok(read)
+    }
 }
 
 /// A document with one record for each number, whose address tells the number.
@@ -59,6 +72,44 @@ fn a_log_file_gives_pairs_and_counts() {
             .collect();
         assert_eq!(drops, ["service-caller 1"]);
     }
+}
+
+#[test]
+fn the_formats_that_were_guessed_are_told() {
+    let inputs = vec![
+        Input::bytes("a", SAMPLE.into()),
+        Input::bytes("nothing", Vec::new()),
+        Input::bytes("b", gzip(SAMPLE.as_bytes())),
+    ];
+    let (_, summary) = run(&Extract::guessing(), inputs);
+    let summary = summary.unwrap();
+    assert_eq!(summary.inputs, 3);
+    assert_eq!(
+        summary.formats.into_iter().collect::<Vec<_>>(),
+        [("cloudtrail", 2)]
+    );
+}
+
+#[test]
+fn bytes_can_be_looked_at_on_their_way() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = |input: Input| {
+        let seen = Arc::clone(&seen);
+        input.through(move |bytes| Box::new(Counting(bytes, seen)))
+    };
+    let inputs = vec![
+        count(Input::bytes("a", SAMPLE.into())),
+        count(Input::left_out(".b", DropReason::HiddenFile)),
+    ];
+    let (pairs, summary) = run(&Extract::guessing(), inputs);
+    assert_eq!(
+        (
+            pairs.len(),
+            summary.unwrap().inputs_left_out[&DropReason::HiddenFile]
+        ),
+        (2, 1)
+    );
+    assert_eq!(seen.load(Ordering::Relaxed), SAMPLE.len());
 }
 
 #[test]

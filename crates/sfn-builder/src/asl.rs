@@ -1,19 +1,20 @@
-//! A definition as it was written: any JSON, key order kept, and which keys came twice.
+//! A definition as it was written: any JSON, key order kept, which keys came twice, and where everything lies.
 
 use std::fmt;
+use std::sync::Arc;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::Value;
 
-use crate::finding::{Code, Finding, InvalidDefinition, push};
+use crate::finding::{Code, Finding, InvalidDefinition, Severity, push};
+use crate::source::{Lines, Places, Reader, Visit};
 
 /// The service's limit for the text of a definition, in bytes.
 const MAX_BYTES: usize = 1 << 20;
 
 /// A definition before it is checked: JSON of any shape, keys in the order in which they were written.
 ///
-/// `Document::check` (or [`StateMachine::from_json`](crate::StateMachine::from_json) at once) makes a
-/// [`StateMachine`](crate::StateMachine) of it.
+/// [`check`](Self::check) (or [`StateMachine::from_json`](crate::StateMachine::from_json) at once) makes a
+/// [`StateMachine`](crate::StateMachine) of it; [`findings`](Self::findings) says what that would say and keeps it.
 ///
 /// ```
 /// let text = r#"{"StartAt":"A","States":{"A":{"Type":"Succeed"}},"Comment":"last"}"#;
@@ -21,11 +22,23 @@ const MAX_BYTES: usize = 1 << 20;
 /// assert_eq!(document.to_string(), text);
 /// # Ok::<(), sfn_builder::InvalidDefinition>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Document {
     root: Value,
+    origin: Origin,
     // Found while reading: a `Value` cannot hold a key twice.
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) found: Vec<Finding>,
+}
+
+/// What places are looked up in.
+#[derive(Debug, Clone)]
+enum Origin {
+    /// It was built.
+    None,
+    /// The JSON text. Places are searched when there is something to say of them, which is seldom.
+    Json(Arc<str>),
+    /// Another form, whose reader knew them.
+    Places(Arc<Places>),
 }
 
 impl Document {
@@ -33,30 +46,44 @@ impl Document {
     ///
     /// # Errors
     ///
-    /// The text is not JSON; the message says at which line and column.
+    /// The text is not JSON (or nests deeper than 127 levels); the finding says at which line and column.
     pub fn parse(text: &str) -> Result<Self, InvalidDefinition> {
-        let mut findings = Vec::new();
+        let mut notes = Notes {
+            keys: Vec::new(),
+            again: Vec::new(),
+        };
+        let Ok(root) = Reader::new(text).document(&mut notes) else {
+            return Err(InvalidDefinition::new(vec![not_json(text)]));
+        };
+        let mut found = Vec::new();
         if text.len() > MAX_BYTES {
             let message = format!(
                 "the definition has {} bytes, the service takes {MAX_BYTES}",
                 text.len()
             );
-            findings.push(Finding::new(Code::TooLarge, "", message));
+            found.push(Finding::new(Code::TooLarge, "", message));
         }
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let seed = Seed {
-            pointer: String::new(),
-            findings: &mut findings,
-        };
-        let root = seed
-            .deserialize(&mut deserializer)
-            .and_then(|root| deserializer.end().map(|()| root));
-        match root {
-            Ok(root) => Ok(Self { root, findings }),
-            Err(error) => {
-                let finding = Finding::new(Code::InvalidJson, "", format!("not JSON: {error}"));
-                Err(InvalidDefinition::new(vec![finding]))
-            }
+        if !notes.again.is_empty() {
+            let lines = Lines::new(text);
+            found.extend(notes.again.into_iter().map(|(pointer, key, offset)| {
+                let message = format!("the key `{key}` comes twice in one object");
+                Finding::new(Code::DuplicateKey, pointer, message).at(lines.position(offset))
+            }));
+        }
+        Ok(Self {
+            root,
+            origin: Origin::Json(text.into()),
+            found,
+        })
+    }
+
+    /// A document that was read from another form than JSON, with the places in that text.
+    #[must_use]
+    pub fn with_places(root: Value, places: Places) -> Self {
+        Self {
+            root,
+            origin: Origin::Places(Arc::new(places)),
+            found: Vec::new(),
         }
     }
 
@@ -72,13 +99,73 @@ impl Document {
         self.root
     }
 
+    /// Where the values at these JSON pointers lie in the text that the document was read from; empty when it was built.
+    #[must_use]
+    pub fn places<'p>(&self, pointers: impl IntoIterator<Item = &'p str>) -> Places {
+        match &self.origin {
+            Origin::None => Places::new(),
+            Origin::Json(text) => Places::in_json(text, pointers),
+            Origin::Places(places) => {
+                let mut some = Places::new();
+                for pointer in pointers {
+                    if let Some(place) = places.get(pointer) {
+                        some.insert(pointer, place);
+                    }
+                }
+                some
+            }
+        }
+    }
+
     /// Checks the definition.
     ///
     /// # Errors
     ///
-    /// Every problem that was found, each with its place.
+    /// Every problem that was found, each with its place. Warnings alone are no error: they are in
+    /// [`StateMachine::warnings`](crate::StateMachine::warnings).
     pub fn check(self) -> Result<crate::StateMachine, InvalidDefinition> {
-        crate::check::check(self)
+        let (machine, findings) = self.judge();
+        match machine {
+            Some(machine) => Ok(crate::StateMachine::new(self, machine, findings)),
+            None => Err(InvalidDefinition::new(findings)),
+        }
+    }
+
+    /// Everything that [`check`](Self::check) has to say, errors and warnings.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        self.judge().1
+    }
+
+    fn judge(&self) -> (Option<crate::checked::Machine>, Vec<Finding>) {
+        let (machine, mut findings) = crate::check::check(&self.root, self.found.clone());
+        self.locate(&mut findings);
+        let valid = !findings
+            .iter()
+            .any(|finding| finding.severity() == Severity::Error);
+        (machine.filter(|_| valid), findings)
+    }
+
+    fn locate(&self, findings: &mut [Finding]) {
+        let open = findings.iter().filter(|finding| finding.position.is_none());
+        let pointers: Vec<String> = open.map(|finding| finding.pointer.clone()).collect();
+        if pointers.is_empty() {
+            return;
+        }
+        let places = self.places(pointers.iter().map(String::as_str));
+        for finding in findings.iter_mut().filter(|finding| finding.position.is_none()) {
+            finding.position = places.get(&finding.pointer).map(|place| {
+                let key = place.key.filter(|_| finding.code.marks_key());
+                key.unwrap_or(place.value)
+            });
+        }
+    }
+}
+
+/// Two documents are equal when their JSON is, key order aside.
+impl PartialEq for Document {
+    fn eq(&self, other: &Self) -> bool {
+        self.root == other.root
     }
 }
 
@@ -86,7 +173,8 @@ impl From<Value> for Document {
     fn from(root: Value) -> Self {
         Self {
             root,
-            findings: Vec::new(),
+            origin: Origin::None,
+            found: Vec::new(),
         }
     }
 }
@@ -98,84 +186,47 @@ impl fmt::Display for Document {
     }
 }
 
-/// Reads a [`Value`] and notes keys that come twice.
-struct Seed<'a> {
-    pointer: String,
-    findings: &'a mut Vec<Finding>,
-}
-
-impl<'de> DeserializeSeed<'de> for Seed<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
+fn not_json(text: &str) -> Finding {
+    let lines = Lines::new(text);
+    match serde_json::from_str::<Value>(text) {
+        Err(error) => Finding::new(Code::InvalidJson, "", format!("not JSON: {error}"))
+            .at(lines.of_bytes(error.line(), error.column())),
+        // The two readers are meant to agree.
+        Ok(_) => Finding::new(Code::InvalidJson, "", "not JSON"),
     }
 }
 
-impl<'de> Visitor<'de> for Seed<'_> {
-    type Value = Value;
+/// Notes keys that come twice.
+struct Notes {
+    keys: Vec<Step>,
+    // Pointer, key, offset.
+    again: Vec<(String, String, usize)>,
+}
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
+enum Step {
+    Key(String),
+    Item(usize),
+}
 
-    fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
-        Ok(Value::Bool(v))
-    }
-
-    fn visit_i64<E>(self, v: i64) -> Result<Value, E> {
-        Ok(Value::Number(v.into()))
-    }
-
-    fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
-        Ok(Value::Number(v.into()))
-    }
-
-    fn visit_f64<E>(self, v: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(v).map_or(Value::Null, Value::Number))
-    }
-
-    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
-        Ok(Value::String(v.to_owned()))
-    }
-
-    fn visit_string<E>(self, v: String) -> Result<Value, E> {
-        Ok(Value::String(v))
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        loop {
-            let pointer = format!("{}/{}", self.pointer, items.len());
-            match seq.next_element_seed(Seed {
-                pointer,
-                findings: self.findings,
-            })? {
-                Some(item) => items.push(item),
-                None => return Ok(Value::Array(items)),
-            }
+impl Visit for Notes {
+    fn key(&mut self, name: &str, offset: usize, again: bool) {
+        self.keys.push(Step::Key(name.to_owned()));
+        if again {
+            let pointer = self.keys.iter().fold(String::new(), |pointer, step| match step {
+                Step::Key(key) => push(&pointer, key),
+                Step::Item(index) => format!("{pointer}/{index}"),
+            });
+            self.again.push((pointer, name.to_owned(), offset));
         }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        while let Some(key) = access.next_key::<String>()? {
-            let pointer = push(&self.pointer, &key);
-            if map.contains_key(&key) {
-                let message = format!("the key `{key}` comes twice in one object");
-                self.findings
-                    .push(Finding::new(Code::DuplicateKey, pointer.clone(), message));
-            }
-            let value = access.next_value_seed(Seed {
-                pointer,
-                findings: self.findings,
-            })?;
-            map.insert(key, value);
-        }
-        Ok(Value::Object(map))
+    fn item(&mut self, index: usize) {
+        self.keys.push(Step::Item(index));
+    }
+
+    fn value(&mut self, _: Option<usize>, _: usize) {}
+
+    fn leave(&mut self) {
+        self.keys.pop();
     }
 }

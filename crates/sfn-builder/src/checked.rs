@@ -1,46 +1,155 @@
-//! What a checked machine consists of: every path parsed, every number in range, every name resolved.
+//! What a checked machine consists of: every path and expression parsed, every number in range, every name resolved.
 //!
-//! These types are read, never built by hand; a [`StateMachine`](crate::StateMachine) hands them out.
+//! These types are read, never built by hand; a [`StateMachine`](crate::StateMachine) hands them out. The whole machine,
+//! each branch of a Parallel state and each item processor of a Map state are all a [`Machine`].
+
+mod data;
+mod map;
+
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use serde_json::{Number, Value};
 
+pub use self::data::{Assign, Data, Dynamic, JsonataData, PathData, Placement, QueryLanguage, Selection};
+pub(crate) use self::data::{MAX_PAYLOAD, payload_size};
+pub use self::map::{
+    CsvDelimiter, CsvHeader, ExecutionType, InputType, ItemBatcher, ItemReader, Items, ManifestType, Map,
+    Mode, OutputType, ReaderConfig, ReaderTransformation, ResultWriter, WriterConfig, WriterTransformation,
+};
+use crate::jsonata::Jsonata;
 use crate::path::Path;
-use crate::template::{Expression, Template};
+use crate::template::Template;
+
+/// States and where they begin: a whole machine, a branch, or an item processor.
+///
+/// States Language, section "Top-level fields".
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Machine {
+    /// Where it stands in the document: a JSON pointer such as `/States/Both/Branches/0`; empty for the whole machine.
+    pub pointer: String,
+    /// `Comment`.
+    pub comment: Option<String>,
+    /// `Version`; only the whole machine has one.
+    pub version: Option<String>,
+    /// `QueryLanguage`: that of each state that has none of its own.
+    pub query_language: QueryLanguage,
+    /// `TimeoutSeconds`; only the whole machine has one.
+    pub timeout_seconds: Option<u64>,
+    // INVARIANT: an index into `states`.
+    start: usize,
+    states: Vec<State>,
+    // INVARIANT: has every state's name, with its index.
+    index: HashMap<String, usize>,
+}
+
+impl Machine {
+    /// `None` when there is no state of the name `start_at`.
+    pub(crate) fn new(
+        pointer: String,
+        query_language: QueryLanguage,
+        start_at: &str,
+        states: Vec<State>,
+    ) -> Option<Self> {
+        let index: HashMap<String, usize> = states
+            .iter()
+            .enumerate()
+            .map(|(index, state)| (state.name.clone(), index))
+            .collect();
+        Some(Self {
+            pointer,
+            comment: None,
+            version: None,
+            query_language,
+            timeout_seconds: None,
+            start: *index.get(start_at)?,
+            states,
+            index,
+        })
+    }
+
+    /// The state in which it begins (`StartAt`).
+    #[must_use]
+    pub fn start(&self) -> &State {
+        &self.states[self.start]
+    }
+
+    /// Its own states in the order in which the definition has them; not those of branches and item processors.
+    #[must_use]
+    pub fn states(&self) -> &[State] {
+        &self.states
+    }
+
+    /// Its own state of this name.
+    #[must_use]
+    pub fn state(&self, name: &str) -> Option<&State> {
+        self.position(name).map(|index| &self.states[index])
+    }
+
+    /// The index of its own state of this name in [`states`](Self::states).
+    #[must_use]
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.index.get(name).copied()
+    }
+
+    /// All states, those of branches and item processors after the state they belong to.
+    #[must_use]
+    pub fn all_states(&self) -> Vec<&State> {
+        let mut all = Vec::new();
+        self.collect(&mut all);
+        all
+    }
+
+    fn collect<'a>(&'a self, all: &mut Vec<&'a State>) {
+        for state in &self.states {
+            all.push(state);
+            for machine in state.machines() {
+                machine.collect(all);
+            }
+        }
+    }
+}
 
 /// A state.
+///
+/// States Language, section "State Types".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct State {
-    /// Its name.
+    /// Its name; unique in the whole document.
     pub name: String,
+    /// Where it stands in the document: a JSON pointer.
+    pub pointer: String,
     /// `Comment`.
     pub comment: Option<String>,
-    /// `InputPath`; `$` when absent. Fail has none.
-    pub input_path: Selection,
-    /// `OutputPath`; `$` when absent. Fail has none.
-    pub output_path: Selection,
+    /// What it takes and what it hands on, in its query language.
+    pub data: Data,
+    /// `Assign`. Of a Choice state that which counts when no rule matches.
+    pub assign: Assign,
     /// What it does.
     pub kind: StateKind,
 }
 
 impl State {
+    /// Its query language: its own, or that of the machine.
+    #[must_use]
+    pub fn query_language(&self) -> QueryLanguage {
+        match self.data {
+            Data::JsonPath(_) => QueryLanguage::JsonPath,
+            Data::Jsonata(_) => QueryLanguage::Jsonata,
+        }
+    }
+
     /// The names of the states that can follow, in the order in which the definition has them; repeats kept.
     #[must_use]
     pub fn successors(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
-        match &self.kind {
-            StateKind::Task(task) => {
-                names.extend(task.transition.next());
-                names.extend(task.catch.iter().map(|catcher| catcher.next.as_str()));
-            }
-            StateKind::Pass(pass) => names.extend(pass.transition.next()),
-            StateKind::Wait(wait) => names.extend(wait.transition.next()),
-            StateKind::Choice(choice) => {
-                names.extend(choice.rules.iter().map(|rule| rule.next.as_str()));
-                names.extend(choice.default.as_deref());
-            }
-            StateKind::Succeed | StateKind::Fail(_) => {}
+        names.extend(self.transition().and_then(Transition::next));
+        names.extend(self.catch().iter().map(|catcher| catcher.next.as_str()));
+        if let StateKind::Choice(choice) = &self.kind {
+            names.extend(choice.rules.iter().map(|rule| rule.next.as_str()));
+            names.extend(choice.default.as_deref());
         }
         names
     }
@@ -50,11 +159,58 @@ impl State {
     pub fn type_name(&self) -> &'static str {
         match self.kind {
             StateKind::Task(_) => "Task",
+            StateKind::Parallel(_) => "Parallel",
+            StateKind::Map(_) => "Map",
             StateKind::Pass(_) => "Pass",
             StateKind::Choice(_) => "Choice",
             StateKind::Wait(_) => "Wait",
             StateKind::Succeed => "Succeed",
             StateKind::Fail(_) => "Fail",
+        }
+    }
+
+    /// `Next` or `End`; `None` for Choice, Succeed and Fail.
+    #[must_use]
+    pub fn transition(&self) -> Option<&Transition> {
+        match &self.kind {
+            StateKind::Task(task) => Some(&task.transition),
+            StateKind::Parallel(parallel) => Some(&parallel.transition),
+            StateKind::Map(map) => Some(&map.transition),
+            StateKind::Pass(pass) => Some(&pass.transition),
+            StateKind::Wait(wait) => Some(&wait.transition),
+            StateKind::Choice(_) | StateKind::Succeed | StateKind::Fail(_) => None,
+        }
+    }
+
+    /// `Retry`; empty for states that cannot have it.
+    #[must_use]
+    pub fn retry(&self) -> &[Retrier] {
+        match &self.kind {
+            StateKind::Task(task) => &task.retry,
+            StateKind::Parallel(parallel) => &parallel.retry,
+            StateKind::Map(map) => &map.retry,
+            _ => &[],
+        }
+    }
+
+    /// `Catch`; empty for states that cannot have it.
+    #[must_use]
+    pub fn catch(&self) -> &[Catcher] {
+        match &self.kind {
+            StateKind::Task(task) => &task.catch,
+            StateKind::Parallel(parallel) => &parallel.catch,
+            StateKind::Map(map) => &map.catch,
+            _ => &[],
+        }
+    }
+
+    /// The machines inside it: a Parallel state's branches, a Map state's item processor.
+    #[must_use]
+    pub fn machines(&self) -> &[Machine] {
+        match &self.kind {
+            StateKind::Parallel(parallel) => &parallel.branches,
+            StateKind::Map(map) => std::slice::from_ref(&map.processor),
+            _ => &[],
         }
     }
 }
@@ -65,6 +221,10 @@ impl State {
 pub enum StateKind {
     /// Calls something.
     Task(Box<Task>),
+    /// Runs several machines side by side.
+    Parallel(Parallel),
+    /// Runs one machine for each of many items.
+    Map(Box<Map>),
     /// Hands its input on, or a fixed result.
     Pass(Pass),
     /// Branches.
@@ -77,28 +237,12 @@ pub enum StateKind {
     Fail(Fail),
 }
 
-/// What `InputPath` or `OutputPath` selects.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selection {
-    /// `null`: nothing, that is `{}`.
-    Nothing,
-    /// What lies at the path.
-    Path(Path),
-}
-
-/// Where `ResultPath` puts a result.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Placement {
-    /// `null`: nowhere; the state's input stays as it is.
-    Discard,
-    /// At this reference path of the input; `$` replaces it.
-    At(Path),
-}
-
 /// What comes after a state.
+///
+/// States Language, section "Transitions".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transition {
-    /// Another state.
+    /// Another state of the same machine.
     Next(String),
     /// Nothing.
     End,
@@ -116,36 +260,25 @@ impl Transition {
 }
 
 /// A Task state.
+///
+/// States Language, section "Task State".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Task {
     /// `Resource`.
     pub resource: Resource,
-    /// `Parameters`.
-    pub parameters: Option<Template>,
-    /// `ResultSelector`.
-    pub result_selector: Option<Template>,
-    /// `ResultPath`.
-    pub result_path: Placement,
+    /// `RoleArn` in `Credentials`: the role that is taken for the call.
+    pub role_arn: Option<Dynamic<String>>,
+    /// `TimeoutSeconds` or `TimeoutSecondsPath`, 1 to 99,999,999.
+    pub timeout: Option<Dynamic<u64>>,
+    /// `HeartbeatSeconds` or `HeartbeatSecondsPath`, 1 to 99,999,999 and less than the timeout.
+    pub heartbeat: Option<Dynamic<u64>>,
     /// `Retry`.
     pub retry: Vec<Retrier>,
     /// `Catch`.
     pub catch: Vec<Catcher>,
-    /// `TimeoutSeconds` or `TimeoutSecondsPath`.
-    pub timeout: Option<Seconds>,
-    /// `HeartbeatSeconds` or `HeartbeatSecondsPath`.
-    pub heartbeat: Option<Seconds>,
     /// `Next` or `End`.
     pub transition: Transition,
-}
-
-/// A number of seconds, fixed or from the input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seconds {
-    /// Fixed.
-    Fixed(u64),
-    /// At a reference path.
-    Path(Path),
 }
 
 /// What a Task calls.
@@ -159,37 +292,83 @@ pub struct Resource {
 }
 
 /// The kinds of resources that can be called.
+///
+/// Developer guide, "Integrating services with Step Functions".
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Integration {
     /// A Lambda function by its own ARN.
     Lambda,
-    /// `arn:aws:states:::service:action[.sync]`.
+    /// An activity by its ARN: workers fetch the task.
+    Activity,
+    /// `arn:aws:states:::service:action[.pattern]`.
     Service {
         /// `sagemaker`, or for the generic integration `aws-sdk:sagemaker`: the history's `resourceType`.
         resource_type: String,
         /// `createTrainingJob.sync`: the history's `resource`.
         resource: String,
-        /// Whether the service waits for the job to end (`.sync`).
-        sync: bool,
+        /// `createTrainingJob`.
+        action: String,
+        /// What the state waits for.
+        pattern: Pattern,
     },
 }
 
+/// What a service integration waits for.
+///
+/// Developer guide, "Discover service integration patterns in Step Functions".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Pattern {
+    /// The answer to the request.
+    RequestResponse,
+    /// `.sync`: the end of the job.
+    Sync,
+    /// `.sync:2`: the end of the job; its output is JSON rather than a text.
+    Sync2,
+    /// `.waitForTaskToken`: that someone sends the token back.
+    WaitForTaskToken,
+}
+
+impl Pattern {
+    /// Whether the service waits for the job to end.
+    #[must_use]
+    pub fn is_sync(self) -> bool {
+        matches!(self, Self::Sync | Self::Sync2)
+    }
+}
+
+/// A Parallel state.
+///
+/// States Language, section "Parallel State".
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Parallel {
+    /// `Branches`; there is at least one.
+    pub branches: Vec<Machine>,
+    /// `Retry`.
+    pub retry: Vec<Retrier>,
+    /// `Catch`.
+    pub catch: Vec<Catcher>,
+    /// `Next` or `End`.
+    pub transition: Transition,
+}
+
 /// A Pass state.
+///
+/// States Language, section "Pass State".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Pass {
-    /// `Parameters`.
-    pub parameters: Option<Template>,
-    /// `Result`.
+    /// `Result`; JSONPath only.
     pub result: Option<Value>,
-    /// `ResultPath`.
-    pub result_path: Placement,
     /// `Next` or `End`.
     pub transition: Transition,
 }
 
 /// A Choice state.
+///
+/// States Language, section "Choice State".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Choice {
@@ -209,6 +388,10 @@ pub struct Rule {
     pub next: String,
     /// `Comment`.
     pub comment: Option<String>,
+    /// `Assign`: counts instead of the state's when the rule wins.
+    pub assign: Assign,
+    /// `Output`, JSONata only: counts instead of the state's when the rule wins.
+    pub output: Option<Template>,
 }
 
 /// A condition of a Choice state.
@@ -228,6 +411,10 @@ pub enum Condition {
         /// What is asked of it.
         test: Test,
     },
+    /// `Condition` of a JSONata state, fixed.
+    Fixed(bool),
+    /// `Condition` of a JSONata state.
+    Jsonata(Jsonata),
 }
 
 /// A test of one value.
@@ -282,7 +469,7 @@ impl Relation {
 pub enum Operand<T> {
     /// Fixed.
     Fixed(T),
-    /// From the input (the `…Path` operators).
+    /// From the input, the context object or a variable (the `…Path` operators).
     Path(Path),
 }
 
@@ -305,6 +492,8 @@ pub enum Property {
 }
 
 /// A Wait state.
+///
+/// States Language, section "Wait State".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Wait {
@@ -315,62 +504,63 @@ pub struct Wait {
 }
 
 /// How long a Wait state waits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Until {
-    /// `Seconds` or `SecondsPath`.
-    Seconds(Seconds),
-    /// `Timestamp`.
-    Timestamp(Timestamp),
-    /// `TimestampPath`.
-    TimestampPath(Path),
+    /// `Seconds` (0 to 99,999,999) or `SecondsPath`.
+    Seconds(Dynamic<u64>),
+    /// `Timestamp` or `TimestampPath`.
+    Timestamp(Dynamic<Timestamp>),
 }
 
 /// A Fail state.
+///
+/// States Language, section "Fail State".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Fail {
     /// `Error` or `ErrorPath`.
-    pub error: Option<Text>,
+    pub error: Option<Dynamic<String>>,
     /// `Cause` or `CausePath`.
-    pub cause: Option<Text>,
-}
-
-/// A text, fixed or from the input.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Text {
-    /// Fixed.
-    Fixed(String),
-    /// From a path or an intrinsic function.
-    Computed(Expression),
+    pub cause: Option<Dynamic<String>>,
 }
 
 /// One of a state's `Retry`.
+///
+/// States Language, section "Retrying after error".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Retrier {
     /// Which errors.
     pub error_equals: Vec<String>,
-    /// The first delay, in seconds.
+    /// `Comment`.
+    pub comment: Option<String>,
+    /// The first delay, in seconds; 1 to 99,999,999, by default 1.
     pub interval_seconds: u64,
-    /// How often at most; 0 means never.
+    /// How often at most, up to 99,999,999; 0 means never, the default is 3.
     pub max_attempts: u64,
-    /// By what each further delay grows.
+    /// By what each further delay grows; at least 1.0, by default 2.0.
     pub backoff_rate: f64,
-    /// What no delay exceeds, in seconds.
+    /// What no delay exceeds, in seconds: more than `interval_seconds`, less than 31,622,400.
     pub max_delay_seconds: Option<u64>,
-    /// Whether a delay is drawn at random from zero to its full length.
+    /// Whether a delay is drawn at random from zero to its full length (`JitterStrategy`).
     pub full_jitter: bool,
 }
 
 /// One of a state's `Catch`.
+///
+/// States Language, section "Fallback states".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Catcher {
     /// Which errors.
     pub error_equals: Vec<String>,
-    /// Where `{"Error": …, "Cause": …}` goes.
+    /// Where `{"Error": …, "Cause": …}` goes; JSONPath only.
     pub result_path: Placement,
+    /// `Output`, JSONata only; without it the output is `{"Error": …, "Cause": …}`.
+    pub output: Option<Template>,
+    /// `Assign`.
+    pub assign: Assign,
     /// Where it leads.
     pub next: String,
     /// `Comment`.
@@ -379,6 +569,8 @@ pub struct Catcher {
 
 /// Reads a timestamp in the profile of RFC 3339 that the language asks for: an upper-case `T` between date and time,
 /// and an upper-case `Z` where there is no offset.
+///
+/// States Language, section "Timestamps".
 #[must_use]
 pub fn parse_timestamp(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();

@@ -1,6 +1,8 @@
-//! What a check has to say: every problem with its place.
+//! What a check has to say: every problem with its code, its severity and its place.
 
 use std::fmt;
+
+use crate::source::Position;
 
 /// One problem of a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -8,12 +10,16 @@ use std::fmt;
 pub struct Finding {
     /// What kind of problem it is; stable, for programs.
     pub code: Code,
-    /// Where: a JSON pointer into the definition, such as `/States/Train/Next`; empty for the whole document.
+    /// Where in the document: a JSON pointer such as `/States/Train/Next`; empty for the whole document.
     pub pointer: String,
+    /// Where in the text, when the document was read from one.
+    pub position: Option<Position>,
     /// What is wrong, as a fragment without a final stop.
     pub message: String,
-    /// The nearest known name, or another way to put it right.
-    pub suggestion: Option<String>,
+    /// How to put it right, where that is not plain from the message.
+    pub hint: Option<String>,
+    /// The nearest known name, for what looks misspelt.
+    pub nearest: Option<String>,
 }
 
 impl Finding {
@@ -21,14 +27,32 @@ impl Finding {
         Self {
             code,
             pointer: pointer.into(),
+            position: None,
             message: message.into(),
-            suggestion: None,
+            hint: None,
+            nearest: None,
         }
     }
 
-    pub(crate) fn suggest(mut self, suggestion: Option<String>) -> Self {
-        self.suggestion = suggestion;
+    pub(crate) fn at(mut self, position: Position) -> Self {
+        self.position = Some(position);
         self
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn near(mut self, nearest: Option<String>) -> Self {
+        self.nearest = nearest;
+        self
+    }
+
+    /// The severity of its code.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        self.code.severity()
     }
 }
 
@@ -40,58 +64,192 @@ impl fmt::Display for Finding {
             &self.pointer
         };
         write!(f, "{place}: {}", self.message)?;
-        match &self.suggestion {
-            Some(suggestion) => write!(f, " (did you mean `{suggestion}`?)"),
+        if let Some(hint) = &self.hint {
+            write!(f, "; {hint}")?;
+        }
+        match &self.nearest {
+            Some(nearest) => write!(f, " (did you mean `{nearest}`?)"),
             None => Ok(()),
         }
     }
 }
 
-/// The kind of a [`Finding`].
+/// How bad a [`Finding`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Code {
-    /// The text is not JSON.
-    InvalidJson,
-    /// The text is longer than the service takes (1 MiB).
-    TooLarge,
-    /// An object has the same key twice, or two states have the same name.
-    DuplicateKey,
-    /// A field is missing, has the wrong type or a value out of range.
-    Schema,
-    /// A field that no state of this type has.
-    UnknownField,
-    /// Part of the language, but not of what this crate supports.
-    Unsupported,
-    /// A JSONPath, reference path or intrinsic function does not parse.
-    InvalidPath,
-    /// A resource ARN that names nothing callable.
-    InvalidResource,
-    /// `StartAt`, `Next`, `Default` or a catcher names no state.
-    MissingTransitionTarget,
-    /// No path leads to this state.
-    UnreachableState,
-    /// No state ends the machine.
-    NoTerminalState,
+pub enum Severity {
+    /// The service takes the definition, but it probably does not do what was meant.
+    Warning,
+    /// The service refuses the definition.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// The names that the service itself gives to problems of a definition.
+mod service {
+    pub(super) const JSON: &str = "INVALID_JSON_DESCRIPTION";
+    pub(super) const SCHEMA: &str = "SCHEMA_VALIDATION_FAILED";
+    pub(super) const TARGET: &str = "MISSING_TRANSITION_TARGET";
+}
+
+macro_rules! codes {
+    ($($variant:ident = $text:literal, $severity:ident, $service:ident: $explanation:literal;)+) => {
+        /// The kind of a [`Finding`].
+        ///
+        /// The texts are stable: a code keeps its meaning, new kinds of problems get new codes.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Code {
+            $(
+                #[doc = concat!("`", $text, "`: ", $explanation)]
+                $variant,
+            )+
+        }
+
+        impl Code {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The code as text.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+
+            /// What it means, in a sentence or two.
+            #[must_use]
+            pub fn explanation(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $explanation,)+
+                }
+            }
+
+            /// Whether the service refuses a definition with such a finding.
+            #[must_use]
+            pub fn severity(self) -> Severity {
+                match self {
+                    $(Self::$variant => Severity::$severity,)+
+                }
+            }
+
+            /// The code with which the service itself answers.
+            #[must_use]
+            pub fn service_code(self) -> &'static str {
+                match self {
+                    $(Self::$variant => service::$service,)+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidJson = "INVALID_JSON", Error, JSON:
+        "The text is not JSON, or its values nest deeper than 127 levels.";
+    TooLarge = "TOO_LARGE", Error, SCHEMA:
+        "The text is longer than the service takes (1 MiB).";
+    DuplicateKey = "DUPLICATE_KEY", Error, SCHEMA:
+        "An object has the same key twice, or both `key` and `key.$`.";
+    WrongType = "WRONG_TYPE", Error, SCHEMA:
+        "A value has another JSON type than its field takes.";
+    InvalidValue = "INVALID_VALUE", Error, SCHEMA:
+        "A value is of the right type, but not one of those that the field takes.";
+    OutOfRange = "OUT_OF_RANGE", Error, SCHEMA:
+        "A number is smaller or larger than its field takes, or than another field allows.";
+    MissingField = "MISSING_FIELD", Error, SCHEMA:
+        "A field that must be there is missing, or none of several is there.";
+    ConflictingFields = "CONFLICTING_FIELDS", Error, SCHEMA:
+        "Two fields exclude each other, such as `Seconds` and `SecondsPath` or `Next` and `End`.";
+    UnknownField = "UNKNOWN_FIELD", Error, SCHEMA:
+        "The language has no such field here.";
+    MisplacedField = "MISPLACED_FIELD", Error, SCHEMA:
+        "The field exists, but not for a state of this type.";
+    WrongQueryLanguage = "WRONG_QUERY_LANGUAGE", Error, SCHEMA:
+        "The field belongs to the other query language, or a JSONPath state stands in a JSONata machine.";
+    DistributedOnly = "DISTRIBUTED_ONLY", Error, SCHEMA:
+        "Only a Map state whose `ProcessorConfig` has the mode `DISTRIBUTED` can have this field.";
+    UnknownStateType = "UNKNOWN_STATE_TYPE", Error, SCHEMA:
+        "The language has no state of this type.";
+    InvalidStateName = "INVALID_STATE_NAME", Error, SCHEMA:
+        "The name of a state is empty or longer than 80 characters.";
+    DuplicateStateName = "DUPLICATE_STATE_NAME", Error, SCHEMA:
+        "Two states have the same name; names are unique over all branches and item processors.";
+    MissingTransitionTarget = "MISSING_TRANSITION_TARGET", Error, TARGET:
+        "`StartAt`, `Next`, `Default` or a catcher names a state that does not exist.";
+    TransitionOutOfScope = "TRANSITION_OUT_OF_SCOPE", Error, TARGET:
+        "A transition names a state of another branch, item processor or level; none may be left that way.";
+    UnreachableState = "UNREACHABLE_STATE", Error, TARGET:
+        "Nothing leads from `StartAt` to this state.";
+    NoTerminalState = "NO_TERMINAL_STATE", Error, SCHEMA:
+        "No state ends the machine: none has `\"End\": true`, none is of type Succeed or Fail.";
+    ChoiceWithoutDefault = "CHOICE_WITHOUT_DEFAULT", Warning, SCHEMA:
+        "A Choice state has no `Default`: the execution fails when no rule matches.";
+    InvalidPath = "INVALID_PATH", Error, SCHEMA:
+        "A JSONPath does not parse.";
+    NotAReferencePath = "NOT_A_REFERENCE_PATH", Error, SCHEMA:
+        "A path may name several places, or a place that cannot be written to, where one place must be named.";
+    InvalidIntrinsic = "INVALID_INTRINSIC", Error, SCHEMA:
+        "An intrinsic function does not parse, does not exist, or has the wrong arguments.";
+    InvalidJsonata = "INVALID_JSONATA", Error, SCHEMA:
+        "A JSONata expression does not parse, or its `{%` and `%}` do not enclose the whole text.";
+    StatesNotAvailable = "STATES_NOT_AVAILABLE", Error, SCHEMA:
+        "`$states.result` or `$states.errorOutput` is used where there is no result or no error.";
+    InvalidVariableName = "INVALID_VARIABLE_NAME", Error, SCHEMA:
+        "A variable's name is not an identifier of at most 80 characters, or it is the reserved `states`.";
+    UnassignedVariable = "UNASSIGNED_VARIABLE", Warning, SCHEMA:
+        "No way to this state assigns the variable in its scope; the execution fails when it is read.";
+    ShadowedVariable = "SHADOWED_VARIABLE", Warning, SCHEMA:
+        "A state of a branch or item processor assigns a variable that a state outside assigns: it cannot reach it.";
+    InvalidTimestamp = "INVALID_TIMESTAMP", Error, SCHEMA:
+        "A time is not in the profile of RFC 3339 that the language asks for.";
+    InvalidPattern = "INVALID_PATTERN", Error, SCHEMA:
+        "A `StringMatches` pattern has a backslash before something else than `*` or a backslash.";
+    InvalidCondition = "INVALID_CONDITION", Error, SCHEMA:
+        "A condition has no operator, or several, or nests too deep.";
+    MisplacedStatesAll = "MISPLACED_STATES_ALL", Error, SCHEMA:
+        "`States.ALL` does not stand alone, or not in the last retrier or catcher.";
+    UnknownErrorName = "UNKNOWN_ERROR_NAME", Error, SCHEMA:
+        "An error name begins with the reserved `States.`, but the language has no such error.";
+    InvalidResource = "INVALID_RESOURCE", Error, SCHEMA:
+        "An ARN names nothing that can be called here.";
+    UnsupportedPattern = "UNSUPPORTED_PATTERN", Error, SCHEMA:
+        "The service integration does not have this pattern, such as `sagemaker:createEndpoint.sync`.";
+    DeprecatedField = "DEPRECATED_FIELD", Warning, SCHEMA:
+        "The field still works, but another has replaced it: `Iterator`, or `Parameters` of a Map state.";
+    LargePayload = "LARGE_PAYLOAD", Warning, SCHEMA:
+        "A literal value alone is larger than the 256 KiB that a state's input or output may have.";
 }
 
 impl Code {
-    /// The code as text, in the manner of the service's own validation answers.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidJson => "INVALID_JSON_DESCRIPTION",
-            Self::TooLarge => "DEFINITION_TOO_LARGE",
-            Self::DuplicateKey => "DUPLICATE_KEY",
-            Self::Schema => "SCHEMA_VALIDATION_FAILED",
-            Self::UnknownField => "UNKNOWN_FIELD",
-            Self::Unsupported => "UNSUPPORTED",
-            Self::InvalidPath => "INVALID_PATH",
-            Self::InvalidResource => "INVALID_RESOURCE",
-            Self::MissingTransitionTarget => "MISSING_TRANSITION_TARGET",
-            Self::UnreachableState => "UNREACHABLE_STATE",
-            Self::NoTerminalState => "NO_TERMINAL_STATE",
-        }
+    /// Whether a finding points at the key of its field rather than at the value.
+    pub(crate) fn marks_key(self) -> bool {
+        matches!(
+            self,
+            Self::DuplicateKey
+                | Self::UnknownField
+                | Self::MisplacedField
+                | Self::WrongQueryLanguage
+                | Self::DistributedOnly
+                | Self::ConflictingFields
+                | Self::DeprecatedField
+                | Self::MissingField
+                | Self::InvalidStateName
+                | Self::DuplicateStateName
+                | Self::UnreachableState
+                | Self::NoTerminalState
+                | Self::ChoiceWithoutDefault
+                | Self::InvalidVariableName
+                | Self::ShadowedVariable
+        )
     }
 }
 
@@ -101,23 +259,34 @@ impl fmt::Display for Code {
     }
 }
 
-/// Why a definition is not a [`StateMachine`](crate::StateMachine): every finding, in document order.
+/// Why a definition is not a [`StateMachine`](crate::StateMachine): every finding, at least one of them an error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct InvalidDefinition {
-    // INVARIANT: not empty.
+    // INVARIANT: holds an error.
     findings: Vec<Finding>,
 }
 
 impl InvalidDefinition {
     pub(crate) fn new(findings: Vec<Finding>) -> Self {
-        debug_assert!(!findings.is_empty());
+        debug_assert!(
+            findings
+                .iter()
+                .any(|finding| finding.severity() == Severity::Error)
+        );
         Self { findings }
     }
 
-    /// All findings; there is at least one.
+    /// All findings, warnings included.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings
+    }
+
+    /// The findings for which the service refuses the definition; there is at least one.
+    pub fn errors(&self) -> impl Iterator<Item = &Finding> {
+        self.findings
+            .iter()
+            .filter(|finding| finding.severity() == Severity::Error)
     }
 
     /// The text in the form in which CreateStateMachine answers:
@@ -125,24 +294,13 @@ impl InvalidDefinition {
     #[must_use]
     pub fn service_message(&self) -> String {
         let problems = self
-            .findings
-            .iter()
-            .map(|finding| match finding.code {
-                Code::InvalidJson => format!("{}: {}", finding.code, finding.message),
-                code => {
-                    let code = match code {
-                        // The service has no code of its own for states that nothing leads to.
-                        Code::MissingTransitionTarget | Code::UnreachableState => {
-                            Code::MissingTransitionTarget
-                        }
-                        _ => Code::Schema,
-                    };
-                    let place = if finding.pointer.is_empty() {
-                        "/"
-                    } else {
-                        &finding.pointer
-                    };
-                    format!("{code}: {} at {place}", finding.message)
+            .errors()
+            .map(|finding| {
+                let (code, message) = (finding.code.service_code(), &finding.message);
+                match (finding.code, finding.pointer.as_str()) {
+                    (Code::InvalidJson, _) => format!("{code}: {message}"),
+                    (_, "") => format!("{code}: {message} at /"),
+                    (_, pointer) => format!("{code}: {message} at {pointer}"),
                 }
             })
             .collect::<Vec<_>>()
@@ -153,7 +311,8 @@ impl InvalidDefinition {
 
 impl fmt::Display for InvalidDefinition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.findings.as_slice() {
+        let errors: Vec<&Finding> = self.errors().collect();
+        match errors.as_slice() {
             [only] => write!(f, "the definition is not valid: {only}"),
             many => {
                 write!(f, "the definition is not valid, {} problems:", many.len())?;
@@ -165,7 +324,16 @@ impl fmt::Display for InvalidDefinition {
 
 /// Appends one escaped token to a JSON pointer.
 pub(crate) fn push(pointer: &str, token: &str) -> String {
-    format!("{pointer}/{}", token.replace('~', "~0").replace('/', "~1"))
+    format!("{pointer}/{}", escape(token))
+}
+
+/// A token of a JSON pointer (RFC 6901, section 3).
+pub(crate) fn escape(token: &str) -> std::borrow::Cow<'_, str> {
+    if token.contains(['~', '/']) {
+        token.replace('~', "~0").replace('/', "~1").into()
+    } else {
+        token.into()
+    }
 }
 
 /// The candidate nearest to `name`, when it is near enough to be a slip.

@@ -40,45 +40,31 @@ pub(crate) fn edges(machine: &StateMachine) -> Vec<Edge> {
                 });
             }
         };
-        if let Some(Transition::Next(next)) = transition(state) {
+        if let Some(Transition::Next(next)) = state.transition() {
             add(next, EdgeKind::Next, None);
         }
-        match &state.kind {
-            StateKind::Choice(choice) => {
-                for rule in &choice.rules {
-                    add(&rule.next, EdgeKind::Rule, Some(describe(&rule.condition)));
-                }
-                if let Some(default) = &choice.default {
-                    add(default, EdgeKind::Default, Some("default".into()));
-                }
+        if let StateKind::Choice(choice) = &state.kind {
+            for rule in &choice.rules {
+                add(&rule.next, EdgeKind::Rule, Some(describe(&rule.condition)));
             }
-            StateKind::Task(task) => {
-                for catcher in &task.catch {
-                    add(
-                        &catcher.next,
-                        EdgeKind::Catch,
-                        Some(catcher.error_equals.join(", ")),
-                    );
-                }
+            if let Some(default) = &choice.default {
+                add(default, EdgeKind::Default, Some("default".into()));
             }
-            _ => {}
+        }
+        for catcher in state.catch() {
+            add(
+                &catcher.next,
+                EdgeKind::Catch,
+                Some(catcher.error_equals.join(", ")),
+            );
         }
     }
     edges
 }
 
-fn transition(state: &State) -> Option<&Transition> {
-    match &state.kind {
-        StateKind::Task(task) => Some(&task.transition),
-        StateKind::Pass(pass) => Some(&pass.transition),
-        StateKind::Wait(wait) => Some(&wait.transition),
-        StateKind::Choice(_) | StateKind::Succeed | StateKind::Fail(_) => None,
-    }
-}
-
 /// Whether the machine can end well in this state.
 pub(crate) fn ends(state: &State) -> bool {
-    matches!(state.kind, StateKind::Succeed) || transition(state) == Some(&Transition::End)
+    matches!(state.kind, StateKind::Succeed) || state.transition() == Some(&Transition::End)
 }
 
 /// A condition in a few words.
@@ -87,6 +73,8 @@ pub(crate) fn describe(condition: &Condition) -> String {
         Condition::And(all) => all.iter().map(nested).collect::<Vec<_>>().join(" and "),
         Condition::Or(any) => any.iter().map(nested).collect::<Vec<_>>().join(" or "),
         Condition::Not(inner) => format!("not {}", nested(inner)),
+        Condition::Fixed(fixed) => fixed.to_string(),
+        Condition::Jsonata(jsonata) => jsonata.expression().to_owned(),
         Condition::Test { variable, test } => {
             let (sign, other) = match test {
                 Test::String(relation, operand) => (

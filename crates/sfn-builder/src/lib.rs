@@ -6,14 +6,17 @@ pub mod checked;
 mod draft;
 mod finding;
 mod graph;
+pub mod jsonata;
 mod machine;
 pub mod path;
 mod picture;
+mod source;
 pub mod template;
 
 pub use asl::Document;
 pub use draft::{Catch, Choice, Condition, Fail, Pass, Retry, State, Succeed, Task, Wait};
-pub use finding::{Code, Finding, InvalidDefinition};
+pub use finding::{Code, Finding, InvalidDefinition, Severity};
 pub use machine::{MachineBuilder, StateMachine};
 pub use path::Path;
 pub use picture::StateStatus;
+pub use source::{Place, Places, Position};

@@ -1,7 +1,5 @@
 //! The checked machine and its builder.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value};
 
 use crate::asl::Document;
@@ -9,40 +7,31 @@ use crate::checked;
 use crate::draft;
 use crate::finding::{Code, Finding, InvalidDefinition, push};
 
-/// What the check read of a definition.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Parts {
-    pub(crate) comment: Option<String>,
-    pub(crate) version: Option<String>,
-    pub(crate) timeout_seconds: Option<u64>,
-    // INVARIANT: an index into `states`.
-    pub(crate) start: usize,
-    pub(crate) states: Vec<checked::State>,
-}
-
 /// A state machine that has been checked: every name resolves, every path parses, every number is in range.
 ///
-/// It remembers the definition it was made of, so that printing gives back what was read, in the same order.
+/// It remembers the definition it was made of, so that printing gives back what was read, in the same order. The checked
+/// form is a [`checked::Machine`]; this dereferences to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StateMachine {
     document: Document,
-    parts: Parts,
-    // INVARIANT: has every state's name, with its index.
-    index: BTreeMap<String, usize>,
+    machine: checked::Machine,
+    warnings: Vec<Finding>,
+}
+
+impl std::ops::Deref for StateMachine {
+    type Target = checked::Machine;
+
+    fn deref(&self) -> &checked::Machine {
+        &self.machine
+    }
 }
 
 impl StateMachine {
-    pub(crate) fn new(document: Document, parts: Parts) -> Self {
-        let index = parts
-            .states
-            .iter()
-            .enumerate()
-            .map(|(index, state)| (state.name.clone(), index))
-            .collect();
+    pub(crate) fn new(document: Document, machine: checked::Machine, warnings: Vec<Finding>) -> Self {
         Self {
             document,
-            parts,
-            index,
+            machine,
+            warnings,
         }
     }
 
@@ -54,7 +43,7 @@ impl StateMachine {
     /// )
     /// .unwrap_err();
     /// assert_eq!(error.findings()[0].pointer, "/States/Train/Next");
-    /// assert_eq!(error.findings()[0].suggestion.as_deref(), Some("Score"));
+    /// assert_eq!(error.findings()[0].nearest.as_deref(), Some("Score"));
     /// ```
     ///
     /// # Errors
@@ -93,44 +82,34 @@ impl StateMachine {
         &self.document
     }
 
+    /// The checked form.
+    #[must_use]
+    pub fn machine(&self) -> &checked::Machine {
+        &self.machine
+    }
+
+    /// What the service takes, but what probably does not do what was meant.
+    #[must_use]
+    pub fn warnings(&self) -> &[Finding] {
+        &self.warnings
+    }
+
     /// `Comment`.
     #[must_use]
     pub fn comment(&self) -> Option<&str> {
-        self.parts.comment.as_deref()
+        self.machine.comment.as_deref()
     }
 
     /// `Version`.
     #[must_use]
     pub fn version(&self) -> Option<&str> {
-        self.parts.version.as_deref()
+        self.machine.version.as_deref()
     }
 
     /// `TimeoutSeconds` of the whole machine.
     #[must_use]
     pub fn timeout_seconds(&self) -> Option<u64> {
-        self.parts.timeout_seconds
-    }
-
-    /// The state in which every execution begins.
-    #[must_use]
-    pub fn start(&self) -> &checked::State {
-        &self.parts.states[self.parts.start]
-    }
-
-    /// The states in the order in which the definition has them.
-    #[must_use]
-    pub fn states(&self) -> &[checked::State] {
-        &self.parts.states
-    }
-
-    /// The state of this name.
-    #[must_use]
-    pub fn state(&self, name: &str) -> Option<&checked::State> {
-        self.position(name).map(|index| &self.parts.states[index])
-    }
-
-    pub(crate) fn position(&self, name: &str) -> Option<usize> {
-        self.index.get(name).copied()
+        self.machine.timeout_seconds
     }
 }
 
@@ -197,13 +176,17 @@ impl MachineBuilder {
         for (name, state) in &self.states {
             if states.contains_key(name) {
                 let message = format!("two states have the name `{name}`");
-                findings.push(Finding::new(Code::DuplicateKey, push("/States", name), message));
+                findings.push(Finding::new(
+                    Code::DuplicateStateName,
+                    push("/States", name),
+                    message,
+                ));
             }
             states.insert(name.clone(), state.to_json());
         }
         root.insert("States".into(), states.into());
         let mut document = Document::from(Value::Object(root));
-        document.findings = findings;
+        document.found = findings;
         document
     }
 

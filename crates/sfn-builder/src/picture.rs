@@ -50,6 +50,7 @@ impl StateMachine {
         for state in self.states() {
             let shape = match state.kind {
                 StateKind::Task(_) => "box",
+                StateKind::Parallel(_) | StateKind::Map(_) => "box3d",
                 StateKind::Choice(_) => "diamond",
                 StateKind::Pass(_) | StateKind::Wait(_) => "ellipse",
                 StateKind::Succeed => "doublecircle",
@@ -84,6 +85,7 @@ impl StateMachine {
         for (index, state) in self.states().iter().enumerate() {
             let (open, close) = match state.kind {
                 StateKind::Task(_) => ("[", "]"),
+                StateKind::Parallel(_) | StateKind::Map(_) => ("[[", "]]"),
                 StateKind::Choice(_) => ("{", "}"),
                 StateKind::Pass(_) => ("(", ")"),
                 StateKind::Wait(_) => ("([", "])"),

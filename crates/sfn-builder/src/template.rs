@@ -1,11 +1,15 @@
-//! Payload templates: `Parameters` and `ResultSelector`, whose keys ending in `.$` are computed.
+//! Values with something to compute in them: payload templates, whose keys ending in `.$` are computed, and values of a
+//! JSONata state, whose texts in `{% %}` are.
+//!
+//! States Language, sections "Payload Template" and "Intrinsic Functions".
 
 use serde_json::{Number, Value};
 
 use crate::finding::nearest;
-use crate::path::Path;
+use crate::jsonata::Jsonata;
+use crate::path::{Path, PathError, Root};
 
-/// A payload template, ready to be filled.
+/// A value with something to compute in it, ready to be filled.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Template {
@@ -15,16 +19,36 @@ pub enum Template {
     Array(Vec<Template>),
     /// An object, some field of which is computed; in the order in which it was written.
     Object(Vec<(String, Template)>),
-    /// A computed field.
+    /// A computed value.
     Computed {
-        /// The key as it was written, with its `.$`.
+        /// What errors call it: of a payload template the key as it was written, with its `.$`; in a JSONata state the
+        /// way to it from the state's field on, such as `Output/result` or `Arguments/list/0`.
         field: String,
         /// What to compute.
         expression: Expression,
     },
 }
 
-/// What stands behind a key ending in `.$`.
+impl Template {
+    /// Every expression in it, in the order in which they were written.
+    #[must_use]
+    pub fn expressions(&self) -> Vec<&Expression> {
+        let mut found = Vec::new();
+        self.collect(&mut found);
+        found
+    }
+
+    fn collect<'a>(&'a self, found: &mut Vec<&'a Expression>) {
+        match self {
+            Self::Literal(_) => {}
+            Self::Array(items) => items.iter().for_each(|item| item.collect(found)),
+            Self::Object(entries) => entries.iter().for_each(|(_, value)| value.collect(found)),
+            Self::Computed { expression, .. } => found.push(expression),
+        }
+    }
+}
+
+/// What is computed while a machine runs.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Expression {
@@ -32,6 +56,8 @@ pub enum Expression {
     Path(Path),
     /// An intrinsic function.
     Call(Call),
+    /// A JSONata expression.
+    Jsonata(Jsonata),
 }
 
 impl Expression {
@@ -41,6 +67,22 @@ impl Expression {
         match self {
             Self::Path(path) => path.as_str(),
             Self::Call(call) => &call.text,
+            Self::Jsonata(jsonata) => jsonata.as_str(),
+        }
+    }
+
+    /// The variables that it reads, without their `$`; a name may come twice.
+    #[must_use]
+    pub fn variables(&self) -> Vec<&str> {
+        match self {
+            Self::Path(path) => path_variable(path).into_iter().collect(),
+            Self::Call(call) => call.variables(),
+            Self::Jsonata(jsonata) => jsonata
+                .references()
+                .variables
+                .iter()
+                .map(String::as_str)
+                .collect(),
         }
     }
 
@@ -48,7 +90,7 @@ impl Expression {
     ///
     /// # Errors
     ///
-    /// Says what does not parse, or which function is not supported.
+    /// Says what does not parse, or which function does not exist.
     pub fn parse(text: &str) -> Result<Self, ExpressionError> {
         if text.starts_with('$') {
             return text.parse().map(Self::Path).map_err(ExpressionError::from);
@@ -66,6 +108,13 @@ impl Expression {
     }
 }
 
+fn path_variable(path: &Path) -> Option<&str> {
+    match path.root() {
+        Root::Variable(name) => Some(name),
+        Root::Data | Root::Context => None,
+    }
+}
+
 /// A call of an intrinsic function.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -80,7 +129,9 @@ pub struct Call {
     pub template: Option<Vec<Piece>>,
 }
 
-/// The intrinsic functions that are supported.
+/// The intrinsic functions.
+///
+/// States Language, Appendix B, "List of Intrinsic Functions".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Function {
@@ -92,48 +143,84 @@ pub enum Function {
     JsonToString,
     /// `States.Array(value, …)`.
     Array,
+    /// `States.ArrayPartition(array, size)`.
+    ArrayPartition,
+    /// `States.ArrayContains(array, value)`.
+    ArrayContains,
+    /// `States.ArrayRange(first, last, step)`.
+    ArrayRange,
+    /// `States.ArrayGetItem(array, index)`.
+    ArrayGetItem,
+    /// `States.ArrayLength(array)`.
+    ArrayLength,
+    /// `States.ArrayUnique(array)`.
+    ArrayUnique,
+    /// `States.Base64Encode(text)`.
+    Base64Encode,
+    /// `States.Base64Decode(text)`.
+    Base64Decode,
+    /// `States.Hash(value, algorithm)`.
+    Hash,
+    /// `States.JsonMerge(first, second, false)`.
+    JsonMerge,
+    /// `States.MathRandom(first, end)` or `States.MathRandom(first, end, seed)`.
+    MathRandom,
     /// `States.MathAdd(a, b)`.
     MathAdd,
+    /// `States.StringSplit(text, delimiters)`.
+    StringSplit,
     /// `States.UUID()`.
     Uuid,
 }
 
 impl Function {
-    const SUPPORTED: [(&'static str, Self); 6] = [
-        ("States.Format", Self::Format),
-        ("States.StringToJson", Self::StringToJson),
-        ("States.JsonToString", Self::JsonToString),
-        ("States.Array", Self::Array),
-        ("States.MathAdd", Self::MathAdd),
-        ("States.UUID", Self::Uuid),
+    /// Every function with its name and how many arguments it takes, at least and at most.
+    const ALL: [(Self, &'static str, usize, usize); 18] = [
+        (Self::Format, "States.Format", 1, usize::MAX),
+        (Self::StringToJson, "States.StringToJson", 1, 1),
+        (Self::JsonToString, "States.JsonToString", 1, 1),
+        (Self::Array, "States.Array", 0, usize::MAX),
+        (Self::ArrayPartition, "States.ArrayPartition", 2, 2),
+        (Self::ArrayContains, "States.ArrayContains", 2, 2),
+        (Self::ArrayRange, "States.ArrayRange", 3, 3),
+        (Self::ArrayGetItem, "States.ArrayGetItem", 2, 2),
+        (Self::ArrayLength, "States.ArrayLength", 1, 1),
+        (Self::ArrayUnique, "States.ArrayUnique", 1, 1),
+        (Self::Base64Encode, "States.Base64Encode", 1, 1),
+        (Self::Base64Decode, "States.Base64Decode", 1, 1),
+        (Self::Hash, "States.Hash", 2, 2),
+        (Self::JsonMerge, "States.JsonMerge", 3, 3),
+        (Self::MathRandom, "States.MathRandom", 2, 3),
+        (Self::MathAdd, "States.MathAdd", 2, 2),
+        (Self::StringSplit, "States.StringSplit", 2, 2),
+        (Self::Uuid, "States.UUID", 0, 0),
     ];
 
-    const UNSUPPORTED: [&'static str; 12] = [
-        "States.ArrayPartition",
-        "States.ArrayContains",
-        "States.ArrayRange",
-        "States.ArrayGetItem",
-        "States.ArrayLength",
-        "States.ArrayUnique",
-        "States.Base64Encode",
-        "States.Base64Decode",
-        "States.Hash",
-        "States.JsonMerge",
-        "States.MathRandom",
-        "States.StringSplit",
-    ];
+    fn entry(self) -> (&'static str, usize, usize) {
+        Self::ALL
+            .iter()
+            .find(|(function, ..)| *function == self)
+            .map_or(("", 0, 0), |(_, name, least, most)| (name, *least, *most))
+    }
 
     /// Its name, such as `States.Format`.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Format => "States.Format",
-            Self::StringToJson => "States.StringToJson",
-            Self::JsonToString => "States.JsonToString",
-            Self::Array => "States.Array",
-            Self::MathAdd => "States.MathAdd",
-            Self::Uuid => "States.UUID",
-        }
+        self.entry().0
+    }
+
+    /// Whether it always yields a text.
+    #[must_use]
+    pub fn yields_text(self) -> bool {
+        matches!(
+            self,
+            Self::Format
+                | Self::JsonToString
+                | Self::Base64Encode
+                | Self::Base64Decode
+                | Self::Hash
+                | Self::Uuid
+        )
     }
 }
 
@@ -164,21 +251,36 @@ pub enum Argument {
     Call(Box<Call>),
 }
 
+impl Call {
+    fn variables(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        for argument in &self.arguments {
+            match argument {
+                Argument::Path(path) => names.extend(path_variable(path)),
+                Argument::Call(inner) => names.extend(inner.variables()),
+                _ => {}
+            }
+        }
+        names
+    }
+}
+
 /// Why a text is no expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ExpressionError {
     message: String,
-    pub(crate) suggestion: Option<String>,
-    pub(crate) unsupported: bool,
+    pub(crate) nearest: Option<String>,
+    // Whether it is a path that does not parse, rather than a call.
+    pub(crate) is_path: bool,
 }
 
-impl From<crate::path::PathError> for ExpressionError {
-    fn from(error: crate::path::PathError) -> Self {
+impl From<PathError> for ExpressionError {
+    fn from(error: PathError) -> Self {
         Self {
             message: error.to_string(),
-            suggestion: None,
-            unsupported: error.unsupported,
+            nearest: None,
+            is_path: true,
         }
     }
 }
@@ -201,8 +303,8 @@ impl<'a> Parser<'a> {
             self.at = start;
             return Err(self.error("expected a path (`$…`) or an intrinsic function (`States.…(…)`)"));
         }
-        let function = match Function::SUPPORTED.iter().find(|(known, _)| *known == name) {
-            Some((_, function)) => *function,
+        let function = match Function::ALL.iter().find(|(_, known, ..)| *known == name) {
+            Some((function, ..)) => *function,
             None => return Err(unknown_function(name)),
         };
         if self.depth == MAX_NESTING {
@@ -311,6 +413,8 @@ impl<'a> Parser<'a> {
         let rest = self.rest();
         let mut quote = None;
         let mut brackets = 0_usize;
+        // Of a function at the end of the path.
+        let mut parentheses = 0_usize;
         let mut end = rest.len();
         let mut escaped = false;
         for (offset, c) in rest.char_indices() {
@@ -322,6 +426,8 @@ impl<'a> Parser<'a> {
                 (None, '\'' | '"') if brackets > 0 => quote = Some(c),
                 (None, '[') => brackets += 1,
                 (None, ']') => brackets = brackets.saturating_sub(1),
+                (None, '(') if brackets == 0 => parentheses += 1,
+                (None, ')') if brackets == 0 && parentheses > 0 => parentheses -= 1,
                 (None, ',' | ')') if brackets == 0 => {
                     end = offset;
                     break;
@@ -358,74 +464,61 @@ impl<'a> Parser<'a> {
         let position = self.text[..self.at].chars().count() + 1;
         ExpressionError {
             message: format!("`{}`, character {position}: {message}", self.text),
-            suggestion: None,
-            unsupported: false,
+            nearest: None,
+            is_path: false,
         }
     }
 }
 
 fn unknown_function(name: &str) -> ExpressionError {
-    if Function::UNSUPPORTED.contains(&name) {
-        return ExpressionError {
-            message: format!("the intrinsic function `{name}` is not supported"),
-            suggestion: None,
-            unsupported: true,
-        };
-    }
-    let known = Function::SUPPORTED
-        .iter()
-        .map(|(known, _)| *known)
-        .chain(Function::UNSUPPORTED);
     ExpressionError {
         message: format!("there is no intrinsic function `{name}`"),
-        suggestion: nearest(name, known),
-        unsupported: false,
+        nearest: nearest(name, Function::ALL.iter().map(|(_, known, ..)| *known)),
+        is_path: false,
     }
 }
 
 /// Counts and literal types; what comes from data is judged when it is there.
 fn check_arguments(call: &Call) -> Result<(), ExpressionError> {
-    let name = call.function.name();
+    let (name, least, most) = call.function.entry();
     let fail = |message: String| {
         Err(ExpressionError {
             message,
-            suggestion: None,
-            unsupported: false,
+            nearest: None,
+            is_path: false,
         })
     };
     let given = call.arguments.len();
-    let expected = match call.function {
-        Function::StringToJson | Function::JsonToString => 1,
-        Function::MathAdd => 2,
-        Function::Uuid => 0,
-        Function::Array => return Ok(()),
-        Function::Format => {
-            return match call.arguments.first() {
-                None => fail(format!("`{name}` needs a template")),
-                Some(Argument::Text(_)) => {
-                    let pieces = call.template.iter().flatten();
-                    let places = pieces.filter(|piece| **piece == Piece::Place).count();
-                    if places == given - 1 {
-                        Ok(())
-                    } else {
-                        fail(format!(
-                            "the template of `{name}` has {places} times `{{}}`, but {} values follow",
-                            given - 1
-                        ))
-                    }
-                }
-                Some(Argument::Path(_) | Argument::Call(_)) => Ok(()),
-                Some(_) => fail(format!("the template of `{name}` must be a text")),
-            };
-        }
-    };
-    if given != expected {
-        return fail(format!("`{name}` takes {expected} argument(s), not {given}"));
+    if given < least || given > most {
+        return fail(match (call.function, least == most) {
+            (Function::Format, _) => format!("`{name}` needs a template"),
+            (_, true) => format!("`{name}` takes {least} argument(s), not {given}"),
+            (_, false) => format!("`{name}` takes {least} to {most} arguments, not {given}"),
+        });
     }
-    let literal_number_wanted = call.function == Function::MathAdd;
+    match (call.function, call.arguments.first()) {
+        (Function::Format, Some(Argument::Text(_))) => {
+            let pieces = call.template.iter().flatten();
+            let places = pieces.filter(|piece| **piece == Piece::Place).count();
+            if places != given - 1 {
+                return fail(format!(
+                    "the template of `{name}` has {places} times `{{}}`, but {} values follow",
+                    given - 1
+                ));
+            }
+        }
+        (Function::Format, Some(Argument::Number(_) | Argument::Bool(_) | Argument::Null)) => {
+            return fail(format!("the template of `{name}` must be a text"));
+        }
+        _ => {}
+    }
+    let numbers = matches!(
+        call.function,
+        Function::MathAdd | Function::MathRandom | Function::ArrayRange
+    );
     for argument in &call.arguments {
         let wrong = match argument {
-            Argument::Text(_) | Argument::Bool(_) | Argument::Null => literal_number_wanted,
+            Argument::Text(_) | Argument::Bool(_) | Argument::Null => numbers,
             Argument::Number(_) => call.function == Function::StringToJson,
             _ => false,
         };

@@ -29,6 +29,8 @@ impl<'a> Scope<'a> {
         match path.root() {
             Root::Data => self.data,
             Root::Context => self.context,
+            // `check_supported` has let no variable through.
+            Root::Variable(_) => &Value::Null,
         }
     }
 

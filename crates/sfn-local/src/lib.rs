@@ -8,6 +8,7 @@ mod handler;
 mod history;
 mod intrinsic;
 mod run;
+mod support;
 
 pub use clock::{Clock, VirtualClock};
 pub use execution::{Execution, Outcome};
@@ -15,3 +16,4 @@ pub use futures::future::BoxFuture;
 pub use handler::{Submitted, TaskCall, TaskFailure, TaskHandler};
 pub use history::{Event, HistoryEvent, StateType, TaskDetails, abort};
 pub use run::run;
+pub use support::{Unsupported, UnsupportedPart, check_supported};

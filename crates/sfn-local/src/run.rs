@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sfn_builder::StateMachine;
 use sfn_builder::checked::{
-    self, Catcher, Integration, Placement, Seconds, Selection, StateKind, Task, Text, Transition, Until,
+    self, Catcher, Dynamic, Integration, PathData, Placement, Selection, StateKind, Task, Transition, Until,
     parse_timestamp,
 };
-use sfn_builder::template::Template;
+use sfn_builder::template::{Expression, Template};
 
 use crate::choice;
 use crate::clock::Clock;
@@ -22,6 +22,7 @@ use crate::execution::{Execution, Outcome};
 use crate::handler::{Submitted, TaskCall, TaskFailure, TaskHandler};
 use crate::history::{Event, HistoryEvent, StateType, TaskDetails};
 use crate::intrinsic::Random;
+use crate::support::check_supported;
 
 /// The service's quota of events in one history.
 const MAX_EVENTS: u64 = 25_000;
@@ -37,6 +38,8 @@ const MAX_WAIT: u64 = i32::MAX as u64;
 ///
 /// Every event is handed to `history` as it happens; the last one says the same as the outcome. Dropping the future
 /// stops the execution; [`abort`](crate::abort) then makes the events that close its history.
+///
+/// A machine that [`check_supported`] refuses fails at once, before its first state.
 ///
 /// With the same machine, execution (seed included), answers of the handler and clock, everything happens again in the
 /// same way.
@@ -212,6 +215,12 @@ impl<'a> Interpreter<'a, '_> {
             input,
             role_arn: execution.role_arn.clone(),
         })?;
+        if let Err(unsupported) = check_supported(self.machine) {
+            return Err(Stop::Failed {
+                error: Some("States.Runtime".into()),
+                cause: Some(unsupported.to_string()),
+            });
+        }
 
         let mut state = self.machine.start();
         let mut input = execution.input.clone();
@@ -261,8 +270,9 @@ impl<'a> Interpreter<'a, '_> {
                 Flow::of(&wait.transition, output)
             }
             StateKind::Succeed => {
-                let selected = self.select(state, &state.input_path, &input)?;
-                Flow::End(self.select(state, &state.output_path, &selected)?)
+                let data = self.data(state)?;
+                let selected = self.select(state, &data.input_path, &input)?;
+                Flow::End(self.select(state, &data.output_path, &selected)?)
             }
             StateKind::Fail(fail) => return Err(self.fail(state, fail, &input)),
             // `StateKind` may grow; the checker lets nothing else through today.
@@ -288,11 +298,18 @@ impl<'a> Interpreter<'a, '_> {
         pass: &checked::Pass,
         input: &Value,
     ) -> Result<Value, Failure> {
-        let selected = self.select(state, &state.input_path, input)?;
-        let effective = self.template(state, pass.parameters.as_ref(), selected)?;
+        let data = self.data(state)?;
+        let selected = self.select(state, &data.input_path, input)?;
+        let effective = self.template(state, data.parameters.as_ref(), selected)?;
         let result = pass.result.clone().unwrap_or(effective);
-        let output = self.place(state, &pass.result_path, input, result)?;
-        self.select(state, &state.output_path, &output)
+        let output = self.place(state, &data.result_path, input, result)?;
+        self.select(state, &data.output_path, &output)
+    }
+
+    /// The path fields; `check_supported` has let no JSONata state through.
+    fn data<'s>(&self, state: &'s checked::State) -> Result<&'s PathData, Failure> {
+        let data = state.data.as_json_path();
+        data.ok_or_else(|| self.runtime(state, "JSONata is not supported"))
     }
 
     fn choice(
@@ -301,7 +318,8 @@ impl<'a> Interpreter<'a, '_> {
         choice: &'a checked::Choice,
         input: &Value,
     ) -> Result<Flow<'a>, Failure> {
-        let selected = self.select(state, &state.input_path, input)?;
+        let data = self.data(state)?;
+        let selected = self.select(state, &data.input_path, input)?;
         let scope = Scope {
             data: &selected,
             context: &self.context,
@@ -327,7 +345,7 @@ impl<'a> Interpreter<'a, '_> {
             let reason = "Failed to transition out of the state. The state does not point to a next state.";
             return Err(self.runtime(state, reason));
         };
-        let output = self.select(state, &state.output_path, &selected)?;
+        let output = self.select(state, &data.output_path, &selected)?;
         Ok(Flow::Next(next, output))
     }
 
@@ -337,7 +355,8 @@ impl<'a> Interpreter<'a, '_> {
         wait: &checked::Wait,
         input: &Value,
     ) -> Result<Value, Failure> {
-        let selected = self.select(state, &state.input_path, input)?;
+        let data = self.data(state)?;
+        let selected = self.select(state, &data.input_path, input)?;
         let duration = self.wait_duration(state, wait, &selected)?;
         if duration.as_secs() > MAX_WAIT {
             return Err(self.runtime(state, "Wait state delay is too long."));
@@ -345,7 +364,7 @@ impl<'a> Interpreter<'a, '_> {
         if !duration.is_zero() {
             self.clock.sleep(duration).await;
         }
-        self.select(state, &state.output_path, &selected)
+        self.select(state, &data.output_path, &selected)
     }
 
     fn wait_duration(
@@ -365,8 +384,8 @@ impl<'a> Interpreter<'a, '_> {
             )
         };
         let until = match &wait.until {
-            Until::Seconds(Seconds::Fixed(seconds)) => return Ok(Duration::from_secs(*seconds)),
-            Until::Seconds(Seconds::Path(path)) => {
+            Until::Seconds(Dynamic::Fixed(seconds)) => return Ok(Duration::from_secs(*seconds)),
+            Until::Seconds(Dynamic::Computed(Expression::Path(path))) => {
                 let value = scope.get(path).map_err(|_| missing("SecondsPath", path))?;
                 return match (value.as_u64(), value.as_i64()) {
                     (Some(seconds), _) => Ok(Duration::from_secs(seconds)),
@@ -383,8 +402,8 @@ impl<'a> Interpreter<'a, '_> {
                     }
                 };
             }
-            Until::Timestamp(timestamp) => *timestamp,
-            Until::TimestampPath(path) => {
+            Until::Timestamp(Dynamic::Fixed(timestamp)) => *timestamp,
+            Until::Timestamp(Dynamic::Computed(Expression::Path(path))) => {
                 let value = scope.get(path).map_err(|_| missing("TimestampPath", path))?;
                 value.as_str().and_then(parse_timestamp).ok_or_else(|| {
                     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -407,11 +426,11 @@ impl<'a> Interpreter<'a, '_> {
     }
 
     fn fail(&mut self, state: &checked::State, fail: &checked::Fail, input: &Value) -> Stop {
-        let mut text = |field: &str, text: Option<&Text>| -> Result<Option<String>, Failure> {
+        let mut text = |field: &str, text: Option<&Dynamic<String>>| -> Result<Option<String>, Failure> {
             match text {
                 None => Ok(None),
-                Some(Text::Fixed(text)) => Ok(Some(text.clone())),
-                Some(Text::Computed(expression)) => {
+                Some(Dynamic::Fixed(text)) => Ok(Some(text.clone())),
+                Some(Dynamic::Computed(expression)) => {
                     let scope = Scope {
                         data: input,
                         context: &self.context,
@@ -580,7 +599,7 @@ impl<'a> Interpreter<'a, '_> {
             Some(Ok(result)) => match limited(&result, &task.resource.arn) {
                 Ok(text) => {
                     self.recorder.record(events.succeeded(text))?;
-                    return Ok(self.finish(state, task, input, result));
+                    return Ok(self.finish(state, input, result));
                 }
                 Err(failure) => failure,
             },
@@ -608,10 +627,11 @@ impl<'a> Interpreter<'a, '_> {
         task: &Task,
         input: &Value,
     ) -> Result<(Value, Option<u64>, Option<u64>), Failure> {
-        let selected = self.select(state, &state.input_path, input)?;
+        let data = self.data(state)?;
+        let selected = self.select(state, &data.input_path, input)?;
         let timeout = self.seconds(state, task.timeout.as_ref(), "TimeoutSecondsPath", &selected)?;
         let heartbeat = self.seconds(state, task.heartbeat.as_ref(), "HeartbeatSecondsPath", &selected)?;
-        let parameters = self.template(state, task.parameters.as_ref(), selected)?;
+        let parameters = self.template(state, data.parameters.as_ref(), selected)?;
         limited(&parameters, &state.name)?;
         Ok((parameters, timeout, heartbeat))
     }
@@ -619,14 +639,14 @@ impl<'a> Interpreter<'a, '_> {
     fn seconds(
         &self,
         state: &checked::State,
-        seconds: Option<&Seconds>,
+        seconds: Option<&Dynamic<u64>>,
         field: &str,
         input: &Value,
     ) -> Result<Option<u64>, Failure> {
         match seconds {
             None => Ok(None),
-            Some(Seconds::Fixed(seconds)) => Ok(Some(*seconds)),
-            Some(Seconds::Path(path)) => {
+            Some(Dynamic::Fixed(seconds)) => Ok(Some(*seconds)),
+            Some(Dynamic::Computed(Expression::Path(path))) => {
                 let scope = Scope {
                     data: input,
                     context: &self.context,
@@ -647,20 +667,16 @@ impl<'a> Interpreter<'a, '_> {
                     }
                 }
             }
+            Some(Dynamic::Computed(_)) => Err(self.runtime(state, "JSONata is not supported")),
         }
     }
 
     /// From a task's result to its state's output.
-    fn finish(
-        &mut self,
-        state: &checked::State,
-        task: &Task,
-        input: &Value,
-        result: Value,
-    ) -> Result<Value, Failure> {
-        let result = self.template(state, task.result_selector.as_ref(), result)?;
-        let output = self.place(state, &task.result_path, input, result)?;
-        self.select(state, &state.output_path, &output)
+    fn finish(&mut self, state: &checked::State, input: &Value, result: Value) -> Result<Value, Failure> {
+        let data = self.data(state)?;
+        let result = self.template(state, data.result_selector.as_ref(), result)?;
+        let output = self.place(state, &data.result_path, input, result)?;
+        self.select(state, &data.output_path, &output)
     }
 
     fn select(&self, state: &checked::State, selection: &Selection, input: &Value) -> Result<Value, Failure> {
@@ -759,13 +775,14 @@ impl Events {
             Integration::Service {
                 resource_type,
                 resource,
-                sync,
+                pattern,
+                ..
             } => Self::Service {
                 task: TaskDetails {
                     resource_type: resource_type.clone(),
                     resource: resource.clone(),
                 },
-                sync: *sync,
+                sync: pattern.is_sync(),
             },
             _ => Self::Lambda {
                 arn: resource.arn.clone(),

@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{Checker, Fields, kind_of, show};
-use crate::checked::{Condition, Operand, Property, Relation, Rule, Test, parse_timestamp};
+use super::Checker;
+use super::data::Available;
+use super::fields::{Fields, kind_of, show};
+use crate::checked::{Condition, Operand, Property, Relation, Rule, Test};
 use crate::finding::{Code, Finding, nearest};
 use crate::path::Path;
 
@@ -80,46 +82,75 @@ fn operator(key: &str) -> Option<(Operator, bool)> {
     }
 }
 
-impl Checker {
-    pub(super) fn rules(&mut self, fields: &mut Fields<'_>) -> Option<Vec<Rule>> {
+impl<'d> Checker<'d> {
+    pub(super) fn rules(&mut self, fields: &mut Fields<'d>) -> Option<Vec<Rule>> {
         let pointer = fields.at("Choices");
-        let list = match fields.get("Choices") {
-            None => {
-                self.schema(fields.pointer.clone(), "the field `Choices` is missing");
+        let list = match fields.required(self, "Choices")? {
+            Value::Array(list) if list.is_empty() => {
+                self.report(Code::InvalidValue, pointer, "`Choices` must not be empty");
                 return None;
             }
-            Some(Value::Array(list)) if list.is_empty() => {
-                self.schema(pointer, "`Choices` must not be empty");
-                return None;
-            }
-            Some(Value::Array(list)) => list,
-            Some(other) => {
-                self.schema(pointer, format!("`Choices` is an array, not {}", kind_of(other)));
+            Value::Array(list) => list,
+            other => {
+                self.wrong_type(pointer, format!("`Choices` is an array, not {}", kind_of(other)));
                 return None;
             }
         };
-        let rules: Vec<Rule> = list
-            .iter()
-            .enumerate()
-            .filter_map(|(index, value)| self.rule(&format!("{pointer}/{index}"), value))
-            .collect();
+        let mut rules = Vec::with_capacity(list.len());
+        for (index, value) in list.iter().enumerate() {
+            let pointer = format!("{pointer}/{index}");
+            let Value::Object(map) = value else {
+                self.wrong_type(pointer, format!("a choice is an object, not {}", kind_of(value)));
+                continue;
+            };
+            let mut rule = Fields::new(pointer, map, fields.language);
+            rules.extend(self.rule(&mut rule));
+        }
         (rules.len() == list.len()).then_some(rules)
     }
 
-    fn rule(&mut self, pointer: &str, value: &Value) -> Option<Rule> {
-        let Value::Object(map) = value else {
-            self.schema(pointer, format!("a choice is an object, not {}", kind_of(value)));
-            return None;
-        };
-        let mut fields = Fields::new(pointer, map);
+    fn rule(&mut self, fields: &mut Fields<'d>) -> Option<Rule> {
         let next = fields.required_text(self, "Next");
         let comment = fields.text(self, "Comment");
-        let condition = self.condition(pointer, map, true, 0);
+        let assign = self.assign(fields, Available::NOTHING);
+        let (mut output, condition) = (
+            None,
+            if fields.is_json_path() {
+                self.condition(&fields.pointer, fields.map, true, 0)
+            } else {
+                self.jsonata_condition(fields)
+            },
+        );
+        if !fields.is_json_path() {
+            output = self.template_field(fields, "Output", Available::NOTHING);
+            fields.finish(self, "a choice");
+        }
         Some(Rule {
             condition: condition?,
             next: next?,
             comment,
+            assign,
+            output,
         })
+    }
+
+    /// `Condition` of a JSONata state.
+    fn jsonata_condition(&mut self, fields: &mut Fields<'d>) -> Option<Condition> {
+        let pointer = fields.at("Condition");
+        match fields.required(self, "Condition")? {
+            Value::Bool(fixed) => Some(Condition::Fixed(*fixed)),
+            Value::String(text) => self
+                .jsonata(&pointer, text, Available::NOTHING)
+                .map(Condition::Jsonata),
+            other => {
+                let message = format!(
+                    "`Condition` is a text in `{{% %}}` or a boolean, not {}",
+                    kind_of(other)
+                );
+                self.wrong_type(pointer, message);
+                None
+            }
+        }
     }
 
     fn condition(
@@ -130,27 +161,32 @@ impl Checker {
         depth: usize,
     ) -> Option<Condition> {
         if depth > MAX_DEPTH {
-            self.schema(pointer, format!("conditions nest at most {MAX_DEPTH} deep"));
+            let message = format!("conditions nest at most {MAX_DEPTH} deep");
+            self.report(Code::InvalidCondition, pointer, message);
             return None;
         }
-        let mut fields = Fields::new(pointer, map);
+        let mut fields = Fields::new(pointer, map, crate::checked::QueryLanguage::JsonPath);
         let mut found: Vec<&str> = Vec::new();
         let mut unknown = false;
         for key in map.keys() {
             match key.as_str() {
                 "Variable" => {}
-                "Next" | "Comment" if top => {}
-                "Next" => self.schema(fields.at(key), "only the outermost condition has `Next`"),
+                "Next" | "Assign" if top => {}
+                "Next" | "Assign" => {
+                    let message = format!("only the outermost condition has `{key}`");
+                    self.report(Code::MisplacedField, fields.at(key), message);
+                }
                 "Comment" => {}
+                "Condition" | "Output" => {
+                    let message = format!("the field `{key}` belongs to JSONata states");
+                    let finding = Finding::new(Code::WrongQueryLanguage, fields.at(key), message);
+                    self.findings
+                        .push(finding.hint("the query language here is JSONPath"));
+                    unknown = true;
+                }
                 key if NESTING.contains(&key) || operator(key).is_some() => found.push(key),
                 key => {
                     unknown = true;
-                    let unsupported = matches!(key, "Condition" | "Assign" | "Output");
-                    let (code, message) = if unsupported {
-                        (Code::Unsupported, format!("the field `{key}` is not supported"))
-                    } else {
-                        (Code::UnknownField, format!("there is no operator `{key}`"))
-                    };
                     let names = OPERATORS.iter().map(|(name, _)| *name);
                     let paths: Vec<String> = names.clone().map(|name| format!("{name}Path")).collect();
                     let paths = paths
@@ -162,10 +198,11 @@ impl Checker {
                         names
                             .chain(paths)
                             .chain(NESTING)
-                            .chain(["Variable", "Next", "Comment"]),
+                            .chain(["Variable", "Next", "Comment", "Assign"]),
                     );
-                    let finding = Finding::new(code, fields.at(key), message);
-                    self.findings.push(finding.suggest(near.filter(|_| !unsupported)));
+                    let message = format!("there is no operator `{key}`");
+                    let finding = Finding::new(Code::UnknownField, fields.at(key), message);
+                    self.findings.push(finding.near(near));
                 }
             }
         }
@@ -182,14 +219,15 @@ impl Checker {
                     found.join("`, `")
                 )
             };
-            self.schema(pointer, message);
+            self.report(Code::InvalidCondition, pointer, message);
             return None;
         };
         let value = map.get(key)?;
         let at = fields.at(key);
         if NESTING.contains(&key) {
             if fields.has("Variable") {
-                self.schema(
+                self.report(
+                    Code::ConflictingFields,
                     fields.at("Variable"),
                     format!("`Variable` does not stand beside `{key}`"),
                 );
@@ -211,7 +249,7 @@ impl Checker {
         let inner = |checker: &mut Self, pointer: &str, value: &Value| match value {
             Value::Object(map) => checker.condition(pointer, map, false, depth + 1),
             other => {
-                checker.schema(
+                checker.wrong_type(
                     pointer,
                     format!("a condition is an object, not {}", kind_of(other)),
                 );
@@ -224,10 +262,13 @@ impl Checker {
         let list = match value {
             Value::Array(list) if !list.is_empty() => list,
             other => {
-                self.schema(
-                    pointer,
-                    format!("`{key}` is a non-empty array of conditions, not {}", show(other)),
-                );
+                let code = if other.is_array() {
+                    Code::InvalidValue
+                } else {
+                    Code::WrongType
+                };
+                let message = format!("`{key}` is a non-empty array of conditions, not {}", show(other));
+                self.report(code, pointer, message);
                 return None;
             }
         };
@@ -256,7 +297,7 @@ impl Checker {
     ) -> Option<Test> {
         if from_path {
             let Value::String(text) = value else {
-                self.schema(pointer, format!("`{key}` is a path, not {}", kind_of(value)));
+                self.wrong_type(pointer, format!("`{key}` is a path, not {}", kind_of(value)));
                 return None;
             };
             let path = self.path(pointer, text)?;
@@ -287,13 +328,13 @@ impl Checker {
             (Operator::Is(property), Value::Bool(wanted)) => (Some(Test::Is(property, *wanted)), "a boolean"),
             (Operator::Boolean | Operator::Is(_), _) => (None, "a boolean"),
             (Operator::Timestamp(relation), value) => {
-                let timestamp = value.as_str().and_then(parse_timestamp);
+                let timestamp = self.timestamp(pointer, key, value);
                 let test = timestamp.map(|timestamp| Test::Timestamp(relation, Operand::Fixed(timestamp)));
-                (test, "a timestamp such as `2026-01-31T12:00:00Z`")
+                (test, "")
             }
         };
         if test.is_none() && !wanted.is_empty() {
-            self.schema(pointer, format!("`{key}` is {wanted}, not {}", show(value)));
+            self.wrong_type(pointer, format!("`{key}` is {wanted}, not {}", show(value)));
         }
         test
     }
@@ -303,7 +344,8 @@ impl Checker {
         let mut chars = pattern.chars();
         while let Some(c) = chars.next() {
             if c == '\\' && !matches!(chars.next(), Some('*' | '\\')) {
-                self.schema(
+                self.report(
+                    Code::InvalidPattern,
                     pointer,
                     "in a pattern a backslash stands before `*` or a backslash",
                 );

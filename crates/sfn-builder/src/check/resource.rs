@@ -1,7 +1,7 @@
 //! What `Resource` may name.
 
 use super::Checker;
-use crate::checked::{Integration, Resource};
+use crate::checked::{Integration, Pattern, Resource};
 use crate::finding::{Code, Finding, nearest};
 
 /// The actions that Step Functions' own SageMaker integration has, and which of them can be waited for.
@@ -17,7 +17,7 @@ const SAGEMAKER: [(&str, bool); 9] = [
     ("updateEndpoint", false),
 ];
 
-impl Checker {
+impl Checker<'_> {
     pub(super) fn resource(&mut self, pointer: &str, arn: &str) -> Option<Resource> {
         match parse(arn) {
             Ok(integration) => Some(Resource {
@@ -26,7 +26,7 @@ impl Checker {
             }),
             Err(problem) => {
                 let finding = Finding::new(problem.code, pointer, problem.message);
-                self.findings.push(finding.suggest(problem.suggestion));
+                self.findings.push(finding.near(problem.nearest));
                 None
             }
         }
@@ -36,22 +36,22 @@ impl Checker {
 struct Problem {
     code: Code,
     message: String,
-    suggestion: Option<String>,
+    nearest: Option<String>,
 }
 
 fn invalid(message: String) -> Problem {
     Problem {
         code: Code::InvalidResource,
         message,
-        suggestion: None,
+        nearest: None,
     }
 }
 
-fn unsupported(message: String) -> Problem {
+fn no_pattern(message: String) -> Problem {
     Problem {
-        code: Code::Unsupported,
+        code: Code::UnsupportedPattern,
         message,
-        suggestion: None,
+        nearest: None,
     }
 }
 
@@ -71,7 +71,7 @@ fn parse(arn: &str) -> Result<Integration, Problem> {
         "aws" | "aws-cn" | "aws-us-gov" | "aws-iso" | "aws-iso-b" | "aws-iso-e" | "aws-iso-f" | "aws-eusc"
     ) {
         return Err(Problem {
-            suggestion: nearest(partition, ["aws", "aws-cn", "aws-us-gov"]),
+            nearest: nearest(partition, ["aws", "aws-cn", "aws-us-gov"]),
             ..invalid(format!(
                 "`{arn}` names the partition `{partition}`, which does not exist"
             ))
@@ -79,9 +79,7 @@ fn parse(arn: &str) -> Result<Integration, Problem> {
     }
     match service {
         "lambda" if rest.starts_with("function:") => Ok(Integration::Lambda),
-        "states" if rest.starts_with("activity:") => {
-            Err(unsupported(format!("activities are not supported: `{arn}`")))
-        }
+        "states" if rest.starts_with("activity:") => Ok(Integration::Activity),
         "states" if region.is_empty() && account.is_empty() => integration(arn, rest),
         _ => Err(invalid(format!("`{arn}` names nothing that a Task can call"))),
     }
@@ -110,18 +108,15 @@ fn integration(arn: &str, rest: &str) -> Result<Integration, Problem> {
             "`{arn}` has no action: `arn:aws:states:::service:action` is wanted"
         )));
     }
-    let sync = match pattern {
-        None => false,
-        Some("sync" | "sync:2") => true,
-        Some("waitForTaskToken") => {
-            return Err(unsupported(format!(
-                "the pattern `.waitForTaskToken` is not supported: `{arn}`"
-            )));
-        }
+    let pattern = match pattern {
+        None => Pattern::RequestResponse,
+        Some("sync") => Pattern::Sync,
+        Some("sync:2") => Pattern::Sync2,
+        Some("waitForTaskToken") => Pattern::WaitForTaskToken,
         Some(other) => {
             return Err(Problem {
-                suggestion: nearest(other, ["sync", "waitForTaskToken"]),
-                ..invalid(format!("there is no integration pattern `.{other}`"))
+                nearest: nearest(other, ["sync", "waitForTaskToken"]),
+                ..no_pattern(format!("there is no integration pattern `.{other}`"))
             });
         }
     };
@@ -129,12 +124,12 @@ fn integration(arn: &str, rest: &str) -> Result<Integration, Problem> {
         sagemaker(action, pattern)?;
     }
     if let Some(sdk_service) = service.strip_prefix("aws-sdk:") {
-        if sync {
+        if pattern.is_sync() {
             let message =
                 format!("AWS SDK integrations have no `.sync`: `{sdk_service}:{action}` returns at once");
             return Err(Problem {
-                suggestion: Some(arn.replace(".sync", "")),
-                ..invalid(message)
+                nearest: arn.split_once(".sync").map(|(plain, _)| plain.to_owned()),
+                ..no_pattern(message)
             });
         }
         if !action.starts_with(|c: char| c.is_ascii_lowercase()) {
@@ -146,7 +141,7 @@ fn integration(arn: &str, rest: &str) -> Result<Integration, Problem> {
                 .chain(chars)
                 .collect();
             return Err(Problem {
-                suggestion: Some(camel),
+                nearest: Some(camel),
                 ..invalid(format!(
                     "the action `{action}` of an AWS SDK integration is written in camel case"
                 ))
@@ -158,25 +153,29 @@ fn integration(arn: &str, rest: &str) -> Result<Integration, Problem> {
     Ok(Integration::Service {
         resource_type: service.to_owned(),
         resource: call.to_owned(),
-        sync,
+        action: action.to_owned(),
+        pattern,
     })
 }
 
-fn sagemaker(action: &str, pattern: Option<&str>) -> Result<(), Problem> {
+fn sagemaker(action: &str, pattern: Pattern) -> Result<(), Problem> {
     let Some((_, waits)) = SAGEMAKER.iter().find(|(known, _)| *known == action) else {
         let known = SAGEMAKER.iter().map(|(known, _)| *known);
         return Err(Problem {
-            suggestion: nearest(action, known),
+            nearest: nearest(action, known),
             ..invalid(format!(
                 "the SageMaker integration has no action `{action}`; any other is `arn:aws:states:::aws-sdk:sagemaker:{action}`"
             ))
         });
     };
     match pattern {
-        Some("sync") if !waits => Err(invalid(format!(
+        Pattern::Sync if !waits => Err(no_pattern(format!(
             "AWS has no `sagemaker:{action}.sync`: it can only be called as `sagemaker:{action}`, and what it makes be polled"
         ))),
-        Some("sync:2") => Err(invalid(format!("AWS has no `sagemaker:{action}.sync:2`"))),
+        Pattern::Sync2 => Err(no_pattern(format!("AWS has no `sagemaker:{action}.sync:2`"))),
+        Pattern::WaitForTaskToken => Err(no_pattern(format!(
+            "AWS has no `sagemaker:{action}.waitForTaskToken`"
+        ))),
         _ => Ok(()),
     }
 }

@@ -2,16 +2,20 @@
 
 use serde_json::Value;
 
-use super::{Checker, Fields, MAX_SECONDS, kind_of, show};
+use super::data::{Available, Shape};
+use super::fields::{Fields, kind_of, show};
+use super::{Checker, MAX_SECONDS, Outer};
 use crate::checked::{
-    Catcher, Choice, Fail, Pass, Placement, Retrier, Seconds, Selection, State, StateKind, Task, Text,
-    Transition, Until, Wait, parse_timestamp,
+    Catcher, Choice, Data, Dynamic, Fail, Machine, Parallel, Pass, QueryLanguage, Retrier, State, StateKind,
+    Task, Transition, Until, Wait, parse_timestamp,
 };
 use crate::finding::{Code, Finding, nearest, push};
-use crate::path::{Path, Root};
-use crate::template::{Expression, Function};
+use crate::jsonata::Jsonata;
+use crate::template::Expression;
 
-const TYPES: [&str; 6] = ["Task", "Pass", "Choice", "Wait", "Succeed", "Fail"];
+const TYPES: [&str; 8] = [
+    "Task", "Parallel", "Map", "Pass", "Choice", "Wait", "Succeed", "Fail",
+];
 
 /// The error names that the language reserves.
 const RESERVED_ERRORS: [&str; 17] = [
@@ -34,115 +38,238 @@ const RESERVED_ERRORS: [&str; 17] = [
     "States.Timeout",
 ];
 
-impl Checker {
-    pub(super) fn state(&mut self, name: &str, pointer: &str, value: &Value) -> Option<State> {
+/// Which of the data fields each type of state has, by the tables of the States Language ("State Types").
+fn shape(kind: &str) -> Option<(Shape, &'static str)> {
+    let none = Shape {
+        paths: false,
+        parameters: false,
+        arguments: false,
+        selector: false,
+        placement: false,
+        result: false,
+    };
+    let through = Shape { paths: true, ..none };
+    let calls = Shape {
+        paths: true,
+        parameters: true,
+        arguments: true,
+        selector: true,
+        placement: true,
+        result: true,
+    };
+    Some(match kind {
+        "Task" => (calls, "a Task state"),
+        "Parallel" => (calls, "a Parallel state"),
+        // Its `Parameters` are an old name of `ItemSelector`.
+        "Map" => {
+            let shape = Shape {
+                parameters: false,
+                arguments: false,
+                ..calls
+            };
+            (shape, "a Map state")
+        }
+        "Pass" => {
+            let shape = Shape {
+                parameters: true,
+                placement: true,
+                ..through
+            };
+            (shape, "a Pass state")
+        }
+        "Choice" => (through, "a Choice state"),
+        "Wait" => (through, "a Wait state"),
+        "Succeed" => (through, "a Succeed state"),
+        "Fail" => (none, "a Fail state"),
+        _ => return None,
+    })
+}
+
+impl<'d> Checker<'d> {
+    pub(super) fn state(
+        &mut self,
+        name: &str,
+        pointer: String,
+        value: &'d Value,
+        outer: QueryLanguage,
+    ) -> Option<State> {
         let Value::Object(map) = value else {
-            self.schema(pointer, format!("a state is an object, not {}", kind_of(value)));
+            self.wrong_type(pointer, format!("a state is an object, not {}", kind_of(value)));
             return None;
         };
-        let mut fields = Fields::new(pointer, map);
+        let mut fields = Fields::new(&pointer, map, outer);
         let kind = fields.required_text(self, "Type")?;
         let comment = fields.text(self, "Comment");
-        self.query_language(&mut fields);
-        let whole = || Some(Selection::Path(Path::root_of_data()));
-        let (input_path, output_path) = if kind == "Fail" {
-            (whole(), whole())
-        } else {
-            (
-                fields.selection(self, "InputPath"),
-                fields.selection(self, "OutputPath"),
-            )
+        fields.language = self.query_language(&mut fields, Some(outer)).unwrap_or(outer);
+        let Some((shape, what)) = shape(&kind) else {
+            let message = format!("there is no type of state `{kind}`");
+            let finding = Finding::new(Code::UnknownStateType, fields.at("Type"), message);
+            self.findings.push(finding.near(nearest(&kind, TYPES)));
+            return None;
         };
-        let (kind, what) = match kind.as_str() {
-            "Task" => (self.task(&mut fields), "a Task state"),
-            "Pass" => (self.pass(&mut fields), "a Pass state"),
-            "Choice" => (self.choice(&mut fields), "a Choice state"),
-            "Wait" => (self.wait(&mut fields), "a Wait state"),
-            "Succeed" => (Some(StateKind::Succeed), "a Succeed state"),
-            "Fail" => (self.fail(&mut fields), "a Fail state"),
-            "Parallel" | "Map" => {
-                let message = format!("states of type {kind} are not supported");
-                self.report(Code::Unsupported, fields.at("Type"), message);
-                return None;
-            }
-            other => {
-                let message = format!("there is no type of state `{other}`");
-                let finding = Finding::new(Code::Schema, fields.at("Type"), message);
-                self.findings.push(finding.suggest(nearest(other, TYPES)));
-                return None;
-            }
+        let data = self.data(&mut fields, shape);
+        let assign = if matches!(kind.as_str(), "Succeed" | "Fail") {
+            Default::default()
+        } else {
+            let available = Available {
+                result: shape.result,
+                error: false,
+            };
+            self.assign(&mut fields, available)
+        };
+        let kind = match kind.as_str() {
+            "Task" => self.task(&mut fields),
+            "Parallel" => self.parallel(&mut fields, outer),
+            "Map" => self.map(&mut fields, outer),
+            "Pass" => self.pass(&mut fields),
+            "Choice" => self.choice(&mut fields),
+            "Wait" => self.wait(&mut fields),
+            "Succeed" => Some(StateKind::Succeed),
+            _ => self.fail(&mut fields),
         };
         fields.finish(self, what);
         Some(State {
             name: name.to_owned(),
+            pointer,
             comment,
-            input_path: input_path?,
-            output_path: output_path?,
+            data: data.unwrap_or_else(|| Data::JsonPath(Default::default())),
+            assign,
             kind: kind?,
         })
     }
 
-    fn task(&mut self, fields: &mut Fields<'_>) -> Option<StateKind> {
+    fn task(&mut self, fields: &mut Fields<'d>) -> Option<StateKind> {
         let arn = fields.required_text(self, "Resource");
         let resource = arn.and_then(|arn| self.resource(&fields.at("Resource"), &arn));
-        let complete = self.findings.len();
-        let parameters = fields.template(self, "Parameters");
-        let result_selector = fields.template(self, "ResultSelector");
-        let result_path = self.placement(fields);
-        let timeout = self.seconds(fields, "TimeoutSeconds", "TimeoutSecondsPath");
-        let heartbeat = self.seconds(fields, "HeartbeatSeconds", "HeartbeatSecondsPath");
-        if let (Some(Seconds::Fixed(timeout)), Some(Seconds::Fixed(heartbeat))) = (&timeout, &heartbeat)
+        let role_arn = self.credentials(fields);
+        let seconds = 1..=MAX_SECONDS;
+        let timeout = self.dynamic_integer(fields, "TimeoutSeconds", "TimeoutSecondsPath", seconds.clone());
+        let heartbeat = self.dynamic_integer(fields, "HeartbeatSeconds", "HeartbeatSecondsPath", seconds);
+        if let (Some(Dynamic::Fixed(timeout)), Some(Dynamic::Fixed(heartbeat))) = (&timeout, &heartbeat)
             && heartbeat >= timeout
         {
             let message =
                 format!("`HeartbeatSeconds` ({heartbeat}) must be less than `TimeoutSeconds` ({timeout})");
-            self.schema(fields.at("HeartbeatSeconds"), message);
+            self.report(Code::OutOfRange, fields.at("HeartbeatSeconds"), message);
         }
-        let retry = self.list(fields, "Retry", Self::retrier);
-        let catch = self.list(fields, "Catch", Self::catcher);
+        let retry = self.retry(fields);
+        let catch = self.catch(fields);
         let transition = self.transition(fields);
-        if self.findings.len() > complete {
-            return None;
-        }
         Some(StateKind::Task(Box::new(Task {
             resource: resource?,
-            parameters,
-            result_selector,
-            result_path: result_path?,
-            retry,
-            catch,
+            role_arn,
             timeout,
             heartbeat,
+            retry,
+            catch,
             transition: transition?,
         })))
     }
 
-    fn pass(&mut self, fields: &mut Fields<'_>) -> Option<StateKind> {
-        let complete = self.findings.len();
-        let parameters = fields.template(self, "Parameters");
-        let result = fields.get("Result").cloned();
-        let result_path = self.placement(fields);
-        let transition = self.transition(fields);
-        if self.findings.len() > complete {
-            return None;
+    /// `RoleArn` in `Credentials`.
+    fn credentials(&mut self, fields: &mut Fields<'d>) -> Option<Dynamic<String>> {
+        let map = fields.object(self, "Credentials")?;
+        let mut inner = Fields::new(fields.at("Credentials"), map, fields.language);
+        if fields.is_json_path() {
+            inner.exclusive(self, "RoleArn", "RoleArn.$");
         }
-        Some(StateKind::Pass(Pass {
-            parameters,
-            result,
-            result_path: result_path?,
+        let computed = fields
+            .is_json_path()
+            .then(|| inner.text(self, "RoleArn.$"))
+            .flatten();
+        let role = match computed {
+            Some(text) => {
+                inner.known.push("RoleArn");
+                self.expression(&inner.at("RoleArn.$"), &text)
+                    .map(Dynamic::Computed)
+            }
+            None if inner.has("RoleArn.$") && fields.is_json_path() => None,
+            None => {
+                inner.required(self, "RoleArn");
+                let text = inner.text(self, "RoleArn");
+                text.and_then(|text| self.dynamic_text(&inner, "RoleArn", text))
+            }
+        };
+        inner.finish(self, "`Credentials`");
+        role
+    }
+
+    /// A text that may be computed in a JSONata state.
+    fn dynamic_text(&mut self, fields: &Fields<'_>, field: &str, text: String) -> Option<Dynamic<String>> {
+        if fields.is_json_path() || !Jsonata::is_meant(&text) {
+            return Some(Dynamic::Fixed(text));
+        }
+        let jsonata = self.jsonata(&fields.at(field), &text, Available::NOTHING)?;
+        Some(Dynamic::Computed(Expression::Jsonata(jsonata)))
+    }
+
+    fn parallel(&mut self, fields: &mut Fields<'d>, outer: QueryLanguage) -> Option<StateKind> {
+        let pointer = fields.at("Branches");
+        let branches = match fields.required(self, "Branches") {
+            None => None,
+            Some(Value::Array(list)) if list.is_empty() => {
+                self.report(Code::InvalidValue, &pointer, "there must be at least one branch");
+                None
+            }
+            Some(Value::Array(list)) => Some(list),
+            Some(other) => {
+                let message = format!("`Branches` is an array, not {}", kind_of(other));
+                self.wrong_type(&pointer, message);
+                None
+            }
+        };
+        // The states inside follow the machine's language, not that of the state around them.
+        let inside = Outer {
+            language: outer,
+            what: "a branch",
+        };
+        let mut machines: Vec<Machine> = Vec::new();
+        for (index, branch) in branches.into_iter().flatten().enumerate() {
+            machines.extend(self.machine(branch, &format!("{pointer}/{index}"), Some(inside)));
+        }
+        let retry = self.retry(fields);
+        let catch = self.catch(fields);
+        let transition = self.transition(fields);
+        Some(StateKind::Parallel(Parallel {
+            branches: machines,
+            retry,
+            catch,
             transition: transition?,
         }))
     }
 
-    fn choice(&mut self, fields: &mut Fields<'_>) -> Option<StateKind> {
+    fn pass(&mut self, fields: &mut Fields<'d>) -> Option<StateKind> {
+        let result = if fields.is_json_path() {
+            fields.get("Result").cloned()
+        } else {
+            None
+        };
+        if let Some(result) = &result {
+            self.payload(&fields.at("Result"), result);
+        }
+        let transition = self.transition(fields);
+        Some(StateKind::Pass(Pass {
+            result,
+            transition: transition?,
+        }))
+    }
+
+    fn choice(&mut self, fields: &mut Fields<'d>) -> Option<StateKind> {
         let rules = self.rules(fields);
         let default = fields.text(self, "Default");
         for field in ["Next", "End"] {
             if fields.get(field).is_some() {
-                let message =
-                    format!("a Choice state has no `{field}`: its `Choices` and `Default` say what follows");
-                self.report(Code::UnknownField, fields.at(field), message);
+                let message = format!("the field `{field}` does not belong to a Choice state");
+                let finding = Finding::new(Code::MisplacedField, fields.at(field), message);
+                self.findings
+                    .push(finding.hint("its `Choices` and `Default` say what follows"));
             }
+        }
+        if !fields.has("Default") {
+            let message = "the Choice state has no `Default`";
+            let finding = Finding::new(Code::ChoiceWithoutDefault, &fields.pointer, message);
+            self.findings
+                .push(finding.hint("when no rule matches, the execution fails"));
         }
         Some(StateKind::Choice(Choice {
             rules: rules?,
@@ -150,40 +277,35 @@ impl Checker {
         }))
     }
 
-    fn wait(&mut self, fields: &mut Fields<'_>) -> Option<StateKind> {
-        const FIELDS: [&str; 4] = ["Seconds", "SecondsPath", "Timestamp", "TimestampPath"];
-        let given: Vec<&str> = FIELDS.into_iter().filter(|field| fields.has(field)).collect();
+    fn wait(&mut self, fields: &mut Fields<'d>) -> Option<StateKind> {
+        let all: &[&'static str] = if fields.is_json_path() {
+            &["Seconds", "SecondsPath", "Timestamp", "TimestampPath"]
+        } else {
+            &["Seconds", "Timestamp"]
+        };
+        let given: Vec<&str> = all.iter().copied().filter(|field| fields.has(field)).collect();
         let until = match given.as_slice() {
-            ["Seconds"] => fields
-                .integer(self, "Seconds", 0..=MAX_SECONDS)
-                .map(|seconds| Until::Seconds(Seconds::Fixed(seconds))),
-            ["SecondsPath"] => fields
-                .reference(self, "SecondsPath")
-                .map(|path| Until::Seconds(Seconds::Path(path))),
-            ["Timestamp"] => fields.text(self, "Timestamp").and_then(|text| {
-                let timestamp = parse_timestamp(&text);
-                if timestamp.is_none() {
-                    let message =
-                        format!("`Timestamp` is a time such as `2026-01-31T12:00:00Z`, not `{text}`");
-                    self.schema(fields.at("Timestamp"), message);
-                }
-                timestamp.map(Until::Timestamp)
-            }),
-            ["TimestampPath"] => fields.reference(self, "TimestampPath").map(Until::TimestampPath),
+            ["Seconds" | "SecondsPath"] => self
+                .dynamic_integer(fields, "Seconds", "SecondsPath", 0..=MAX_SECONDS)
+                .map(Until::Seconds),
+            ["Timestamp" | "TimestampPath"] => self
+                .dynamic(fields, "Timestamp", "TimestampPath", |checker, pointer, value| {
+                    checker.timestamp(pointer, "Timestamp", value)
+                })
+                .map(Until::Timestamp),
             given => {
-                let message = format!(
-                    "a Wait state has exactly one of `Seconds`, `SecondsPath`, `Timestamp` and `TimestampPath`, not {}",
-                    if given.is_empty() {
-                        "none".to_owned()
-                    } else {
-                        format!("`{}`", given.join("`, `"))
-                    }
-                );
-                self.schema(fields.pointer.clone(), message);
+                let names: Vec<String> = all.iter().map(|field| format!("`{field}`")).collect();
+                let (code, not) = if given.is_empty() {
+                    (Code::MissingField, "none".to_owned())
+                } else {
+                    (Code::ConflictingFields, format!("`{}`", given.join("`, `")))
+                };
+                let message = format!("a Wait state has exactly one of {}, not {not}", names.join(", "));
+                self.report(code, &fields.pointer, message);
                 None
             }
         };
-        fields.known.extend(FIELDS);
+        fields.known.extend(all);
         let transition = self.transition(fields);
         Some(StateKind::Wait(Wait {
             until: until?,
@@ -191,99 +313,73 @@ impl Checker {
         }))
     }
 
-    fn fail(&mut self, fields: &mut Fields<'_>) -> Option<StateKind> {
-        let complete = self.findings.len();
-        let error = self.fixed_or_computed(fields, "Error", "ErrorPath");
-        let cause = self.fixed_or_computed(fields, "Cause", "CausePath");
-        (self.findings.len() == complete).then_some(StateKind::Fail(Fail { error, cause }))
+    pub(super) fn timestamp(&mut self, pointer: &str, field: &str, value: &Value) -> Option<jiff::Timestamp> {
+        let timestamp = value.as_str().and_then(parse_timestamp);
+        if timestamp.is_none() {
+            let code = if value.is_string() {
+                Code::InvalidTimestamp
+            } else {
+                Code::WrongType
+            };
+            let message = format!(
+                "`{field}` is a time such as `2026-01-31T12:00:00Z`, not {}",
+                show(value)
+            );
+            self.report(code, pointer, message);
+        }
+        timestamp
     }
 
-    fn fixed_or_computed(
+    fn fail(&mut self, fields: &mut Fields<'d>) -> Option<StateKind> {
+        let error = self.fail_text(fields, "Error", "ErrorPath");
+        let cause = self.fail_text(fields, "Cause", "CausePath");
+        Some(StateKind::Fail(Fail { error, cause }))
+    }
+
+    fn fail_text(
         &mut self,
-        fields: &mut Fields<'_>,
+        fields: &mut Fields<'d>,
         fixed: &'static str,
         path: &'static str,
-    ) -> Option<Text> {
-        if fields.has(fixed) && fields.has(path) {
-            self.schema(
-                fields.at(path),
-                format!("`{path}` does not stand beside `{fixed}`"),
-            );
+    ) -> Option<Dynamic<String>> {
+        if !fields.is_json_path() {
+            let text = fields.text(self, fixed)?;
+            return self.dynamic_text(fields, fixed, text);
         }
+        fields.exclusive(self, fixed, path);
         let computed = fields.text(self, path);
         if let Some(text) = fields.text(self, fixed) {
-            return Some(Text::Fixed(text));
+            return Some(Dynamic::Fixed(text));
         }
         let text = computed?;
         let pointer = fields.at(path);
         let expression = self.expression(&pointer, &text)?;
         if let Expression::Call(call) = &expression
-            && !matches!(
-                call.function,
-                Function::Format | Function::JsonToString | Function::Uuid
-            )
+            && !call.function.yields_text()
         {
             let message = format!(
                 "`{path}` must yield a text, which `{}` does not",
                 call.function.name()
             );
-            self.report(Code::InvalidPath, pointer, message);
+            self.report(Code::InvalidIntrinsic, pointer, message);
             return None;
         }
-        Some(Text::Computed(expression))
+        Some(Dynamic::Computed(expression))
     }
 
-    fn placement(&mut self, fields: &mut Fields<'_>) -> Option<Placement> {
-        match fields.get("ResultPath") {
-            None => Some(Placement::At(Path::root_of_data())),
-            Some(Value::Null) => Some(Placement::Discard),
-            Some(Value::String(text)) => {
-                let pointer = fields.at("ResultPath");
-                let path = self.reference(&pointer, text)?;
-                if path.root() == Root::Context {
-                    let message = format!("`ResultPath` cannot write to the context object: `{text}`");
-                    self.report(Code::InvalidPath, pointer, message);
-                    return None;
-                }
-                Some(Placement::At(path))
-            }
-            Some(other) => {
-                let message = format!("`ResultPath` is a reference path or null, not {}", kind_of(other));
-                self.schema(fields.at("ResultPath"), message);
-                None
-            }
-        }
-    }
-
-    fn seconds(
-        &mut self,
-        fields: &mut Fields<'_>,
-        fixed: &'static str,
-        path: &'static str,
-    ) -> Option<Seconds> {
-        if fields.has(fixed) && fields.has(path) {
-            self.schema(
-                fields.at(path),
-                format!("`{path}` does not stand beside `{fixed}`"),
-            );
-        }
-        let from_path = fields.reference(self, path).map(Seconds::Path);
-        fields
-            .integer(self, fixed, 1..=MAX_SECONDS)
-            .map(Seconds::Fixed)
-            .or(from_path)
-    }
-
-    fn transition(&mut self, fields: &mut Fields<'_>) -> Option<Transition> {
+    pub(super) fn transition(&mut self, fields: &mut Fields<'d>) -> Option<Transition> {
         let next = fields.text(self, "Next");
         let end = match fields.get("End") {
             None => false,
             Some(Value::Bool(true)) => true,
             Some(other) => {
-                self.schema(
-                    fields.at("End"),
-                    format!("`End` is `true` or left out, not {}", show(other)),
-                );
+                let code = if other.is_boolean() {
+                    Code::InvalidValue
+                } else {
+                    Code::WrongType
+                };
+                let message = format!("`End` is `true` or left out, not {}", show(other));
+                self.report(code, fields.at("End"), message);
                 return None;
             }
         };
@@ -291,8 +387,9 @@ impl Checker {
             (Some(next), false) => Some(Transition::Next(next)),
             (None, true) => Some(Transition::End),
             (Some(_), true) => {
-                self.schema(
-                    fields.pointer.clone(),
+                self.report(
+                    Code::ConflictingFields,
+                    &fields.pointer,
                     "exactly one of `Next` and `End` is wanted, not both",
                 );
                 None
@@ -300,8 +397,9 @@ impl Checker {
             (None, false) => {
                 // A `Next` of the wrong type has been reported already.
                 if !fields.has("Next") {
-                    self.schema(
-                        fields.pointer.clone(),
+                    self.report(
+                        Code::MissingField,
+                        &fields.pointer,
                         "exactly one of `Next` and `End` is wanted, not none",
                     );
                 }
@@ -310,63 +408,65 @@ impl Checker {
         }
     }
 
+    pub(super) fn retry(&mut self, fields: &mut Fields<'d>) -> Vec<Retrier> {
+        self.list(fields, "Retry", "a retrier", Self::retrier)
+    }
+
+    pub(super) fn catch(&mut self, fields: &mut Fields<'d>) -> Vec<Catcher> {
+        self.list(fields, "Catch", "a catcher", Self::catcher)
+    }
+
     /// `Retry` or `Catch`.
     fn list<T>(
         &mut self,
-        fields: &mut Fields<'_>,
+        fields: &mut Fields<'d>,
         field: &'static str,
-        read: fn(&mut Self, &mut Fields<'_>, Vec<String>) -> Option<T>,
+        what: &str,
+        read: fn(&mut Self, &mut Fields<'d>, Vec<String>) -> Option<T>,
     ) -> Vec<T> {
         let pointer = fields.at(field);
         let list = match fields.get(field) {
             None => return Vec::new(),
             Some(Value::Array(list)) => list,
             Some(other) => {
-                self.schema(pointer, format!("`{field}` is an array, not {}", kind_of(other)));
+                self.wrong_type(pointer, format!("`{field}` is an array, not {}", kind_of(other)));
                 return Vec::new();
             }
         };
         let mut entries = Vec::new();
         for (index, value) in list.iter().enumerate() {
-            let pointer = push(&pointer, &index.to_string());
+            let pointer = format!("{pointer}/{index}");
             let Value::Object(map) = value else {
-                self.schema(
+                self.wrong_type(
                     pointer,
                     format!("an entry of `{field}` is an object, not {}", kind_of(value)),
                 );
                 continue;
             };
-            let mut entry = Fields::new(pointer, map);
+            let mut entry = Fields::new(pointer, map, fields.language);
             let errors = self.error_equals(&mut entry, field, index + 1 == list.len());
             entries.extend(read(self, &mut entry, errors));
-            entry.finish(
-                self,
-                if field == "Retry" {
-                    "a retrier"
-                } else {
-                    "a catcher"
-                },
-            );
+            entry.finish(self, what);
         }
         entries
     }
 
-    fn error_equals(&mut self, fields: &mut Fields<'_>, list: &str, last: bool) -> Vec<String> {
+    fn error_equals(&mut self, fields: &mut Fields<'d>, list: &str, last: bool) -> Vec<String> {
         let pointer = fields.at("ErrorEquals");
-        let names = match fields.get("ErrorEquals") {
-            None => {
-                self.schema(fields.pointer.clone(), "the field `ErrorEquals` is missing");
-                return Vec::new();
-            }
+        let names = match fields.required(self, "ErrorEquals") {
+            None => return Vec::new(),
             Some(Value::Array(names)) if !names.is_empty() => names,
             Some(other) => {
-                self.schema(
-                    pointer,
-                    format!(
-                        "`ErrorEquals` is a non-empty array of error names, not {}",
-                        show(other)
-                    ),
+                let code = if other.is_array() {
+                    Code::InvalidValue
+                } else {
+                    Code::WrongType
+                };
+                let message = format!(
+                    "`ErrorEquals` is a non-empty array of error names, not {}",
+                    show(other)
                 );
+                self.report(code, pointer, message);
                 return Vec::new();
             }
         };
@@ -374,31 +474,28 @@ impl Checker {
         for (index, name) in names.iter().enumerate() {
             let pointer = push(&pointer, &index.to_string());
             let Value::String(name) = name else {
-                self.schema(pointer, format!("an error name is a text, not {}", kind_of(name)));
+                self.wrong_type(pointer, format!("an error name is a text, not {}", kind_of(name)));
                 continue;
             };
             if name.starts_with("States.") && !RESERVED_ERRORS.contains(&name.as_str()) {
                 let message = format!("`{name}` is not one of the reserved error names");
-                let finding = Finding::new(Code::Schema, pointer, message);
-                self.findings
-                    .push(finding.suggest(nearest(name, RESERVED_ERRORS)));
+                let finding = Finding::new(Code::UnknownErrorName, pointer, message);
+                self.findings.push(finding.near(nearest(name, RESERVED_ERRORS)));
             }
             errors.push(name.clone());
         }
         if errors.iter().any(|name| name == "States.ALL") {
             if errors.len() > 1 {
-                self.schema(pointer, "`States.ALL` must stand alone");
+                self.report(Code::MisplacedStatesAll, pointer, "`States.ALL` must stand alone");
             } else if !last {
-                self.schema(
-                    pointer,
-                    format!("`States.ALL` must stand in the last entry of `{list}`"),
-                );
+                let message = format!("`States.ALL` must stand in the last entry of `{list}`");
+                self.report(Code::MisplacedStatesAll, pointer, message);
             }
         }
         errors
     }
 
-    fn retrier(&mut self, fields: &mut Fields<'_>, error_equals: Vec<String>) -> Option<Retrier> {
+    fn retrier(&mut self, fields: &mut Fields<'d>, error_equals: Vec<String>) -> Option<Retrier> {
         let interval_seconds = fields
             .integer(self, "IntervalSeconds", 1..=MAX_SECONDS)
             .unwrap_or(1);
@@ -408,8 +505,13 @@ impl Checker {
             Some(value) => match value.as_f64().filter(|rate| *rate >= 1.0) {
                 Some(rate) => rate,
                 None => {
+                    let code = if value.is_number() {
+                        Code::OutOfRange
+                    } else {
+                        Code::WrongType
+                    };
                     let message = format!("`BackoffRate` is a number of at least 1.0, not {}", show(value));
-                    self.schema(fields.at("BackoffRate"), message);
+                    self.report(code, fields.at("BackoffRate"), message);
                     2.0
                 }
             },
@@ -419,40 +521,37 @@ impl Checker {
         if let Some(max) = max_delay_seconds.filter(|max| *max <= interval_seconds) {
             let message =
                 format!("`MaxDelaySeconds` ({max}) must be more than `IntervalSeconds` ({interval_seconds})");
-            self.schema(fields.at("MaxDelaySeconds"), message);
+            self.report(Code::OutOfRange, fields.at("MaxDelaySeconds"), message);
         }
-        let pointer = fields.at("JitterStrategy");
-        let full_jitter = match fields.text(self, "JitterStrategy").as_deref() {
-            None | Some("NONE") => false,
-            Some("FULL") => true,
-            Some(other) => {
-                let message = format!("`JitterStrategy` is `FULL` or `NONE`, not `{other}`");
-                let finding = Finding::new(Code::Schema, pointer, message);
-                self.findings
-                    .push(finding.suggest(nearest(other, ["FULL", "NONE"])));
-                false
-            }
-        };
-        fields.text(self, "Comment");
+        let jitter = fields.word(self, "JitterStrategy", &[("FULL", true), ("NONE", false)]);
         Some(Retrier {
             error_equals,
+            comment: fields.text(self, "Comment"),
             interval_seconds,
             max_attempts,
             backoff_rate,
             max_delay_seconds,
-            full_jitter,
+            full_jitter: jitter.unwrap_or(false),
         })
     }
 
-    fn catcher(&mut self, fields: &mut Fields<'_>, error_equals: Vec<String>) -> Option<Catcher> {
-        let result_path = self.placement(fields);
+    fn catcher(&mut self, fields: &mut Fields<'d>, error_equals: Vec<String>) -> Option<Catcher> {
+        let (mut result_path, mut output) = (None, None);
+        if fields.is_json_path() {
+            result_path = self.placement(fields);
+        } else {
+            output = self.template_field(fields, "Output", Available::ERROR);
+        }
+        let assign = self.assign(fields, Available::ERROR);
         let next = fields.required_text(self, "Next");
-        let comment = fields.text(self, "Comment");
         Some(Catcher {
             error_equals,
-            result_path: result_path?,
+            result_path: result_path
+                .unwrap_or_else(|| crate::checked::Placement::At(crate::path::Path::root_of_data())),
+            output,
+            assign,
             next: next?,
-            comment,
+            comment: fields.text(self, "Comment"),
         })
     }
 }

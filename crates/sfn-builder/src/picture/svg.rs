@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::StateStatus;
 use super::layout::{Graph, Layout, Route, Wire, layout};
-use crate::checked::{Integration, Seconds, State, StateKind, Text, Until};
+use crate::checked::{Dynamic, Integration, Mode, State, StateKind, Until};
 use crate::graph::{self, Edge, EdgeKind};
 use crate::machine::StateMachine;
 
@@ -213,24 +213,39 @@ fn card(state: &State) -> Card {
                         .unwrap_or(&task.resource.arn);
                     format!("lambda:{name}")
                 }
+                Integration::Activity => {
+                    let name = task.resource.arn.split(":activity:").nth(1);
+                    format!("activity:{}", name.unwrap_or(&task.resource.arn))
+                }
             };
             ("task", what)
         }
+        StateKind::Parallel(parallel) => {
+            let count = parallel.branches.len();
+            let what = if count == 1 { "branch" } else { "branches" };
+            ("task", format!("Parallel, {count} {what}"))
+        }
+        StateKind::Map(map) => match map.mode {
+            Mode::Inline => ("task", "Map".to_owned()),
+            Mode::Distributed(_) => ("task", "Distributed Map".to_owned()),
+        },
         StateKind::Pass(_) => ("pass", "Pass".to_owned()),
         StateKind::Choice(_) => ("choice", "Choice".to_owned()),
         StateKind::Wait(wait) => {
             let until = match &wait.until {
-                Until::Seconds(Seconds::Fixed(seconds)) => format!("Wait {seconds} s"),
-                Until::Seconds(Seconds::Path(path)) => format!("Wait {path} s"),
-                Until::Timestamp(timestamp) => format!("Wait until {timestamp}"),
-                Until::TimestampPath(path) => format!("Wait until {path}"),
+                Until::Seconds(Dynamic::Fixed(seconds)) => format!("Wait {seconds} s"),
+                Until::Seconds(Dynamic::Computed(expression)) => format!("Wait {} s", expression.as_str()),
+                Until::Timestamp(Dynamic::Fixed(timestamp)) => format!("Wait until {timestamp}"),
+                Until::Timestamp(Dynamic::Computed(expression)) => {
+                    format!("Wait until {}", expression.as_str())
+                }
             };
             ("wait", until)
         }
         StateKind::Succeed => ("succeed", "Succeed".to_owned()),
         StateKind::Fail(fail) => match &fail.error {
-            Some(Text::Fixed(error)) => ("fail", format!("Fail: {error}")),
-            Some(Text::Computed(expression)) => ("fail", format!("Fail: {}", expression.as_str())),
+            Some(Dynamic::Fixed(error)) => ("fail", format!("Fail: {error}")),
+            Some(Dynamic::Computed(expression)) => ("fail", format!("Fail: {}", expression.as_str())),
             None => ("fail", "Fail".to_owned()),
         },
     };

@@ -1,0 +1,294 @@
+//! The fields of an object, read one by one.
+
+use std::ops::RangeInclusive;
+
+use serde_json::{Map, Value};
+
+use super::Checker;
+use crate::checked::QueryLanguage;
+use crate::finding::{Code, Finding, nearest, push};
+
+/// Fields of states, by the query languages that have them. `ANY` are in both.
+const ANY: [&str; 36] = [
+    "Type",
+    "Comment",
+    "QueryLanguage",
+    "Assign",
+    "Resource",
+    "Credentials",
+    "Retry",
+    "Catch",
+    "TimeoutSeconds",
+    "HeartbeatSeconds",
+    "Branches",
+    "ItemProcessor",
+    "Iterator",
+    "ItemReader",
+    "ItemSelector",
+    "ItemBatcher",
+    "ResultWriter",
+    "MaxConcurrency",
+    "ToleratedFailurePercentage",
+    "ToleratedFailureCount",
+    "Label",
+    "Choices",
+    "Default",
+    "Seconds",
+    "Timestamp",
+    "Error",
+    "Cause",
+    "Next",
+    "End",
+    "ProcessorConfig",
+    "StartAt",
+    "States",
+    "Variable",
+    "ErrorEquals",
+    "Version",
+    "ReaderConfig",
+];
+
+/// Fields of JSONPath states only.
+const JSON_PATH: [&str; 19] = [
+    "InputPath",
+    "OutputPath",
+    "Parameters",
+    "ResultSelector",
+    "ResultPath",
+    "Result",
+    "TimeoutSecondsPath",
+    "HeartbeatSecondsPath",
+    "SecondsPath",
+    "TimestampPath",
+    "ErrorPath",
+    "CausePath",
+    "ItemsPath",
+    "MaxConcurrencyPath",
+    "ToleratedFailurePercentagePath",
+    "ToleratedFailureCountPath",
+    "MaxItemsPath",
+    "MaxItemsPerBatchPath",
+    "MaxInputBytesPerBatchPath",
+];
+
+/// Fields of JSONata states only.
+const JSONATA: [&str; 4] = ["Arguments", "Output", "Items", "Condition"];
+
+/// The fields of an object, read one by one; what nobody asked for is reported at the end.
+pub(super) struct Fields<'d> {
+    pub(super) pointer: String,
+    pub(super) map: &'d Map<String, Value>,
+    /// That of the state around it.
+    pub(super) language: QueryLanguage,
+    pub(super) known: Vec<&'static str>,
+}
+
+impl<'d> Fields<'d> {
+    pub(super) fn new(
+        pointer: impl Into<String>,
+        map: &'d Map<String, Value>,
+        language: QueryLanguage,
+    ) -> Self {
+        Self {
+            pointer: pointer.into(),
+            map,
+            language,
+            known: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_json_path(&self) -> bool {
+        self.language == QueryLanguage::JsonPath
+    }
+
+    pub(super) fn at(&self, field: &str) -> String {
+        push(&self.pointer, field)
+    }
+
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.map.contains_key(field)
+    }
+
+    pub(super) fn get(&mut self, field: &'static str) -> Option<&'d Value> {
+        self.known.push(field);
+        self.map.get(field)
+    }
+
+    pub(super) fn text(&mut self, checker: &mut Checker<'_>, field: &'static str) -> Option<String> {
+        match self.get(field)? {
+            Value::String(text) => Some(text.clone()),
+            other => {
+                checker.wrong_type(
+                    self.at(field),
+                    format!("`{field}` is a text, not {}", kind_of(other)),
+                );
+                None
+            }
+        }
+    }
+
+    /// A field that must be there.
+    pub(super) fn required(&mut self, checker: &mut Checker<'_>, field: &'static str) -> Option<&'d Value> {
+        let value = self.get(field);
+        if value.is_none() {
+            checker.report(
+                Code::MissingField,
+                &self.pointer,
+                format!("the field `{field}` is missing"),
+            );
+        }
+        value
+    }
+
+    pub(super) fn required_text(&mut self, checker: &mut Checker<'_>, field: &'static str) -> Option<String> {
+        self.required(checker, field)?;
+        self.text(checker, field)
+    }
+
+    pub(super) fn integer(
+        &mut self,
+        checker: &mut Checker<'_>,
+        field: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let value = self.get(field)?;
+        checker.integer(&self.at(field), field, value, range)
+    }
+
+    /// A field whose value is an object.
+    pub(super) fn object(
+        &mut self,
+        checker: &mut Checker<'_>,
+        field: &'static str,
+    ) -> Option<&'d Map<String, Value>> {
+        match self.get(field)? {
+            Value::Object(map) => Some(map),
+            other => {
+                let message = format!("`{field}` is an object, not {}", kind_of(other));
+                checker.wrong_type(self.at(field), message);
+                None
+            }
+        }
+    }
+
+    /// A field whose value is one of some words.
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        checker: &mut Checker<'_>,
+        field: &'static str,
+        words: &[(&'static str, T)],
+    ) -> Option<T> {
+        let text = self.text(checker, field)?;
+        let found = words.iter().find(|(word, _)| *word == text);
+        if found.is_none() {
+            let names: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+            let (last, others) = names.split_last()?;
+            let message = format!("`{field}` is {} or {last}, not `{text}`", others.join(", "));
+            let finding = Finding::new(Code::InvalidValue, self.at(field), message);
+            let near = nearest(&text, words.iter().map(|(word, _)| *word));
+            checker.findings.push(finding.near(near));
+        }
+        found.map(|(_, value)| *value)
+    }
+
+    /// Reports two fields that exclude each other.
+    pub(super) fn exclusive(
+        &self,
+        checker: &mut Checker<'_>,
+        field: &'static str,
+        other: &'static str,
+    ) -> bool {
+        let both = self.has(field) && self.has(other);
+        if both {
+            let message = format!("`{other}` does not stand beside `{field}`");
+            checker.report(Code::ConflictingFields, self.at(other), message);
+        }
+        both
+    }
+
+    /// Reports what nobody asked for. `what` is such as `a Task state`.
+    pub(super) fn finish(&self, checker: &mut Checker<'_>, what: &str) {
+        for key in self.map.keys().filter(|key| !self.known.contains(&key.as_str())) {
+            let finding = if self.is_json_path() && JSONATA.contains(&key.as_str()) {
+                self.foreign(key, "JSONata")
+            } else if !self.is_json_path() && JSON_PATH.contains(&key.as_str()) {
+                self.foreign(key, "JSONPath")
+            } else if [&ANY[..], &JSON_PATH, &JSONATA]
+                .iter()
+                .any(|list| list.contains(&key.as_str()))
+            {
+                let message = format!("the field `{key}` does not belong to {what}");
+                Finding::new(Code::MisplacedField, self.at(key), message)
+            } else {
+                let message = format!("{what} has no field `{key}`");
+                let near = nearest(key, self.known.iter().copied());
+                Finding::new(Code::UnknownField, self.at(key), message).near(near)
+            };
+            checker.findings.push(finding);
+        }
+    }
+
+    fn foreign(&self, key: &str, language: &str) -> Finding {
+        let message = format!("the field `{key}` belongs to {language} states");
+        let finding = Finding::new(Code::WrongQueryLanguage, self.at(key), message);
+        finding.hint(format!("the query language here is {}", self.language.as_str()))
+    }
+}
+
+impl Checker<'_> {
+    pub(super) fn integer(
+        &mut self,
+        pointer: &str,
+        field: &str,
+        value: &Value,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        // `60.0` is an integer to the service as it is to JSON.
+        let number = value.as_u64().or_else(|| {
+            let number = value.as_f64()?;
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "checked to be a small integer"
+            )]
+            (number.fract() == 0.0 && (0.0..1e15).contains(&number)).then_some(number as u64)
+        });
+        if let Some(number) = number.filter(|number| range.contains(number)) {
+            return Some(number);
+        }
+        let code = if value.is_number() {
+            Code::OutOfRange
+        } else {
+            Code::WrongType
+        };
+        let wanted = if *range.end() == u64::MAX {
+            format!("of at least {}", range.start())
+        } else {
+            format!("from {} to {}", range.start(), range.end())
+        };
+        let message = format!("`{field}` is a whole number {wanted}, not {}", show(value));
+        self.report(code, pointer, message);
+        None
+    }
+}
+
+pub(super) fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// A value in a message: short ones as they are, big ones by their kind.
+pub(super) fn show(value: &Value) -> String {
+    match value {
+        Value::Array(items) if items.is_empty() => "an empty array".to_owned(),
+        Value::Array(_) | Value::Object(_) => kind_of(value).to_owned(),
+        Value::String(text) if text.len() > 100 => "a long text".to_owned(),
+        other => format!("`{other}`"),
+    }
+}

@@ -1,0 +1,335 @@
+//! JSONata expressions: the texts in `{% %}` of a JSONata state.
+//!
+//! Only their syntax is known here, and the names they refer to; what they yield is the interpreter's business. The
+//! parser is that of `jsonata-core`, which does not show in these types.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use jsonata_core::ast::{AstNode, PathStep, Stage};
+
+/// An expression that parses, such as `{% $states.input.count + $total %}`.
+///
+/// Developer guide, "Transforming data with JSONata in Step Functions".
+///
+/// ```
+/// use sfn_builder::jsonata::Jsonata;
+///
+/// let sum = Jsonata::parse("{% $states.input.count + $total %}")?;
+/// assert_eq!(sum.expression(), "$states.input.count + $total");
+/// assert!(sum.references().input);
+/// assert!(sum.references().variables.contains("total"));
+/// assert!(Jsonata::parse("{% 1 + %}").is_err());
+/// # Ok::<(), sfn_builder::jsonata::JsonataError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Jsonata {
+    // INVARIANT: begins with `{%`, ends with `%}`.
+    text: String,
+    references: References,
+}
+
+/// What an expression refers to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct References {
+    /// `$states.input`.
+    pub input: bool,
+    /// `$states.result`.
+    pub result: bool,
+    /// `$states.errorOutput`.
+    pub error_output: bool,
+    /// `$states.context`.
+    pub context: bool,
+    /// `$states` as a whole, so that its fields cannot be told.
+    pub states: bool,
+    /// Variables that the expression does not bind itself, without their `$`.
+    pub variables: BTreeSet<String>,
+}
+
+/// Why a text is no JSONata expression.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct JsonataError(String);
+
+impl Jsonata {
+    /// Whether a text means to be an expression: it begins with `{%` or ends with `%}`, blanks aside.
+    #[must_use]
+    pub fn is_meant(text: &str) -> bool {
+        text.trim_start().starts_with("{%") || text.trim_end().ends_with("%}")
+    }
+
+    /// Parses a text with its `{%` and `%}`.
+    ///
+    /// # Errors
+    ///
+    /// `{%` and `%}` do not enclose the whole text, or what they enclose does not parse.
+    pub fn parse(text: &str) -> Result<Self, JsonataError> {
+        let inner = text
+            .strip_prefix("{%")
+            .and_then(|rest| rest.strip_suffix("%}"))
+            .ok_or_else(|| {
+                JsonataError(
+                    "a JSONata text begins with `{%` and ends with `%}`, without blanks outside".into(),
+                )
+            })?;
+        let node = jsonata_core::parser::parse(inner.trim())
+            .map_err(|error| JsonataError(format!("`{}` does not parse: {error}", shorten(inner.trim()))))?;
+        let mut walk = Walk {
+            references: References::default(),
+            bound: Vec::new(),
+        };
+        walk.node(&node);
+        Ok(Self {
+            text: text.to_owned(),
+            references: walk.references,
+        })
+    }
+
+    /// The text as it was written, with `{%` and `%}`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The expression alone.
+    #[must_use]
+    pub fn expression(&self) -> &str {
+        self.text[2..self.text.len() - 2].trim()
+    }
+
+    /// What it refers to.
+    #[must_use]
+    pub fn references(&self) -> &References {
+        &self.references
+    }
+}
+
+impl fmt::Display for Jsonata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn shorten(text: &str) -> String {
+    let mut short: String = text.chars().take(80).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+/// Collects references. The parser bounds the depth of the tree, so that this recursion is bounded too.
+struct Walk {
+    references: References,
+    bound: Vec<String>,
+}
+
+impl Walk {
+    fn scoped(&mut self, walk: impl FnOnce(&mut Self)) {
+        let before = self.bound.len();
+        walk(self);
+        self.bound.truncate(before);
+    }
+
+    fn variable(&mut self, name: &str) {
+        if name.is_empty() || self.bound.iter().any(|bound| bound == name) {
+            return;
+        }
+        if name == "states" {
+            self.references.states = true;
+        } else if !FUNCTIONS.contains(&name) {
+            self.references.variables.insert(name.to_owned());
+        }
+    }
+
+    /// `$states.input` and its kind; `false` when it is something else.
+    fn states(&mut self, steps: &[PathStep]) -> bool {
+        let [first, second, ..] = steps else { return false };
+        let (AstNode::Variable(name), AstNode::Name(field)) = (&first.node, &second.node) else {
+            return false;
+        };
+        if name != "states" || !first.stages.is_empty() || self.bound.iter().any(|bound| bound == name) {
+            return false;
+        }
+        match field.as_str() {
+            "input" => self.references.input = true,
+            "result" => self.references.result = true,
+            "errorOutput" => self.references.error_output = true,
+            "context" => self.references.context = true,
+            _ => {}
+        }
+        true
+    }
+
+    fn nodes<'n>(&mut self, nodes: impl IntoIterator<Item = &'n AstNode>) {
+        for node in nodes {
+            self.node(node);
+        }
+    }
+
+    fn node(&mut self, node: &AstNode) {
+        match node {
+            AstNode::Variable(name) => self.variable(name),
+            AstNode::Path { steps } => self.scoped(|walk| {
+                let known = usize::from(walk.states(steps));
+                for (index, step) in steps.iter().enumerate() {
+                    if index >= known {
+                        walk.node(&step.node);
+                    }
+                    walk.bound.extend(step.focus.clone());
+                    walk.bound.extend(step.index_var.clone());
+                    for stage in &step.stages {
+                        match stage {
+                            Stage::Filter(filter) => walk.node(filter),
+                            Stage::Index(name) => walk.bound.push(name.clone()),
+                            Stage::KeepArray => {}
+                        }
+                    }
+                }
+            }),
+            AstNode::Binary { op, lhs, rhs } => {
+                if let (jsonata_core::ast::BinaryOp::ColonEqual, AstNode::Variable(name)) = (op, &**lhs) {
+                    // A function may call itself by the name it is bound to.
+                    self.bound.push(name.clone());
+                    self.node(rhs);
+                } else {
+                    self.node(lhs);
+                    self.node(rhs);
+                }
+            }
+            AstNode::Unary { operand, .. } => self.node(operand),
+            AstNode::Function {
+                name,
+                args,
+                is_builtin,
+            } => {
+                if *is_builtin {
+                    self.variable(name);
+                }
+                self.nodes(args);
+            }
+            AstNode::Call { procedure, args } => {
+                self.node(procedure);
+                self.nodes(args);
+            }
+            AstNode::Lambda { params, body, .. } => self.scoped(|walk| {
+                walk.bound.extend(params.iter().cloned());
+                walk.node(body);
+            }),
+            AstNode::Array(items) | AstNode::ArrayGroup(items) => self.nodes(items),
+            AstNode::Object(pairs) => {
+                for (key, value) in pairs {
+                    self.node(key);
+                    self.node(value);
+                }
+            }
+            AstNode::ObjectTransform { input, pattern } => self.scoped(|walk| {
+                walk.node(input);
+                for (key, value) in pattern {
+                    walk.node(key);
+                    walk.node(value);
+                }
+            }),
+            AstNode::Block(items) => self.scoped(|walk| walk.nodes(items)),
+            AstNode::Conditional {
+                condition,
+                then_branch,
+                else_branch,
+            } => {
+                self.node(condition);
+                self.node(then_branch);
+                self.nodes(else_branch.as_deref());
+            }
+            AstNode::FunctionApplication(inner) => self.node(inner),
+            AstNode::Sort { input, terms } => {
+                self.node(input);
+                self.nodes(terms.iter().map(|(term, _)| term));
+            }
+            AstNode::Transform {
+                location,
+                update,
+                delete,
+            } => {
+                self.node(location);
+                self.node(update);
+                self.nodes(delete.as_deref());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The functions of JSONata and those that Step Functions adds; a name among them is no variable.
+const FUNCTIONS: [&str; 70] = [
+    "abs",
+    "append",
+    "assert",
+    "average",
+    "base64decode",
+    "base64encode",
+    "boolean",
+    "ceil",
+    "clone",
+    "contains",
+    "count",
+    "decodeUrl",
+    "decodeUrlComponent",
+    "distinct",
+    "each",
+    "encodeUrl",
+    "encodeUrlComponent",
+    "error",
+    "eval",
+    "exists",
+    "filter",
+    "floor",
+    "formatBase",
+    "formatInteger",
+    "formatNumber",
+    "fromMillis",
+    "hash",
+    "join",
+    "keys",
+    "length",
+    "lookup",
+    "lowercase",
+    "map",
+    "match",
+    "max",
+    "merge",
+    "millis",
+    "min",
+    "not",
+    "now",
+    "number",
+    "pad",
+    "parse",
+    "parseInteger",
+    "partition",
+    "power",
+    "random",
+    "range",
+    "reduce",
+    "replace",
+    "reverse",
+    "round",
+    "shuffle",
+    "sift",
+    "single",
+    "sort",
+    "split",
+    "spread",
+    "sqrt",
+    "string",
+    "substring",
+    "substringAfter",
+    "substringBefore",
+    "sum",
+    "toMillis",
+    "trim",
+    "type",
+    "uppercase",
+    "uuid",
+    "zip",
+];

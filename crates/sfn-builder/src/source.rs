@@ -1,0 +1,336 @@
+//! Places in a text: lines, columns, and where the value of a JSON pointer lies.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde_json::{Map, Number, Value};
+
+use crate::finding::escape;
+
+/// A place in a text, as an editor counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position {
+    /// One-based.
+    pub line: u32,
+    /// One-based, in characters (Unicode scalar values).
+    pub column: u32,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// Where a value lies, and the key in front of it when it is a field of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Where the key begins.
+    pub key: Option<Position>,
+    /// Where the value begins.
+    pub value: Position,
+}
+
+/// The place of each value of a document, by JSON pointer.
+///
+/// Whoever reads a document from another form than JSON (YAML, say) fills one of these for
+/// [`Document::with_places`](crate::Document::with_places).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places(HashMap<String, Place>);
+
+impl Places {
+    /// No places yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes the place of the value at this pointer.
+    pub fn insert(&mut self, pointer: impl Into<String>, place: Place) {
+        self.0.insert(pointer.into(), place);
+    }
+
+    /// The place of the value at this pointer.
+    #[must_use]
+    pub fn get(&self, pointer: &str) -> Option<Place> {
+        self.0.get(pointer).copied()
+    }
+
+    /// The places of these pointers in a JSON text; those that are not there are left out.
+    pub(crate) fn in_json<'p>(text: &str, wanted: impl IntoIterator<Item = &'p str>) -> Self {
+        let mut finder = Finder {
+            pointer: String::new(),
+            places: wanted.into_iter().map(|pointer| (pointer, None)).collect(),
+        };
+        // What could be read before a mistake in the text has its place all the same.
+        let _ = Reader::new(text).document(&mut finder);
+        let lines = Lines::new(text);
+        Self(
+            finder
+                .places
+                .into_iter()
+                .filter_map(|(pointer, found)| {
+                    let (key, value) = found?;
+                    let place = Place {
+                        key: key.map(|offset| lines.position(offset)),
+                        value: lines.position(value),
+                    };
+                    Some((pointer.to_owned(), place))
+                })
+                .collect(),
+        )
+    }
+}
+
+/// From byte offsets to lines and columns.
+pub(crate) struct Lines<'a> {
+    text: &'a str,
+    // The offsets at which lines begin.
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        let breaks = text.match_indices('\n').map(|(offset, _)| offset + 1);
+        Self {
+            text,
+            starts: std::iter::once(0).chain(breaks).collect(),
+        }
+    }
+
+    pub(crate) fn position(&self, offset: usize) -> Position {
+        let line = self.starts.partition_point(|start| *start <= offset).max(1);
+        let before = self
+            .text
+            .get(self.starts[line - 1]..offset)
+            .map_or(0, |before| before.chars().count());
+        let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Position {
+            line: narrow(line),
+            column: narrow(before + 1),
+        }
+    }
+
+    /// From a line and a column that counts bytes, as `serde_json` tells them.
+    pub(crate) fn of_bytes(&self, line: usize, column: usize) -> Position {
+        let start = self
+            .starts
+            .get(line.saturating_sub(1))
+            .copied()
+            .unwrap_or(self.text.len());
+        let mut offset = (start + column.saturating_sub(1)).min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        self.position(offset)
+    }
+}
+
+/// Hears of every value that a [`Reader`] meets.
+pub(crate) trait Visit {
+    /// A field of an object follows: its name, the offset of its key, and whether the object has had it already.
+    fn key(&mut self, name: &str, offset: usize, again: bool);
+    /// An item of an array follows.
+    fn item(&mut self, index: usize);
+    /// A value begins at this offset. The offset of its key comes with it.
+    fn value(&mut self, key: Option<usize>, offset: usize);
+    /// The field or item has ended.
+    fn leave(&mut self);
+}
+
+/// Finds the places of some pointers.
+struct Finder<'p> {
+    pointer: String,
+    places: HashMap<&'p str, Option<(Option<usize>, usize)>>,
+}
+
+impl Visit for Finder<'_> {
+    fn key(&mut self, name: &str, _: usize, _: bool) {
+        self.pointer.push('/');
+        self.pointer.push_str(&escape(name));
+    }
+
+    fn item(&mut self, index: usize) {
+        self.pointer.push('/');
+        self.pointer.push_str(&index.to_string());
+    }
+
+    fn value(&mut self, key: Option<usize>, offset: usize) {
+        if let Some(place) = self.places.get_mut(self.pointer.as_str()) {
+            // Of a key that comes twice the last counts, as it does for the value.
+            *place = Some((key, offset));
+        }
+    }
+
+    fn leave(&mut self) {
+        let end = self.pointer.rfind('/').unwrap_or(0);
+        self.pointer.truncate(end);
+    }
+}
+
+/// The deepest nesting that is read: as deep as `serde_json` goes.
+pub(crate) const MAX_DEPTH: usize = 127;
+
+/// The text is not JSON; `serde_json` words the reason better.
+#[derive(Debug)]
+pub(crate) struct NotJson;
+
+/// Reads JSON and tells where everything lies.
+pub(crate) struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    depth: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            at: 0,
+            depth: 0,
+        }
+    }
+
+    pub(crate) fn document(&mut self, visit: &mut dyn Visit) -> Result<Value, NotJson> {
+        self.blanks();
+        let value = self.value(None, visit)?;
+        self.blanks();
+        if self.at == self.text.len() {
+            Ok(value)
+        } else {
+            Err(NotJson)
+        }
+    }
+
+    fn value(&mut self, key: Option<usize>, visit: &mut dyn Visit) -> Result<Value, NotJson> {
+        visit.value(key, self.at);
+        match self.peek() {
+            Some(b'{') => self.nested(|reader| reader.object(visit)),
+            Some(b'[') => self.nested(|reader| reader.array(visit)),
+            Some(b'"') => self.string().map(Value::String),
+            Some(b't') => self.word("true", Value::Bool(true)),
+            Some(b'f') => self.word("false", Value::Bool(false)),
+            Some(b'n') => self.word("null", Value::Null),
+            Some(b'-' | b'0'..=b'9') => self.number().map(Value::Number),
+            _ => Err(NotJson),
+        }
+    }
+
+    fn nested(&mut self, read: impl FnOnce(&mut Self) -> Result<Value, NotJson>) -> Result<Value, NotJson> {
+        if self.depth == MAX_DEPTH {
+            return Err(NotJson);
+        }
+        self.depth += 1;
+        self.at += 1;
+        self.blanks();
+        let value = read(self);
+        self.depth -= 1;
+        value
+    }
+
+    fn object(&mut self, visit: &mut dyn Visit) -> Result<Value, NotJson> {
+        let mut map = Map::new();
+        if self.eat(b'}') {
+            return Ok(Value::Object(map));
+        }
+        loop {
+            let offset = self.at;
+            let name = self.string()?;
+            self.blanks();
+            if !self.eat(b':') {
+                return Err(NotJson);
+            }
+            self.blanks();
+            visit.key(&name, offset, map.contains_key(&name));
+            let value = self.value(Some(offset), visit)?;
+            visit.leave();
+            map.insert(name, value);
+            self.blanks();
+            if self.eat(b'}') {
+                return Ok(Value::Object(map));
+            }
+            if !self.eat(b',') {
+                return Err(NotJson);
+            }
+            self.blanks();
+        }
+    }
+
+    fn array(&mut self, visit: &mut dyn Visit) -> Result<Value, NotJson> {
+        let mut items = Vec::new();
+        if self.eat(b']') {
+            return Ok(Value::Array(items));
+        }
+        loop {
+            visit.item(items.len());
+            items.push(self.value(None, visit)?);
+            visit.leave();
+            self.blanks();
+            if self.eat(b']') {
+                return Ok(Value::Array(items));
+            }
+            if !self.eat(b',') {
+                return Err(NotJson);
+            }
+            self.blanks();
+        }
+    }
+
+    fn string(&mut self) -> Result<String, NotJson> {
+        let start = self.at;
+        if !self.eat(b'"') {
+            return Err(NotJson);
+        }
+        let mut plain = true;
+        loop {
+            match self.peek() {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    plain = false;
+                    self.at += 2;
+                }
+                Some(0..0x20) | None => return Err(NotJson),
+                Some(_) => self.at += 1,
+            }
+        }
+        self.at += 1;
+        if plain {
+            return Ok(self.text[start + 1..self.at - 1].to_owned());
+        }
+        let token = self.text.get(start..self.at).ok_or(NotJson)?;
+        serde_json::from_str(token).map_err(|_| NotJson)
+    }
+
+    fn number(&mut self) -> Result<Number, NotJson> {
+        let start = self.at;
+        while let Some(b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9') = self.peek() {
+            self.at += 1;
+        }
+        serde_json::from_str(&self.text[start..self.at]).map_err(|_| NotJson)
+    }
+
+    fn word(&mut self, word: &str, value: Value) -> Result<Value, NotJson> {
+        if self.text[self.at..].starts_with(word) {
+            self.at += word.len();
+            Ok(value)
+        } else {
+            Err(NotJson)
+        }
+    }
+
+    fn blanks(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn eat(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+}

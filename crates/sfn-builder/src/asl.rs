@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::finding::{Code, Finding, InvalidDefinition, Severity, push};
-use crate::source::{Lines, Places, Reader, Visit};
+use crate::source::{Places, Reader, Visit, position_of_byte, positions};
 
 /// The service's limit for the text of a definition, in bytes.
 const MAX_BYTES: usize = 1 << 20;
@@ -64,10 +64,14 @@ impl Document {
             found.push(Finding::new(Code::TooLarge, "", message));
         }
         if !notes.again.is_empty() {
-            let lines = Lines::new(text);
+            let positions = positions(text, notes.again.iter().map(|(.., offset)| *offset).collect());
             found.extend(notes.again.into_iter().map(|(pointer, key, offset)| {
                 let message = format!("the key `{key}` comes twice in one object");
-                Finding::new(Code::DuplicateKey, pointer, message).at(lines.position(offset))
+                let finding = Finding::new(Code::DuplicateKey, pointer, message);
+                match positions.get(&offset) {
+                    Some(position) => finding.at(*position),
+                    None => finding,
+                }
             }));
         }
         Ok(Self {
@@ -187,10 +191,12 @@ impl fmt::Display for Document {
 }
 
 fn not_json(text: &str) -> Finding {
-    let lines = Lines::new(text);
     match serde_json::from_str::<Value>(text) {
-        Err(error) => Finding::new(Code::InvalidJson, "", format!("not JSON: {error}"))
-            .at(lines.of_bytes(error.line(), error.column())),
+        Err(error) => Finding::new(Code::InvalidJson, "", format!("not JSON: {error}")).at(position_of_byte(
+            text,
+            error.line(),
+            error.column(),
+        )),
         // The two readers are meant to agree.
         Ok(_) => Finding::new(Code::InvalidJson, "", "not JSON"),
     }

@@ -64,7 +64,13 @@ impl Places {
         };
         // What could be read before a mistake in the text has its place all the same.
         let _ = Reader::new(text).document(&mut finder);
-        let lines = Lines::new(text);
+        let mut offsets: Vec<usize> = Vec::new();
+        for (key, value) in finder.places.values().flatten() {
+            offsets.extend(*key);
+            offsets.push(*value);
+        }
+        let positions = positions(text, offsets);
+        let position = |offset: usize| positions.get(&offset).copied();
         Self(
             finder
                 .places
@@ -72,8 +78,8 @@ impl Places {
                 .filter_map(|(pointer, found)| {
                     let (key, value) = found?;
                     let place = Place {
-                        key: key.map(|offset| lines.position(offset)),
-                        value: lines.position(value),
+                        key: key.and_then(position),
+                        value: position(value)?,
                     };
                     Some((pointer.to_owned(), place))
                 })
@@ -82,47 +88,40 @@ impl Places {
     }
 }
 
-/// From byte offsets to lines and columns.
-pub(crate) struct Lines<'a> {
-    text: &'a str,
-    // The offsets at which lines begin.
-    starts: Vec<usize>,
+/// The positions of byte offsets, in one walk over the text: a minified document has a single line, and counting from its
+/// beginning for each finding would take long.
+pub(crate) fn positions(text: &str, mut offsets: Vec<usize>) -> HashMap<usize, Position> {
+    offsets.sort_unstable();
+    offsets.dedup();
+    let mut positions = HashMap::with_capacity(offsets.len());
+    let mut at = 0;
+    let mut position = Position { line: 1, column: 1 };
+    for offset in offsets {
+        for c in text.get(at..offset).unwrap_or_default().chars() {
+            if c == '\n' {
+                position.line = position.line.saturating_add(1);
+                position.column = 1;
+            } else {
+                position.column = position.column.saturating_add(1);
+            }
+        }
+        at = offset;
+        positions.insert(offset, position);
+    }
+    positions
 }
 
-impl<'a> Lines<'a> {
-    pub(crate) fn new(text: &'a str) -> Self {
-        let breaks = text.match_indices('\n').map(|(offset, _)| offset + 1);
-        Self {
-            text,
-            starts: std::iter::once(0).chain(breaks).collect(),
-        }
+/// From a line and a column that counts bytes, both one-based, as `serde_json` tells them (a column may be 0).
+pub(crate) fn position_of_byte(text: &str, line: usize, column: usize) -> Position {
+    let before = text.split('\n').nth(line.saturating_sub(1)).unwrap_or_default();
+    let mut end = column.saturating_sub(1).min(before.len());
+    while !before.is_char_boundary(end) {
+        end -= 1;
     }
-
-    pub(crate) fn position(&self, offset: usize) -> Position {
-        let line = self.starts.partition_point(|start| *start <= offset).max(1);
-        let before = self
-            .text
-            .get(self.starts[line - 1]..offset)
-            .map_or(0, |before| before.chars().count());
-        let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        Position {
-            line: narrow(line),
-            column: narrow(before + 1),
-        }
-    }
-
-    /// From a line and a column that counts bytes, as `serde_json` tells them.
-    pub(crate) fn of_bytes(&self, line: usize, column: usize) -> Position {
-        let start = self
-            .starts
-            .get(line.saturating_sub(1))
-            .copied()
-            .unwrap_or(self.text.len());
-        let mut offset = (start + column.saturating_sub(1)).min(self.text.len());
-        while !self.text.is_char_boundary(offset) {
-            offset -= 1;
-        }
-        self.position(offset)
+    let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    Position {
+        line: narrow(line.max(1)),
+        column: narrow(before[..end].chars().count() + 1),
     }
 }
 

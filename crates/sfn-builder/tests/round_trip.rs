@@ -156,6 +156,24 @@ fn any_json() -> impl Strategy<Value = Value> {
         Just("States.Format('{}')"),
         Just("arn:aws:states:::sagemaker:createModel.sync"),
         Just("Timestamp"),
+        Just("QueryLanguage"),
+        Just("JSONata"),
+        Just("Parallel"),
+        Just("Map"),
+        Just("Branches"),
+        Just("ItemProcessor"),
+        Just("ProcessorConfig"),
+        Just("Mode"),
+        Just("DISTRIBUTED"),
+        Just("ItemReader"),
+        Just("ReaderConfig"),
+        Just("Assign"),
+        Just("Output"),
+        Just("Arguments"),
+        Just("Condition"),
+        Just("{% $states.result %}"),
+        Just("{% ( %}"),
+        Just("$var.a[?(@.b)]"),
         Just("2026-01-31T12:00:00Z"),
         Just("é\u{0}"),
     ];
@@ -200,20 +218,48 @@ proptest! {
         let text = value.to_string();
         let document = Document::parse(&text).unwrap();
         prop_assert_eq!(document.to_string(), text);
+        for finding in document.findings() {
+            prop_assert!(finding.position.is_some(), "{}", finding);
+        }
         let _ = document.check();
+        let indented = format!("{value:#}");
+        prop_assert_eq!(Document::parse(&indented).unwrap().into_value(), value.clone());
         let nested = json!({"StartAt": key, "States": {&key: value.clone(), "B": {"Type": "Task", "Retry": value.clone(), "Parameters": value.clone()},
-            "C": {"Type": "Choice", "Choices": [value]}}});
+            "C": {"Type": "Choice", "Choices": [value.clone()]},
+            "D": {"Type": "Map", "ItemProcessor": value.clone(), "ItemReader": value.clone(), "Assign": value.clone()},
+            "E": {"Type": "Parallel", "QueryLanguage": "JSONata", "Branches": [value.clone()], "Output": value.clone()},
+            "F": {"Type": "Choice", "QueryLanguage": "JSONata", "Choices": [value]}}});
         if let Err(error) = StateMachine::from_json(&nested.to_string()) {
             prop_assert!(!error.findings().is_empty());
         }
     }
 
+    /// Our reader and that of `serde_json` agree on what is JSON, and on what it means.
     #[test]
-    fn any_text_is_a_path_or_an_error(text in "[$.\\[\\]'\"a-c0-9*:?(),\\\\ -]{0,16}") {
+    fn any_text_is_json_or_a_finding(text in "[\\[\\]{}:,\"\\\\a-cu0-9eE+.tfn \n-]{0,24}") {
+        let expected = serde_json::from_str::<Value>(&text);
+        match Document::parse(&text) {
+            Ok(document) => prop_assert_eq!(document.as_value(), &expected.unwrap()),
+            Err(error) => {
+                prop_assert!(expected.is_err(), "{}", text);
+                prop_assert!(error.findings()[0].position.is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn any_text_is_jsonata_or_an_error(text in "[$.\\[\\](){}a-c0-9*?:=,'\"/|^@#%&~<>! +-]{0,24}") {
+        let _ = sfn_builder::jsonata::Jsonata::parse(&format!("{{%{text}%}}"));
+    }
+
+    #[test]
+    fn any_text_is_a_path_or_an_error(text in "[$.@\\[\\]'\"a-c0-9*:?(),<=>&|!/~\\\\ -]{0,20}") {
         if let Ok(path) = text.parse::<sfn_builder::Path>() {
             prop_assert_eq!(path.as_str(), &text);
             let canonical: Result<sfn_builder::Path, _> = path.canonical().parse();
-            prop_assert!(canonical.is_ok(), "{} from {}", path.canonical(), text);
+            // A filter is shortened to `[?]`, which says nothing.
+            let shortened = path.canonical().contains("[?]");
+            prop_assert!(canonical.is_ok() || shortened, "{} from {}", path.canonical(), text);
         }
         let _ = sfn_builder::template::Expression::parse(&text);
         let _ = sfn_builder::template::Expression::parse(&format!("States.Format({text})"));

@@ -15,6 +15,33 @@ use crate::jsonata::Jsonata;
 use crate::path::{Path, Root};
 use crate::template::{Expression, ExpressionError, Template};
 
+/// The way down to a value in a template; a pointer is made of it only when there is something to say.
+#[derive(Clone, Copy)]
+pub(super) enum At<'a> {
+    Pointer(&'a str),
+    Key(&'a At<'a>, &'a str),
+    Item(&'a At<'a>, usize),
+}
+
+impl At<'_> {
+    fn pointer(&self) -> String {
+        match self {
+            Self::Pointer(pointer) => (*pointer).to_owned(),
+            Self::Key(above, key) => push(&above.pointer(), key),
+            Self::Item(above, index) => format!("{}/{index}", above.pointer()),
+        }
+    }
+
+    /// What the interpreter's errors call it: the way from the field of the state on, such as `Output/list/0`.
+    fn field(&self, field: &str) -> String {
+        match self {
+            Self::Pointer(_) => field.to_owned(),
+            Self::Key(above, key) => format!("{}/{key}", above.field(field)),
+            Self::Item(above, index) => format!("{}/{index}", above.field(field)),
+        }
+    }
+}
+
 /// What `$states` has where an expression stands.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Available {
@@ -130,40 +157,42 @@ impl Checker<'_> {
     }
 
     /// A payload template.
-    pub(super) fn template(&mut self, pointer: &str, value: &Value) -> Option<Template> {
+    fn template(&mut self, at: &At<'_>, value: &Value) -> Option<Template> {
         match value {
             Value::Array(items) => {
-                let items: Vec<Template> = items
-                    .iter()
-                    .enumerate()
-                    .filter_map(|(index, item)| self.template(&format!("{pointer}/{index}"), item))
-                    .collect();
-                Some(array(value, items))
+                let mut templates = Vec::with_capacity(items.len());
+                for (index, item) in items.iter().enumerate() {
+                    templates.extend(self.template(&At::Item(at, index), item));
+                }
+                Some(array(value, templates))
             }
             Value::Object(map) => {
                 let mut entries = Vec::with_capacity(map.len());
                 for (key, value) in map {
-                    let pointer = push(pointer, key);
+                    let at = At::Key(at, key);
                     let Some(name) = key.strip_suffix(".$") else {
-                        let template = self.template(&pointer, value);
+                        let template = self.template(&at, value);
                         entries.extend(template.map(|template| (key.clone(), template)));
                         continue;
                     };
                     if map.contains_key(name) {
                         let message = format!("`{name}` and `{key}` name the same field");
-                        self.report(Code::DuplicateKey, pointer.clone(), message);
+                        self.report(Code::DuplicateKey, at.pointer(), message);
                     }
                     let Value::String(text) = value else {
                         let message = format!(
                             "the value of `{key}` must be a path or an intrinsic function, not {}",
                             kind_of(value)
                         );
-                        self.wrong_type(pointer, message);
+                        self.wrong_type(at.pointer(), message);
                         continue;
                     };
-                    if let Some(expression) = self.expression(&pointer, text) {
-                        let field = key.clone();
-                        entries.push((name.to_owned(), Template::Computed { field, expression }));
+                    match Expression::parse(text) {
+                        Ok(expression) => {
+                            let field = key.clone();
+                            entries.push((name.to_owned(), Template::Computed { field, expression }));
+                        }
+                        Err(error) => self.expression_error(&at.pointer(), &error),
                     }
                 }
                 Some(object(value, entries))
@@ -172,38 +201,33 @@ impl Checker<'_> {
         }
     }
 
-    /// A value of a JSONata state, with texts in `{% %}` anywhere in it. `field` is the way to it from the state on.
-    pub(super) fn jsonata_template(
+    /// A value of a JSONata state, with texts in `{% %}` anywhere in it. `field` is the state's field.
+    fn jsonata_template(
         &mut self,
-        pointer: &str,
+        at: &At<'_>,
         field: &str,
         value: &Value,
         available: Available,
     ) -> Option<Template> {
         match value {
             Value::String(text) if Jsonata::is_meant(text) => {
-                let jsonata = self.jsonata(pointer, text, available)?;
+                let jsonata = self.jsonata(&at.pointer(), text, available)?;
                 Some(Template::Computed {
-                    field: field.to_owned(),
+                    field: at.field(field),
                     expression: Expression::Jsonata(jsonata),
                 })
             }
             Value::Array(items) => {
-                let items: Vec<Template> = items
-                    .iter()
-                    .enumerate()
-                    .filter_map(|(index, item)| {
-                        let (pointer, field) = (format!("{pointer}/{index}"), format!("{field}/{index}"));
-                        self.jsonata_template(&pointer, &field, item, available)
-                    })
-                    .collect();
-                Some(array(value, items))
+                let mut templates = Vec::with_capacity(items.len());
+                for (index, item) in items.iter().enumerate() {
+                    templates.extend(self.jsonata_template(&At::Item(at, index), field, item, available));
+                }
+                Some(array(value, templates))
             }
             Value::Object(map) => {
                 let mut entries = Vec::with_capacity(map.len());
                 for (key, value) in map {
-                    let (pointer, field) = (push(pointer, key), format!("{field}/{key}"));
-                    let template = self.jsonata_template(&pointer, &field, value, available);
+                    let template = self.jsonata_template(&At::Key(at, key), field, value, available);
                     entries.extend(template.map(|template| (key.clone(), template)));
                 }
                 Some(object(value, entries))
@@ -221,9 +245,10 @@ impl Checker<'_> {
     ) -> Option<Template> {
         let value = fields.get(field)?;
         let pointer = fields.at(field);
+        let at = At::Pointer(&pointer);
         match fields.language {
-            QueryLanguage::JsonPath => self.template(&pointer, value),
-            QueryLanguage::Jsonata => self.jsonata_template(&pointer, field, value, available),
+            QueryLanguage::JsonPath => self.template(&at, value),
+            QueryLanguage::Jsonata => self.jsonata_template(&at, field, value, available),
         }
     }
 
@@ -330,22 +355,23 @@ impl Checker<'_> {
         path: &'static str,
         read: impl FnOnce(&mut Self, &str, &Value) -> Option<T>,
     ) -> Option<Dynamic<T>> {
-        let pointer = fields.at(field);
         if fields.is_json_path() {
             fields.exclusive(self, field, path);
             let computed = fields.text(self, path).and_then(|text| {
                 let path = self.reference(&fields.at(path), &text)?;
                 Some(Dynamic::Computed(Expression::Path(path)))
             });
-            let fixed = fields.get(field).and_then(|value| read(self, &pointer, value));
+            let fixed = fields
+                .get(field)
+                .and_then(|value| read(self, &fields.at(field), value));
             return fixed.map(Dynamic::Fixed).or(computed);
         }
         match fields.get(field)? {
             Value::String(text) if Jsonata::is_meant(text) => {
-                let jsonata = self.jsonata(&pointer, text, Available::NOTHING)?;
+                let jsonata = self.jsonata(&fields.at(field), text, Available::NOTHING)?;
                 Some(Dynamic::Computed(Expression::Jsonata(jsonata)))
             }
-            value => read(self, &pointer, value).map(Dynamic::Fixed),
+            value => read(self, &fields.at(field), value).map(Dynamic::Fixed),
         }
     }
 

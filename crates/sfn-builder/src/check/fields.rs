@@ -93,7 +93,7 @@ impl<'d> Fields<'d> {
             pointer: pointer.into(),
             map,
             language,
-            known: Vec::new(),
+            known: Vec::with_capacity(24),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Names that lead nowhere, states that nothing leads to, machines that cannot end.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
@@ -13,17 +14,18 @@ impl Checker<'_> {
         let at = format!("{pointer}/States");
         let start =
             start_at.map(|start_at| self.resolve(states, start_at, format!("{pointer}/StartAt"), "StartAt"));
-        let mut edges: HashMap<&str, Vec<String>> = HashMap::with_capacity(states.len());
+        let mut edges: HashMap<&str, Vec<Cow<'_, str>>> = HashMap::with_capacity(states.len());
         // Whether a state ends the machine, or might if it were put right.
         let mut terminal = false;
         for (name, state) in states {
             let targets = edges.entry(name).or_default();
-            for (place, field, target) in targets_of(state) {
+            for (place, target) in targets_of(state) {
                 if states.contains_key(target) {
-                    targets.push(target.to_owned());
+                    targets.push(target.into());
                 } else {
-                    let pointer = format!("{}{place}", push(&at, name));
-                    targets.extend(self.resolve(states, target, pointer, field));
+                    let pointer = format!("{}{}", push(&at, name), place.pointer());
+                    let meant = self.resolve(states, target, pointer, place.field());
+                    targets.extend(meant.map(Cow::from));
                 }
             }
             let kind = state.get("Type").and_then(Value::as_str);
@@ -46,7 +48,7 @@ impl Checker<'_> {
         let mut open: Vec<&str> = vec![start.as_str()];
         while let Some(name) = open.pop() {
             if reached.insert(name) {
-                open.extend(edges.get(name).into_iter().flatten().map(String::as_str));
+                open.extend(edges.get(name).into_iter().flatten().map(AsRef::as_ref));
             }
         }
         for name in states.keys().filter(|name| !reached.contains(name.as_str())) {
@@ -82,21 +84,42 @@ impl Checker<'_> {
     }
 }
 
-/// `(pointer below the state, field, name)` of everything that names another state.
-fn targets_of(state: &Value) -> Vec<(String, &'static str, &str)> {
-    let mut targets = Vec::new();
-    for field in ["Next", "Default"] {
-        if let Some(target) = state.get(field).and_then(Value::as_str) {
-            targets.push((format!("/{field}"), field, target));
+/// Where a state names another.
+#[derive(Clone, Copy)]
+enum Place {
+    Field(&'static str),
+    Entry(&'static str, usize),
+}
+
+impl Place {
+    fn field(self) -> &'static str {
+        match self {
+            Self::Field(field) => field,
+            Self::Entry(..) => "Next",
         }
     }
-    for list in ["Choices", "Catch"] {
+
+    /// Below the state.
+    fn pointer(self) -> String {
+        match self {
+            Self::Field(field) => format!("/{field}"),
+            Self::Entry(list, index) => format!("/{list}/{index}/Next"),
+        }
+    }
+}
+
+/// Everything that names another state, with the name.
+fn targets_of(state: &Value) -> impl Iterator<Item = (Place, &str)> {
+    let fields = ["Next", "Default"].into_iter().filter_map(|field| {
+        let target = state.get(field)?.as_str()?;
+        Some((Place::Field(field), target))
+    });
+    let entries = ["Choices", "Catch"].into_iter().flat_map(|list| {
         let entries = state.get(list).and_then(Value::as_array).into_iter().flatten();
-        for (index, entry) in entries.enumerate() {
-            if let Some(target) = entry.get("Next").and_then(Value::as_str) {
-                targets.push((format!("/{list}/{index}/Next"), "Next", target));
-            }
-        }
-    }
-    targets
+        entries.enumerate().filter_map(move |(index, entry)| {
+            let target = entry.get("Next")?.as_str()?;
+            Some((Place::Entry(list, index), target))
+        })
+    });
+    fields.chain(entries)
 }

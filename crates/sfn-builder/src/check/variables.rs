@@ -23,7 +23,6 @@ impl Checker<'_> {
                 everywhere.entry(name).or_insert(state.pointer.as_str());
             }
         }
-        // Most machines have none: nothing to follow.
         self.scope(machine, &Names::new(), &everywhere);
     }
 
@@ -46,7 +45,7 @@ impl Checker<'_> {
             }
             let mut reads = Reads {
                 found: Vec::new(),
-                pointer: state.pointer.clone(),
+                pointer: &state.pointer,
             };
             reads.state(state);
             for (pointer, name) in reads.found {
@@ -117,12 +116,12 @@ fn assigns(state: &State) -> Vec<(String, &Assign)> {
 }
 
 /// Collects the variables that a state reads, with the pointer of the field.
-struct Reads {
+struct Reads<'m> {
     found: Vec<(String, String)>,
-    pointer: String,
+    pointer: &'m str,
 }
 
-impl Reads {
+impl Reads<'_> {
     fn add(&mut self, field: &str, name: &str) {
         let pointer = format!("{}/{field}", self.pointer);
         if !self

@@ -30,8 +30,6 @@ pub enum DropReason {
     DigestFile,
     /// A file whose name begins with a dot, found while walking a folder.
     HiddenFile,
-    /// A sample finding, as GuardDuty generates them on request.
-    SampleFinding,
     /// A flow log's note that there was no traffic.
     FlowNoData,
     /// A flow log's note that flows are missing from it: some were skipped when it was written.
@@ -79,7 +77,6 @@ impl DropReason {
             Self::InsightEvent => "insight-event",
             Self::DigestFile => "digest-file",
             Self::HiddenFile => "hidden-file",
-            Self::SampleFinding => "sample-finding",
             Self::FlowNoData => "flow-no-data",
             Self::FlowSkipData => "flow-skip-data",
             Self::FlowRejected => "flow-rejected",

@@ -171,7 +171,7 @@ fn a_malformed_record_stops_or_is_counted() {
     assert_eq!(pairs, ["A,8.8.8.8"]);
     assert_eq!(
         error.unwrap_err().to_string(),
-        "`log.json`: record 2 (from byte 79): invalid type: integer `8`, expected a string at line 1 column 20; \
+        "`log.json`: record 2 (from byte 79): `sourceIPAddress` is a number, not a string; \
          skip malformed records to go on without it",
     );
     let (pairs, summary) = run(&Extract::of(CloudTrail::new()).on_error(OnError::Skip), inputs());

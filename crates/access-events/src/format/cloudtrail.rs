@@ -2,16 +2,32 @@
 
 use std::io::BufRead;
 
-use jiff::Timestamp;
-use serde::Deserialize;
-
-use super::json::{self, Fault, Text};
-use super::{Format, Problem, RECORD_LIMIT, ReadError, Sink};
+use super::json::{self, Cursor, Fault, Parser, Quoted, Stuck, decode, some};
+use super::{Format, RECORD_LIMIT, ReadError, Sink};
 use crate::report::DropReason;
 use crate::sighting::{Principal, Sighting};
 
-/// CloudTrail's log files and what they become on their way: `Records` as delivered to S3, arrays, JSON Lines, single
-/// records, and EventBridge events with the record under `detail`.
+/// CloudTrail's log files, and what becomes of them on their way.
+///
+/// Documents: `{"Records":[…]}` as delivered to S3, `{"Events":[…]}` as `lookup-events` prints, arrays, JSON Lines, single
+/// records; each record plain, inside of an EventBridge event (`detail`), inside of an event of CloudTrail Lake
+/// (`eventData`), or as text in `CloudTrailEvent`.
+///
+/// | In the record | What it gives |
+/// | --- | --- |
+/// | `sourceIPAddress` | the address |
+/// | `userIdentity.principalId`, or `onBehalfOf.userId` where there is none (users of IAM Identity Center) | the identifier |
+/// | `userIdentity.userName`, or that of `sessionContext.sessionIssuer` where there is none (sessions of roles) | the user name |
+/// | `userIdentity.arn` | the ARN |
+/// | `eventTime` | the time |
+///
+/// Left out:
+///
+/// - [`ServiceCaller`](DropReason::ServiceCaller): `sourceIPAddress` is a service's name (`….amazonaws.com`, `AWS Internal`), or
+///   `userIdentity.type` is `AWSService`. `invokedBy` alone does not say that much: requests from the console bear
+///   `signin.amazonaws.com` there together with the user's own address. So it counts only where the address is none.
+/// - [`NoAddress`](DropReason::NoAddress): no `sourceIPAddress`, as in events that services write of their own accord.
+/// - [`InsightEvent`](DropReason::InsightEvent), [`DigestFile`](DropReason::DigestFile): by name without being opened, or by what is in them.
 #[derive(Debug, Clone)]
 pub struct CloudTrail {
     limit: usize,
@@ -43,119 +59,201 @@ impl Format for CloudTrail {
     }
 
     fn leaves_out(&self, name: &str) -> Option<DropReason> {
-        // `…/CloudTrail-Digest/…/111122223333_CloudTrail-Digest_us-east-2_trail_….json.gz`
-        name.contains("CloudTrail-Digest")
-            .then_some(DropReason::DigestFile)
+        // `…/CloudTrail-Digest/us-east-2/…/111122223333_CloudTrail-Digest_us-east-2_trail_us-east-2_….json.gz`
+        let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
+        if file.contains("_CloudTrail-Digest_") {
+            Some(DropReason::DigestFile)
+        } else if file.contains("_CloudTrail-Insight_") {
+            Some(DropReason::InsightEvent)
+        } else {
+            None
+        }
     }
 
     fn read(&self, input: &mut dyn BufRead, sink: &mut dyn Sink) -> Result<(), ReadError> {
-        json::read_records(input, sink, &["Records"], self.limit, &mut |text, sink| {
-            let record: Record<'_> = serde_json::from_slice(text)?;
-            tell(record.detail.as_deref().unwrap_or(&record), sink)
-        })
+        json::read_records(&Records, self.limit, input, sink)
     }
 }
 
+/// The parser, which is nobody's business.
+struct Records;
+
 /// The members of a record that count, and those by which other documents are known.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Default)]
 struct Record<'a> {
-    #[serde(borrow)]
-    event_time: Option<Text<'a>>,
-    #[serde(borrow)]
-    event_type: Option<Text<'a>>,
-    #[serde(borrow)]
-    event_category: Option<Text<'a>>,
-    #[serde(borrow, rename = "sourceIPAddress")]
-    source_ip_address: Option<Text<'a>>,
-    #[serde(borrow)]
-    user_identity: Option<Identity<'a>>,
-    /// The record inside of an event of EventBridge.
-    #[serde(borrow)]
-    detail: Option<Box<Record<'a>>>,
-    digest_start_time: Option<serde::de::IgnoredAny>,
-    digest_signature_algorithm: Option<serde::de::IgnoredAny>,
+    time: Option<Quoted<'a>>,
+    kind: Option<Quoted<'a>>,
+    category: Option<Quoted<'a>>,
+    address: Option<Quoted<'a>>,
+    identity: Identity<'a>,
+    is_digest: bool,
+    /// The record itself, as text.
+    inner: Option<Quoted<'a>>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Default)]
 struct Identity<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<Text<'a>>,
-    #[serde(borrow)]
-    principal_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    arn: Option<Text<'a>>,
-    #[serde(borrow)]
-    user_name: Option<Text<'a>>,
-    #[serde(borrow)]
-    invoked_by: Option<Text<'a>>,
-    #[serde(borrow)]
-    session_context: Option<SessionContext<'a>>,
+    kind: Option<Quoted<'a>>,
+    principal: Option<Quoted<'a>>,
+    arn: Option<Quoted<'a>>,
+    user_name: Option<Quoted<'a>>,
+    invoked_by: Option<Quoted<'a>>,
+    /// The name of the role behind a session.
+    issuer: Option<Quoted<'a>>,
+    /// Whom a session of IAM Identity Center is for.
+    behalf: Option<Quoted<'a>>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct SessionContext<'a> {
-    #[serde(borrow)]
-    session_issuer: Option<SessionIssuer<'a>>,
+impl Parser for Records {
+    type Record<'t> = Record<'t>;
+
+    const HOLDERS: &'static [&'static str] = &["Records", "Events"];
+
+    fn parse<'t>(&self, cursor: &mut Cursor<'t>) -> Result<Record<'t>, Stuck> {
+        let mut record = Record::default();
+        let mut enveloped = None;
+        cursor.object("", |cursor, key| match key {
+            b"detail" if cursor.begins(b'{')? => {
+                let mut inner = Record::default();
+                cursor.object("detail", |cursor, key| member(cursor, key, &mut inner))?;
+                enveloped = Some(inner);
+                Ok(())
+            }
+            b"eventData" if cursor.begins(b'{')? => {
+                let mut inner = Record::default();
+                cursor.object("eventData", |cursor, key| member(cursor, key, &mut inner))?;
+                enveloped = Some(inner);
+                Ok(())
+            }
+            b"eventData" | b"CloudTrailEvent" | b"eventJson" => {
+                record.inner = cursor.text("eventData")?;
+                Ok(())
+            }
+            _ => member(cursor, key, &mut record),
+        })?;
+        Ok(enveloped.unwrap_or(record))
+    }
+
+    fn tell(&self, record: Record<'_>, sink: &mut dyn Sink) -> Result<(), Fault> {
+        let Some(inner) = record.inner else {
+            return tell(&record, sink);
+        };
+        let text = inner.decode()?;
+        json::parse_text(&text, |cursor| {
+            let mut record = Record::default();
+            cursor.object("", |cursor, key| member(cursor, key, &mut record))?;
+            Ok(record)
+        })
+        .map_err(Fault::from)
+        .and_then(|record| tell(&record, sink))
+    }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct SessionIssuer<'a> {
-    #[serde(borrow)]
-    user_name: Option<Text<'a>>,
+#[inline]
+fn member<'t>(cursor: &mut Cursor<'t>, key: &[u8], record: &mut Record<'t>) -> Result<(), Stuck> {
+    match key {
+        b"eventTime" => record.time = cursor.text("eventTime")?,
+        b"eventType" => record.kind = cursor.text("eventType")?,
+        b"eventCategory" => record.category = cursor.text("eventCategory")?,
+        // The second spelling is that of CloudTrail Lake.
+        b"sourceIPAddress" | b"sourceIpAddress" => record.address = cursor.text("sourceIPAddress")?,
+        b"userIdentity" => {
+            let mut identity = Identity::default();
+            cursor.object("userIdentity", |cursor, key| {
+                of_identity(cursor, key, &mut identity)
+            })?;
+            record.identity = identity;
+        }
+        b"digestS3Object" => {
+            record.is_digest = true;
+            cursor.skip()?;
+        }
+        _ => cursor.skip()?,
+    }
+    Ok(())
+}
+
+#[inline]
+fn of_identity<'t>(cursor: &mut Cursor<'t>, key: &[u8], identity: &mut Identity<'t>) -> Result<(), Stuck> {
+    match key {
+        b"type" => identity.kind = cursor.text("userIdentity.type")?,
+        b"principalId" => identity.principal = cursor.text("userIdentity.principalId")?,
+        b"arn" => identity.arn = cursor.text("userIdentity.arn")?,
+        b"userName" => identity.user_name = cursor.text("userIdentity.userName")?,
+        b"invokedBy" => identity.invoked_by = cursor.text("userIdentity.invokedBy")?,
+        b"sessionContext" => {
+            let mut issuer = None;
+            cursor.object("userIdentity.sessionContext", |cursor, key| {
+                if key != b"sessionIssuer" {
+                    return cursor.skip();
+                }
+                issuer = None;
+                cursor.object("userIdentity.sessionContext.sessionIssuer", |cursor, key| {
+                    if key != b"userName" {
+                        return cursor.skip();
+                    }
+                    issuer = cursor.text("userIdentity.sessionContext.sessionIssuer.userName")?;
+                    Ok(())
+                })
+            })?;
+            identity.issuer = issuer;
+        }
+        b"onBehalfOf" => {
+            let mut behalf = None;
+            cursor.object("userIdentity.onBehalfOf", |cursor, key| {
+                if key != b"userId" {
+                    return cursor.skip();
+                }
+                behalf = cursor.text("userIdentity.onBehalfOf.userId")?;
+                Ok(())
+            })?;
+            identity.behalf = behalf;
+        }
+        _ => cursor.skip()?,
+    }
+    Ok(())
 }
 
 fn tell(record: &Record<'_>, sink: &mut dyn Sink) -> Result<(), Fault> {
-    let text = |text: &Option<Text<'_>>, wanted: &str| text.as_ref().is_some_and(|text| text.0 == wanted);
-    if record.digest_start_time.is_some() && record.digest_signature_algorithm.is_some() {
-        sink.dropped(DropReason::DigestFile);
+    let is = |text: Option<Quoted<'_>>, wanted: &str| text.is_some_and(|text| text.is(wanted));
+    let identity = &record.identity;
+    let address = decode(record.address)?.unwrap_or_default();
+    let dropped = if record.is_digest {
+        Some(DropReason::DigestFile)
+    } else if is(record.category, "Insight") || is(record.kind, "AwsCloudTrailInsight") {
+        Some(DropReason::InsightEvent)
+    } else if is(identity.kind, "AWSService") || is_service(&address) {
+        Some(DropReason::ServiceCaller)
+    } else if address.is_empty() {
+        Some(DropReason::NoAddress)
+    } else if identity.invoked_by.is_some() && address.parse::<std::net::IpAddr>().is_err() {
+        Some(DropReason::ServiceCaller)
+    } else {
+        None
+    };
+    if let Some(reason) = dropped {
+        sink.dropped(reason);
         return Ok(());
     }
-    if text(&record.event_category, "Insight") || text(&record.event_type, "AwsCloudTrailInsight") {
-        sink.dropped(DropReason::InsightEvent);
-        return Ok(());
-    }
-    let time = record.event_time.as_ref().map(time).transpose()?;
-    let nobody = Identity::default();
-    let identity = record.user_identity.as_ref().unwrap_or(&nobody);
-    let address = record.source_ip_address.as_deref().unwrap_or_default();
-    if text(&identity.kind, "AWSService") || address.ends_with(".amazonaws.com") {
-        sink.dropped(DropReason::ServiceCaller);
-        return Ok(());
-    }
-    if address.is_empty() {
-        sink.dropped(DropReason::NoAddress);
-        return Ok(());
-    }
+    let id = some(decode(identity.principal)?).or(decode(identity.behalf)?);
     // A role has no user name of its own; its session tells that of the role.
-    let issuer = identity
-        .session_context
-        .as_ref()
-        .and_then(|context| context.session_issuer.as_ref());
-    let user_name = identity
-        .user_name
-        .as_deref()
-        .or_else(|| issuer?.user_name.as_deref());
+    let user_name = some(decode(identity.user_name)?).or(decode(identity.issuer)?);
+    let arn = decode(identity.arn)?;
+    let time = json::time("eventTime", record.time)?;
     sink.sighting(Sighting {
         principal: Principal {
-            user_name,
-            arn: identity.arn.as_deref(),
-            ..Principal::aws(identity.principal_id.as_deref())
+            user_name: user_name.as_deref(),
+            arn: arn.as_deref(),
+            ..Principal::aws(id.as_deref())
         },
-        address,
+        address: &address,
         time,
     })?;
     Ok(())
 }
 
-fn time(text: &Text<'_>) -> Result<Timestamp, Fault> {
-    text.parse().map_err(|_| {
-        Fault::Shape(Problem::Json(format!(
-            "`eventTime` is `{}`, which is no time",
-            json::shorten(text)
-        )))
-    })
+/// Whether the address is the name of a service.
+pub(super) fn is_service(address: &str) -> bool {
+    let name = address.strip_suffix(".cn").unwrap_or(address);
+    name.ends_with(".amazonaws.com") || address == "AWS Internal"
 }

@@ -6,9 +6,11 @@
 mod cloudtrail;
 pub mod csv;
 pub mod flow_log;
+mod guardduty;
 pub(crate) mod json;
 pub mod json_lines;
 mod lines;
+mod ocsf;
 mod time;
 pub mod web_log;
 
@@ -18,7 +20,9 @@ use std::io::{self, BufRead};
 pub use cloudtrail::CloudTrail;
 pub use csv::Csv;
 pub use flow_log::FlowLog;
+pub use guardduty::GuardDuty;
 pub use json_lines::JsonLines;
+pub use ocsf::Ocsf;
 pub use time::{TimeFormat, UnknownTimeFormat};
 pub use web_log::WebLog;
 
@@ -131,6 +135,12 @@ pub enum Problem {
     TooLong {
         /// The limit, in bytes.
         limit: usize,
+    },
+    /// Its brackets are nested too deep.
+    #[error("it is nested deeper than {limit} levels")]
+    TooDeep {
+        /// The limit, in brackets.
+        limit: u32,
     },
     /// The input ends inside of it.
     #[error("the input ends inside of it")]

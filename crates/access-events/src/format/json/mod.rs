@@ -1,26 +1,45 @@
 //! Cuts a stream of JSON into records, one at a time: documents one after the other (JSON Lines or with line breaks in
 //! them), arrays of records, and objects that hold an array of records under a known key.
 //!
-//! Only brackets, quotes and commas are looked at here; what is inside of a record is checked by whoever parses it.
+//! A record is parsed where it lies in the buffer, and ends where the parser says. Only when a record is not JSON, or
+//! too long to be kept, are brackets counted to find the next one.
+
+mod cursor;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
-use std::fmt;
 use std::io::{self, BufRead};
-use std::ops::Deref;
 
-use serde::de::{Deserialize, Deserializer, Visitor};
+use jiff::Timestamp;
+
+pub(crate) use cursor::{Cursor, Quoted, Stuck};
 
 use super::{Malformed, Place, Problem, ReadError, Sink, Stopped};
 
 /// How much is read at a time, in bytes.
 const CHUNK: usize = 128 * 1024;
 
-/// What a record's text leads to.
+/// Makes records of JSON text.
+pub(crate) trait Parser {
+    /// What is kept of a record.
+    type Record<'t>;
+
+    /// The keys of a document under which there may be an array of records.
+    const HOLDERS: &'static [&'static str];
+
+    /// Parses the value that comes next, to its end. What is JSON but not of the shape that a record has is noted in
+    /// the cursor.
+    fn parse<'t>(&self, cursor: &mut Cursor<'t>) -> Result<Self::Record<'t>, Stuck>;
+
+    /// Tells the sink of a record. What is wrong with it is found before anything is told.
+    fn tell(&self, record: Self::Record<'_>, sink: &mut dyn Sink) -> Result<(), Fault>;
+}
+
+/// Why a record was not told.
 pub(crate) enum Fault {
-    /// The record is not what it should be, but it is JSON.
-    Shape(Problem),
-    /// The record is not JSON: it may be that its end was not recognised.
-    Syntax(Problem),
+    /// Something is wrong with it.
+    Record(Problem),
     /// The sink wants no more.
     Stopped,
 }
@@ -31,74 +50,20 @@ impl From<Stopped> for Fault {
     }
 }
 
-impl From<serde_json::Error> for Fault {
-    fn from(error: serde_json::Error) -> Self {
-        let problem = Problem::Json(error.to_string());
-        if error.is_data() {
-            Self::Shape(problem)
-        } else {
-            Self::Syntax(problem)
-        }
+impl From<Problem> for Fault {
+    fn from(problem: Problem) -> Self {
+        Self::Record(problem)
     }
 }
 
-/// A string of a record, borrowed from it unless it has escapes.
-#[derive(Debug, Default)]
-pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
-
-impl Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Borrowed;
-
-        impl<'de> Visitor<'de> for Borrowed {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-
-        deserializer.deserialize_str(Borrowed)
-    }
-}
-
-/// At most 80 characters, on one line, for messages.
-pub(crate) fn shorten(text: &str) -> String {
-    let mut short: String = text.chars().take(80).flat_map(|c| c.escape_debug()).collect();
-    if text.chars().nth(80).is_some() {
-        short.push('…');
-    }
-    short
-}
-
-/// Parses one record, given as the text of one JSON value, and tells the sink of it.
-pub(crate) type Parse<'p> = &'p mut dyn FnMut(&[u8], &mut dyn Sink) -> Result<(), Fault>;
-
-/// Reads all records of `input`. `holders` are the keys of a document under which an array of records may be.
-pub(crate) fn read_records(
+/// Reads all records of `input`.
+pub(crate) fn read_records<P: Parser>(
+    parser: &P,
+    limit: usize,
     input: &mut dyn BufRead,
     sink: &mut dyn Sink,
-    holders: &[&str],
-    limit: usize,
-    parse: Parse<'_>,
 ) -> Result<(), ReadError> {
-    let mut reader = Reader {
+    let reader = Reader {
         input,
         buffer: vec![0; CHUNK],
         end: 0,
@@ -110,16 +75,76 @@ pub(crate) fn read_records(
         in_array: false,
         rescanned: 0,
     };
-    Splitter {
-        reader: &mut reader,
-        sink,
-        holders,
-        parse,
-    }
-    .run()
+    Splitter { parser, reader, sink }.run()
 }
 
-/// Why the scanner does not go on.
+/// Parses a record that is a text of its own, from its beginning to its end.
+pub(crate) fn parse_text<'t, T>(
+    text: &'t str,
+    parse: impl FnOnce(&mut Cursor<'t>) -> Result<T, Stuck>,
+) -> Result<T, Problem> {
+    let mut cursor = Cursor::new(text.as_bytes(), &[]);
+    let record = match parse(&mut cursor) {
+        Ok(record) => record,
+        Err(Stuck::Syntax(at, wanted)) => {
+            return Err(Problem::Json(format!(
+                "in the record's text: expected {wanted} at byte {at}"
+            )));
+        }
+        Err(Stuck::Deep) => {
+            return Err(Problem::TooDeep {
+                limit: cursor::DEEPEST,
+            });
+        }
+        Err(Stuck::End | Stuck::Holder) => {
+            return Err(Problem::Json("the record's text ends early".to_owned()));
+        }
+    };
+    if !cursor.is_at_end() {
+        return Err(Problem::Json(
+            "the record's text goes on after the record".to_owned(),
+        ));
+    }
+    match cursor.into_fault() {
+        None => Ok(record),
+        Some(problem) => Err(problem),
+    }
+}
+
+/// What an optional string says.
+pub(crate) fn decode(text: Option<Quoted<'_>>) -> Result<Option<Cow<'_, str>>, Problem> {
+    text.map(Quoted::decode).transpose()
+}
+
+/// The text, unless it is empty.
+pub(crate) fn some(text: Option<Cow<'_, str>>) -> Option<Cow<'_, str>> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// The moment that a member tells, as RFC 3339 has it.
+pub(crate) fn time(name: &str, text: Option<Quoted<'_>>) -> Result<Option<Timestamp>, Problem> {
+    let Some(text) = decode(text)? else {
+        return Ok(None);
+    };
+    match text.parse() {
+        Ok(time) => Ok(Some(time)),
+        Err(_) => Err(Problem::Json(format!(
+            "`{name}` is `{}`, which is no time",
+            shorten(&text)
+        ))),
+    }
+}
+
+/// At most 80 characters, on one line, for messages.
+pub(crate) fn shorten(text: &str) -> String {
+    let mut short: String = text.chars().take(80).flat_map(char::escape_debug).collect();
+    if text.chars().nth(80).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+/// Why the scan for the next record does not go on.
 enum Halt {
     Io(io::Error),
     Fault(Problem),
@@ -150,6 +175,17 @@ struct Reader<'r> {
     in_array: bool,
     /// Bytes looked at more than once because a fault made it necessary.
     rescanned: u64,
+}
+
+/// What comes after a line at fault.
+#[derive(PartialEq, Eq)]
+enum Next {
+    /// A line that may begin a document; it is at the position.
+    Document,
+    /// The end, and no line before it that is not indented.
+    End,
+    /// The end, and lines before it that may have been records.
+    Lost,
 }
 
 impl Reader<'_> {
@@ -194,6 +230,19 @@ impl Reader<'_> {
         }
     }
 
+    /// Reads until twice as many bytes are there from the position on, so that looking at them from their beginning
+    /// again and again takes no longer than twice. False when there are no more, or enough for the longest record.
+    fn double(&mut self) -> io::Result<bool> {
+        self.mark = Some(self.position);
+        let had = self.end - self.position;
+        while self.end - self.position < (2 * had).max(1) {
+            if self.end - self.position > self.limit || !self.fill()? {
+                break;
+            }
+        }
+        Ok(self.end - self.position > had)
+    }
+
     /// The byte at the position, nothing at the end of the input.
     fn peek(&mut self) -> io::Result<Option<u8>> {
         if self.position == self.end && !self.fill()? {
@@ -226,7 +275,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Goes behind the value that begins at the position.
+    /// Goes behind the value that begins at the position, by its brackets and quotes alone.
     fn skip_value(&mut self) -> Result<(), Halt> {
         match self.inner_token()? {
             b'"' | b'{' | b'[' => {
@@ -278,17 +327,18 @@ impl Reader<'_> {
             }
         }
     }
-}
 
-/// What comes after a line at fault.
-#[derive(PartialEq, Eq)]
-enum Next {
-    /// A line that may begin a document; it is at the position.
-    Document,
-    /// The end, and no line before it that is not indented.
-    End,
-    /// The end, and lines before it that may have been records.
-    Lost,
+    /// Goes back to the beginning of the marked record, so that the lines in it are looked at again, as long as this
+    /// does not happen so often that reading takes time in the square of the input.
+    fn rewind(&mut self) {
+        if let Some(mark) = self.mark {
+            let again = (self.position - mark) as u64;
+            if self.rescanned + again <= 4 * self.limit as u64 + self.offset() {
+                self.rescanned += again;
+                self.position = mark;
+            }
+        }
+    }
 }
 
 fn unexpected(wanted: &str) -> Halt {
@@ -314,17 +364,12 @@ impl Nesting {
                     at += 1;
                     continue;
                 }
-                match memchr::memchr2(b'"', b'\\', &bytes[at..]) {
-                    None => return None,
-                    Some(found) => {
-                        at += found + 1;
-                        if bytes[at - 1] == b'\\' {
-                            self.escaped = true;
-                            continue;
-                        }
-                        self.in_string = false;
-                    }
+                at += memchr::memchr2(b'"', b'\\', &bytes[at..])? + 1;
+                if bytes[at - 1] == b'\\' {
+                    self.escaped = true;
+                    continue;
                 }
+                self.in_string = false;
             } else {
                 at += 1;
                 match bytes[at - 1] {
@@ -348,11 +393,10 @@ impl Nesting {
     }
 }
 
-struct Splitter<'s, 'r, 'p> {
-    reader: &'s mut Reader<'r>,
+struct Splitter<'s, 'r, P> {
+    parser: &'s P,
+    reader: Reader<'r>,
     sink: &'s mut dyn Sink,
-    holders: &'s [&'s str],
-    parse: Parse<'p>,
 }
 
 /// What a document turned out to be.
@@ -363,10 +407,22 @@ enum Document {
     Holder,
 }
 
+/// What became of a record that was parsed in the buffer.
+enum Tried {
+    /// It is told, or told as malformed, and behind the position.
+    Done,
+    /// It is not JSON, and still at the position.
+    Syntax(Problem),
+    /// It does not end in the buffer, and there is no more input, or it is too long.
+    Unfinished,
+    /// It is a document with an array of records in it.
+    Holder,
+}
+
 /// Why a document, or an array of records, ends where it should not.
 enum Broken {
     Read(ReadError),
-    /// A document of its own, still in the buffer from the mark on, unless it was too long.
+    /// A document of its own. It is still in the buffer, from the mark on.
     Document(Problem),
     /// Inside of an array of records; `at` is where.
     Array {
@@ -381,18 +437,20 @@ impl From<ReadError> for Broken {
     }
 }
 
-impl Splitter<'_, '_, '_> {
-    fn run(&mut self) -> Result<(), ReadError> {
+impl<P: Parser> Splitter<'_, '_, P> {
+    fn run(mut self) -> Result<(), ReadError> {
         self.skip_byte_order_mark()?;
         loop {
             self.reader.mark = None;
             self.reader.too_long = false;
+            self.reader.in_array = false;
             let Some(first) = self.reader.token()? else {
                 return Ok(());
             };
             let start = self.reader.offset();
+            self.reader.mark = Some(self.reader.position);
             let done = match first {
-                b'{' => self.document(),
+                b'{' => self.document(start),
                 b'[' => {
                     self.reader.position += 1;
                     self.array()
@@ -405,12 +463,11 @@ impl Splitter<'_, '_, '_> {
                 Ok(()) => {}
                 Err(Broken::Read(error)) => return Err(error),
                 Err(Broken::Array { at, problem }) => {
-                    self.reader.in_array = false;
                     let next = self.reader.next_document()?;
                     self.fault(at, problem, next != Next::Document)?;
                 }
                 Err(Broken::Document(problem)) => {
-                    self.rewind();
+                    self.reader.rewind();
                     let next = self.reader.next_document()?;
                     let lost = next == Next::Lost || problem == Problem::EndsEarly && next == Next::End;
                     self.fault(start, problem, lost)?;
@@ -431,18 +488,7 @@ impl Splitter<'_, '_, '_> {
         Ok(())
     }
 
-    /// Goes back to the beginning of the marked record, so that the lines in it are looked at again, as long as this
-    /// does not happen so often that reading takes time in the square of the input.
-    fn rewind(&mut self) {
-        if let Some(mark) = self.reader.mark {
-            let again = (self.reader.position - mark) as u64;
-            if self.reader.rescanned + again <= 4 * self.reader.limit as u64 + self.reader.offset() {
-                self.reader.rescanned += again;
-                self.reader.position = mark;
-            }
-        }
-    }
-
+    /// A record that is malformed.
     fn fault(&mut self, at: u64, problem: Problem, rest_lost: bool) -> Result<(), ReadError> {
         self.sink.record();
         self.sink.malformed(Malformed {
@@ -453,55 +499,86 @@ impl Splitter<'_, '_, '_> {
         Ok(())
     }
 
-    /// A top-level object, with its bracket at the position.
-    fn document(&mut self) -> Result<(), Broken> {
-        let start = self.reader.offset();
-        self.reader.mark = Some(self.reader.position);
-        match self.members()? {
-            Document::Holder => {}
-            Document::Record => {
-                if !self.record(start)? {
-                    // Perhaps it swallowed the next ones, for want of a quote or bracket.
-                    let text =
-                        &self.reader.buffer[self.reader.mark.unwrap_or_default()..self.reader.position];
-                    if memchr::memchr(b'\n', text).is_some() {
-                        self.rewind();
-                        self.reader.next_document().map_err(ReadError::from)?;
+    /// Parses the record at the position, reading on until it is in the buffer as a whole.
+    fn try_record(&mut self, holders: &'static [&'static str]) -> Result<Tried, ReadError> {
+        let limit = self.reader.limit;
+        loop {
+            let stuck = {
+                let mut cursor = Cursor::new(
+                    &self.reader.buffer[self.reader.position..self.reader.end],
+                    holders,
+                );
+                let parsed = self.parser.parse(&mut cursor);
+                let length = cursor.position();
+                if length > limit {
+                    return Ok(Tried::Unfinished);
+                }
+                let fault = cursor.into_fault();
+                match parsed {
+                    Err(stuck) => stuck,
+                    Ok(record) => {
+                        self.sink.record();
+                        let told = match fault {
+                            None => self.parser.tell(record, self.sink),
+                            Some(problem) => Err(Fault::Record(problem)),
+                        };
+                        match told {
+                            Ok(()) => {}
+                            Err(Fault::Stopped) => return Err(ReadError::Stopped),
+                            Err(Fault::Record(problem)) => self.sink.malformed(Malformed {
+                                place: Place::Byte(self.reader.offset()),
+                                problem,
+                                rest_lost: false,
+                            })?,
+                        }
+                        self.reader.position += length;
+                        return Ok(Tried::Done);
                     }
                 }
-            }
+            };
+            return Ok(match stuck {
+                Stuck::End if self.reader.double()? => continue,
+                Stuck::End => Tried::Unfinished,
+                Stuck::Holder => Tried::Holder,
+                Stuck::Syntax(at, wanted) => Tried::Syntax(Problem::Json(format!(
+                    "expected {wanted} at byte {}",
+                    self.reader.offset() + at as u64
+                ))),
+                Stuck::Deep => Tried::Syntax(Problem::TooDeep {
+                    limit: cursor::DEEPEST,
+                }),
+            });
         }
-        Ok(())
     }
 
-    /// Parses what is between the mark and the position. False when it is not JSON.
-    fn record(&mut self, start: u64) -> Result<bool, ReadError> {
-        let limit = self.reader.limit;
-        let text = match self.reader.mark {
-            Some(mark) if self.reader.position - mark <= limit => {
-                &self.reader.buffer[mark..self.reader.position]
+    /// A top-level object, with its bracket at the position.
+    fn document(&mut self, start: u64) -> Result<(), Broken> {
+        let tried = self.try_record(P::HOLDERS)?;
+        if matches!(tried, Tried::Done) {
+            return Ok(());
+        }
+        self.reader.mark = Some(self.reader.position);
+        match (self.members()?, tried) {
+            // Its brackets match, and yet it is not JSON. Perhaps it swallowed the next ones, for want of a quote.
+            (Document::Record, Tried::Syntax(problem)) => {
+                let text = &self.reader.buffer[self.reader.mark.unwrap_or_default()..self.reader.position];
+                if memchr::memchr(b'\n', text).is_some() {
+                    return Err(Broken::Document(problem));
+                }
+                Ok(self.fault(start, problem, false)?)
             }
-            _ => {
-                self.fault(start, Problem::TooLong { limit }, false)?;
-                return Ok(true);
-            }
-        };
-        self.sink.record();
-        let (problem, is_json) = match (self.parse)(text, self.sink) {
-            Ok(()) => return Ok(true),
-            Err(Fault::Stopped) => return Err(ReadError::Stopped),
-            Err(Fault::Shape(problem)) => (problem, true),
-            Err(Fault::Syntax(problem)) => (problem, false),
-        };
-        self.sink.malformed(Malformed {
-            place: Place::Byte(start),
-            problem,
-            rest_lost: false,
-        })?;
-        Ok(is_json)
+            (Document::Record, _) => Ok(self.fault(
+                start,
+                Problem::TooLong {
+                    limit: self.reader.limit,
+                },
+                false,
+            )?),
+            (Document::Holder, _) => Ok(()),
+        }
     }
 
-    /// Walks the members of a top-level object. Arrays under the keys of holders are told record by record.
+    /// Walks over the members of a top-level object. Arrays under the keys of holders are told record by record.
     fn members(&mut self) -> Result<Document, Broken> {
         let mut document = Document::Record;
         self.reader.position += 1;
@@ -510,19 +587,18 @@ impl Splitter<'_, '_, '_> {
             return Ok(document);
         }
         loop {
-            let key = self.step(|reader| {
+            let (start, end) = self.step(|reader| {
                 if reader.inner_token()? != b'"' {
                     return Err(unexpected("a key in quotes"));
                 }
-                let (before, start) = (reader.base, reader.position);
+                let start = reader.offset();
                 reader.skip_value()?;
-                // The buffer may have moved.
-                let moved = (reader.base - before) as usize;
-                Ok(start.checked_sub(moved))
+                Ok((start, reader.offset()))
             })?;
-            let holds = key.is_some_and(|start| {
-                let key = &self.reader.buffer[start + 1..self.reader.position - 1];
-                self.holders.iter().any(|holder| holder.as_bytes() == key)
+            // Keys of holders are short; what was longer may have left the buffer.
+            let holds = start.checked_sub(self.reader.base).is_some_and(|start| {
+                let key = &self.reader.buffer[start as usize + 1..(end - self.reader.base) as usize - 1];
+                P::HOLDERS.iter().any(|holder| holder.as_bytes() == key)
             });
             let value = self.step(|reader| {
                 reader.expect(b':')?;
@@ -548,13 +624,13 @@ impl Splitter<'_, '_, '_> {
 
     /// Runs a part of the scan of a top-level object.
     fn step<T>(&mut self, scan: impl FnOnce(&mut Reader<'_>) -> Result<T, Halt>) -> Result<T, Broken> {
-        match scan(self.reader) {
-            Ok(value) if !self.reader.too_long => Ok(value),
+        match scan(&mut self.reader) {
             Err(Halt::Io(error)) => Err(Broken::Read(error.into())),
-            Err(Halt::Fault(problem)) if !self.reader.too_long => Err(self.broken(problem)),
-            Ok(_) | Err(Halt::Fault(_)) => Err(Broken::Document(Problem::TooLong {
+            _ if self.reader.too_long => Err(Broken::Document(Problem::TooLong {
                 limit: self.reader.limit,
             })),
+            Ok(value) => Ok(value),
+            Err(Halt::Fault(problem)) => Err(self.broken(problem)),
         }
     }
 
@@ -568,31 +644,40 @@ impl Splitter<'_, '_, '_> {
         }
     }
 
-    /// The elements of an array, whose bracket lies before the position.
+    /// The elements of an array, whose bracket lies before the position. There is no mark at its end.
     fn array(&mut self) -> Result<(), Broken> {
-        let halted = |at, halt| match halt {
-            Halt::Io(error) => Broken::Read(error.into()),
-            Halt::Fault(problem) => Broken::Array { at, problem },
-        };
         self.reader.mark = None;
         self.reader.in_array = true;
-        let at = self.reader.offset();
-        if self.reader.inner_token().map_err(|halt| halted(at, halt))? == b']' {
+        if self.array_token()? == b']' {
             self.reader.position += 1;
             self.reader.in_array = false;
             return Ok(());
         }
         loop {
+            self.array_token()?;
             let at = self.reader.offset();
-            self.reader.inner_token().map_err(|halt| halted(at, halt))?;
-            let at = self.reader.offset();
-            self.reader.mark = Some(self.reader.position);
-            self.reader.skip_value().map_err(|halt| halted(at, halt))?;
-            self.record(at)?;
+            let problem = match self.try_record(&[])? {
+                Tried::Done => None,
+                Tried::Syntax(problem) => Some(problem),
+                Tried::Unfinished | Tried::Holder => Some(Problem::TooLong {
+                    limit: self.reader.limit,
+                }),
+            };
             self.reader.mark = None;
-            self.reader.too_long = false;
-            let at = self.reader.offset();
-            match self.reader.inner_token().map_err(|halt| halted(at, halt))? {
+            if let Some(problem) = problem {
+                match self.reader.skip_value() {
+                    Ok(()) => {}
+                    Err(Halt::Io(error)) => return Err(Broken::Read(error.into())),
+                    Err(Halt::Fault(end)) => {
+                        // What seemed too long may have no end.
+                        let too_long = matches!(problem, Problem::TooLong { .. });
+                        let problem = if too_long { end } else { problem };
+                        return Err(Broken::Array { at, problem });
+                    }
+                }
+                self.fault(at, problem, false)?;
+            }
+            match self.array_token()? {
                 b',' => self.reader.position += 1,
                 b']' => {
                     self.reader.position += 1;
@@ -607,5 +692,15 @@ impl Splitter<'_, '_, '_> {
                 }
             }
         }
+    }
+
+    fn array_token(&mut self) -> Result<u8, Broken> {
+        self.reader.inner_token().map_err(|halt| match halt {
+            Halt::Io(error) => Broken::Read(error.into()),
+            Halt::Fault(problem) => Broken::Array {
+                at: self.reader.offset(),
+                problem,
+            },
+        })
     }
 }

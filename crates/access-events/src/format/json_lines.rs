@@ -6,7 +6,7 @@ use std::io::BufRead;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::json::{self, Fault};
+use super::json::{self, Cursor, Fault, Parser, Stuck};
 use super::{Format, Problem, RECORD_LIMIT, ReadError, Sink, TimeFormat};
 use crate::sighting::{Principal, Sighting};
 
@@ -150,7 +150,7 @@ impl JsonLines {
         }
     }
 
-    fn tell(&self, text: &[u8], sink: &mut dyn Sink) -> Result<(), Fault> {
+    fn tell_of(&self, text: &[u8], sink: &mut dyn Sink) -> Result<(), Fault> {
         let Self { settings, tree } = self;
         let entities = settings.entity.len();
         let mut values: Vec<Value<'_>> = Vec::new();
@@ -166,7 +166,7 @@ impl JsonLines {
 
         let mut names = Vec::with_capacity(entities);
         for (path, value) in settings.entity.iter().zip(&values) {
-            names.push(value.name(path).map_err(Fault::Shape)?);
+            names.push(value.name(path)?);
         }
         let joined;
         let name = match &names[..] {
@@ -185,9 +185,9 @@ impl JsonLines {
                 Some(joined.as_str())
             }
         };
-        let address = values[entities].text(&settings.address).map_err(Fault::Shape)?;
+        let address = values[entities].text(&settings.address)?;
         let time = match &settings.time {
-            Some((path, format)) => values[entities + 1].time(path, *format).map_err(Fault::Shape)?,
+            Some((path, format)) => values[entities + 1].time(path, *format)?,
             None => None,
         };
         sink.sighting(Sighting {
@@ -205,9 +205,21 @@ impl Format for JsonLines {
     }
 
     fn read(&self, input: &mut dyn BufRead, sink: &mut dyn Sink) -> Result<(), ReadError> {
-        json::read_records(input, sink, &[], self.settings.limit, &mut |text, sink| {
-            self.tell(text, sink)
-        })
+        json::read_records(self, self.settings.limit, input, sink)
+    }
+}
+
+impl Parser for JsonLines {
+    type Record<'t> = &'t [u8];
+
+    const HOLDERS: &'static [&'static str] = &[];
+
+    fn parse<'t>(&self, cursor: &mut Cursor<'t>) -> Result<&'t [u8], Stuck> {
+        cursor.value()
+    }
+
+    fn tell(&self, text: &[u8], sink: &mut dyn Sink) -> Result<(), Fault> {
+        self.tell_of(text, sink)
     }
 }
 

@@ -254,6 +254,14 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    /// Goes over the value that comes next and gives its text.
+    pub(crate) fn value(&mut self) -> Result<&'a [u8], Stuck> {
+        self.token()?;
+        let start = self.at;
+        self.skip()?;
+        Ok(&self.text[start..self.at])
+    }
+
     /// Goes over the value that comes next.
     #[inline(always)]
     pub(crate) fn skip(&mut self) -> Result<(), Stuck> {

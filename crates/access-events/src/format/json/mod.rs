@@ -56,6 +56,12 @@ impl From<Problem> for Fault {
     }
 }
 
+impl From<serde_json::Error> for Fault {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Record(Problem::Json(error.to_string()))
+    }
+}
+
 /// Reads all records of `input`.
 pub(crate) fn read_records<P: Parser>(
     parser: &P,

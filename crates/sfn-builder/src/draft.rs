@@ -1,18 +1,41 @@
 //! States as they are written down: setters that cannot fail, values that nobody has judged yet.
 
-use serde_json::{Map, Number, Value, json};
+use serde_json::{Map, Value};
+
+use crate::checked::QueryLanguage;
+use crate::finding::Finding;
 
 /// The order in which the fields of a state are printed; others follow as they came.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 45] = [
     "Type",
     "Comment",
+    "QueryLanguage",
     "Resource",
+    "Credentials",
     "InputPath",
+    "ItemsPath",
+    "Items",
+    "ItemReader",
+    "ItemSelector",
+    "ItemBatcher",
     "Parameters",
+    "Arguments",
+    "Branches",
+    "ItemProcessor",
     "Result",
+    "ResultWriter",
     "ResultSelector",
     "ResultPath",
     "OutputPath",
+    "Assign",
+    "Output",
+    "Label",
+    "MaxConcurrency",
+    "MaxConcurrencyPath",
+    "ToleratedFailurePercentage",
+    "ToleratedFailurePercentagePath",
+    "ToleratedFailureCount",
+    "ToleratedFailureCountPath",
     "TimeoutSeconds",
     "TimeoutSecondsPath",
     "HeartbeatSeconds",
@@ -29,70 +52,130 @@ const ORDER: [&str; 27] = [
     "ErrorPath",
     "Cause",
     "CausePath",
-    "Next",
-    "End",
 ];
 
 /// A state of any type, unchecked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct State(Map<String, Value>);
+pub struct State {
+    fields: Map<String, Value>,
+    /// What JSON cannot hold, such as two states of a branch with one name; pointers begin below the state.
+    found: Vec<Finding>,
+}
 
 impl State {
     /// A state from its JSON, for what has no setter. What is not supported is refused when the machine is built.
     #[must_use]
     pub fn from_json(fields: Map<String, Value>) -> Self {
-        Self(fields)
+        Self {
+            fields,
+            found: Vec::new(),
+        }
     }
 
     /// Its JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        Value::Object(self.0.clone())
+        Value::Object(self.fields.clone())
     }
 
-    fn of_type(name: &str) -> Map<String, Value> {
-        let mut map = Map::new();
-        map.insert("Type".into(), name.into());
-        map
+    /// A [`Fragment`] of this state alone.
+    pub fn named(self, name: impl Into<String>) -> Fragment {
+        Fragment::new(name, self)
     }
 
-    fn ordered(mut map: Map<String, Value>) -> Self {
+    pub(crate) fn found(&self) -> &[Finding] {
+        &self.found
+    }
+
+    fn of_type(name: &str) -> Self {
+        Self::from_json(Map::from_iter([("Type".to_owned(), name.into())]))
+    }
+
+    fn ordered(self) -> Self {
         let mut fields = Map::new();
-        for name in ORDER {
+        let mut map = self.fields;
+        for name in ORDER.into_iter().chain(["Next", "End"]) {
             if let Some((key, value)) = map.shift_remove_entry(name) {
                 fields.insert(key, value);
             }
         }
         fields.extend(map);
-        Self(fields)
+        Self {
+            fields,
+            found: self.found,
+        }
+    }
+
+    fn set(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.fields.insert(field.to_owned(), value.into());
+        self
+    }
+
+    /// Adds an entry to the object that a field holds.
+    fn insert(mut self, field: &str, key: String, value: Value) -> Self {
+        match self.fields.get_mut(field) {
+            Some(Value::Object(map)) => {
+                map.insert(key, value);
+            }
+            _ => {
+                self.fields
+                    .insert(field.to_owned(), Map::from_iter([(key, value)]).into());
+            }
+        }
+        self
+    }
+
+    /// Adds an entry to the array that a field holds.
+    fn append(mut self, field: &str, entry: impl Into<Value>) -> Self {
+        match self.fields.get_mut(field) {
+            Some(Value::Array(list)) => list.push(entry.into()),
+            _ => {
+                self.fields
+                    .insert(field.to_owned(), Value::Array(vec![entry.into()]));
+            }
+        }
+        self
     }
 }
 
-/// Setters that several states share. `$map` is the field that holds the JSON.
+/// Setters that several states share.
 macro_rules! shared {
-    ($state:ident: $($which:ident),+) => {
+    ($state:ident: $($which:ident),*) => {
         impl $state {
-            $(shared!(@ $which);)+
+            $(shared!(@ $which);)*
 
-            fn set(mut self, field: &str, value: impl Into<Value>) -> Self {
-                self.0.insert(field.to_owned(), value.into());
-                self
+            /// Sets `Comment`.
+            pub fn comment(self, comment: impl Into<String>) -> Self {
+                self.set("Comment", comment.into())
+            }
+
+            /// Sets `QueryLanguage`: JSONata for one state of a JSONPath machine. Other states follow their machine.
+            pub fn query_language(self, language: QueryLanguage) -> Self {
+                self.set("QueryLanguage", language.as_str())
+            }
+
+            /// Sets any field, for what has no setter. What is not supported is refused when the machine is built.
+            pub fn field(self, name: &str, value: impl Into<Value>) -> Self {
+                self.set(name, value)
+            }
+
+            /// A [`Fragment`](crate::Fragment) of this state alone, for chains.
+            pub fn named(self, name: impl Into<String>) -> crate::Fragment {
+                State::from(self).named(name)
+            }
+
+            fn set(self, field: &str, value: impl Into<Value>) -> Self {
+                Self(self.0.set(field, value))
             }
         }
 
         impl From<$state> for State {
             fn from(state: $state) -> Self {
-                State::ordered(state.0)
+                state.0.ordered()
             }
         }
     };
-    (@ comment) => {
-        /// Sets `Comment`.
-        pub fn comment(self, comment: impl Into<String>) -> Self {
-            self.set("Comment", comment.into())
-        }
-    };
-    (@ paths) => {
+    (@ data) => {
         /// Sets `InputPath`: what of the input the state sees; the default is `$`, all of it.
         pub fn input_path(self, path: impl Into<String>) -> Self {
             self.set("InputPath", path.into())
@@ -112,13 +195,42 @@ macro_rules! shared {
         pub fn no_output(self) -> Self {
             self.set("OutputPath", Value::Null)
         }
+
+        /// Sets `Output` of a JSONata state: what the next state gets, with texts in `{% %}` anywhere in it.
+        pub fn output(self, output: impl Into<Value>) -> Self {
+            self.set("Output", output)
+        }
     };
-    (@ result) => {
+    (@ assign) => {
+        /// Adds a variable to `Assign`, its name without `$`. In a JSONPath state it is computed when the name ends in
+        /// `.$`, in a JSONata state when the value is in `{% %}`.
+        pub fn assign(self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+            Self(self.0.insert("Assign", name.into(), value.into()))
+        }
+    };
+    (@ parameters) => {
         /// Sets `Parameters`: a payload template, in which a key ending in `.$` is computed from the input.
         pub fn parameters(self, template: impl Into<Value>) -> Self {
             self.set("Parameters", template)
         }
 
+        /// Adds one member to `Parameters`; it is computed when its name ends in `.$`.
+        pub fn parameter(self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+            Self(self.0.insert("Parameters", name.into(), value.into()))
+        }
+    };
+    (@ arguments) => {
+        /// Sets `Arguments` of a JSONata state, with texts in `{% %}` anywhere in it.
+        pub fn arguments(self, arguments: impl Into<Value>) -> Self {
+            self.set("Arguments", arguments)
+        }
+
+        /// Adds one member to `Arguments` of a JSONata state.
+        pub fn argument(self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+            Self(self.0.insert("Arguments", name.into(), value.into()))
+        }
+    };
+    (@ result_path) => {
         /// Sets `ResultPath`: where in the input the result goes; the default is `$`, in place of it.
         pub fn result_path(self, path: impl Into<String>) -> Self {
             self.set("ResultPath", path.into())
@@ -129,142 +241,67 @@ macro_rules! shared {
             self.set("ResultPath", Value::Null)
         }
     };
+    (@ result_selector) => {
+        /// Sets `ResultSelector`: a payload template over the result.
+        pub fn result_selector(self, template: impl Into<Value>) -> Self {
+            self.set("ResultSelector", template)
+        }
+    };
+    (@ errors) => {
+        /// Adds a retrier; the first whose errors match counts.
+        pub fn retry(self, retry: crate::Retry) -> Self {
+            Self(self.0.append("Retry", Value::from(retry)))
+        }
+
+        /// Adds a catcher; the first whose errors match counts.
+        pub fn catch(self, catch: crate::Catch) -> Self {
+            Self(self.0.append("Catch", Value::from(catch)))
+        }
+    };
     (@ transition) => {
         /// Goes on to another state.
         pub fn next(mut self, state: impl Into<String>) -> Self {
-            self.0.shift_remove("End");
+            self.0.fields.shift_remove("End");
             self.set("Next", state.into())
         }
 
         /// Ends the machine.
         pub fn end(mut self) -> Self {
-            self.0.shift_remove("Next");
+            self.0.fields.shift_remove("Next");
             self.set("End", true)
         }
     };
 }
 
-/// A Task state: calls something.
-///
-/// ```
-/// use serde_json::json;
-/// use sfn_builder::{Catch, Retry, Task};
-///
-/// let train = Task::create_training_job_sync()
-///     .parameters(json!({"TrainingJobName.$": "$$.Execution.Input['JobName']"}))
-///     .retry(Retry::on(["SageMaker.AmazonSageMakerException"]).interval_seconds(5).max_attempts(2))
-///     .catch(Catch::all("Failed").result_path("$.Error"))
-///     .next("Saving model");
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-#[must_use]
-pub struct Task(Map<String, Value>);
+mod choice;
+mod fragment;
+mod map;
+mod retry;
+mod task;
 
-shared!(Task: comment, paths, result, transition);
+pub use choice::{Choice, Condition, Rule};
+pub use fragment::Fragment;
+pub(crate) use fragment::states_to_json;
+pub use map::{ItemBatcher, ItemReader, Map as MapState, Parallel, ResultWriter};
+pub use retry::{Catch, Retry};
+pub use task::Task;
 
-impl Task {
-    /// A task that calls the resource of this ARN.
-    pub fn new(resource_arn: impl Into<String>) -> Self {
-        Self(State::of_type("Task")).set("Resource", resource_arn.into())
-    }
-
-    /// Step Functions' own integration of a service: `arn:aws:states:::service:action`. The action may end in `.sync`.
-    pub fn service(service: &str, action: &str) -> Self {
-        Self::new(format!("arn:aws:states:::{service}:{action}"))
-    }
-
-    /// Any action of any service: `arn:aws:states:::aws-sdk:service:action`, both names in camel case.
-    pub fn aws_sdk(service: &str, action: &str) -> Self {
-        Self::new(format!("arn:aws:states:::aws-sdk:{service}:{action}"))
-    }
-
-    /// A Lambda function by its ARN.
-    pub fn lambda(function_arn: impl Into<String>) -> Self {
-        Self::new(function_arn)
-    }
-
-    /// Creates a SageMaker training job and waits until it ends; the result is its description.
-    pub fn create_training_job_sync() -> Self {
-        Self::service("sagemaker", "createTrainingJob.sync")
-    }
-
-    /// Creates a SageMaker training job; the result is its ARN.
-    pub fn create_training_job() -> Self {
-        Self::service("sagemaker", "createTrainingJob")
-    }
-
-    /// Creates a SageMaker transform job and waits until it ends; the result is its description.
-    pub fn create_transform_job_sync() -> Self {
-        Self::service("sagemaker", "createTransformJob.sync")
-    }
-
-    /// Creates a SageMaker model.
-    pub fn create_model() -> Self {
-        Self::service("sagemaker", "createModel")
-    }
-
-    /// Creates a SageMaker endpoint configuration.
-    pub fn create_endpoint_config() -> Self {
-        Self::service("sagemaker", "createEndpointConfig")
-    }
-
-    /// Creates a SageMaker endpoint. It returns while the endpoint is still being made: AWS has no `.sync` for it.
-    pub fn create_endpoint() -> Self {
-        Self::service("sagemaker", "createEndpoint")
-    }
-
-    /// Gives a SageMaker endpoint another configuration. It returns at once: AWS has no `.sync` for it.
-    pub fn update_endpoint() -> Self {
-        Self::service("sagemaker", "updateEndpoint")
-    }
-
-    /// Sets `ResultSelector`: a payload template over the task's result.
-    pub fn result_selector(self, template: impl Into<Value>) -> Self {
-        self.set("ResultSelector", template)
-    }
-
-    /// Adds a retrier; the first whose errors match counts.
-    pub fn retry(self, retry: Retry) -> Self {
-        self.append("Retry", retry.0)
-    }
-
-    /// Adds a catcher; the first whose errors match counts.
-    pub fn catch(self, catch: Catch) -> Self {
-        self.append("Catch", catch.0)
-    }
-
-    /// Sets `TimeoutSeconds`, 1 to 99,999,999: how long one attempt may take.
-    pub fn timeout_seconds(self, seconds: u64) -> Self {
-        self.set("TimeoutSeconds", seconds)
-    }
-
-    /// Sets `TimeoutSecondsPath`: where in the input the timeout stands.
-    pub fn timeout_seconds_path(self, path: impl Into<String>) -> Self {
-        self.set("TimeoutSecondsPath", path.into())
-    }
-
-    /// Sets `HeartbeatSeconds`, less than `TimeoutSeconds`: how long the task may be silent.
-    pub fn heartbeat_seconds(self, seconds: u64) -> Self {
-        self.set("HeartbeatSeconds", seconds)
-    }
-
-    fn append(mut self, field: &str, entry: Map<String, Value>) -> Self {
-        match self.0.get_mut(field) {
-            Some(Value::Array(list)) => list.push(entry.into()),
-            _ => {
-                self.0.insert(field.to_owned(), Value::Array(vec![entry.into()]));
-            }
-        }
-        self
+/// A text in `{% %}`; what is in them already stays as it is.
+fn expression(text: impl Into<String>) -> String {
+    let text = text.into();
+    if crate::jsonata::Jsonata::is_meant(&text) {
+        text
+    } else {
+        format!("{{% {} %}}", text.trim())
     }
 }
 
 /// A Pass state: hands its input on, or a fixed result.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
-pub struct Pass(Map<String, Value>);
+pub struct Pass(State);
 
-shared!(Pass: comment, paths, result, transition);
+shared!(Pass: data, assign, parameters, result_path, transition);
 
 impl Pass {
     /// A state that hands its input on.
@@ -284,167 +321,12 @@ impl Default for Pass {
     }
 }
 
-/// A Choice state: goes where the first condition that holds leads.
-#[derive(Debug, Clone, PartialEq)]
-#[must_use]
-pub struct Choice(Map<String, Value>);
-
-shared!(Choice: comment, paths);
-
-impl Choice {
-    /// A state without any rule yet.
-    pub fn new() -> Self {
-        Self(State::of_type("Choice")).set("Choices", json!([]))
-    }
-
-    /// Adds a rule.
-    pub fn when(mut self, condition: Condition, next: impl Into<String>) -> Self {
-        let mut rule = condition.0;
-        rule.insert("Next".into(), next.into().into());
-        if let Some(Value::Array(rules)) = self.0.get_mut("Choices") {
-            rules.push(rule.into());
-        }
-        self
-    }
-
-    /// Sets `Default`: where to go when no condition holds. Without it the execution fails then.
-    pub fn default(self, next: impl Into<String>) -> Self {
-        self.set("Default", next.into())
-    }
-}
-
-impl Default for Choice {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// A condition of a [`Choice`].
-///
-/// ```
-/// use sfn_builder::Condition;
-///
-/// let missing = Condition::string_matches("$.Error.Cause", "*Could not find*");
-/// let both = Condition::all([Condition::is_present("$.Error", true), missing]);
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-#[must_use]
-pub struct Condition(Map<String, Value>);
-
-macro_rules! operators {
-    ($($function:ident, $path_function:ident, $name:literal, $path_name:literal, $type:ty;)+) => {
-        impl Condition {
-            $(
-                #[doc = concat!("`", $name, "`.")]
-                pub fn $function(variable: impl Into<String>, value: impl Into<$type>) -> Self {
-                    Self::test(variable, $name, value.into())
-                }
-
-                #[doc = concat!("`", $path_name, "`: the other value stands at a path.")]
-                pub fn $path_function(variable: impl Into<String>, path: impl Into<String>) -> Self {
-                    Self::test(variable, $path_name, path.into())
-                }
-            )+
-        }
-    };
-}
-
-operators! {
-    string_equals, string_equals_path, "StringEquals", "StringEqualsPath", String;
-    string_less_than, string_less_than_path, "StringLessThan", "StringLessThanPath", String;
-    string_greater_than, string_greater_than_path, "StringGreaterThan", "StringGreaterThanPath", String;
-    string_less_than_equals, string_less_than_equals_path, "StringLessThanEquals", "StringLessThanEqualsPath", String;
-    string_greater_than_equals, string_greater_than_equals_path, "StringGreaterThanEquals", "StringGreaterThanEqualsPath", String;
-    numeric_equals, numeric_equals_path, "NumericEquals", "NumericEqualsPath", Value;
-    numeric_less_than, numeric_less_than_path, "NumericLessThan", "NumericLessThanPath", Value;
-    numeric_greater_than, numeric_greater_than_path, "NumericGreaterThan", "NumericGreaterThanPath", Value;
-    numeric_less_than_equals, numeric_less_than_equals_path, "NumericLessThanEquals", "NumericLessThanEqualsPath", Value;
-    numeric_greater_than_equals, numeric_greater_than_equals_path, "NumericGreaterThanEquals", "NumericGreaterThanEqualsPath", Value;
-    boolean_equals, boolean_equals_path, "BooleanEquals", "BooleanEqualsPath", bool;
-    timestamp_equals, timestamp_equals_path, "TimestampEquals", "TimestampEqualsPath", String;
-    timestamp_less_than, timestamp_less_than_path, "TimestampLessThan", "TimestampLessThanPath", String;
-    timestamp_greater_than, timestamp_greater_than_path, "TimestampGreaterThan", "TimestampGreaterThanPath", String;
-    timestamp_less_than_equals, timestamp_less_than_equals_path, "TimestampLessThanEquals", "TimestampLessThanEqualsPath", String;
-    timestamp_greater_than_equals, timestamp_greater_than_equals_path, "TimestampGreaterThanEquals", "TimestampGreaterThanEqualsPath", String;
-}
-
-macro_rules! properties {
-    ($($function:ident, $name:literal;)+) => {
-        impl Condition {
-            $(
-                #[doc = concat!("`", $name, "`, with the answer that is wanted.")]
-                pub fn $function(variable: impl Into<String>, wanted: bool) -> Self {
-                    Self::test(variable, $name, wanted)
-                }
-            )+
-        }
-    };
-}
-
-properties! {
-    is_present, "IsPresent";
-    is_null, "IsNull";
-    is_string, "IsString";
-    is_numeric, "IsNumeric";
-    is_boolean, "IsBoolean";
-    is_timestamp, "IsTimestamp";
-}
-
-impl Condition {
-    /// `StringMatches`: `*` stands for any text, `\\*` for itself.
-    pub fn string_matches(variable: impl Into<String>, pattern: impl Into<String>) -> Self {
-        Self::test(variable, "StringMatches", pattern.into())
-    }
-
-    /// `And`: all of them hold.
-    pub fn all(conditions: impl IntoIterator<Item = Condition>) -> Self {
-        Self::nest(
-            "And",
-            conditions
-                .into_iter()
-                .map(|condition| condition.0)
-                .collect::<Vec<_>>(),
-        )
-    }
-
-    /// `Or`: one of them holds.
-    pub fn any(conditions: impl IntoIterator<Item = Condition>) -> Self {
-        Self::nest(
-            "Or",
-            conditions
-                .into_iter()
-                .map(|condition| condition.0)
-                .collect::<Vec<_>>(),
-        )
-    }
-
-    /// `Not`: it does not hold.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "it takes its operand as an argument, as `all` and `any` do"
-    )]
-    pub fn not(condition: Condition) -> Self {
-        Self::nest("Not", condition.0)
-    }
-
-    fn test(variable: impl Into<String>, operator: &str, value: impl Into<Value>) -> Self {
-        let mut map = Map::new();
-        map.insert("Variable".into(), variable.into().into());
-        map.insert(operator.to_owned(), value.into());
-        Self(map)
-    }
-
-    fn nest(operator: &str, inner: impl Into<Value>) -> Self {
-        Self(Map::from_iter([(operator.to_owned(), inner.into())]))
-    }
-}
-
 /// A Wait state.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
-pub struct Wait(Map<String, Value>);
+pub struct Wait(State);
 
-shared!(Wait: comment, paths, transition);
+shared!(Wait: data, assign, transition);
 
 impl Wait {
     /// Waits so many seconds, 0 to 99,999,999.
@@ -457,7 +339,12 @@ impl Wait {
         Self(State::of_type("Wait")).set("SecondsPath", path.into())
     }
 
-    /// Waits until a time, such as `2026-01-31T12:00:00Z`.
+    /// Waits as many seconds as a JSONata expression yields; `{% %}` may be left out.
+    pub fn seconds_expression(text: impl Into<String>) -> Self {
+        Self(State::of_type("Wait")).set("Seconds", expression(text))
+    }
+
+    /// Waits until a time, such as `2026-01-31T12:00:00Z`; in a JSONata state it may be in `{% %}`.
     pub fn timestamp(timestamp: impl Into<String>) -> Self {
         Self(State::of_type("Wait")).set("Timestamp", timestamp.into())
     }
@@ -471,9 +358,9 @@ impl Wait {
 /// A Succeed state: ends the machine well.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
-pub struct Succeed(Map<String, Value>);
+pub struct Succeed(State);
 
-shared!(Succeed: comment, paths);
+shared!(Succeed: data);
 
 impl Succeed {
     /// A state that ends the machine well.
@@ -491,9 +378,9 @@ impl Default for Succeed {
 /// A Fail state: ends the machine badly.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
-pub struct Fail(Map<String, Value>);
+pub struct Fail(State);
 
-shared!(Fail: comment);
+shared!(Fail:);
 
 impl Fail {
     /// A state that ends the machine badly.
@@ -501,7 +388,7 @@ impl Fail {
         Self(State::of_type("Fail"))
     }
 
-    /// Sets `Error`: the error's name.
+    /// Sets `Error`: the error's name; in a JSONata state it may be in `{% %}`.
     pub fn error(self, error: impl Into<String>) -> Self {
         self.set("Error", error.into())
     }
@@ -511,7 +398,7 @@ impl Fail {
         self.set("ErrorPath", path.into())
     }
 
-    /// Sets `Cause`: a text for people.
+    /// Sets `Cause`: a text for people; in a JSONata state it may be in `{% %}`.
     pub fn cause(self, cause: impl Into<String>) -> Self {
         self.set("Cause", cause.into())
     }
@@ -526,94 +413,4 @@ impl Default for Fail {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// An entry of a Task's `Retry`.
-#[derive(Debug, Clone, PartialEq)]
-#[must_use]
-pub struct Retry(Map<String, Value>);
-
-impl Retry {
-    /// Tries again when one of these errors comes.
-    pub fn on<E: Into<String>>(errors: impl IntoIterator<Item = E>) -> Self {
-        Self(error_equals(errors))
-    }
-
-    /// Tries again when any error comes that can be retried.
-    pub fn all() -> Self {
-        Self::on(["States.ALL"])
-    }
-
-    /// Sets `IntervalSeconds`, 1 to 99,999,999: the first delay; the default is 1.
-    pub fn interval_seconds(self, seconds: u64) -> Self {
-        self.set("IntervalSeconds", seconds)
-    }
-
-    /// Sets `MaxAttempts`, at most 99,999,999: how often to try again; the default is 3.
-    pub fn max_attempts(self, attempts: u64) -> Self {
-        self.set("MaxAttempts", attempts)
-    }
-
-    /// Sets `BackoffRate`, at least 1.0: by what each delay grows; the default is 2.0.
-    pub fn backoff_rate(self, rate: f64) -> Self {
-        self.set(
-            "BackoffRate",
-            Number::from_f64(rate).map_or(Value::Null, Value::Number),
-        )
-    }
-
-    /// Sets `MaxDelaySeconds`, more than `IntervalSeconds` and less than 31,622,400: what no delay exceeds.
-    pub fn max_delay_seconds(self, seconds: u64) -> Self {
-        self.set("MaxDelaySeconds", seconds)
-    }
-
-    /// Sets `JitterStrategy` to `FULL`: each delay is drawn at random from zero to its full length.
-    pub fn full_jitter(self) -> Self {
-        self.set("JitterStrategy", "FULL")
-    }
-
-    fn set(mut self, field: &str, value: impl Into<Value>) -> Self {
-        self.0.insert(field.to_owned(), value.into());
-        self
-    }
-}
-
-/// An entry of a Task's `Catch`.
-#[derive(Debug, Clone, PartialEq)]
-#[must_use]
-pub struct Catch(Map<String, Value>);
-
-impl Catch {
-    /// Goes on to `next` when one of these errors comes.
-    pub fn on<E: Into<String>>(errors: impl IntoIterator<Item = E>, next: impl Into<String>) -> Self {
-        Self(error_equals(errors)).set("Next", next.into())
-    }
-
-    /// Goes on to `next` when any error comes that can be caught.
-    pub fn all(next: impl Into<String>) -> Self {
-        Self::on(["States.ALL"], next)
-    }
-
-    /// Sets `ResultPath`: where in the input `{"Error": …, "Cause": …}` goes; the default is `$`, in place of it.
-    pub fn result_path(self, path: impl Into<String>) -> Self {
-        self.set("ResultPath", path.into())
-    }
-
-    /// Sets `Comment`.
-    pub fn comment(self, comment: impl Into<String>) -> Self {
-        self.set("Comment", comment.into())
-    }
-
-    fn set(mut self, field: &str, value: impl Into<Value>) -> Self {
-        self.0.insert(field.to_owned(), value.into());
-        self
-    }
-}
-
-fn error_equals<E: Into<String>>(errors: impl IntoIterator<Item = E>) -> Map<String, Value> {
-    let errors: Vec<Value> = errors
-        .into_iter()
-        .map(|error| Value::String(error.into()))
-        .collect();
-    Map::from_iter([("ErrorEquals".to_owned(), Value::Array(errors))])
 }

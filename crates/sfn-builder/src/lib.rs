@@ -10,11 +10,15 @@ pub mod jsonata;
 mod machine;
 pub mod path;
 mod picture;
+pub mod service;
 mod source;
 pub mod template;
 
 pub use asl::Document;
-pub use draft::{Catch, Choice, Condition, Fail, Pass, Retry, State, Succeed, Task, Wait};
+pub use draft::{
+    Catch, Choice, Condition, Fail, Fragment, ItemBatcher, ItemReader, MapState, Parallel, Pass,
+    ResultWriter, Retry, Rule, State, Succeed, Task, Wait,
+};
 pub use finding::{Code, Finding, InvalidDefinition, Severity};
 pub use machine::{MachineBuilder, StateMachine};
 pub use path::Path;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::asl::Document;
 use crate::checked;
 use crate::draft;
-use crate::finding::{Code, Finding, InvalidDefinition, push};
+use crate::finding::{Finding, InvalidDefinition};
 
 /// A state machine that has been checked: every name resolves, every path parses, every number is in range.
 ///
@@ -60,6 +60,7 @@ impl StateMachine {
             comment: None,
             version: None,
             timeout_seconds: None,
+            query_language: None,
             states: Vec::new(),
         }
     }
@@ -129,6 +130,7 @@ pub struct MachineBuilder {
     comment: Option<String>,
     version: Option<String>,
     timeout_seconds: Option<u64>,
+    query_language: Option<checked::QueryLanguage>,
     states: Vec<(String, draft::State)>,
 }
 
@@ -151,6 +153,18 @@ impl MachineBuilder {
         self
     }
 
+    /// Sets `QueryLanguage`; the default is JSONPath.
+    pub fn query_language(mut self, language: checked::QueryLanguage) -> Self {
+        self.query_language = Some(language);
+        self
+    }
+
+    /// Adds the states of a fragment; its open ends end the machine.
+    pub fn fragment(mut self, fragment: impl Into<draft::Fragment>) -> Self {
+        self.states.extend(fragment.into().into_states());
+        self
+    }
+
     /// Adds a state.
     pub fn state(mut self, name: impl Into<String>, state: impl Into<draft::State>) -> Self {
         self.states.push((name.into(), state.into()));
@@ -167,23 +181,14 @@ impl MachineBuilder {
         if let Some(version) = &self.version {
             root.insert("Version".into(), version.clone().into());
         }
+        if let Some(language) = self.query_language {
+            root.insert("QueryLanguage".into(), language.as_str().into());
+        }
         root.insert("StartAt".into(), self.start_at.clone().into());
         if let Some(seconds) = self.timeout_seconds {
             root.insert("TimeoutSeconds".into(), seconds.into());
         }
-        let mut states = Map::new();
-        let mut findings = Vec::new();
-        for (name, state) in &self.states {
-            if states.contains_key(name) {
-                let message = format!("two states have the name `{name}`");
-                findings.push(Finding::new(
-                    Code::DuplicateStateName,
-                    push("/States", name),
-                    message,
-                ));
-            }
-            states.insert(name.clone(), state.to_json());
-        }
+        let (states, findings) = draft::states_to_json(&self.states);
         root.insert("States".into(), states.into());
         let mut document = Document::from(Value::Object(root));
         document.found = findings;

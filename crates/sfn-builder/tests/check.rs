@@ -244,7 +244,7 @@ fn resources() {
         (
             "arn:aws:states:::sagemaker:createEndpoint.sync",
             expect![[r#"
-                UNSUPPORTED_PATTERN /States/S/Resource: AWS has no `sagemaker:createEndpoint.sync`: it can only be called as `sagemaker:createEndpoint`, and what it makes be polled
+                UNSUPPORTED_PATTERN /States/S/Resource: AWS has no `sagemaker:createEndpoint.sync`: it can only be called as `sagemaker:createEndpoint`, and what it makes be polled; `EndpointDeployment` of the builder makes the states that create or update an endpoint and wait until it is in service
             "#]],
         ),
         (
@@ -262,7 +262,7 @@ fn resources() {
         (
             "arn:aws:states:::sagemaker:updateEndpoint.sync",
             expect![[r#"
-                UNSUPPORTED_PATTERN /States/S/Resource: AWS has no `sagemaker:updateEndpoint.sync`: it can only be called as `sagemaker:updateEndpoint`, and what it makes be polled
+                UNSUPPORTED_PATTERN /States/S/Resource: AWS has no `sagemaker:updateEndpoint.sync`: it can only be called as `sagemaker:updateEndpoint`, and what it makes be polled; `EndpointDeployment` of the builder makes the states that create or update an endpoint and wait until it is in service
             "#]],
         ),
         (
@@ -274,14 +274,14 @@ fn resources() {
         (
             "arn:aws:states:::sagemaker:createTraningJob.sync",
             expect![[r#"
-            INVALID_RESOURCE /States/S/Resource: the SageMaker integration has no action `createTraningJob`; any other is `arn:aws:states:::aws-sdk:sagemaker:createTraningJob` (did you mean `createTrainingJob`?)
-        "#]],
+                INVALID_RESOURCE /States/S/Resource: Step Functions' own integration `sagemaker` has no action `createTraningJob`; any other is `arn:aws:states:::aws-sdk:sagemaker:createTraningJob` (did you mean `createTrainingJob`?)
+            "#]],
         ),
         (
             "arn:aws:states:::sagemaker:describeEndpoint",
             expect![[r#"
-            INVALID_RESOURCE /States/S/Resource: the SageMaker integration has no action `describeEndpoint`; any other is `arn:aws:states:::aws-sdk:sagemaker:describeEndpoint`
-        "#]],
+                INVALID_RESOURCE /States/S/Resource: Step Functions' own integration `sagemaker` has no action `describeEndpoint`; any other is `arn:aws:states:::aws-sdk:sagemaker:describeEndpoint`
+            "#]],
         ),
         (
             "arn:aws:states:::sagemaker:createTrainingJob.snyc",
@@ -941,7 +941,7 @@ fn the_builder_is_judged_by_the_same_rules() {
         the definition is not valid, 8 problems:
           /States/A: two states have the name `A`
           /TimeoutSeconds: `TimeoutSeconds` is a whole number from 1 to 99999999, not `0`
-          /States/A/Resource: AWS has no `sagemaker:createEndpoint.sync`: it can only be called as `sagemaker:createEndpoint`, and what it makes be polled
+          /States/A/Resource: AWS has no `sagemaker:createEndpoint.sync`: it can only be called as `sagemaker:createEndpoint`, and what it makes be polled; `EndpointDeployment` of the builder makes the states that create or update an endpoint and wait until it is in service
           /States/A/HeartbeatSeconds: `HeartbeatSeconds` is a whole number from 1 to 99999999, not `0`
           /States/C/Choices: `Choices` must not be empty
           /States/W/Timestamp: `Timestamp` is a time such as `2026-01-31T12:00:00Z`, not `"tomorrow"`

@@ -3,19 +3,7 @@
 use super::Checker;
 use crate::checked::{Integration, Pattern, Resource};
 use crate::finding::{Code, Finding, nearest};
-
-/// The actions that Step Functions' own SageMaker integration has, and which of them can be waited for.
-const SAGEMAKER: [(&str, bool); 9] = [
-    ("createTrainingJob", true),
-    ("createTransformJob", true),
-    ("createHyperParameterTuningJob", true),
-    ("createLabelingJob", true),
-    ("createProcessingJob", true),
-    ("createModel", false),
-    ("createEndpointConfig", false),
-    ("createEndpoint", false),
-    ("updateEndpoint", false),
-];
+use crate::service;
 
 impl Checker<'_> {
     pub(super) fn resource(&mut self, pointer: &str, arn: &str) -> Option<Resource> {
@@ -25,7 +13,8 @@ impl Checker<'_> {
                 integration,
             }),
             Err(problem) => {
-                let finding = Finding::new(problem.code, pointer, problem.message);
+                let mut finding = Finding::new(problem.code, pointer, problem.message);
+                finding.hint = problem.hint;
                 self.findings.push(finding.near(problem.nearest));
                 None
             }
@@ -36,6 +25,7 @@ impl Checker<'_> {
 struct Problem {
     code: Code,
     message: String,
+    hint: Option<String>,
     nearest: Option<String>,
 }
 
@@ -43,6 +33,7 @@ fn invalid(message: String) -> Problem {
     Problem {
         code: Code::InvalidResource,
         message,
+        hint: None,
         nearest: None,
     }
 }
@@ -51,6 +42,7 @@ fn no_pattern(message: String) -> Problem {
     Problem {
         code: Code::UnsupportedPattern,
         message,
+        hint: None,
         nearest: None,
     }
 }
@@ -120,9 +112,7 @@ fn integration(arn: &str, rest: &str) -> Result<Integration, Problem> {
             });
         }
     };
-    if service == "sagemaker" {
-        sagemaker(action, pattern)?;
-    }
+    optimized(service, action, pattern)?;
     if let Some(sdk_service) = service.strip_prefix("aws-sdk:") {
         if pattern.is_sync() {
             let message =
@@ -158,24 +148,52 @@ fn integration(arn: &str, rest: &str) -> Result<Integration, Problem> {
     })
 }
 
-fn sagemaker(action: &str, pattern: Pattern) -> Result<(), Problem> {
-    let Some((_, waits)) = SAGEMAKER.iter().find(|(known, _)| *known == action) else {
-        let known = SAGEMAKER.iter().map(|(known, _)| *known);
+/// Step Functions' own integrations: by the table that the builder's typed calls are made of.
+fn optimized(service: &str, action: &str, pattern: Pattern) -> Result<(), Problem> {
+    let actions = service::actions(service);
+    if actions.clone().next().is_none() {
+        return Ok(());
+    }
+    let Some(known) = actions.clone().find(|known| known.name == action) else {
         return Err(Problem {
-            nearest: nearest(action, known),
+            nearest: nearest(action, actions.map(|known| known.name)),
             ..invalid(format!(
-                "the SageMaker integration has no action `{action}`; any other is `arn:aws:states:::aws-sdk:sagemaker:{action}`"
+                "Step Functions' own integration `{service}` has no action `{action}`; any other is \
+                 `arn:aws:states:::aws-sdk:{}:{action}`",
+                sdk_name(service)
             ))
         });
     };
-    match pattern {
-        Pattern::Sync if !waits => Err(no_pattern(format!(
-            "AWS has no `sagemaker:{action}.sync`: it can only be called as `sagemaker:{action}`, and what it makes be polled"
-        ))),
-        Pattern::Sync2 => Err(no_pattern(format!("AWS has no `sagemaker:{action}.sync:2`"))),
-        Pattern::WaitForTaskToken => Err(no_pattern(format!(
-            "AWS has no `sagemaker:{action}.waitForTaskToken`"
-        ))),
-        _ => Ok(()),
+    if known.patterns.contains(&pattern) {
+        return Ok(());
+    }
+    let endpoint = service == "sagemaker" && matches!(action, "createEndpoint" | "updateEndpoint");
+    Err(match pattern {
+        Pattern::Sync if endpoint => Problem {
+            hint: Some(
+                "`EndpointDeployment` of the builder makes the states that create or update an endpoint and wait \
+                 until it is in service"
+                    .to_owned(),
+            ),
+            ..no_pattern(format!(
+                "AWS has no `{service}:{action}.sync`: it can only be called as `{service}:{action}`, and what it makes be polled"
+            ))
+        },
+        Pattern::Sync if service == "sagemaker" => no_pattern(format!(
+            "AWS has no `{service}:{action}.sync`: it can only be called as `{service}:{action}`, and what it makes be polled"
+        )),
+        Pattern::Sync => no_pattern(format!("AWS has no `{service}:{action}.sync`")),
+        Pattern::Sync2 => no_pattern(format!("AWS has no `{service}:{action}.sync:2`")),
+        Pattern::WaitForTaskToken => no_pattern(format!("AWS has no `{service}:{action}.waitForTaskToken`")),
+        Pattern::RequestResponse => no_pattern(format!("AWS has no plain `{service}:{action}`")),
+    })
+}
+
+/// What the AWS SDK calls a service.
+fn sdk_name(service: &str) -> &str {
+    match service {
+        "states" => "sfn",
+        "events" => "eventbridge",
+        other => other,
     }
 }

@@ -17,6 +17,15 @@ pub struct CountryCode([u8; 2]); // INVARIANT: two ASCII capitals.
 pub struct ParseCountryCodeError(String);
 
 impl CountryCode {
+    /// How many codes there can be.
+    pub(crate) const NUMBER: usize = 26 * 26;
+
+    /// A number below [`NUMBER`](Self::NUMBER), in the order of the codes.
+    pub(crate) fn index(&self) -> usize {
+        let [a, b] = self.0.map(|letter| usize::from(letter - b'A'));
+        a * 26 + b
+    }
+
     /// The two letters.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default() // ASCII by the invariant
@@ -82,6 +91,29 @@ impl Country {
 impl fmt::Display for Country {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.name, self.code)
+    }
+}
+
+/// Something for each country, made when the country is first met.
+#[derive(Debug, Clone)]
+pub(crate) struct ByCode<T>(Vec<Option<T>>);
+
+impl<T> ByCode<T> {
+    pub(crate) fn new() -> Self {
+        Self(
+            std::iter::repeat_with(|| None)
+                .take(CountryCode::NUMBER)
+                .collect(),
+        )
+    }
+
+    pub(crate) fn of(&mut self, country: &Country, make: impl FnOnce(&Country) -> T) -> &mut T {
+        self.0[country.code.index()].get_or_insert_with(|| make(country))
+    }
+
+    /// By code.
+    pub(crate) fn into_values(self) -> Vec<T> {
+        self.0.into_iter().flatten().collect()
     }
 }
 

@@ -201,6 +201,11 @@ impl Database {
         })
     }
 
+    /// How it was opened.
+    pub fn options(&self) -> &OpenOptions {
+        &self.options
+    }
+
     /// What it says about itself.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use crate::Country;
+use crate::{Country, Part};
 
 /// Why a database could not be read, or no sample could be drawn or written.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +127,45 @@ pub enum Error {
         /// Every country that has too few.
         shortages: Vec<Shortage>,
     },
+    /// More countries asked for by number than there are.
+    #[error(
+        "the database has networks of {available} countries to train on, and the sample asks for the {asked} with most; \
+         ask for fewer"
+    )]
+    TooFewCountries {
+        /// How many were asked for.
+        asked: usize,
+        /// How many there are, that of the outliers not among them.
+        available: usize,
+    },
+    /// A manifest could not be read.
+    #[error("could not read the manifest `{}`", path.display())]
+    OpenManifest {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file that is no manifest, or one that was changed by hand.
+    #[error("{manifest} is not in the form that is written beside a sample")]
+    Manifest {
+        /// Which one, as in a sentence.
+        manifest: String,
+        /// What is wrong with it.
+        source: Fault,
+    },
+    /// A manifest of a form from before or after this one.
+    #[error(
+        "{manifest} is of version {version}, and samples of version {} can be drawn again; use the program that wrote it, \
+         or draw a new sample",
+        crate::Manifest::VERSION
+    )]
+    ManifestVersion {
+        /// Which one, as in a sentence.
+        manifest: String,
+        /// The version that it says.
+        version: u64,
+    },
     /// The published test rows claim a country that the sample does not have.
     #[error(
         "the published test rows claim to be from `{country}`, which is not among the countries of the sample"
@@ -194,6 +233,21 @@ pub enum SpecProblem {
     /// The outliers would be in country.
     #[error("the outliers' country `{0}` is one of the countries to train on")]
     OutlierIsNormal(String),
+    /// `top:N` is the whole choice of countries.
+    #[error("`{0}` stands for all countries to train on; name it alone")]
+    TopAmongOthers(String),
+    /// `top:` without a number to go by.
+    #[error("`{0}` is not of the form `top:N` with a number from 1")]
+    TopNumber(String),
+    /// The outliers come from one country.
+    #[error("the outliers' country `{0}` has to be one country")]
+    TopOutlier(String),
+    /// Blocks too large to share out, or too small to keep account of.
+    #[error("disjoint parts need a prefix length from 8 to 24, got {got}")]
+    Disjoint {
+        /// What was asked for.
+        got: u8,
+    },
     /// There is nothing to train on.
     #[error("training rows per country must be at least 1, got 0")]
     NoTrainingRows,
@@ -220,12 +274,15 @@ pub struct UnknownCountry {
 
 /// A country with fewer networks than rows asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Shortage {
     /// The country.
     pub country: Country,
+    /// The part of the sample that gets too few, when parts are kept in blocks of addresses of their own.
+    pub part: Option<Part>,
     /// How many networks it would take.
     pub asked: u64,
-    /// How many the database has.
+    /// How many there are.
     pub available: u64,
 }
 
@@ -257,13 +314,21 @@ fn too_few_networks(shortages: &[Shortage]) -> String {
     let each = shortages.iter().map(
         |Shortage {
              country,
+             part,
              asked,
              available,
          }| {
-            format!("{country} has {available} networks in the database, and the sample asks for {asked}")
+            let place = match part {
+                Some(part) => format!("in the blocks of addresses that `{part}` has to itself"),
+                None => "in the database".to_owned(),
+            };
+            format!("{country} has {available} networks {place}, and the sample asks for {asked}")
         },
     );
-    format!("{}; ask for fewer rows or take a larger database", joined(each))
+    format!(
+        "{}; ask for fewer rows, allow fewer, or take a larger database",
+        joined(each)
+    )
 }
 
 fn joined(parts: impl Iterator<Item = impl fmt::Display>) -> String {

@@ -6,6 +6,7 @@ mod bytes;
 mod country;
 mod csv;
 mod database;
+mod draw;
 mod error;
 mod manifest;
 mod mmdb;
@@ -13,6 +14,7 @@ mod options;
 mod published;
 mod record;
 mod sample;
+mod select;
 mod source;
 mod spec;
 mod verify;
@@ -23,12 +25,13 @@ pub use country::{Country, CountryCode, ParseCountryCodeError};
 pub use database::{Asn, CountryNetworks, Database, Metadata, Network, Networks};
 pub use error::{Error, Fault, InvalidSpec, Shortage, SpecProblem, UnknownCountry};
 pub use manifest::{
-    CountryCounts, DatabaseFacts, FileFacts, Manifest, OutlierCounts, SkipReason, Skipped, SpecFacts,
-    TestRows,
+    CountryCounts, DatabaseFacts, Difference, FileFacts, Manifest, OutlierCounts, ShortageFacts, SkipReason,
+    Skipped, SpecFacts, TestRows,
 };
 pub use options::{CountrySource, OpenOptions, ParseCountrySourceError};
 pub use published::published_test_rows;
-pub use sample::{Sample, SampleFile, sample};
+pub use sample::{Sample, SampleFile, sample, sample_watched};
+pub use select::CountryFilter;
 pub use source::Form;
-pub use spec::{CheckedSpec, SampleSpec};
+pub use spec::{CheckedSpec, DrawBy, Part, RowAddress, SampleSpec};
 pub use verify::{CsvFacts, Defect, MmdbFacts, Verification, verify, verify_bytes, verify_with};

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// How a database is read; taken by [`Database::open_with`](crate::Database::open_with).
 ///
 /// ```
@@ -91,7 +93,8 @@ impl OpenOptions {
 }
 
 /// One of the countries that a record has for its network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum CountrySource {
     /// Where the addresses are used.
     Located,

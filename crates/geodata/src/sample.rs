@@ -1,6 +1,5 @@
 //! Seeded samples of networks.
 
-use std::collections::{BTreeMap, BinaryHeap};
 use std::path::{Path, PathBuf};
 
 use access_events::AccessEvent;
@@ -8,12 +7,15 @@ use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 
 use crate::bytes::hex;
-use crate::country::nearest;
+use crate::country::{ByCode, nearest};
+use crate::draw::{Deal, Lots, Lottery, Quotas, Side, shares};
 use crate::manifest::{
-    CountryCounts, DatabaseFacts, FileFacts, Manifest, OutlierCounts, SkipReason, Skipped, SpecFacts,
-    TestRows,
+    CountryCounts, DatabaseFacts, FileFacts, Manifest, OutlierCounts, ShortageFacts, SkipReason, Skipped,
+    SpecFacts, TestRows,
 };
-use crate::{CheckedSpec, Country, CountryCode, Database, Error, Shortage, UnknownCountry};
+use crate::{
+    CheckedSpec, Country, Database, DrawBy, Error, Network, Part, RowAddress, Shortage, UnknownCountry,
+};
 
 /// Rows to train on and rows to test with. No network gives more than one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct Sample {
     pub train: Vec<AccessEvent>,
     /// More of the same, held out of the training.
     pub validation: Vec<AccessEvent>,
+    /// More of the same, which nothing was trained or calibrated on. None unless asked for.
+    pub control: Vec<AccessEvent>,
     /// The outliers: addresses of another country, with each of the countries in turn.
     pub test: Vec<AccessEvent>,
     /// More outliers, to measure with.
@@ -31,109 +35,81 @@ pub struct Sample {
     pub manifest: Manifest,
 }
 
-/// Draws a sample: for every country uniformly among its networks, the first address of each.
+/// Draws a sample: for every country without replacement among its networks, one address of each.
 ///
-/// One walk over the database, in memory that depends on the rows asked for alone. What is drawn depends on the networks
-/// that a country has, the seed and the number of rows, and on nothing else: another country more, another order of the
-/// networks or IPv6 beside them make no difference, and a larger sample contains the smaller one.
+/// One walk over the database (one more for the countries with most networks, and one more for disjoint parts), in memory that
+/// depends on the rows asked for alone. What is drawn depends on the networks that a country has, the seed and the number
+/// of rows, and on nothing else: another country more, another order of the networks or IPv6 beside them make no
+/// difference, and a larger sample contains the smaller one. Disjoint parts depend on the countries and numbers of rows
+/// as well.
 ///
 /// # Errors
 ///
-/// [`Error::UnknownCountries`], [`Error::SameCountry`], [`Error::TooFewNetworks`], or what a damaged database leads to.
+/// [`Error::UnknownCountries`], [`Error::SameCountry`], [`Error::TooFewNetworks`], [`Error::TooFewCountries`], or what a
+/// damaged database leads to.
 pub fn sample(db: &Database, spec: &CheckedSpec, seed: u64) -> Result<Sample, Error> {
-    let wants_outliers = spec.outliers() + spec.evaluation_outliers() > 0;
-    let per_country = spec.training_rows() + spec.held_out_rows();
-    let asked: Vec<(&str, usize)> = spec
-        .countries()
-        .map(|name| (name, per_country))
-        .chain(wants_outliers.then(|| {
-            (
-                spec.outlier_country(),
-                spec.outliers() + spec.evaluation_outliers(),
-            )
-        }))
-        .collect();
+    sample_watched(db, spec, seed, &mut |_| {})
+}
 
-    let walk = Walk::over(db, &asked, seed)?;
-    let mut drawn = walk.drawn(db, &asked)?;
-    let outliers = wants_outliers.then(|| drawn.pop()).flatten();
-
-    let names: Vec<&Country> = drawn.iter().map(|drawn| &drawn.country).collect();
-    let tagged = |networks: &[Drawn]| -> Vec<AccessEvent> {
-        let tags = names.iter().cycle();
-        networks
+/// The same as [`sample`], and says now and then how many networks it has walked over.
+///
+/// # Errors
+///
+/// As [`sample`].
+pub fn sample_watched(
+    db: &Database,
+    spec: &CheckedSpec,
+    seed: u64,
+    watch: &mut dyn FnMut(u64),
+) -> Result<Sample, Error> {
+    let drawn = draw(&|| db.networks(), &db.metadata().database_type, spec, seed, watch)?;
+    let ipv6_networks = db.ipv6_networks()?;
+    let names: Vec<&Country> = drawn.countries.iter().map(|drawn| &drawn.country).collect();
+    let in_country = |part| {
+        let rows = drawn
+            .countries
             .iter()
-            .zip(tags)
-            .map(|(network, tag)| network.row(tag))
+            .flat_map(|drawn| drawn.rows(part).iter().map(move |row| (row, &drawn.country)));
+        mixed(rows.collect())
+    };
+    let tagged = |part| -> Vec<AccessEvent> {
+        let rows = drawn.outliers.iter().flat_map(|drawn| drawn.rows(part));
+        rows.zip(names.iter().cycle())
+            .map(|(row, tag)| row.tagged(tag))
             .collect()
     };
-    let (test, evaluation) = match &outliers {
-        Some(outliers) => {
-            let (test, evaluation) = outliers.networks.split_at(spec.outliers());
-            (tagged(test), tagged(evaluation))
-        }
-        None => (Vec::new(), Vec::new()),
-    };
-    let manifest = Manifest {
-        version: Manifest::VERSION,
-        database: DatabaseFacts {
-            database_type: db.metadata().database_type.clone(),
-            built: db.metadata().built.clone(),
-            sha256: db.metadata().sha256.clone(),
-            attribution: db.metadata().attribution.clone(),
-        },
-        seed,
-        spec: SpecFacts {
-            training_rows: spec.training_rows(),
-            held_out_rows: spec.held_out_rows(),
-            outliers: spec.outliers(),
-            evaluation_outliers: spec.evaluation_outliers(),
-        },
-        countries: drawn
-            .iter()
-            .map(|d| {
-                CountryCounts::new(
-                    &d.country,
-                    d.available,
-                    spec.training_rows(),
-                    spec.held_out_rows(),
-                )
-            })
-            .collect(),
-        outliers: outliers
-            .as_ref()
-            .map(|d| OutlierCounts::new(&d.country, d.available, test.len(), evaluation.len())),
-        test_rows: TestRows::Database,
-        skipped: vec![
-            Skipped {
-                reason: SkipReason::NoCountry,
-                networks: walk.no_country,
-            },
-            Skipped {
-                reason: SkipReason::OtherCountry,
-                networks: walk.other_country(),
-            },
-            Skipped {
-                reason: SkipReason::Ipv6,
-                networks: db.ipv6_networks()?,
-            },
-        ],
-        files: Vec::new(),
-    };
     let mut sample = Sample {
-        train: mixed(
-            drawn
-                .iter()
-                .map(|d| (&d.country, &d.networks[..spec.training_rows()])),
-        ),
-        validation: mixed(
-            drawn
-                .iter()
-                .map(|d| (&d.country, &d.networks[spec.training_rows()..])),
-        ),
-        test,
-        evaluation,
-        manifest,
+        train: in_country(Part::Train),
+        validation: in_country(Part::Validation),
+        control: in_country(Part::Control),
+        test: tagged(Part::Test),
+        evaluation: tagged(Part::Evaluation),
+        manifest: Manifest {
+            version: Manifest::VERSION,
+            written_by: concat!("geodata ", env!("CARGO_PKG_VERSION")).to_owned(),
+            database: DatabaseFacts::of(db),
+            seed,
+            spec: SpecFacts::of(spec),
+            countries: drawn.countries.iter().map(CountryCounts::of).collect(),
+            outliers: drawn.outliers.as_ref().map(OutlierCounts::of),
+            shortages: drawn.shortages,
+            test_rows: TestRows::Database,
+            skipped: vec![
+                Skipped {
+                    reason: SkipReason::NoCountry,
+                    networks: drawn.no_country,
+                },
+                Skipped {
+                    reason: SkipReason::OtherCountry,
+                    networks: drawn.other_country,
+                },
+                Skipped {
+                    reason: SkipReason::Ipv6,
+                    networks: ipv6_networks,
+                },
+            ],
+            files: Vec::new(),
+        },
     };
     sample.manifest.files = sample.row_files()?.into_iter().map(|(_, facts)| facts).collect();
     Ok(sample)
@@ -141,194 +117,400 @@ pub fn sample(db: &Database, spec: &CheckedSpec, seed: u64) -> Result<Sample, Er
 
 /// The rows of all countries, shuffled: an algorithm that learns in small batches should not meet one country after the
 /// other.
-fn mixed<'a>(countries: impl Iterator<Item = (&'a Country, &'a [Drawn])>) -> Vec<AccessEvent> {
-    let mut rows: Vec<_> = countries
-        .flat_map(|(country, networks)| networks.iter().map(move |network| (network, country)))
-        .collect();
-    rows.sort_unstable_by_key(|(network, _)| (network.place, network.prefix));
+fn mixed(mut rows: Vec<(&Row, &Country)>) -> Vec<AccessEvent> {
+    rows.sort_unstable_by_key(|(row, _)| (row.place, row.network));
     rows.into_iter()
-        .map(|(network, country)| network.row(country))
+        .map(|(row, country)| row.tagged(country))
         .collect()
 }
 
-/// What one walk over a database brings.
-struct Walk {
-    countries: BTreeMap<CountryCode, Seen>,
+/// What a draw brings.
+pub(crate) struct Drawn {
+    /// In the order asked for.
+    pub(crate) countries: Vec<DrawnCountry>,
+    pub(crate) outliers: Option<DrawnCountry>,
+    shortages: Vec<ShortageFacts>,
     no_country: u64,
+    other_country: u64,
 }
 
+/// A country and what was drawn of it.
+pub(crate) struct DrawnCountry {
+    pub(crate) country: Country,
+    /// All that it has.
+    pub(crate) networks: u64,
+    parts: Vec<(Part, Vec<Row>)>,
+}
+
+/// A network that was drawn.
+#[derive(Debug)]
+pub(crate) struct Row {
+    network: Ipv4Net,
+    address: std::net::Ipv4Addr,
+    place: u64,
+}
+
+impl DrawnCountry {
+    /// In the order of the draw.
+    pub(crate) fn rows(&self, part: Part) -> &[Row] {
+        let of_part = self.parts.iter().find(|(this, _)| *this == part);
+        of_part.map_or(&[], |(_, rows)| rows)
+    }
+}
+
+impl Row {
+    fn tagged(&self, country: &Country) -> AccessEvent {
+        AccessEvent::new(&*country.name, self.address)
+    }
+}
+
+/// A country that is asked for.
+struct Asked {
+    name: String,
+    side: Side,
+}
+
+/// The draw itself, over anything that can be walked more than once.
+pub(crate) fn draw<W: Iterator<Item = Result<Network, Error>>>(
+    networks: &dyn Fn() -> W,
+    database_type: &str,
+    spec: &CheckedSpec,
+    seed: u64,
+    watch: &mut dyn FnMut(u64),
+) -> Result<Drawn, Error> {
+    let mut walked = Walked { networks: 0, watch };
+    let inside = vec![
+        (Part::Train, spec.training_rows()),
+        (Part::Validation, spec.held_out_rows()),
+        (Part::Control, spec.control_rows()),
+    ];
+    let outside = vec![
+        (Part::Test, spec.outliers()),
+        (Part::Evaluation, spec.evaluation_outliers()),
+    ];
+    let wants_outliers = spec.outliers() + spec.evaluation_outliers() > 0;
+    let outliers = wants_outliers.then(|| spec.outlier_country());
+    let names = match spec.top_countries() {
+        Some(number) => top_countries(walked.walk(networks()), number, outliers)?,
+        None => spec.countries().map(str::to_owned).collect(),
+    };
+    let named = |name, side| Asked { name, side };
+    let asked: Vec<Asked> = names
+        .into_iter()
+        .map(|name| named(name, Side::In))
+        .chain(outliers.map(|name| named(name.to_owned(), Side::Out)))
+        .collect();
+
+    let deal = match spec.disjoint() {
+        Some(prefix_len) => {
+            let mut deal = Deal::new(seed, prefix_len, &inside, &outside);
+            let mut sides = ByCode::new();
+            let side = |country: &Country| {
+                let wanted = asked.iter().find(|asked| country.answers_to(&asked.name));
+                wanted.map(|asked| asked.side)
+            };
+            for network in walked.walk(networks()) {
+                let network = network?;
+                if let Some(country) = &network.country
+                    && let Some(side) = *sides.of(country, side)
+                {
+                    deal.learn(network.prefix, side);
+                }
+            }
+            Some(deal)
+        }
+        None => None,
+    };
+
+    let settings = Settings {
+        asked: &asked,
+        inside: &inside,
+        outside: &outside,
+        deal: deal.as_ref(),
+        by: spec.draw_by(),
+        address: spec.row_address(),
+        allow_fewer: spec.allow_fewer(),
+        seed,
+    };
+    let mut seen = ByCode::new();
+    let mut no_country = 0;
+    for network in walked.walk(networks()) {
+        let network = network?;
+        match &network.country {
+            Some(country) => seen
+                .of(country, |country| Seen::new(country, &settings))
+                .enter(network.prefix, &settings),
+            None => no_country += 1,
+        }
+    }
+    settings.drawn(seen.into_values(), no_country, database_type)
+}
+
+/// Counts the networks of one walk after the other.
+struct Walked<'a> {
+    networks: u64,
+    watch: &'a mut dyn FnMut(u64),
+}
+
+impl Walked<'_> {
+    fn walk<W: Iterator>(&mut self, walk: W) -> impl Iterator<Item = W::Item> {
+        /// How many networks between one report and the next: a few milliseconds.
+        const BETWEEN: u64 = 1 << 16;
+
+        walk.inspect(|_| {
+            self.networks += 1;
+            if self.networks.is_multiple_of(BETWEEN) {
+                (self.watch)(self.networks);
+            }
+        })
+    }
+}
+
+/// The codes of the countries that have most networks, the outliers' country aside.
+fn top_countries(
+    networks: impl Iterator<Item = Result<Network, Error>>,
+    number: usize,
+    outliers: Option<&str>,
+) -> Result<Vec<String>, Error> {
+    let mut counts = ByCode::new();
+    for network in networks {
+        if let Some(country) = &network?.country {
+            counts.of(country, |country| (country.clone(), 0_u64)).1 += 1;
+        }
+    }
+    let mut counts = counts.into_values();
+    counts.retain(|(country, _)| !outliers.is_some_and(|name| country.answers_to(name)));
+    if counts.len() < number {
+        return Err(Error::TooFewCountries {
+            asked: number,
+            available: counts.len(),
+        });
+    }
+    // A stable sort of what is in the order of codes.
+    counts.sort_by_key(|(_, networks)| std::cmp::Reverse(*networks));
+    let top = counts.into_iter().take(number);
+    Ok(top.map(|(country, _)| country.code.to_string()).collect())
+}
+
+/// What a draw goes by.
+struct Settings<'a> {
+    asked: &'a [Asked],
+    inside: &'a Quotas,
+    outside: &'a Quotas,
+    deal: Option<&'a Deal>,
+    by: DrawBy,
+    address: RowAddress,
+    allow_fewer: bool,
+    seed: u64,
+}
+
+/// A country of the database.
 struct Seen {
     country: Country,
     networks: u64,
-    /// For the countries that are asked for.
-    lottery: Option<Lottery>,
+    /// For a country that is asked for.
+    entry: Option<Entry>,
 }
 
-/// A country and the networks drawn of it, in the order of the draw.
-struct DrawnCountry {
-    country: Country,
-    available: u64,
-    networks: Vec<Drawn>,
+/// How a country takes part in the draw.
+struct Entry {
+    side: Side,
+    lots: Lots,
+    /// One for all parts, or with a deal one for each.
+    lotteries: Vec<Lottery>,
 }
 
-impl Walk {
-    fn over(db: &Database, asked: &[(&str, usize)], seed: u64) -> Result<Self, Error> {
-        let mut walk = Self {
-            countries: BTreeMap::new(),
-            no_country: 0,
+impl Seen {
+    fn new(country: &Country, settings: &Settings<'_>) -> Self {
+        let asked = settings
+            .asked
+            .iter()
+            .find(|asked| country.answers_to(&asked.name));
+        Self {
+            country: country.clone(),
+            networks: 0,
+            entry: asked.map(|asked| Entry {
+                side: asked.side,
+                lots: Lots::new(settings.seed, country.code),
+                lotteries: {
+                    let rows = settings.quotas(asked.side).iter().map(|(_, rows)| *rows);
+                    match settings.deal {
+                        Some(_) => rows.map(Lottery::new).collect(),
+                        None => vec![Lottery::new(rows.sum())],
+                    }
+                },
+            }),
+        }
+    }
+
+    fn enter(&mut self, network: Ipv4Net, settings: &Settings<'_>) {
+        self.networks += 1;
+        let Some(entry) = &mut self.entry else { return };
+        let lottery = match settings.deal {
+            Some(deal) => deal.part(network, entry.side),
+            None => Some(0),
         };
-        for network in db.networks() {
-            let network = network?;
-            let Some(country) = network.country else {
-                walk.no_country += 1;
+        if let Some(lottery) = lottery.and_then(|index| entry.lotteries.get_mut(index)) {
+            lottery.enter(entry.lots.lot(network, settings.by), network);
+        }
+    }
+}
+
+impl Settings<'_> {
+    fn quotas(&self, side: Side) -> &Quotas {
+        match side {
+            Side::In => self.inside,
+            Side::Out => self.outside,
+        }
+    }
+
+    /// Who won, or what the countries asked for lack.
+    fn drawn(&self, seen: Vec<Seen>, no_country: u64, database_type: &str) -> Result<Drawn, Error> {
+        self.all_found(&seen, database_type)?;
+        let mut drawn = Drawn {
+            countries: Vec::new(),
+            outliers: None,
+            shortages: Vec::new(),
+            no_country,
+            other_country: 0,
+        };
+        let mut by_asked: Vec<Option<DrawnCountry>> = self.asked.iter().map(|_| None).collect();
+        let mut shortages: Vec<Vec<Shortage>> = self.asked.iter().map(|_| Vec::new()).collect();
+        let mut fewer: Vec<Vec<ShortageFacts>> = self.asked.iter().map(|_| Vec::new()).collect();
+        for Seen {
+            country,
+            networks,
+            entry,
+        } in seen
+        {
+            let place = self
+                .asked
+                .iter()
+                .position(|asked| country.answers_to(&asked.name));
+            let (Some(place), Some(entry)) = (place, entry) else {
+                drawn.other_country += networks;
                 continue;
             };
-            let seen = walk.countries.entry(country.code).or_insert_with(|| {
-                let wins = asked
-                    .iter()
-                    .filter(|(name, _)| country.answers_to(name))
-                    .map(|(_, wins)| *wins)
-                    .max();
-                let lottery = wins.map(|wins| Lottery::new(seed, country.code, wins));
-                Seen {
-                    country,
-                    networks: 0,
-                    lottery,
+            let quotas = self.quotas(entry.side);
+            shortages[place] = self.shortages(&country, networks, &entry);
+            let parts = self.parts(entry);
+            for ((part, asked), (_, rows)) in quotas.iter().zip(&parts) {
+                if rows.len() < *asked {
+                    fewer[place].push(ShortageFacts {
+                        code: country.code,
+                        part: *part,
+                        asked: *asked,
+                        drawn: rows.len(),
+                    });
                 }
+            }
+            by_asked[place] = Some(DrawnCountry {
+                country,
+                networks,
+                parts,
             });
-            seen.networks += 1;
-            if let Some(lottery) = &mut seen.lottery {
-                lottery.enter(network.prefix);
+        }
+        let shortages: Vec<Shortage> = shortages.into_iter().flatten().collect();
+        if !shortages.is_empty() {
+            return Err(Error::TooFewNetworks { shortages });
+        }
+        drawn.shortages = fewer.into_iter().flatten().collect();
+        for (asked, country) in self.asked.iter().zip(by_asked) {
+            match asked.side {
+                Side::In => drawn.countries.extend(country),
+                Side::Out => drawn.outliers = country,
             }
         }
-        Ok(walk)
+        Ok(drawn)
     }
 
-    fn other_country(&self) -> u64 {
-        self.countries
-            .values()
-            .filter(|seen| seen.lottery.is_none())
-            .map(|seen| seen.networks)
-            .sum()
-    }
-
-    /// What was drawn of each country asked for, in that order.
-    fn drawn(&self, db: &Database, asked: &[(&str, usize)]) -> Result<Vec<DrawnCountry>, Error> {
-        let known = || self.countries.values().map(|seen| &seen.country);
-        let mut found: Vec<(&str, &Seen)> = Vec::new();
+    /// Each name is a country of its own.
+    fn all_found(&self, seen: &[Seen], database_type: &str) -> Result<(), Error> {
+        let known = || seen.iter().map(|seen| &seen.country);
+        let mut found: Vec<(&str, &Country)> = Vec::new();
         let mut unknown = Vec::new();
-        let mut shortages = Vec::new();
-        for &(name, wins) in asked {
-            let Some(seen) = self.countries.values().find(|seen| seen.country.answers_to(name)) else {
+        for Asked { name, .. } in self.asked {
+            let Some(country) = known().find(|country| country.answers_to(name)) else {
                 unknown.push(UnknownCountry {
-                    asked: name.to_owned(),
+                    asked: name.clone(),
                     nearest: nearest(name, known()).cloned(),
                 });
                 continue;
             };
-            if let Some((first, _)) = found.iter().find(|(_, before)| before.country == seen.country) {
-                let (first, second) = ((*first).to_owned(), name.to_owned());
+            if let Some((first, _)) = found.iter().find(|(_, before)| *before == country) {
                 return Err(Error::SameCountry {
-                    first,
-                    second,
-                    country: seen.country.clone(),
+                    first: (*first).to_owned(),
+                    second: name.clone(),
+                    country: country.clone(),
                 });
             }
-            let asked = wins as u64;
-            if seen.networks < asked {
-                let country = seen.country.clone();
-                shortages.push(Shortage {
-                    country,
-                    asked,
-                    available: seen.networks,
-                });
-            }
-            found.push((name, seen));
+            found.push((name, country));
         }
-        if !unknown.is_empty() {
-            let database_type = db.metadata().database_type.clone();
-            return Err(Error::UnknownCountries {
-                database_type,
+        if unknown.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::UnknownCountries {
+                database_type: database_type.to_owned(),
                 unknown,
                 known: known().cloned().collect(),
-            });
-        }
-        if !shortages.is_empty() {
-            return Err(Error::TooFewNetworks { shortages });
-        }
-        let drawn = found.into_iter().map(|(_, seen)| DrawnCountry {
-            country: seen.country.clone(),
-            available: seen.networks,
-            networks: seen.lottery.as_ref().map(Lottery::winners).unwrap_or_default(),
-        });
-        Ok(drawn.collect())
-    }
-}
-
-/// Draws networks without replacement: each has a lot of its own, and the lowest lots win. The lot is a hash of seed,
-/// country and network, so it does not matter when a network enters or which others there are.
-struct Lottery {
-    lots: Sha256,
-    wins: usize,
-    /// The lowest lots so far, the highest of them on top.
-    winners: BinaryHeap<Drawn>,
-}
-
-/// A network with its lot. Ordered by the lot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Drawn {
-    lot: u64,
-    prefix: Ipv4Net,
-    /// Among the rows of all countries; independent of the lot, which is lower in larger countries.
-    place: u64,
-}
-
-impl Lottery {
-    fn new(seed: u64, country: CountryCode, wins: usize) -> Self {
-        let lots = Sha256::new()
-            .chain_update(b"geodata sample 1\n")
-            .chain_update(seed.to_be_bytes())
-            .chain_update(country.as_str());
-        Self {
-            lots,
-            wins,
-            winners: BinaryHeap::new(),
+            })
         }
     }
 
-    fn enter(&mut self, prefix: Ipv4Net) {
-        let hash = self
-            .lots
-            .clone()
-            .chain_update(prefix.network().octets())
-            .chain_update([prefix.prefix_len()])
-            .finalize();
-        let number = |from: usize| {
-            hash[from..from + 8]
-                .iter()
-                .fold(0, |n, byte| n << 8 | u64::from(*byte))
+    /// What a country lacks so that there can be no sample.
+    fn shortages(&self, country: &Country, networks: u64, entry: &Entry) -> Vec<Shortage> {
+        let quotas = self.quotas(entry.side);
+        // Without a row to train on, nothing would be known of a country at all.
+        let least = |part, asked: usize| match (self.allow_fewer, part) {
+            (false, _) => asked,
+            (true, Part::Train) => 1,
+            (true, _) => 0,
         };
-        let drawn = Drawn {
-            lot: number(0),
-            prefix,
-            place: number(8),
+        let short = |part: Option<Part>, least: usize, asked: usize, available: u64| {
+            (available < least as u64).then(|| Shortage {
+                country: country.clone(),
+                part,
+                asked: asked as u64,
+                available,
+            })
         };
-        if self.winners.len() < self.wins {
-            self.winners.push(drawn);
-        } else if self.winners.peek().is_some_and(|highest| drawn < *highest) {
-            self.winners.pop();
-            self.winners.push(drawn);
+        if self.deal.is_none() {
+            let asked = quotas.iter().map(|(_, asked)| asked).sum();
+            let least = quotas.iter().map(|(part, asked)| least(*part, *asked)).sum();
+            return short(None, least, asked, networks).into_iter().collect();
         }
+        let parts = quotas.iter().zip(&entry.lotteries);
+        parts
+            .filter_map(|((part, asked), lottery)| {
+                short(Some(*part), least(*part, *asked), *asked, lottery.entered())
+            })
+            .collect()
     }
 
-    fn winners(&self) -> Vec<Drawn> {
-        self.winners.clone().into_sorted_vec()
-    }
-}
-
-impl Drawn {
-    fn row(&self, tag: &Country) -> AccessEvent {
-        AccessEvent::new(&*tag.name, self.prefix.network())
+    /// The winners, part by part.
+    fn parts(&self, entry: Entry) -> Vec<(Part, Vec<Row>)> {
+        let quotas = self.quotas(entry.side);
+        let lots = entry.lots;
+        let row = |network| Row {
+            network,
+            address: lots.address(network, self.address),
+            place: lots.place(network),
+        };
+        let mut lotteries = entry.lotteries.into_iter().map(Lottery::into_winners);
+        if self.deal.is_some() {
+            let parts = quotas.iter().zip(lotteries);
+            return parts
+                .map(|((part, _), winners)| (*part, winners.into_iter().map(row).collect()))
+                .collect();
+        }
+        let winners = lotteries.next().unwrap_or_default();
+        let shares = shares(quotas, winners.len());
+        let mut winners = winners.into_iter();
+        quotas
+            .iter()
+            .zip(shares)
+            .map(|((part, _), share)| (*part, winners.by_ref().take(share).map(row).collect()))
+            .collect()
     }
 }
 
@@ -343,8 +525,8 @@ pub struct SampleFile {
 }
 
 impl Sample {
-    /// The files that [`write_to`](Self::write_to) writes: `train.csv`, `validation.csv`, `test.csv`, `evaluation.csv` and
-    /// `manifest.json`. The manifest counts and hashes the rows as they are now.
+    /// The files that [`write_to`](Self::write_to) writes: `train.csv`, `validation.csv`, `control.csv` if such rows were
+    /// asked for, `test.csv`, `evaluation.csv` and `manifest.json`. The manifest counts and hashes the rows as they are now.
     ///
     /// # Errors
     ///
@@ -355,12 +537,7 @@ impl Sample {
             files: facts,
             ..self.manifest.clone()
         };
-        #[expect(
-            clippy::unwrap_used,
-            reason = "the manifest has no maps and no types that refuse to be written"
-        )]
-        let mut bytes = serde_json::to_vec_pretty(&manifest).unwrap();
-        bytes.push(b'\n');
+        let bytes = manifest.to_json().into_bytes();
         files.push(SampleFile {
             name: "manifest.json",
             bytes,
@@ -388,7 +565,6 @@ impl Sample {
             });
         }
         self.manifest.test_rows = TestRows::Published;
-        self.manifest.spec.outliers = 0;
         if let Some(outliers) = &mut self.manifest.outliers {
             outliers.test = 0;
         }
@@ -400,6 +576,7 @@ impl Sample {
         let files = [
             ("train.csv", &self.train),
             ("validation.csv", &self.validation),
+            ("control.csv", &self.control),
             ("test.csv", &self.test),
             ("evaluation.csv", &self.evaluation),
         ];
@@ -414,7 +591,8 @@ impl Sample {
             };
             Ok((SampleFile { name, bytes }, facts))
         };
-        files.into_iter().map(file).collect()
+        let wanted = |(name, _): &(&str, _)| *name != "control.csv" || self.manifest.spec.control_rows > 0;
+        files.into_iter().filter(wanted).map(file).collect()
     }
 
     /// Writes the [`files`](Self::files) into a folder, which is made when it is not there, and gives their paths.
@@ -428,3 +606,6 @@ impl Sample {
         crate::write::write_files(dir.as_ref(), &self.files()?)
     }
 }
+
+#[cfg(test)]
+mod tests;

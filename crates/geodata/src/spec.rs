@@ -1,6 +1,9 @@
 //! What to sample.
 
 use std::collections::HashSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{InvalidSpec, SpecProblem};
 
@@ -14,9 +17,74 @@ pub struct SampleSpec {
     countries: Vec<String>,
     training_rows: usize,
     held_out_rows: usize,
+    control_rows: usize,
     outlier_country: String,
     outliers: usize,
     evaluation_outliers: usize,
+    by: DrawBy,
+    address: RowAddress,
+    disjoint: Option<u8>,
+    allow_fewer: bool,
+}
+
+/// What is as likely as the other in a draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum DrawBy {
+    /// Every network of a country, be it a /8 or a /32.
+    #[default]
+    Network,
+    /// Every address of a country: a network that is twice as large is twice as likely to come next.
+    Address,
+}
+
+/// Which address of a network its row has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum RowAddress {
+    /// The first.
+    #[default]
+    First,
+    /// Any of them, the first and the last as well; the seed and the network decide.
+    Random,
+}
+
+/// A part of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Part {
+    /// In-country rows to train on.
+    Train,
+    /// In-country rows held out of the training.
+    Validation,
+    /// In-country rows beside the outliers, which neither training nor calibration has seen.
+    Control,
+    /// The outliers.
+    Test,
+    /// Further outliers, to measure with.
+    Evaluation,
+}
+
+impl Part {
+    /// Its name: that of its file without `.csv`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Control => "control",
+            Self::Test => "test",
+            Self::Evaluation => "evaluation",
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 impl Default for SampleSpec {
@@ -25,16 +93,22 @@ impl Default for SampleSpec {
             countries: ["US", "GB", "FR", "DE", "CA"].map(str::to_owned).to_vec(),
             training_rows: 50,
             held_out_rows: 50,
+            control_rows: 0,
             outlier_country: "SG".to_owned(),
             outliers: 5,
             evaluation_outliers: 250,
+            by: DrawBy::default(),
+            address: RowAddress::default(),
+            disjoint: None,
+            allow_fewer: false,
         }
     }
 }
 
 impl SampleSpec {
-    /// The countries to train on, each by its ISO code or English name, in capitals or not.
-    /// Default: US, GB, FR, DE, CA.
+    /// The countries to train on, each by its ISO code or English name, in capitals or not; or `top:N` alone, for the `N`
+    /// countries that have most networks, the outliers' country aside; of equals the first by code. Default: US, GB, FR,
+    /// DE, CA.
     pub fn countries(mut self, countries: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.countries = countries.into_iter().map(Into::into).collect();
         self
@@ -49,6 +123,13 @@ impl SampleSpec {
     /// How many rows to hold out, per country. Up to 1,000,000; default 50.
     pub fn held_out_rows(mut self, rows: usize) -> Self {
         self.held_out_rows = rows;
+        self
+    }
+
+    /// How many more in-country rows to put beside the outliers, per country: held-out rows on which a threshold was set
+    /// cannot say how often it is wrong. Up to 1,000,000; default 0.
+    pub fn control_rows(mut self, rows: usize) -> Self {
+        self.control_rows = rows;
         self
     }
 
@@ -70,6 +151,32 @@ impl SampleSpec {
         self
     }
 
+    /// What is as likely as the other. Default: networks.
+    pub fn draw_by(mut self, by: DrawBy) -> Self {
+        self.by = by;
+        self
+    }
+
+    /// Which address of a network its row has. Default: the first.
+    pub fn row_address(mut self, address: RowAddress) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// The length of the prefixes that no two parts of the sample share: with 16, no /16 has rows in two of them. From 8 to
+    /// 24, or none; default none, which keeps networks apart and no more.
+    pub fn disjoint(mut self, prefix_len: impl Into<Option<u8>>) -> Self {
+        self.disjoint = prefix_len.into();
+        self
+    }
+
+    /// Whether a country with too few networks gives what it has, which the manifest then counts, instead of an error.
+    /// One row to train on it must have. Default: no.
+    pub fn allow_fewer(mut self, allow: bool) -> Self {
+        self.allow_fewer = allow;
+        self
+    }
+
     /// The same, known to make sense.
     ///
     /// # Errors
@@ -84,8 +191,17 @@ impl SampleSpec {
             problems.push(SpecProblem::NoCountries);
         }
         let mut seen = HashSet::new();
+        let mut top = None;
         for country in self.countries.iter().map(|country| country.trim()) {
-            if country.is_empty() {
+            if let Some(number) = top_number(country) {
+                match number.parse::<usize>() {
+                    _ if self.countries.len() > 1 => {
+                        problems.push(SpecProblem::TopAmongOthers(country.to_owned()));
+                    }
+                    Ok(number) if number > 0 => top = Some(number),
+                    _ => problems.push(SpecProblem::TopNumber(country.to_owned())),
+                }
+            } else if country.is_empty() {
                 problems.push(SpecProblem::EmptyCountry);
             } else if !seen.insert(country.to_lowercase()) {
                 problems.push(SpecProblem::Repeated(country.to_owned()));
@@ -94,6 +210,8 @@ impl SampleSpec {
         let outlier_country = self.outlier_country.trim();
         if outlier_country.is_empty() {
             problems.push(SpecProblem::EmptyCountry);
+        } else if top_number(outlier_country).is_some() {
+            problems.push(SpecProblem::TopOutlier(outlier_country.to_owned()));
         } else if seen.contains(&outlier_country.to_lowercase()) {
             problems.push(SpecProblem::OutlierIsNormal(outlier_country.to_owned()));
         }
@@ -103,6 +221,7 @@ impl SampleSpec {
         let counts = [
             ("training rows per country", self.training_rows),
             ("held-out rows per country", self.held_out_rows),
+            ("control rows per country", self.control_rows),
             ("outliers", self.outliers),
             ("evaluation outliers", self.evaluation_outliers),
         ];
@@ -112,47 +231,89 @@ impl SampleSpec {
             limit: LIMIT,
             got,
         }));
+        if let Some(got) = self.disjoint.filter(|len| !(8..=24).contains(len)) {
+            problems.push(SpecProblem::Disjoint { got });
+        }
         if problems.is_empty() {
-            Ok(CheckedSpec(self))
+            Ok(CheckedSpec { spec: self, top })
         } else {
             Err(InvalidSpec { problems })
         }
     }
 }
 
+/// What stands behind `top:`.
+fn top_number(country: &str) -> Option<&str> {
+    let (word, number) = country.split_once(':')?;
+    word.trim().eq_ignore_ascii_case("top").then(|| number.trim())
+}
+
 /// A [`SampleSpec`] that makes sense: at least one country, none twice, the outliers' country not among them, and
 /// numbers within bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckedSpec(SampleSpec);
+pub struct CheckedSpec {
+    spec: SampleSpec,
+    top: Option<usize>,
+}
 
 impl CheckedSpec {
-    /// The countries to train on, as they were named.
+    /// The countries to train on, as they were named; `top:N` is one name.
     pub fn countries(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.0.countries.iter().map(|country| country.trim())
+        self.spec.countries.iter().map(|country| country.trim())
+    }
+
+    /// How many of the countries with most networks to train on, when they were asked for by number.
+    pub fn top_countries(&self) -> Option<usize> {
+        self.top
     }
 
     /// How many rows to train on, per country.
     pub fn training_rows(&self) -> usize {
-        self.0.training_rows
+        self.spec.training_rows
     }
 
     /// How many rows to hold out, per country.
     pub fn held_out_rows(&self) -> usize {
-        self.0.held_out_rows
+        self.spec.held_out_rows
+    }
+
+    /// How many in-country rows to put beside the outliers, per country.
+    pub fn control_rows(&self) -> usize {
+        self.spec.control_rows
     }
 
     /// The country that the outliers come from, as it was named.
     pub fn outlier_country(&self) -> &str {
-        self.0.outlier_country.trim()
+        self.spec.outlier_country.trim()
     }
 
     /// How many outliers to put in the test rows.
     pub fn outliers(&self) -> usize {
-        self.0.outliers
+        self.spec.outliers
     }
 
     /// How many more outliers to measure with.
     pub fn evaluation_outliers(&self) -> usize {
-        self.0.evaluation_outliers
+        self.spec.evaluation_outliers
+    }
+
+    /// What is as likely as the other.
+    pub fn draw_by(&self) -> DrawBy {
+        self.spec.by
+    }
+
+    /// Which address of a network its row has.
+    pub fn row_address(&self) -> RowAddress {
+        self.spec.address
+    }
+
+    /// The length of the prefixes that no two parts share, if they are to be kept apart.
+    pub fn disjoint(&self) -> Option<u8> {
+        self.spec.disjoint
+    }
+
+    /// Whether a country with too few networks gives what it has.
+    pub fn allow_fewer(&self) -> bool {
+        self.spec.allow_fewer
     }
 }

@@ -103,33 +103,50 @@ fn files_of_a_small_sample() {
         .collect();
     expect![[r#"
         --- train.csv
-        Canada,40.107.192.0
-        France,213.32.53.192
-        France,135.125.210.40
-        Canada,45.148.103.0
+        Canada,85.206.168.32
+        France,89.127.252.0
+        Canada,205.210.144.0
+        France,178.33.213.160
         --- validation.csv
-        France,51.254.29.128
-        Canada,94.46.56.42
+        France,5.196.156.240
+        Canada,23.128.232.0
         --- test.csv
-        France,122.248.134.48
-        Canada,87.119.3.0
+        France,203.208.190.40
+        Canada,103.92.16.0
         --- evaluation.csv
-        France,63.222.114.202
+        France,45.87.132.16
         --- manifest.json
         {
-          "version": 1,
+          "version": 2,
+          "written_by": "geodata 0.1.0",
           "database": {
             "database_type": "IPFire-Country-Sample",
             "built": "2026-06-25T04:33:59Z",
+            "form": "mmdb",
             "sha256": "48ee146e75592277fb4c658dc980ad3ca2f83efb127d76993a9679146f50dde8",
+            "country_from": [
+              "located",
+              "registered"
+            ],
+            "language": null,
             "attribution": "Sample of the IPFire Location database (https://location.ipfire.org/), IPv4 networks of 11 countries, by way of Debian's tor-geoipdb; CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/)."
           },
           "seed": 1,
           "spec": {
+            "countries": [
+              "FR",
+              "CA"
+            ],
             "training_rows": 2,
             "held_out_rows": 1,
+            "control_rows": 0,
+            "outlier_country": "SG",
             "outliers": 2,
-            "evaluation_outliers": 1
+            "evaluation_outliers": 1,
+            "draw_by": "network",
+            "row_address": "first",
+            "disjoint": null,
+            "allow_fewer": false
           },
           "countries": [
             {
@@ -137,14 +154,16 @@ fn files_of_a_small_sample() {
               "name": "France",
               "networks": 10000,
               "train": 2,
-              "validation": 1
+              "validation": 1,
+              "control": 0
             },
             {
               "code": "CA",
               "name": "Canada",
               "networks": 10000,
               "train": 2,
-              "validation": 1
+              "validation": 1,
+              "control": 0
             }
           ],
           "outliers": {
@@ -154,6 +173,7 @@ fn files_of_a_small_sample() {
             "test": 2,
             "evaluation": 1
           },
+          "shortages": [],
           "test_rows": "database",
           "skipped": [
             {
@@ -173,22 +193,22 @@ fn files_of_a_small_sample() {
             {
               "name": "train.csv",
               "rows": 4,
-              "sha256": "1a3599aff5646371b70c4880843f119ee29d466abd52db6320b11de61960e42e"
+              "sha256": "e922ffa3501d2b8a6a49c9db13f5b044748061f5f0c10ce94aaa799f0304f64c"
             },
             {
               "name": "validation.csv",
               "rows": 2,
-              "sha256": "ca7817c1e125da46e7054f4e1151617e73aa270389c7297e930733cc9c81e69a"
+              "sha256": "1ea46d57fe96adb0165b71cadea0af664e05be7c46c77d4b14f6a0c13b57bab7"
             },
             {
               "name": "test.csv",
               "rows": 2,
-              "sha256": "861a0ddb20852e5521fe539ba6d061322a83dbe3b392bd91721563cecdce777d"
+              "sha256": "5394e4a4338ba8819493fbaa24219e6caff6ce65cd5e54e628bf92c6aca69dfb"
             },
             {
               "name": "evaluation.csv",
               "rows": 1,
-              "sha256": "8f379c0ee4406c18b5547fbf085dfc03f5f6cfa307ef9b9919f1d576d1fba10f"
+              "sha256": "993254a5f52576cab6777937b07c19d24ee52bbb1065c0e9aa3b7c13f798f980"
             }
           ]
         }
@@ -271,13 +291,13 @@ fn too_few_networks() {
     check_error(
         SampleSpec::default().countries(["BR", "US"]).training_rows(9_990),
         expect![
-            "Brazil (BR) has 7708 networks in the database, and the sample asks for 10040; United States (US) has 10000 networks in the database, and the sample asks for 10040; ask for fewer rows or take a larger database"
+            "Brazil (BR) has 7708 networks in the database, and the sample asks for 10040; United States (US) has 10000 networks in the database, and the sample asks for 10040; ask for fewer rows, allow fewer, or take a larger database"
         ],
     );
     check_error(
         SampleSpec::default().evaluation_outliers(7_402),
         expect![
-            "Singapore (SG) has 7406 networks in the database, and the sample asks for 7407; ask for fewer rows or take a larger database"
+            "Singapore (SG) has 7406 networks in the database, and the sample asks for 7407; ask for fewer rows, allow fewer, or take a larger database"
         ],
     );
 }
@@ -479,5 +499,73 @@ proptest! {
         for entity in ["United States", "France"] {
             prop_assert!(ips(&large.train, entity).is_superset(&ips(&small.train, entity)));
         }
+    }
+}
+
+/// The built-in database as CSV files, its networks in an order that the seed decides.
+fn as_csv(folder: &std::path::Path, seed: u64) {
+    use std::fmt::Write as _;
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
+    let mut ids = BTreeMap::new();
+    let mut blocks: Vec<String> = DATABASE
+        .networks()
+        .map(|network| {
+            let network = network.unwrap();
+            let country = network.country.unwrap();
+            let next = ids.len() + 1;
+            let (id, _) = *ids.entry(country.code).or_insert((next, country.name));
+            format!("{},{id},{id},,0,0\n", network.prefix)
+        })
+        .collect();
+    blocks.sort_by_cached_key(|line| {
+        let mut hasher = DefaultHasher::new();
+        (seed, line).hash(&mut hasher);
+        hasher.finish()
+    });
+    let head = "network,geoname_id,registered_country_geoname_id,represented_country_geoname_id,\
+                is_anonymous_proxy,is_satellite_provider\n";
+    let blocks = head.to_owned() + &blocks.concat();
+    let mut locations = "geoname_id,locale_code,continent_code,continent_name,country_iso_code,country_name,\
+                         is_in_european_union\n"
+        .to_owned();
+    for (code, (id, name)) in &ids {
+        writeln!(locations, "{id},en,XX,Somewhere,{code},{name},0").unwrap();
+    }
+    std::fs::write(folder.join("GeoLite2-Country-Blocks-IPv4.csv"), blocks).unwrap();
+    std::fs::write(folder.join("GeoLite2-Country-Locations-en.csv"), locations).unwrap();
+}
+
+#[test]
+fn another_form_and_another_order_give_the_same_rows() {
+    let spec = || SampleSpec::default().control_rows(10).disjoint(16);
+    let (first, plain) = (draw(spec(), 1), draw(SampleSpec::default(), 1));
+    for seed in 0..3 {
+        let folder = tempfile::tempdir().unwrap();
+        as_csv(folder.path(), seed);
+        let database = Database::open(folder.path()).unwrap();
+        let again = sample(&database, &spec().check().unwrap(), 1).unwrap();
+        for (ours, theirs) in [
+            (&first, &again),
+            (
+                &plain,
+                &sample(&database, &SampleSpec::default().check().unwrap(), 1).unwrap(),
+            ),
+        ] {
+            assert_eq!(ours.manifest.files, theirs.manifest.files);
+            assert_eq!(ours.train, theirs.train);
+        }
+        let differences = first.manifest.check(&again.manifest);
+        let what: Vec<_> = differences.iter().map(|difference| &*difference.what).collect();
+        assert_eq!(
+            what,
+            [
+                "database.database_type",
+                "database.built",
+                "database.form",
+                "database.sha256",
+                "database.attribution"
+            ]
+        );
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use geodata::CountrySource;
 
 use crate::exit;
 use crate::output::{Color, Format};
@@ -24,7 +25,7 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Common {
     /// How results are printed on stdout
-    #[arg(long, global = true, value_enum, default_value = "text")]
+    #[arg(long, global = true, value_parser = Format::among(&[Format::Text, Format::Json]), default_value = "text")]
     pub format: Format,
     /// When to colour
     #[arg(long, global = true, value_enum, default_value = "auto")]
@@ -41,6 +42,12 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Draw training, held-out and outlier rows from a country database
     Sample(SampleArgs),
+    /// List the networks of a country
+    List(ListArgs),
+    /// Say in which network and country addresses are
+    Lookup(LookupArgs),
+    /// Read a whole database and report every defect
+    Verify(VerifyArgs),
     /// Train a model on a CSV of `entity,ip` rows, here and now
     Train(Box<TrainArgs>),
     /// Score `entity,ip` rows with a model file or through an endpoint
@@ -94,13 +101,41 @@ pub struct Place {
     pub region: Option<String>,
 }
 
+/// Which country database, and how it is read.
+#[derive(Debug, Clone, Args)]
+pub struct Source {
+    /// GeoLite2-Country or -City database: .mmdb, .tar.gz, the .zip of its CSV files, or a folder [default: the built-in
+    /// sample]
+    #[arg(long, value_name = "FILE")]
+    pub database: Option<PathBuf>,
+    /// How the database is read.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// How a database is read.
+#[derive(Debug, Clone, Args)]
+pub struct Reading {
+    /// Which countries of a record count, the first that it has: located, registered, represented
+    #[arg(
+        long,
+        value_name = "SOURCE,...",
+        value_delimiter = ',',
+        default_value = "located,registered"
+    )]
+    pub country_source: Vec<CountrySource>,
+    /// Language of the countries' names, such as de or pt-BR [default: en]
+    #[arg(long, value_name = "LANGUAGE")]
+    pub language: Option<String>,
+}
+
 /// What to sample.
 #[derive(Debug, Clone, Args)]
 pub struct Sampling {
-    /// GeoLite2-Country or -City database (.mmdb) [default: the built-in sample]
-    #[arg(long, value_name = "FILE")]
-    pub database: Option<PathBuf>,
-    /// Countries of the training rows, by ISO code or English name
+    /// Which database.
+    #[command(flatten)]
+    pub source: Source,
+    /// Countries of the training rows, by ISO code or English name; or `top:N`, those with most networks
     #[arg(
         long,
         value_name = "CC,...",
@@ -114,7 +149,10 @@ pub struct Sampling {
     /// Held-out rows per country
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub held_out: usize,
-    /// Country of the outliers
+    /// Further in-country rows per country, to measure false alarms with: control.csv
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub control: usize,
+    /// Country of the outliers, by ISO code or English name
     #[arg(long, value_name = "CC", default_value = "SG")]
     pub outlier_country: String,
     /// Outliers, each tagged with one of the countries in turn [default: 5]
@@ -123,12 +161,42 @@ pub struct Sampling {
     /// Further outliers, for an AUC that five rows cannot give
     #[arg(long, value_name = "N", default_value_t = 250)]
     pub evaluation_outliers: usize,
+    /// What is as likely as the other: a country's networks, or its addresses
+    #[arg(long, value_enum, default_value = "network")]
+    pub by: DrawBy,
+    /// Which address of a network stands for it
+    #[arg(long, value_enum, default_value = "first")]
+    pub address: RowAddress,
+    /// No two parts of the sample share a block of addresses of this prefix length, such as 16
+    #[arg(long, value_name = "LENGTH")]
+    pub disjoint: Option<u8>,
+    /// A country with too few networks gives those it has, and the manifest counts what is missing
+    #[arg(long)]
+    pub allow_fewer: bool,
     /// Seed of the sample: the same seed and database give the same bytes
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     /// The outlier rows: drawn from the database, or the five of the published experiment
     #[arg(long, value_enum, default_value = "sampled")]
     pub test_rows: TestRows,
+}
+
+/// What is as likely as the other in a draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DrawBy {
+    /// Each network, be it a /8 or a /32.
+    Network,
+    /// Each address: larger networks are likelier.
+    Address,
+}
+
+/// Which address stands for a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RowAddress {
+    /// The first.
+    First,
+    /// Any; the seed decides.
+    Random,
 }
 
 /// Which outlier rows.
@@ -226,15 +294,86 @@ pub struct RunArgs {
     pub account: Account,
 }
 
+/// All that a manifest says for itself.
+const SAMPLING: [&str; 15] = [
+    "country_source",
+    "language",
+    "countries",
+    "per_country",
+    "held_out",
+    "control",
+    "outlier_country",
+    "outliers",
+    "evaluation_outliers",
+    "by",
+    "address",
+    "disjoint",
+    "allow_fewer",
+    "seed",
+    "test_rows",
+];
+
 /// `ipinsights sample`
 #[derive(Debug, Args)]
 pub struct SampleArgs {
     /// What to sample.
     #[command(flatten)]
     pub sampling: Sampling,
+    /// Draw the sample of this manifest again: the same bytes, or what differs and exit code 14
+    #[arg(long, value_name = "FILE", conflicts_with_all = SAMPLING)]
+    pub from_manifest: Option<PathBuf>,
     /// Folder for train.csv, validation.csv, test.csv, evaluation.csv and manifest.json
     #[arg(long, short, value_name = "DIR", default_value = "sample")]
     pub output: PathBuf,
+}
+
+/// `ipinsights list`
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Countries, by ISO code or name
+    #[arg(long, value_name = "CC,...", value_delimiter = ',', required = true)]
+    pub country: Vec<String>,
+    /// Which database.
+    #[command(flatten)]
+    pub source: Source,
+    /// GeoLite2-ASN database, for the number and organization of each network
+    #[arg(long, value_name = "FILE")]
+    pub asn: Option<PathBuf>,
+    /// Join networks that together are one
+    #[arg(long, conflicts_with = "asn")]
+    pub aggregate: bool,
+    /// How networks are printed
+    #[arg(
+        long,
+        value_parser = Format::among(&[Format::Cidr, Format::Csv, Format::Jsonl]),
+        default_value = "cidr"
+    )]
+    pub format: Format,
+}
+
+/// `ipinsights lookup`
+#[derive(Debug, Args)]
+pub struct LookupArgs {
+    /// IPv4 addresses; without any, they are read from stdin, one a line
+    #[arg(value_name = "ADDRESS")]
+    pub addresses: Vec<String>,
+    /// Which database.
+    #[command(flatten)]
+    pub source: Source,
+    /// GeoLite2-ASN database, for the number and organization of each network
+    #[arg(long, value_name = "FILE")]
+    pub asn: Option<PathBuf>,
+}
+
+/// `ipinsights verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Database in any form, of countries or of autonomous systems [default: the built-in sample]
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Language of the countries' names, such as de or pt-BR [default: en]
+    #[arg(long, value_name = "LANGUAGE")]
+    pub language: Option<String>,
 }
 
 /// `ipinsights train`

@@ -22,6 +22,8 @@ pub enum ExitCode {
     File = 7,
     /// A service could not be reached.
     Unreachable = 8,
+    /// A sample drawn again is not the one of its manifest.
+    Differs = 14,
     /// Ctrl-C.
     Interrupted = 130,
 }
@@ -30,7 +32,7 @@ pub enum ExitCode {
 pub const HELP: &str = "Exit codes: 0 done, 1 other failure, 2 usage or settings, 3 data (database, rows, countries), \
 4 AWS access (region, credentials, permission), 5 the run failed (execution, training job, endpoint), 6 the local server \
 could not start, 7 a file could not be read or written, 8 a service could not be \
-reached, 130 interrupted";
+reached, 14 a sample drawn again differs from its manifest, 130 interrupted";
 
 impl ExitCode {
     /// The code for an error: that of the first cause that has one.
@@ -48,9 +50,10 @@ fn code(error: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
     }
     if let Some(error) = error.downcast_ref::<geodata::Error>() {
         return Some(match error {
-            geodata::Error::Open { .. } | geodata::Error::Read { .. } | geodata::Error::Write { .. } => {
-                ExitCode::File
-            }
+            geodata::Error::Open { .. }
+            | geodata::Error::OpenManifest { .. }
+            | geodata::Error::Read { .. }
+            | geodata::Error::Write { .. } => ExitCode::File,
             geodata::Error::Spec(_) => ExitCode::Usage,
             _ => ExitCode::Data,
         });
@@ -105,6 +108,8 @@ pub struct Failure {
     pub code: ExitCode,
     /// What, where and what to do.
     pub message: String,
+    /// Why, where something else is the reason.
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Failure {
@@ -113,6 +118,23 @@ impl Failure {
         Self {
             code: ExitCode::Usage,
             message: message.into(),
+            source: None,
+        }
+    }
+
+    /// Data that cannot be used.
+    pub fn data(message: impl Into<String>) -> Self {
+        Self {
+            code: ExitCode::Data,
+            ..Self::usage(message)
+        }
+    }
+
+    /// Something that is not as its manifest says.
+    pub fn differs(message: impl Into<String>) -> Self {
+        Self {
+            code: ExitCode::Differs,
+            ..Self::usage(message)
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod commands;
+pub mod database;
 pub mod exit;
 pub mod files;
 pub mod output;
@@ -40,6 +41,9 @@ pub async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<()> {
     match cli.command {
         Command::Run(args) => commands::run::run(&cli.common, *args, output).await,
         Command::Sample(args) => commands::sample::run(args, output),
+        Command::List(args) => commands::list::run(&args, output),
+        Command::Lookup(args) => commands::lookup::run(&args, output),
+        Command::Verify(args) => commands::verify::run(&args, output),
         Command::Train(args) => commands::train::run(*args, output),
         Command::Score(args) => commands::score::run(&cli.common, args, output).await,
         Command::Serve(args) => commands::serve::run(&cli.common, args, output).await,

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use comfy_table::{ContentArrangement, Table, presets};
 use console::Style;
 use serde::Serialize;
@@ -16,6 +17,22 @@ pub enum Format {
     Text,
     /// One JSON document with a `version` member.
     Json,
+    /// One network a line.
+    Cidr,
+    /// Comma-separated values with a header.
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+impl Format {
+    /// Takes some of the formats from the command line. All commands share the argument, and each has formats of its own.
+    pub fn among(formats: &'static [Self]) -> impl TypedValueParser<Value = Self> {
+        PossibleValuesParser::new(formats.iter().filter_map(Self::to_possible_value)).try_map(|name| {
+            // Only names of formats come this far.
+            Self::from_str(&name, false)
+        })
+    }
 }
 
 /// When to colour.

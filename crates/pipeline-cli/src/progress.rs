@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use console::Style;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,6 +12,9 @@ use pipeline::Event;
 /// Tells a person what goes on. Into a pipe or a log it writes plain lines; quiet, it writes nothing.
 pub struct Progress {
     how: How,
+    began: Instant,
+    /// When a log is told next that work goes on.
+    next: Mutex<Option<Instant>>,
     /// The last tenth of training that was told in a log.
     told: Mutex<Option<u32>>,
     /// Objects and bytes that were uploaded, until they are told in one line.
@@ -41,6 +44,8 @@ impl Progress {
         };
         Self {
             how,
+            began: Instant::now(),
+            next: Mutex::new(None),
             told: Mutex::new(None),
             uploaded: Mutex::default(),
         }
@@ -65,6 +70,33 @@ impl Progress {
     pub fn now(&self, text: &str) {
         if let How::Spinner(bar) = &self.how {
             bar.set_message(text.to_owned());
+        }
+    }
+
+    /// A walk over a database has come so far.
+    pub fn walked(&self, networks: u64) {
+        self.slowly(&format!("{} networks", indicatif::HumanCount(networks)));
+    }
+
+    /// What goes on now, for work that a program cannot say the end of: the moving line, and into a log a line now and then once it
+    /// has taken a second.
+    pub fn slowly(&self, text: &str) {
+        const FIRST: Duration = Duration::from_secs(1);
+        const BETWEEN: Duration = Duration::from_secs(10);
+
+        self.now(text);
+        if !matches!(self.how, How::Lines) {
+            return;
+        }
+        let mut next = self
+            .next
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let due = *next.get_or_insert(self.began + FIRST);
+        let now = Instant::now();
+        if now >= due {
+            *next = Some(now + BETWEEN);
+            self.line(&format!("{:>10}  {text}", "so far"));
         }
     }
 

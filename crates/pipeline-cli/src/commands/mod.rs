@@ -2,8 +2,11 @@
 
 pub mod definition;
 pub mod destroy;
+pub mod list;
+pub mod lookup;
 pub mod run;
 pub mod sample;
 pub mod score;
 pub mod serve;
 pub mod train;
+pub mod verify;

@@ -38,7 +38,11 @@ pub async fn run(common: &Common, args: RunArgs, output: &Output) -> anyhow::Res
         probe(folder)?;
     }
     let sample = sample::draw(&args.sampling, &progress)?;
-    let params = train::hyperparameters(&args.training, sample.train.len(), args.sampling.countries.len())?;
+    let params = train::hyperparameters(
+        &args.training,
+        sample.train.len(),
+        sample.manifest.countries.len(),
+    )?;
     let settings = draft.check(params)?;
 
     let opened = Opened::open(&args.place, &progress).await?;

@@ -1,9 +1,14 @@
 //! `ipinsights sample`: rows from a country database.
 
-use anyhow::Context;
-use geodata::{Database, Sample, SampleSpec};
+use std::path::Path;
 
-use crate::cli::{SampleArgs, Sampling, TestRows};
+use anyhow::Context;
+use geodata::{Difference, Manifest, Sample, SampleSpec};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cli::{DrawBy, RowAddress, SampleArgs, Sampling, Source, TestRows};
+use crate::database;
 use crate::exit::Failure;
 use crate::output::{Output, table};
 use crate::progress::Progress;
@@ -14,7 +19,10 @@ const OUTLIERS: usize = 5;
 /// Runs the command.
 pub fn run(args: SampleArgs, output: &Output) -> anyhow::Result<()> {
     let progress = Progress::new(output.quiet);
-    let sample = draw(&args.sampling, &progress)?;
+    let sample = match &args.from_manifest {
+        Some(path) => repeat(path, &args.sampling.source, output, &progress)?,
+        None => draw(&args.sampling, &progress)?,
+    };
     let files = sample.write_to(&args.output)?;
     progress.finish();
     if output.is_json() {
@@ -32,11 +40,6 @@ pub fn run(args: SampleArgs, output: &Output) -> anyhow::Result<()> {
 
 /// Draws the sample that the arguments describe.
 pub fn draw(args: &Sampling, progress: &Progress) -> anyhow::Result<Sample> {
-    progress.now("sampling networks");
-    let database = match &args.database {
-        Some(path) => Database::open(path)?,
-        None => Database::from_bytes(geodata_sample::DATABASE)?,
-    };
     let published = args.test_rows == TestRows::Published;
     if published && args.outliers.is_some() {
         return Err(Failure::usage(
@@ -48,25 +51,123 @@ pub fn draw(args: &Sampling, progress: &Progress) -> anyhow::Result<Sample> {
         .countries(&args.countries)
         .training_rows(args.per_country)
         .held_out_rows(args.held_out)
+        .control_rows(args.control)
         .outlier_country(&args.outlier_country)
         .outliers(args.outliers.unwrap_or(OUTLIERS))
-        .evaluation_outliers(args.evaluation_outliers);
-    let mut sample = geodata::sample(&database, &spec.check()?, args.seed)?;
+        .evaluation_outliers(args.evaluation_outliers)
+        .draw_by(match args.by {
+            DrawBy::Network => geodata::DrawBy::Network,
+            DrawBy::Address => geodata::DrawBy::Address,
+        })
+        .row_address(match args.address {
+            RowAddress::First => geodata::RowAddress::First,
+            RowAddress::Random => geodata::RowAddress::Random,
+        })
+        .disjoint(args.disjoint)
+        .allow_fewer(args.allow_fewer)
+        .check()?;
+    let database = database::open(&args.source, database::options(&args.source.reading), progress)?;
+    let mut sample =
+        geodata::sample_watched(&database, &spec, args.seed, &mut |walked| progress.walked(walked))?;
     if published {
         sample = sample.with_published_test_rows()?;
     }
+    told(&sample, &args.source, progress);
+    Ok(sample)
+}
+
+/// What was drawn, and what is missing.
+fn told(sample: &Sample, source: &Source, progress: &Progress) {
+    let control = match sample.control.len() {
+        0 => String::new(),
+        rows => format!("{rows} control, "),
+    };
     progress.done(
         "sampled",
         &format!(
-            "{}: {} training rows, {} held out, {} outliers",
-            database.metadata().database_type,
+            "{}: {} training rows, {} held out, {control}{} outliers",
+            sample.manifest.database.database_type,
             sample.train.len(),
             sample.validation.len(),
             sample.test.len()
         ),
     );
-    if args.database.is_none() {
+    for short in &sample.manifest.shortages {
+        progress.warn(&format!(
+            "{} has {} of {} rows for {}",
+            short.code, short.drawn, short.asked, short.part
+        ));
+    }
+    if source.database.is_none() {
         progress.done("data", geodata_sample::ATTRIBUTION);
     }
-    Ok(sample)
+}
+
+/// A value in a column: hashes by their beginning.
+fn shown(value: &Option<Value>) -> String {
+    const LONGEST: usize = 16;
+
+    match value {
+        None => "-".to_owned(),
+        Some(Value::String(text))
+            if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+        {
+            format!("{}…", &text[..LONGEST])
+        }
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    }
+}
+
+/// The answer where a sample is not the same.
+#[derive(Debug, Serialize)]
+struct Differences<'a> {
+    version: u32,
+    same: bool,
+    differences: &'a [Difference],
+}
+
+/// Draws the sample of a manifest again.
+fn repeat(path: &Path, source: &Source, output: &Output, progress: &Progress) -> anyhow::Result<Sample> {
+    let manifest = Manifest::read(path)?;
+    let database = database::open(source, manifest.open_options(), progress)?;
+    let of_database = manifest.check_database(&database);
+    let again = manifest.repeat_watched(&database, &mut |walked| progress.walked(walked));
+    let (differences, because) = match again {
+        Ok(sample) => {
+            let differences = manifest.check(&sample.manifest);
+            if differences.is_empty() {
+                told(&sample, source, progress);
+                return Ok(sample);
+            }
+            (differences, None)
+        }
+        // From the same database it would have been drawn; the other database explains the error.
+        Err(error) if !of_database.is_empty() => (of_database, Some(error)),
+        Err(error) => return Err(error.into()),
+    };
+    progress.finish();
+    if output.is_json() {
+        output.json(&Differences {
+            version: 1,
+            same: false,
+            differences: &differences,
+        })?;
+    } else {
+        let mut lines = table(["differs", "in the manifest", "now"]);
+        for difference in &differences {
+            lines.add_row([
+                difference.what.clone(),
+                shown(&difference.manifest),
+                shown(&difference.now),
+            ]);
+        }
+        output.text(&lines.trim_fmt())?;
+    }
+    let mut failure = Failure::differs(format!(
+        "the sample is not the one of `{}`; nothing was written",
+        path.display()
+    ));
+    failure.source = because.map(Into::into);
+    Err(failure.into())
 }

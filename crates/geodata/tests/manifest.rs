@@ -1,0 +1,329 @@
+//! Manifests: enough to draw a sample again, and to say in what another differs.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as the tests do")]
+
+use std::sync::LazyLock;
+
+use expect_test::{Expect, expect};
+use geodata::writer::Writer;
+use geodata::{
+    Database, DrawBy, Error, Manifest, RowAddress, Sample, SampleSpec, TestRows, published_test_rows, sample,
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+static DATABASE: LazyLock<Database> =
+    LazyLock::new(|| Database::from_bytes(geodata_sample::DATABASE).unwrap());
+
+fn small() -> SampleSpec {
+    SampleSpec::default()
+        .countries(["FR", "united kingdom"])
+        .training_rows(4)
+        .held_out_rows(2)
+        .outliers(3)
+        .evaluation_outliers(2)
+}
+
+fn draw(db: &Database, spec: SampleSpec) -> Sample {
+    sample(db, &spec.check().unwrap(), 5).unwrap()
+}
+
+/// As it is after it was written and read.
+fn kept(sample: &Sample) -> Manifest {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = sample.write_to(folder.path()).unwrap();
+    let path = paths.last().unwrap();
+    assert_eq!(path.file_name().unwrap(), "manifest.json");
+    let manifest = Manifest::read(path).unwrap();
+    assert_eq!(manifest.to_json().as_bytes(), std::fs::read(path).unwrap());
+    manifest
+}
+
+/// So many /24 networks of some countries.
+fn database(countries: &[(&str, u8)]) -> Database {
+    let mut writer = Writer::new("Test-Country").build_epoch(1_782_000_000);
+    for (block, (code, networks)) in countries.iter().enumerate() {
+        let record = json!({"country": {"iso_code": code, "names": {"en": format!("Country {code}")}}});
+        for third in 0..*networks {
+            let prefix = format!("{}.0.{third}.0/24", block + 1).parse().unwrap();
+            writer.insert(prefix, &record).unwrap();
+        }
+    }
+    Database::from_bytes(writer.to_bytes().unwrap()).unwrap()
+}
+
+fn specs() -> impl Strategy<Value = SampleSpec> {
+    let countries = prop::sample::select(vec![vec!["FR", "United Kingdom"], vec!["top:3"], vec!["br"]]);
+    let by = prop::sample::select(vec![DrawBy::Network, DrawBy::Address]);
+    let address = prop::sample::select(vec![RowAddress::First, RowAddress::Random]);
+    let disjoint = prop::option::of(Just(16_u8));
+    let rows = (1..40_usize, 0..40_usize, 0..40_usize, 0..10_usize, 0..40_usize);
+    (countries, rows, by, address, disjoint, any::<bool>()).prop_map(
+        |(countries, (train, held_out, control, outliers, evaluation), by, address, disjoint, fewer)| {
+            SampleSpec::default()
+                .countries(countries)
+                .training_rows(train)
+                .held_out_rows(held_out)
+                .control_rows(control)
+                .outliers(outliers)
+                .evaluation_outliers(evaluation)
+                .draw_by(by)
+                .row_address(address)
+                .disjoint(disjoint)
+                .allow_fewer(fewer)
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn a_manifest_gives_the_same_bytes_again(spec in specs(), seed: u64) {
+        let spec = spec.check().unwrap();
+        let first = sample(&DATABASE, &spec, seed).unwrap();
+        let manifest = Manifest::from_json(first.manifest.to_json().as_bytes()).unwrap();
+        prop_assert_eq!(&manifest, &first.manifest);
+        prop_assert_eq!(manifest.spec().unwrap(), spec);
+        let again = manifest.repeat(&DATABASE).unwrap();
+        prop_assert_eq!(manifest.check(&again.manifest), []);
+        prop_assert_eq!(first.files().unwrap(), again.files().unwrap());
+    }
+}
+
+#[test]
+fn with_published_test_rows_as_well() {
+    let five = SampleSpec::default()
+        .training_rows(3)
+        .held_out_rows(1)
+        .evaluation_outliers(4);
+    let first = draw(&DATABASE, five).with_published_test_rows().unwrap();
+    let manifest = kept(&first);
+    assert_eq!(manifest.test_rows, TestRows::Published);
+    let again = manifest.repeat(&DATABASE).unwrap();
+    assert_eq!(again.test, published_test_rows());
+    assert_eq!(again.files().unwrap(), first.files().unwrap());
+}
+
+#[test]
+fn who_wrote_it_stays() {
+    let mut manifest = draw(&DATABASE, small()).manifest;
+    assert_eq!(
+        manifest.written_by,
+        concat!("geodata ", env!("CARGO_PKG_VERSION"))
+    );
+    manifest.written_by = "geodata 0.0.9".to_owned();
+    let again = manifest.repeat(&DATABASE).unwrap();
+    assert_eq!(again.manifest.written_by, "geodata 0.0.9");
+    assert_eq!(manifest.check(&again.manifest), []);
+}
+
+#[test]
+fn the_difference_that_another_database_makes() {
+    fn check(now: &[(&str, u8)], expected: Expect) {
+        let then = database(&[("FR", 20), ("GB", 20), ("SG", 20), ("US", 3)]);
+        let manifest = kept(&draw(&then, small().countries(["FR", "GB"])));
+        let now = database(now);
+        let of_database = manifest.check_database(&now);
+        let differences = match manifest.repeat(&now) {
+            Ok(again) => manifest.check(&again.manifest),
+            Err(error) => {
+                expected.assert_eq(&format!("{}\n{error}\n", of_database[0]));
+                return;
+            }
+        };
+        assert!(differences.starts_with(&of_database));
+        let lines: String = differences
+            .iter()
+            .map(|difference| format!("{difference}\n"))
+            .collect();
+        expected.assert_eq(&lines);
+    }
+    check(&[("FR", 20), ("GB", 20), ("SG", 20), ("US", 3)], expect![""]);
+    // Somewhere else in the file, so the rows are the same.
+    check(
+        &[("FR", 20), ("GB", 20), ("SG", 20), ("US", 4)],
+        expect![[r#"
+        database.sha256: a01ca62d5a6b2259898b881735387c270671a401c808912a87dc62960ae40def in the manifest, 538b474ae7b72db6d135d65a18ee6bf689206bac39fedd0069dbddaf7b940877 now
+        skipped.other-country.networks: 3 in the manifest, 4 now
+    "#]],
+    );
+    check(
+        &[("FR", 20), ("GB", 21), ("SG", 20), ("US", 3)],
+        expect![[r#"
+        database.sha256: a01ca62d5a6b2259898b881735387c270671a401c808912a87dc62960ae40def in the manifest, 1b8c42dc40f5e961ff8f017bb448d7462f1d28a03ad2591716f9c4c7d61989d4 now
+        countries.GB.networks: 20 in the manifest, 21 now
+        files.train.csv.sha256: e7543861a2e17692291c37c138e7d5d456024a6fb4f6e28de70a78fbb4ab19e8 in the manifest, e66c128da303656fef5e21ac2e864f4cb6ee713df041b9d5b12563207ac3541f now
+        files.validation.csv.sha256: e8db9309ac4ce188ba2d1dfe92d98577f8e2eb7075621fe81fa8a3936fa39aef in the manifest, b93110836044fcb47c58e6f4e13acaf858960ae017c43ac153d9ff6032a66dcc now
+    "#]],
+    );
+    check(
+        &[("GB", 20), ("FR", 20), ("SG", 20), ("US", 3)],
+        expect![[r#"
+        database.sha256: a01ca62d5a6b2259898b881735387c270671a401c808912a87dc62960ae40def in the manifest, fc22b3a0ae0ee7655157cd5d964d0f5c67edbb399f7dd0cbad7d4617d56e8d63 now
+        files.train.csv.sha256: e7543861a2e17692291c37c138e7d5d456024a6fb4f6e28de70a78fbb4ab19e8 in the manifest, a68179004619e96c508d38583fc0c9caea6f6ede5da31e3d14a89943f516fb68 now
+        files.validation.csv.sha256: e8db9309ac4ce188ba2d1dfe92d98577f8e2eb7075621fe81fa8a3936fa39aef in the manifest, 27da4d8ce2ec69ade1d8f2b9f9f42404a045bde96e5fccdf38dc49ce1fbbcd9b now
+    "#]],
+    );
+    check(
+        &[("FR", 5), ("GB", 20), ("SG", 20), ("US", 3)],
+        expect![[r#"
+        database.sha256: a01ca62d5a6b2259898b881735387c270671a401c808912a87dc62960ae40def in the manifest, 75bf96d99b415d2d2685e3ad985c750b01a1398162df8b23bde6c16bfeb854e1 now
+        Country FR (FR) has 5 networks in the database, and the sample asks for 6; ask for fewer rows, allow fewer, or take a larger database
+    "#]],
+    );
+    check(
+        &[("FR", 20), ("SG", 20), ("US", 3)],
+        expect![[r#"
+        database.sha256: a01ca62d5a6b2259898b881735387c270671a401c808912a87dc62960ae40def in the manifest, 51450491db4c7a944b17c2a47935c582d439860e35d73040522391896c8c36bc now
+        unknown country `GB`; the database Test-Country has FR, SG, US
+    "#]],
+    );
+}
+
+#[test]
+fn every_member_that_differs_is_named() {
+    let manifest = draw(&DATABASE, small()).manifest;
+    let mut other = serde_json::to_value(&manifest).unwrap();
+    other["database"]["attribution"] = Value::Null;
+    other["seed"] = json!(6);
+    other["spec"]["countries"] = json!(["FR"]);
+    other["countries"].as_array_mut().unwrap().pop();
+    other["outliers"] = Value::Null;
+    other["shortages"] = json!([{"code": "SG", "part": "test", "asked": 3, "drawn": 2}]);
+    other["files"][0]["rows"] = json!(7);
+    let other: Manifest = serde_json::from_value(other).unwrap();
+    let shown: String = manifest
+        .check(&other)
+        .iter()
+        .map(|difference| serde_json::to_string(difference).unwrap() + "\n")
+        .collect();
+    expect![[r#"
+        {"what":"database.attribution","manifest":"Sample of the IPFire Location database (https://location.ipfire.org/), IPv4 networks of 11 countries, by way of Debian's tor-geoipdb; CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/).","now":null}
+        {"what":"seed","manifest":5,"now":6}
+        {"what":"spec.countries","manifest":["FR","united kingdom"],"now":["FR"]}
+        {"what":"countries.GB","manifest":{"code":"GB","name":"United Kingdom","networks":10000,"train":4,"validation":2,"control":0},"now":null}
+        {"what":"outliers","manifest":{"code":"SG","name":"Singapore","networks":7406,"test":3,"evaluation":2},"now":null}
+        {"what":"shortages.SG.test","manifest":null,"now":{"code":"SG","part":"test","asked":3,"drawn":2}}
+        {"what":"files.train.csv.rows","manifest":8,"now":7}
+    "#]].assert_eq(&shown);
+}
+
+#[test]
+fn fewer_rows_are_counted() {
+    let db = database(&[("FR", 10), ("GB", 20), ("SG", 4)]);
+    let spec = small()
+        .countries(["FR", "GB"])
+        .training_rows(10)
+        .held_out_rows(5)
+        .control_rows(1)
+        .evaluation_outliers(9)
+        .allow_fewer(true);
+    let sample = draw(&db, spec);
+    let manifest = kept(&sample);
+    let shown = serde_json::to_string(&json!({
+        "countries": manifest.countries,
+        "outliers": manifest.outliers,
+        "shortages": manifest.shortages,
+    }));
+    expect![[r#"
+        {"countries":[{"code":"FR","name":"Country FR","networks":10,"train":5,"validation":4,"control":1},
+        {"code":"GB","name":"Country GB","networks":20,"train":10,"validation":5,"control":1}],"outliers":{"code":"SG","name":"Country SG","networks":4,"test":2,"evaluation":2},
+        "shortages":[{"code":"FR","part":"train","asked":10,"drawn":5},
+        {"code":"FR","part":"validation","asked":5,"drawn":4},
+        {"code":"SG","part":"test","asked":3,"drawn":2},
+        {"code":"SG","part":"evaluation","asked":9,"drawn":2}]}"#]].assert_eq(&shown.unwrap().replace("},", "},\n"));
+    assert_eq!(
+        sample.train.len(),
+        manifest
+            .countries
+            .iter()
+            .map(|country| country.train)
+            .sum::<usize>()
+    );
+    assert_eq!(
+        manifest.repeat(&db).unwrap().files().unwrap(),
+        sample.files().unwrap()
+    );
+}
+
+#[test]
+fn control_rows_have_a_file() {
+    let sample = draw(&DATABASE, small().control_rows(3));
+    assert_eq!(sample.control.len(), 6);
+    let names: Vec<_> = sample.files().unwrap().iter().map(|file| file.name).collect();
+    assert_eq!(
+        names,
+        [
+            "train.csv",
+            "validation.csv",
+            "control.csv",
+            "test.csv",
+            "evaluation.csv",
+            "manifest.json"
+        ]
+    );
+    // They come after the others, which stay as they are.
+    let without = draw(&DATABASE, small());
+    assert_eq!(
+        (&without.train, &without.validation),
+        (&sample.train, &sample.validation)
+    );
+}
+
+#[test]
+fn what_is_no_manifest() {
+    let good: Value = serde_json::to_value(draw(&DATABASE, small()).manifest).unwrap();
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut json = good.clone();
+        change(&mut json);
+        json.to_string()
+    };
+    let cases = [
+        String::new(),
+        "[]".to_owned(),
+        "{\"version\": \"2\"}".to_owned(),
+        "{\"version\": 2}".to_owned(),
+        changed(&|json| json["version"] = json!(1)),
+        changed(&|json| json["version"] = json!(3)),
+        changed(&|json| json["spec"]["weights"] = json!([])),
+        changed(&|json| json["spec"]["training_rows"] = json!(0)),
+        changed(&|json| json["spec"]["disjoint"] = json!(32)),
+        changed(&|json| json["countries"][0]["code"] = json!("F")),
+    ];
+    let errors: String = cases
+        .iter()
+        .map(|json| {
+            let error = Manifest::from_json(json.as_bytes()).unwrap_err();
+            let cause = std::error::Error::source(&error).map(|cause| format!("\n  because: {cause}"));
+            format!("{error}{}\n", cause.unwrap_or_default())
+        })
+        .collect();
+    expect![[r#"
+        the manifest is not in the form that is written beside a sample
+          because: EOF while parsing a value at line 1 column 0
+        the manifest is not in the form that is written beside a sample
+          because: invalid length 0, expected a manifest at line 1 column 2
+        the manifest is not in the form that is written beside a sample
+          because: invalid type: string "2", expected u64 at line 1 column 15
+        the manifest is not in the form that is written beside a sample
+          because: missing field `written_by` at line 1 column 14
+        the manifest is of version 1, and samples of version 2 can be drawn again; use the program that wrote it, or draw a new sample
+        the manifest is of version 3, and samples of version 2 can be drawn again; use the program that wrote it, or draw a new sample
+        the manifest is not in the form that is written beside a sample
+          because: unknown field `weights`, expected one of `countries`, `training_rows`, `held_out_rows`, `control_rows`, `outlier_country`, `outliers`, `evaluation_outliers`, `draw_by`, `row_address`, `disjoint`, `allow_fewer` at line 1 column 739
+        the manifest is not in the form that is written beside a sample
+          because: training rows per country must be at least 1, got 0
+        the manifest is not in the form that is written beside a sample
+          because: disjoint parts need a prefix length from 8 to 24, got 32
+        the manifest is not in the form that is written beside a sample
+          because: `F` is not a country code of two letters at line 1 column 755
+    "#]].assert_eq(&errors);
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("manifest.json");
+    assert!(matches!(Manifest::read(&path), Err(Error::OpenManifest { .. })));
+    std::fs::write(&path, "{}").unwrap();
+    let error = Manifest::read(&path).unwrap_err().to_string();
+    assert!(error.contains(&path.display().to_string()), "{error}");
+}

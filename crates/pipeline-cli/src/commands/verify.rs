@@ -1,0 +1,99 @@
+//! `ipinsights verify`: a whole database, and every defect of it.
+
+use std::path::Path;
+
+use geodata::{Defect, OpenOptions, Verification};
+use serde::Serialize;
+
+use crate::cli::VerifyArgs;
+use crate::exit::{ExitCode, Failure};
+use crate::output::{Output, table};
+use crate::progress::Progress;
+
+/// The JSON answer.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    version: u32,
+    file: Option<&'a Path>,
+    sound: bool,
+    found: &'a Verification,
+}
+
+/// Runs the command.
+pub fn run(args: &VerifyArgs, output: &Output) -> anyhow::Result<()> {
+    let progress = Progress::new(output.quiet);
+    let mut options = OpenOptions::default();
+    if let Some(language) = &args.language {
+        options = options.language(language);
+    }
+    let found = match &args.file {
+        Some(path) => {
+            progress.now(&format!("reading all of `{}`", path.display()));
+            geodata::verify_with(path, &options)?
+        }
+        None => geodata::verify_bytes(geodata_sample::DATABASE, &options)?,
+    };
+    progress.finish();
+    if output.is_json() {
+        output.json(&Answer {
+            version: 1,
+            file: args.file.as_deref(),
+            sound: found.is_sound(),
+            found: &found,
+        })?;
+    } else {
+        output.text(&text(&found))?;
+    }
+    if found.is_sound() {
+        return Ok(());
+    }
+    let name = args
+        .file
+        .as_ref()
+        .map_or("the built-in sample".to_owned(), |path| {
+            format!("`{}`", path.display())
+        });
+    Err(Failure {
+        code: ExitCode::Failure,
+        ..Failure::usage(format!(
+            "{name} has {}; get it again",
+            counted(found.defect_count, "defect")
+        ))
+    }
+    .into())
+}
+
+fn text(found: &Verification) -> String {
+    let kind = if found.database_type.is_empty() {
+        "unknown type"
+    } else {
+        &found.database_type
+    };
+    let form = found.form.map_or(String::new(), |form| format!(", {form}"));
+    let mut text = format!(
+        "{kind}{form}: {}, {}, {}\n",
+        counted(found.networks, "IPv4 network"),
+        counted(found.ipv6_networks, "IPv6 network"),
+        counted(found.defect_count, "defect"),
+    );
+    for note in &found.notes {
+        text.push_str(&format!("note: {note}\n"));
+    }
+    if !found.is_sound() {
+        let mut defects = table(["place", "defect"]);
+        for Defect { place, what, .. } in &found.defects {
+            defects.add_row([place, what]);
+        }
+        text.push_str(&format!("\n{}\n", defects.trim_fmt()));
+        let more = found.defect_count - found.defects.len() as u64;
+        if more > 0 {
+            text.push_str(&format!("and {more} more\n"));
+        }
+    }
+    text
+}
+
+fn counted(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", indicatif::HumanCount(number))
+}

@@ -26,7 +26,7 @@ impl<'a> CountryReader<'a> {
             sources,
             language,
             names: Names::default(),
-            records: Memory::with_slots(4096),
+            records: Memory::with_slots(32_768),
             places: Memory::with_slots(1024),
         }
     }
@@ -53,23 +53,32 @@ impl<'a> CountryReader<'a> {
     }
 
     fn decode(&mut self, data: Section<'_>, place: usize) -> Result<Option<Country>, Fault> {
+        if self.sources.is_empty() {
+            return Ok(None);
+        }
         let (record, _) = data.resolved(place)?;
         let mut fuel = record_fuel();
+        // The country that counts first comes early in a record, and then the rest need not be looked at.
+        let first = self.sources.first().copied();
+        let mut country = None;
         let mut found = [None; 3];
-        data.entries(record, &mut fuel, |key, value, _| {
+        data.entries(record, &mut fuel, |key, value, fuel| {
             let source = match key {
                 b"country" => CountrySource::Located,
                 b"registered_country" => CountrySource::Registered,
                 b"represented_country" => CountrySource::Represented,
                 _ => return Ok(false),
             };
+            if Some(source) == first {
+                country = self.country_at(data, value, fuel)?;
+            }
             found[source as usize] = Some(value);
-            Ok(self
-                .sources
-                .first()
-                .is_none_or(|first| found[*first as usize].is_some() && self.sources.len() == 1))
+            Ok(country.is_some())
         })?;
-        for source in self.sources {
+        if country.is_some() {
+            return Ok(country);
+        }
+        for source in self.sources.iter().skip(1) {
             let Some(value) = found[*source as usize] else {
                 continue;
             };

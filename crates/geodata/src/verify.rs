@@ -262,6 +262,15 @@ impl Tree<'_, '_> {
                 }
             }
         }
+        // Where the way there leads through itself, it has been taken for an alias.
+        if let (Slot::Node(node), 96) = database.ipv4
+            && self.nodes.insert(node as usize)
+        {
+            self.found.defect(
+                "::/96",
+                format!("node {node}, where the IPv4 addresses begin, is on the way to itself"),
+            );
+        }
     }
 
     fn record(&mut self, leaf: Leaf, is_ipv4: bool) {

@@ -27,6 +27,7 @@ use crate::Error;
 pub struct Writer {
     database_type: String,
     description: String,
+    languages: Vec<String>,
     build_epoch: u64,
     tree: Tree,
     data: Vec<u8>,
@@ -49,6 +50,7 @@ impl Writer {
         Self {
             database_type: database_type.into(),
             description: String::new(),
+            languages: vec!["en".to_owned()],
             build_epoch: 0,
             tree: Tree {
                 version,
@@ -63,6 +65,13 @@ impl Writer {
     #[must_use]
     pub fn description(mut self, description: impl Into<String>) -> Self {
         self.description = description.into();
+        self
+    }
+
+    /// The languages that names are said to be in. Default: `en`.
+    #[must_use]
+    pub fn languages(mut self, languages: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.languages = languages.into_iter().map(Into::into).collect();
         self
     }
 
@@ -176,7 +185,7 @@ impl Writer {
         encode(&json!({ "en": description }), &mut file)?;
         number("ip_version", UINT16, ip_version, &mut file)?;
         encode_text("languages", &mut file)?;
-        encode(&json!(["en"]), &mut file)?;
+        encode(&json!(self.languages), &mut file)?;
         number("node_count", UINT32, nodes as u64, &mut file)?;
         number("record_size", UINT16, record_size, &mut file)?;
         Ok(file)

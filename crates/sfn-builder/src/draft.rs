@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::checked::QueryLanguage;
-use crate::finding::Finding;
+use crate::finding::{Code, Finding};
 
 /// The order in which the fields of a state are printed; others follow as they came.
 const ORDER: [&str; 45] = [
@@ -60,6 +60,8 @@ pub struct State {
     fields: Map<String, Value>,
     /// What JSON cannot hold, such as two states of a branch with one name; pointers begin below the state.
     found: Vec<Finding>,
+    /// The parameter that gets another value for each attempt.
+    unique: Option<String>,
 }
 
 impl State {
@@ -69,6 +71,7 @@ impl State {
         Self {
             fields,
             found: Vec::new(),
+            unique: None,
         }
     }
 
@@ -94,6 +97,14 @@ impl State {
     fn ordered(self) -> Self {
         let mut fields = Map::new();
         let mut map = self.fields;
+        let mut found = self.found;
+        if let Some(parameter) = self.unique
+            && !crate::combine::make_unique(&mut map, &parameter)
+        {
+            let message =
+                format!("there is no text `{parameter}` among the parameters, so no retry can change it");
+            found.push(Finding::new(Code::MissingField, "", message));
+        }
         for name in ORDER.into_iter().chain(["Next", "End"]) {
             if let Some((key, value)) = map.shift_remove_entry(name) {
                 fields.insert(key, value);
@@ -102,7 +113,8 @@ impl State {
         fields.extend(map);
         Self {
             fields,
-            found: self.found,
+            found,
+            unique: None,
         }
     }
 

@@ -227,6 +227,10 @@ codes! {
         "The field still works, but another has replaced it: `Iterator`, or `Parameters` of a Map state.";
     LargePayload = "LARGE_PAYLOAD", Warning, SCHEMA:
         "A literal value alone is larger than the 256 KiB that a state's input or output may have.";
+    UnknownInput = "UNKNOWN_INPUT", Error, SCHEMA:
+        "A state reads a member that the execution's input does not have by its schema; only a build with one can find it.";
+    MisplacedPlaceholder = "MISPLACED_PLACEHOLDER", Error, SCHEMA:
+        "A placeholder stands where the service computes nothing; only a build can find it.";
 }
 
 impl Code {

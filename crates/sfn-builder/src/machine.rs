@@ -6,6 +6,7 @@ use crate::asl::Document;
 use crate::checked;
 use crate::draft;
 use crate::finding::{Finding, InvalidDefinition};
+use crate::input::{self, Input};
 
 /// A state machine that has been checked: every name resolves, every path parses, every number is in range.
 ///
@@ -61,6 +62,7 @@ impl StateMachine {
             version: None,
             timeout_seconds: None,
             query_language: None,
+            input: None,
             states: Vec::new(),
         }
     }
@@ -131,6 +133,7 @@ pub struct MachineBuilder {
     version: Option<String>,
     timeout_seconds: Option<u64>,
     query_language: Option<checked::QueryLanguage>,
+    input: Option<Input>,
     states: Vec<(String, draft::State)>,
 }
 
@@ -156,6 +159,12 @@ impl MachineBuilder {
     /// Sets `QueryLanguage`; the default is JSONPath.
     pub fn query_language(mut self, language: checked::QueryLanguage) -> Self {
         self.query_language = Some(language);
+        self
+    }
+
+    /// Says what executions are started with: the build checks every placeholder and every path into it.
+    pub fn input(mut self, input: &Input) -> Self {
+        self.input = Some(input.clone());
         self
     }
 
@@ -188,9 +197,11 @@ impl MachineBuilder {
         if let Some(seconds) = self.timeout_seconds {
             root.insert("TimeoutSeconds".into(), seconds.into());
         }
-        let (states, findings) = draft::states_to_json(&self.states);
+        let (states, mut findings) = draft::states_to_json(&self.states);
         root.insert("States".into(), states.into());
-        let mut document = Document::from(Value::Object(root));
+        let mut root = Value::Object(root);
+        findings.extend(input::resolve(&mut root, self.input.as_ref()));
+        let mut document = Document::from(root);
         document.found = findings;
         document
     }

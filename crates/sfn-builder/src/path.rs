@@ -304,7 +304,8 @@ impl Path {
     }
 }
 
-fn quote(name: &str) -> String {
+/// A name in single quotes, as in a bracket.
+pub(crate) fn quote(name: &str) -> String {
     format!("'{}'", name.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 

@@ -21,7 +21,7 @@
 //! let look = aws_sdk("sagemaker", "describeEndpoint").call();
 //! ```
 //!
-//! What AWS does not have does not compile, as no job is behind an endpoint that could be waited for:
+//! What AWS does not have does not compile, as no job is behind an endpoint that could be waited for ([`EndpointDeployment`](crate::EndpointDeployment) polls):
 //!
 //! ```compile_fail,E0599
 //! sfn_builder::service::sagemaker::create_endpoint().sync();
@@ -142,9 +142,9 @@ integrations! {
         create_model = "createModel": Request, "Creates a model.";
         create_endpoint_config = "createEndpointConfig": Request, "Creates an endpoint configuration.";
         create_endpoint = "createEndpoint": Request,
-            "Creates an endpoint. It is still being made when the answer comes: `EndpointDeployment` waits.";
+            "Creates an endpoint. It is still being made when the answer comes: [`EndpointDeployment`](crate::EndpointDeployment) waits.";
         update_endpoint = "updateEndpoint": Request,
-            "Gives an endpoint another configuration. It is still being updated when the answer comes: `EndpointDeployment` waits.";
+            "Gives an endpoint another configuration. It is still being updated when the answer comes: [`EndpointDeployment`](crate::EndpointDeployment) waits.";
     }
     /// AWS Lambda.
     lambda = "lambda" {

@@ -120,6 +120,31 @@ impl Task {
         self.role("RoleArn.$", path.into())
     }
 
+    /// Adds a retrier, and has every attempt use another name: the parameter of this name gets `-` and the number of the
+    /// retry at its end, `-0` for the first attempt. What SageMaker, for one, has given a name to never gives it up, so
+    /// that a retried training job must not reuse its name.
+    ///
+    /// The parameter may be set before or after, as a text, a [`Placeholder`](crate::Placeholder), a path, an intrinsic
+    /// function or an expression.
+    ///
+    /// ```
+    /// use sfn_builder::service::sagemaker;
+    /// use sfn_builder::{Retry, State};
+    ///
+    /// let train = sagemaker::create_training_job()
+    ///     .sync()
+    ///     .parameter("TrainingJobName.$", "$.JobName")
+    ///     .retry_with_unique_name("TrainingJobName", Retry::on(["States.TaskFailed"]).max_attempts(1));
+    /// assert_eq!(
+    ///     State::from(train).to_json()["Parameters"]["TrainingJobName.$"],
+    ///     "States.Format('{}-{}', $.JobName, $$.State.RetryCount)"
+    /// );
+    /// ```
+    pub fn retry_with_unique_name(mut self, parameter: impl Into<String>, retry: crate::Retry) -> Self {
+        self.0.unique = Some(parameter.into());
+        self.retry(retry)
+    }
+
     fn role(mut self, key: &str, role: String) -> Self {
         self.0.fields.shift_remove("Credentials");
         Self(self.0.insert("Credentials", key.to_owned(), role.into()))

@@ -12,7 +12,7 @@ use flate2::bufread::MultiGzDecoder;
 use jiff::Timestamp;
 
 use crate::AccessEvent;
-use crate::format::{Format, Malformed, ReadError, Sink, Stopped, guess};
+use crate::format::{Format, Malformed, Place, Problem, ReadError, Sink, Stopped, guess};
 use crate::input::{Input, Source};
 use crate::policy::{Policy, Verdict};
 use crate::report::{CutShort, DropReason, MalformedRecord, Summary};
@@ -178,6 +178,20 @@ impl Extract {
         let result = open_stream(bytes, &stored, &read)
             .map_err(ReadError::Io)
             .and_then(|mut stream| {
+                let first = stream.fill_buf()?;
+                let unread = match &self.format {
+                    Some(_) => None,
+                    None => guess::unread(first),
+                };
+                if let Some(kind) = guess::foreign(first).or(unread) {
+                    reading.record();
+                    reading.malformed(Malformed {
+                        place: Place::Byte(0),
+                        problem: Problem::Foreign(kind),
+                        rest_lost: true,
+                    })?;
+                    return Ok(());
+                }
                 let guessed;
                 let format = match &self.format {
                     Some(format) => format,

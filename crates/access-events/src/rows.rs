@@ -9,6 +9,8 @@ use ::csv::{ByteRecord, ReaderBuilder, Terminator};
 pub(crate) struct Rows<R> {
     rows: ::csv::Reader<Terminated<R>>,
     row: ByteRecord,
+    /// The line after the row read last.
+    after: u64,
     failed: bool,
 }
 
@@ -53,6 +55,7 @@ impl<R: Read> Rows<R> {
         Self {
             rows,
             row: ByteRecord::new(),
+            after: 1,
             failed: false,
         }
     }
@@ -65,8 +68,9 @@ impl<R: Read> Rows<R> {
                 Ok(false) => return None,
                 Ok(true) if self.row.len() == 1 && self.row[0] == *b"\r" => {} // an empty line
                 Ok(true) => {
+                    let line = self.first_line();
                     return Some(Ok(Row {
-                        line: self.first_line(),
+                        line,
                         fields: &self.row,
                         open_quote: self.in_open_quote(),
                     }));
@@ -87,11 +91,16 @@ impl<R: Read> Rows<R> {
 
     /// The line on which the row just read begins. The position that the parser gives is that of the empty lines
     /// before it, so count from the end.
-    fn first_line(&self) -> u64 {
+    fn first_line(&mut self) -> u64 {
         let after = self.rows.position().line();
+        let before = std::mem::replace(&mut self.after, after);
+        let open_quote = self.in_open_quote();
+        if after == before + 1 && !open_quote {
+            return before; // no empty lines, no line breaks in fields
+        }
         let breaks: usize = self.row.iter().map(line_breaks).sum();
         // The line break after the row is outside of its fields, unless a quote swallowed it.
-        after - breaks as u64 - u64::from(!self.in_open_quote())
+        after - breaks as u64 - u64::from(!open_quote)
     }
 
     /// Everywhere but in an open quote the line break after a row ends it before the end is seen.

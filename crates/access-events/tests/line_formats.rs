@@ -313,15 +313,15 @@ mod flow_log {
             &log(),
             "hostile/flow-log/parquet.parquet",
             expect![[r#"
-            1: ! line 1: this is a Parquet file, which is not read; have the flow log delivered as text; the rest is lost
-        "#]],
+                1: ! line 1: this is a Parquet file; have it delivered or converted as text; the rest is lost
+            "#]],
         );
         check(
             &log(),
             "hostile/flow-log/transit-gateway.log",
             expect![[r#"
-            1: ! line 1: these are flow logs of a transit gateway, which are not read; the rest is lost
-        "#]],
+                1: ! line 1: this is a flow log of a transit gateway, which is not read; the rest is lost
+            "#]],
         );
         check(
             &log(),
@@ -1091,4 +1091,52 @@ fn malformed_lines_can_be_skipped_and_are_counted() {
         summary.pairs + summary.dropped() + summary.malformed
     );
     assert!(summary.malformed > 10);
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_whatever_it_is_said_to_be() {
+    let zip = || Input::bytes("logs.zip", b"PK\x03\x04\x14\0\0\0\x08\0".to_vec());
+    let w3c = || Input::bytes("E2K.log", b"#Version: 1.0\n#Fields: date time\n".to_vec());
+    for (extract, input, expected) in [
+        (
+            Extract::of(WebLog::new()),
+            zip(),
+            expect![
+                "`logs.zip`: record 1 (from byte 0): this is a zip archive; unpack it first; skip malformed records to go on without it"
+            ],
+        ),
+        (
+            Extract::guessing(),
+            zip(),
+            expect![
+                "`logs.zip`: record 1 (from byte 0): this is a zip archive; unpack it first; skip malformed records to go on without it"
+            ],
+        ),
+        (
+            Extract::guessing(),
+            w3c(),
+            expect![
+                "`E2K.log`: record 1 (from byte 0): this is a log in the W3C extended format, as CloudFront and IIS write it, which is not read; skip malformed records to go on without it"
+            ],
+        ),
+    ] {
+        expected.assert_eq(&extract.run([input], |_| Ok(())).unwrap_err().to_string());
+    }
+    let skip = Extract::of(WebLog::new()).on_error(OnError::Skip);
+    let summary = skip.run([zip()], |_| Ok(())).unwrap();
+    assert_eq!((summary.malformed, summary.cut_short), (1, 1));
+}
+
+#[test]
+fn formats_are_guessed_where_there_is_no_doubt() {
+    let inputs = [
+        Input::bytes("flow", include_bytes!("samples/flow-log/all-v5.log").to_vec()),
+        Input::bytes("web", include_bytes!("samples/web-log/nginx-main.log").to_vec()),
+    ];
+    let summary = Extract::guessing().run(inputs, |_| Ok(())).unwrap();
+    assert_eq!((summary.records, summary.malformed), (9, 0));
+    let error = Extract::guessing()
+        .run([Input::bytes("a.csv", b"alice,192.0.2.1\n".to_vec())], |_| Ok(()))
+        .unwrap_err();
+    expect!["it is not certain what kind of log `a.csv` is; name its format"].assert_eq(&error.to_string());
 }

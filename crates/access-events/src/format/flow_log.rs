@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use jiff::Timestamp;
 
 use super::lines::{decimal, ipv4, read_lines};
-use super::{Format, LINE_LIMIT, Malformed, Place, Problem, ReadError, Sink};
+use super::{Format, LINE_LIMIT, Malformed, Place, Problem, ReadError, Sink, guess};
 use crate::address::SpecialRange;
 use crate::report::DropReason;
 use crate::sighting::{Principal, Sighting};
@@ -381,7 +381,7 @@ impl Format for FlowLog {
             if number == 1
                 && let Some(problem) = other_kind(line)
             {
-                sink.malformed(fault(Problem::Line(problem.to_owned()), true))?;
+                sink.malformed(fault(problem, true))?;
                 lost = true;
                 return Err(ReadError::Stopped);
             }
@@ -404,34 +404,30 @@ enum Told<'a> {
 
 impl FlowLog {
     /// What becomes of a flow. The first reason counts.
-    fn judge<'a>(&self, flow: &Flow<'a>) -> Result<Told<'a>, Problem> {
+    fn judge<'a>(&self, flow: &Flow<'a, '_>) -> Result<Told<'a>, Problem> {
         let dropped = |reason| Ok(Told::Dropped(reason));
-        match flow.status {
+        match flow.get(|of| of.status) {
             b"OK" | b"-" => {}
             b"NODATA" => return dropped(DropReason::FlowNoData),
             b"SKIPDATA" => return dropped(DropReason::FlowSkipData),
             other => return Err(unknown("log-status", other)),
         }
-        match flow.action {
+        match flow.get(|of| of.action) {
             b"ACCEPT" => {}
             b"REJECT" => return dropped(DropReason::FlowRejected),
+            // A layout without the column is one whose flows are all accepted.
+            b"-" if flow.layout.action == ABSENT => {}
             b"-" => return dropped(DropReason::FlowNoData),
             other => return Err(unknown("action", other)),
         }
-        let source = if flow.packet_source == b"-" {
-            flow.source
-        } else {
-            flow.packet_source
-        };
-        let target = if flow.packet_target == b"-" {
-            flow.target
-        } else {
-            flow.packet_target
-        };
-        match flow.direction {
+        let either =
+            |packet: &'a [u8], of_interface: &'a [u8]| if packet == b"-" { of_interface } else { packet };
+        let source = either(flow.get(|of| of.packet_source), flow.get(|of| of.source));
+        match flow.get(|of| of.direction) {
             b"ingress" => {}
             b"egress" => return dropped(DropReason::FlowOutbound),
             b"-" => {
+                let target = either(flow.get(|of| of.packet_target), flow.get(|of| of.target));
                 // IPv6 has no private side to go by; what becomes of it is for the policy to say.
                 if let (Some(from), Some(to)) = (ipv4(source), ipv4(target)) {
                     match (self.is_own(from), self.is_own(to)) {
@@ -444,14 +440,17 @@ impl FlowLog {
             }
             other => return Err(unknown("flow-direction", other)),
         }
-        if flow.tcp_flags != b"-" {
-            let flags = decimal(flow.tcp_flags).ok_or_else(|| unknown("tcp-flags", flow.tcp_flags))?;
-            if flags & SYN_ACK == SYN_ACK {
-                return dropped(DropReason::FlowAnswer);
+        match flow.get(|of| of.tcp_flags) {
+            b"-" => {}
+            text => {
+                let flags = decimal(text).ok_or_else(|| unknown("tcp-flags", text))?;
+                if flags & SYN_ACK == SYN_ACK {
+                    return dropped(DropReason::FlowAnswer);
+                }
             }
         }
         if !self.ports.is_empty() {
-            let port = match flow.target_port {
+            let port = match flow.get(|of| of.target_port) {
                 b"-" => None,
                 text => Some(decimal(text).ok_or_else(|| unknown("dstport", text))?),
             };
@@ -459,11 +458,11 @@ impl FlowLog {
                 return dropped(DropReason::OtherPort);
             }
         }
-        let time = match flow.start {
+        let time = match flow.get(|of| of.start) {
             b"-" => None,
             text => Some(seconds(text).ok_or_else(|| unknown("start", text))?),
         };
-        let principal = match flow.entity {
+        let principal = match flow.get(|of| of.entity) {
             b"-" | b"unknown" => Principal::default(),
             text => Principal::named(std::str::from_utf8(text).map_err(|_| Problem::NotUtf8)?),
         };
@@ -518,17 +517,29 @@ fn same_name(field: &str, name: &str) -> bool {
             .all(|(a, b)| a == b || (a, b) == (b'-', b'_'))
 }
 
+/// Whether a line is of a flow log and of nothing else: a header, or a flow in the default format.
+pub(super) fn is_certain(line: &[u8]) -> bool {
+    if let Some(names) = header(line) {
+        // Other fields have names that other tables may have as well.
+        return ["srcaddr", "pkt-srcaddr", "interface-id"]
+            .iter()
+            .any(|name| names.iter().any(|column| column == name));
+    }
+    let log = FlowLog::new();
+    let names: Vec<String> = DEFAULT_COLUMNS.split(' ').map(str::to_owned).collect();
+    let flow = Layout::new(&names, &log).ok();
+    let flow = flow.as_ref().and_then(|layout| layout.parse(line, true).ok());
+    flow.is_some_and(|flow| flow.get(|of| of.entity).starts_with(b"eni-") && log.judge(&flow).is_ok())
+}
+
 /// What the first line says about a file that is no flow log; nothing when it may be one.
-fn other_kind(line: &[u8]) -> Option<&'static str> {
-    if line.starts_with(b"PAR1") {
-        return Some("this is a Parquet file, which is not read; have the flow log delivered as text");
+fn other_kind(line: &[u8]) -> Option<Problem> {
+    if let Some(kind) = guess::foreign(line).or_else(|| guess::unread(line)) {
+        return Some(Problem::Foreign(kind));
     }
-    if line.starts_with(b"{") || line.starts_with(b"[") {
-        return Some("this is JSON and no flow log as text; take the message out of each event first");
-    }
-    let mut fields = line.split(|byte| *byte == b' ');
-    (fields.next() == Some(b"6") && fields.next() == Some(b"TransitGateway"))
-        .then_some("these are flow logs of a transit gateway, which are not read")
+    (line.starts_with(b"{") || line.starts_with(b"[")).then_some(Problem::Foreign(
+        "JSON and no flow log as text; take the message out of each event first",
+    ))
 }
 
 /// Where the fields that count are.
@@ -546,26 +557,40 @@ struct Layout {
     direction: Column,
     action: Column,
     status: Column,
-    all_accepted: bool,
 }
 
 /// The index of a column; [`ABSENT`] when there is none.
 type Column = u8;
 const ABSENT: Column = Column::MAX;
 
-/// The fields of a line that count, `-` for those it does not have.
-struct Flow<'a> {
-    entity: &'a [u8],
-    source: &'a [u8],
-    target: &'a [u8],
-    packet_source: &'a [u8],
-    packet_target: &'a [u8],
-    target_port: &'a [u8],
-    tcp_flags: &'a [u8],
-    start: &'a [u8],
-    direction: &'a [u8],
-    action: &'a [u8],
-    status: &'a [u8],
+/// A line cut into fields.
+struct Flow<'a, 'l> {
+    line: &'a [u8],
+    layout: &'l Layout,
+    /// Where each field ends; the blank is not part of it.
+    ends: [u32; MOST_COLUMNS + 1],
+    /// The field of the first column.
+    first: usize,
+}
+
+impl<'a> Flow<'a, '_> {
+    /// The field of a column, `-` when there is no such column.
+    fn get(&self, column: impl FnOnce(&Layout) -> Column) -> &'a [u8] {
+        match column(self.layout) {
+            ABSENT => b"-",
+            column => self.field(usize::from(column)),
+        }
+    }
+
+    fn field(&self, index: usize) -> &'a [u8] {
+        let index = index + self.first;
+        let begin = if index == 0 {
+            0
+        } else {
+            self.ends[index - 1] as usize + 1
+        };
+        &self.line[begin..self.ends[index] as usize]
+    }
 }
 
 impl Layout {
@@ -601,7 +626,6 @@ impl Layout {
             direction: find("flow-direction")?,
             action: find("action")?,
             status: find("log-status")?,
-            all_accepted: log.all_accepted,
         };
         let absent = |columns: &[Column]| columns.iter().all(|column| *column == ABSENT);
         let mut missing = Vec::new();
@@ -628,16 +652,19 @@ impl Layout {
     }
 
     /// The fields of a line. A line of the default format begins with its version, so that others are not taken for it.
-    fn parse<'a>(&self, line: &'a [u8], by_default: bool) -> Result<Flow<'a>, Problem> {
-        // Where each field ends; the blank is not part of it.
+    fn parse<'a>(&self, line: &'a [u8], by_default: bool) -> Result<Flow<'a, '_>, Problem> {
         let mut ends = [0_u32; MOST_COLUMNS + 1];
         let mut count = 0;
-        for end in memchr::memchr_iter(b' ', line).chain([line.len()]) {
-            if count < ends.len() {
-                ends[count] = end as u32;
+        each_blank(line, |end| {
+            if let Some(place) = ends.get_mut(count) {
+                *place = end as u32;
             }
             count += 1;
+        });
+        if let Some(place) = ends.get_mut(count) {
+            *place = line.len() as u32;
         }
+        count += 1;
         // CloudWatch Logs writes the time of each event before it when it exports them.
         let exported = count == self.columns + 1 && is_export_time(&line[..ends[0] as usize]);
         let first = usize::from(exported);
@@ -652,41 +679,40 @@ impl Layout {
                 format!("{count} {fields}, where there are {} columns", self.columns)
             }));
         }
-        let field = |column: Column| {
-            if column == ABSENT {
-                return &b"-"[..];
-            }
-            let index = usize::from(column) + first;
-            let begin = if index == 0 {
-                0
-            } else {
-                ends[index - 1] as usize + 1
-            };
-            &line[begin..ends[index] as usize]
+        let flow = Flow {
+            line,
+            layout: self,
+            ends,
+            first,
         };
-        if by_default && field(0) != b"2" {
+        if by_default && flow.field(0) != b"2" {
             return Err(Problem::Line(format!(
                 "`{}` is not the version of the default format, 2; {UNNAMED}",
-                shorten(field(0))
+                shorten(flow.field(0))
             )));
         }
-        Ok(Flow {
-            entity: field(self.entity),
-            source: field(self.source),
-            target: field(self.target),
-            packet_source: field(self.packet_source),
-            packet_target: field(self.packet_target),
-            target_port: field(self.target_port),
-            tcp_flags: field(self.tcp_flags),
-            start: field(self.start),
-            direction: field(self.direction),
-            action: if self.all_accepted && self.action == ABSENT {
-                b"ACCEPT"
-            } else {
-                field(self.action)
-            },
-            status: field(self.status),
-        })
+        Ok(flow)
+    }
+}
+
+/// Calls `found` with the place of each blank. Fields are too short for a search for the next blank to be worth its
+/// start, so eight bytes are looked at at once.
+fn each_blank(line: &[u8], mut found: impl FnMut(usize)) {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let (chunks, rest) = line.as_chunks::<8>();
+    for (number, chunk) in chunks.iter().enumerate() {
+        // Zero where there is a blank; then the topmost bit of each byte that is zero, and no other bit.
+        let bytes = u64::from_le_bytes(*chunk) ^ 0x2020_2020_2020_2020;
+        let mut blanks = !(((bytes & LOW) + LOW) | bytes | LOW);
+        while blanks != 0 {
+            found(number * 8 + blanks.trailing_zeros() as usize / 8);
+            blanks &= blanks - 1;
+        }
+    }
+    for (index, byte) in rest.iter().enumerate() {
+        if *byte == b' ' {
+            found(chunks.len() * 8 + index);
+        }
     }
 }
 
@@ -696,4 +722,21 @@ const UNNAMED: &str = "a log of another format without a header line needs its c
 /// Whether it is a moment as `2024-05-01T12:00:00.000Z`.
 fn is_export_time(text: &[u8]) -> bool {
     text.len() >= 20 && text[4] == b'-' && text[10] == b'T' && text.ends_with(b"Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn blanks_are_found(line in proptest::collection::vec(prop_oneof![Just(b' '), Just(0xa0), Just(b'!'), any::<u8>()], 0..60)) {
+            let mut found = Vec::new();
+            each_blank(&line, |place| found.push(place));
+            let expected: Vec<_> = (0..line.len()).filter(|place| line[*place] == b' ').collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
 }

@@ -7,6 +7,7 @@ mod cloudtrail;
 pub mod csv;
 pub mod flow_log;
 mod guardduty;
+pub(crate) mod guess;
 pub(crate) mod json;
 pub mod json_lines;
 mod lines;
@@ -154,10 +155,16 @@ pub enum Problem {
     /// It is not UTF-8.
     #[error("it is not UTF-8")]
     NotUtf8,
+    /// The input is something that is not read at all.
+    #[error("this is {0}")]
+    Foreign(&'static str),
 }
 
 /// The format of an input, by its first decompressed bytes; nothing where it is not certain.
 pub fn guess(first: &[u8]) -> Option<std::sync::Arc<dyn Format>> {
+    if let Some(format) = guess::line_format(first) {
+        return Some(format);
+    }
     let text = String::from_utf8_lossy(&first[..first.len().min(4096)]);
     let text = text.trim_start_matches('\u{feff}').trim_start();
     let inner = text.strip_prefix('{')?.trim_start();

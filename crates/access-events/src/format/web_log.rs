@@ -157,6 +157,11 @@ struct Line<'a> {
     rest: &'a [u8],
 }
 
+/// Whether a line is of such a log and of nothing else.
+pub(super) fn is_certain(line: &[u8]) -> bool {
+    Line::parse(line).is_ok()
+}
+
 /// How long `[10/Oct/2000:13:55:36 -0700]` is.
 const TIME: usize = 28;
 

@@ -81,6 +81,10 @@ const PURE: &[&str] = &[
 const IMPURE: &[&str] = &[
     "tokio",
     "hyper",
+    "hyper-rustls",
+    "hyper-util",
+    "rustls",
+    "ureq",
     "axum",
     "http",
     "reqwest",
@@ -236,6 +240,47 @@ fn pure_crates_know_no_network_and_no_terminal() {
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn only_the_feature_download_of_geodata_knows_a_network() {
+    let packages = packages();
+    let package = packages.iter().find(|package| package.name == "geodata").unwrap();
+    let features = package.metadata["features"].as_object().unwrap();
+    assert!(
+        !features
+            .get("default")
+            .is_some_and(|list| list.to_string().contains("download"))
+    );
+    let mut names = Vec::new();
+    for (name, _) in package
+        .dependencies()
+        .filter(|(name, dependency)| IMPURE.contains(name) && dependency["kind"] != "dev")
+    {
+        let by: Vec<&str> = features
+            .iter()
+            .filter(|(_, list)| {
+                let mut items = list.as_array().unwrap().iter().map(|item| item.as_str().unwrap());
+                items.any(|item| item.trim_start_matches("dep:").split(['/', '?']).next() == Some(name))
+            })
+            .map(|(feature, _)| feature.as_str())
+            .collect();
+        assert_eq!(by, ["download"], "which features of geodata bring {name}");
+        names.push(name.replace('-', "_"));
+    }
+    assert!(names.contains(&"hyper".to_owned()), "is it still so called?");
+    let inside = package.folder.join("src/download");
+    for file in rust_files(&package.folder.join("src")) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for name in &names {
+            let used = text.contains(&format!("{name}::"));
+            assert!(
+                !used || file.starts_with(&inside),
+                "{} uses {name}",
+                file.display()
+            );
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod bytes;
 mod country;
 mod csv;
 mod database;
+#[cfg(feature = "download")]
+pub mod download;
 mod draw;
 mod error;
 mod manifest;

@@ -48,6 +48,8 @@ pub enum Command {
     Lookup(LookupArgs),
     /// Read a whole database and report every defect
     Verify(VerifyArgs),
+    /// Download GeoLite2 and GeoIP2 databases from MaxMind, each release once
+    Fetch(FetchArgs),
     /// Train a model on a CSV of `entity,ip` rows, here and now
     Train(Box<TrainArgs>),
     /// Score `entity,ip` rows with a model file or through an endpoint
@@ -374,6 +376,33 @@ pub struct VerifyArgs {
     /// Language of the countries' names, such as de or pt-BR [default: en]
     #[arg(long, value_name = "LANGUAGE")]
     pub language: Option<String>,
+}
+
+/// `ipinsights fetch`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Account id and license key come from GEOIPUPDATE_ACCOUNT_ID and GEOIPUPDATE_LICENSE_KEY (or ..._FILE, which \
+names a file with it), from the same with MAXMIND_ for GEOIPUPDATE_, or from a GeoIP.conf; an argument would be seen by others."
+)]
+pub struct FetchArgs {
+    /// What to download, such as GeoLite2-Country or GeoLite2-City-CSV [env: GEOIPUPDATE_EDITION_IDS]
+    #[arg(value_name = "EDITION")]
+    pub editions: Vec<String>,
+    /// Folder for the databases [env: GEOIPUPDATE_DB_DIR; default: the current one]
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Settings in the form of GeoIP.conf [env: GEOIPUPDATE_CONF_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Server [env: GEOIPUPDATE_HOST; default: https://download.maxmind.com]
+    #[arg(long, value_name = "URL")]
+    pub host: Option<String>,
+    /// Keep the .tar.gz as it is downloaded, instead of the database in it
+    #[arg(long)]
+    pub archive: bool,
+    /// Download nothing; end with 13 unless everything is there and the latest
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// `ipinsights train`

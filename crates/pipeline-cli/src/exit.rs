@@ -22,6 +22,16 @@ pub enum ExitCode {
     File = 7,
     /// A service could not be reached.
     Unreachable = 8,
+    /// The server of the databases knows no such account id with this license key (401).
+    KeyRefused = 9,
+    /// The license key may not download this edition (403).
+    KeyForbids = 10,
+    /// No more downloads for now (429).
+    LimitReached = 11,
+    /// The server of the databases failed (5xx).
+    ServerFailed = 12,
+    /// `fetch --check` found a database that is not the latest.
+    Outdated = 13,
     /// A sample drawn again is not the one of its manifest.
     Differs = 14,
     /// Ctrl-C.
@@ -31,8 +41,9 @@ pub enum ExitCode {
 /// The list for `--help`.
 pub const HELP: &str = "Exit codes: 0 done, 1 other failure, 2 usage or settings, 3 data (database, rows, countries), \
 4 AWS access (region, credentials, permission), 5 the run failed (execution, training job, endpoint), 6 the local server \
-could not start, 7 a file could not be read or written, 8 a service could not be \
-reached, 14 a sample drawn again differs from its manifest, 130 interrupted";
+could not start, 7 a file could not be read or written, 8 a service could not be reached; of fetch: 9 account id or license \
+key refused (401), 10 edition not allowed (403), 11 limit of downloads reached (429), 12 the server failed (5xx), 13 --check \
+found an outdated database; 14 a sample drawn again differs from its manifest, 130 interrupted";
 
 impl ExitCode {
     /// The code for an error: that of the first cause that has one.
@@ -61,6 +72,9 @@ fn code(error: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
     if let Some(error) = error.downcast_ref::<ipinsights_client::Error>() {
         return Some(of_client(error));
     }
+    if let Some(error) = error.downcast_ref::<geodata::download::Error>() {
+        return Some(of_download(error));
+    }
     if error.is::<geodata::InvalidSpec>() {
         return Some(ExitCode::Usage);
     }
@@ -88,6 +102,22 @@ fn of_pipeline(error: &pipeline::Error) -> Option<ExitCode> {
         E::Calibration(_) => ExitCode::Data,
         _ => return None,
     })
+}
+
+fn of_download(error: &geodata::download::Error) -> ExitCode {
+    use geodata::download::Error as E;
+    match error {
+        E::Settings(_) | E::NotFound { .. } => ExitCode::Usage,
+        E::Unauthorized { .. } => ExitCode::KeyRefused,
+        E::Forbidden { .. } => ExitCode::KeyForbids,
+        E::LimitReached { .. } => ExitCode::LimitReached,
+        E::ServerFailed { .. } => ExitCode::ServerFailed,
+        E::Unreachable { .. } => ExitCode::Unreachable,
+        E::NoChecksum { .. } | E::Checksum { .. } | E::TooLarge { .. } | E::Archive { .. } => ExitCode::Data,
+        E::Read { .. } | E::Write { .. } | E::Compare { .. } => ExitCode::File,
+        // A redirection that is not followed, a status without a meaning.
+        _ => ExitCode::Failure,
+    }
 }
 
 fn of_client(error: &ipinsights_client::Error) -> ExitCode {

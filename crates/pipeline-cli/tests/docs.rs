@@ -1,12 +1,17 @@
 //! Every command of the guide and of the front page is run, in the order in which a reader would, each file in a folder of its own.
 //!
-//! What needs an account (`--target aws`) is only read by the program's parser; `serve` is started, and stopped at the end.
+//! What needs an account (`--target aws`) is only read by the program's parser; `serve` is started, and stopped at the end; `fetch`
+//! meets a server on this machine that offers the built-in database under every name.
 //! Commands of other programs are not run; `cargo run` of this program is the program.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of tests fails loudly")]
+
+mod maxmind;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+
+use maxmind::MaxMind;
 
 /// The address that the texts write for a server that the reader started.
 const WRITTEN_URL: &str = "http://127.0.0.1:4566";
@@ -94,7 +99,7 @@ fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ipinsights"));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        let ours = ["AWS_", "IPINSIGHTS_"]
+        let ours = ["AWS_", "IPINSIGHTS_", "GEOIPUPDATE_", "MAXMIND_"]
             .iter()
             .any(|prefix| text.starts_with(prefix));
         let published = [
@@ -137,8 +142,25 @@ fn serve(folder: &Path, arguments: &[String]) -> Serving {
     }
 }
 
+/// Account and key for `fetch`: in a `GeoIP.conf` where the text has one, and otherwise in variables.
+fn with_account(command: &mut Command, folder: &Path, arguments: &[String], maxmind: &MaxMind) {
+    command.env("GEOIPUPDATE_HOST", maxmind.uri());
+    if arguments.iter().any(|word| word == "--config") {
+        let config = format!(
+            "AccountID {}\nLicenseKey {}\nEditionIDs GeoLite2-Country\nDatabaseDirectory geoip\n",
+            maxmind::ACCOUNT,
+            maxmind::KEY
+        );
+        std::fs::write(folder.join("GeoIP.conf"), config).unwrap();
+    } else {
+        command
+            .env("GEOIPUPDATE_ACCOUNT_ID", maxmind::ACCOUNT)
+            .env("GEOIPUPDATE_LICENSE_KEY", maxmind::KEY);
+    }
+}
+
 /// Runs the commands of one file; how many there were.
-fn follow(path: &Path) -> usize {
+fn follow(path: &Path, maxmind: &MaxMind) -> usize {
     let text = std::fs::read_to_string(path).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mut serving: Option<Serving> = None;
@@ -163,7 +185,11 @@ fn follow(path: &Path) -> usize {
                 *word = word.replace(WRITTEN_URL, &serving.url);
             }
         }
-        let output = program(folder.path()).args(&arguments).output().unwrap();
+        let mut command = program(folder.path());
+        if arguments.first().is_some_and(|word| word == "fetch") {
+            with_account(&mut command, folder.path(), &arguments, maxmind);
+        }
+        let output = command.args(&arguments).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{place}\n{}\n{errors}", output.status);
         assert!(!output.stdout.is_empty(), "{place}: it printed nothing\n{errors}");
@@ -179,8 +205,13 @@ fn every_command_of_the_guide_works() {
         .collect();
     files.extend(Some(root().join("README.md")).filter(|path| path.exists()));
     files.sort();
+    let maxmind = MaxMind::start(geodata_sample::DATABASE);
     let followed: usize = std::thread::scope(|scope| {
-        let runs: Vec<_> = files.iter().map(|path| scope.spawn(|| follow(path))).collect();
+        let follow = |path| follow(path, &maxmind);
+        let runs: Vec<_> = files
+            .iter()
+            .map(|path| scope.spawn(move || follow(path)))
+            .collect();
         runs.into_iter().map(|run| run.join().unwrap()).sum()
     });
     assert!(followed >= 15, "only {followed} commands: are they found at all?");

@@ -2,6 +2,7 @@
 
 pub mod definition;
 pub mod destroy;
+pub mod fetch;
 pub mod list;
 pub mod lookup;
 pub mod run;

@@ -25,13 +25,13 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Common {
     /// How results are printed on stdout
-    #[arg(long, global = true, value_parser = Format::among(&[Format::Text, Format::Json]), default_value = "text")]
+    #[arg(long, global = true, value_parser = Format::among(&[Format::Text, Format::Json]), default_value = "text", display_order = 900)]
     pub format: Format,
     /// When to colour
-    #[arg(long, global = true, value_enum, default_value = "auto")]
+    #[arg(long, global = true, value_enum, default_value = "auto", display_order = 901)]
     pub color: Color,
     /// No progress on stderr
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = 902)]
     pub quiet: bool,
 }
 

@@ -5,9 +5,12 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use console::Style;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ipinsights::Progress as Training;
 use pipeline::Event;
+
+/// How often the moving line moves.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Tells a person what goes on. Into a pipe or a log it writes plain lines; quiet, it writes nothing.
 pub struct Progress {
@@ -37,7 +40,7 @@ impl Progress {
             if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {wide_msg} {elapsed:.dim}") {
                 bar.set_style(style);
             }
-            bar.enable_steady_tick(Duration::from_millis(100));
+            bar.enable_steady_tick(TICK);
             How::Spinner(bar)
         } else {
             How::Lines
@@ -49,6 +52,16 @@ impl Progress {
             told: Mutex::new(None),
             uploaded: Mutex::default(),
         }
+    }
+
+    /// The same, whose moving line comes only after a second: for commands that print as they go, perhaps into a pager.
+    pub fn late(quiet: bool) -> Self {
+        let progress = Self::new(quiet);
+        if let How::Spinner(bar) = &progress.how {
+            bar.disable_steady_tick();
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        progress
     }
 
     /// Something is done: a lasting line.
@@ -85,8 +98,16 @@ impl Progress {
         const BETWEEN: Duration = Duration::from_secs(10);
 
         self.now(text);
-        if !matches!(self.how, How::Lines) {
-            return;
+        match &self.how {
+            How::Quiet => return,
+            How::Lines => {}
+            How::Spinner(bar) => {
+                if bar.is_hidden() && self.began.elapsed() >= FIRST {
+                    bar.set_draw_target(ProgressDrawTarget::stderr());
+                    bar.enable_steady_tick(TICK);
+                }
+                return;
+            }
         }
         let mut next = self
             .next

@@ -35,7 +35,7 @@ pub fn run(args: &ListArgs, output: &Output) -> anyhow::Result<()> {
     }
     let mut filter = CountryFilter::new(&args.country)?;
     // Lines on a terminal are progress enough.
-    let progress = Progress::new(output.quiet || (std::io::stdout().is_terminal() && !args.aggregate));
+    let progress = Progress::late(output.quiet || (std::io::stdout().is_terminal() && !args.aggregate));
     let mut options = database::options(&args.source.reading);
     if let Some(asn) = &args.asn {
         options = options.asn_database(asn);

@@ -50,7 +50,7 @@ struct Counts {
 pub fn run(args: &LookupArgs, output: &Output) -> anyhow::Result<()> {
     let stdout = std::io::stdout();
     // Answers on a terminal are progress enough.
-    let progress = Progress::new(output.quiet || stdout.is_terminal());
+    let progress = Progress::late(output.quiet || stdout.is_terminal());
     let mut options = database::options(&args.source.reading);
     if let Some(asn) = &args.asn {
         options = options.asn_database(asn);

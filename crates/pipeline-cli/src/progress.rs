@@ -9,8 +9,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ipinsights::Progress as Training;
 use pipeline::Event;
 
-/// How often the moving line moves.
-const TICK: Duration = Duration::from_millis(100);
+/// What takes longer is told to go on.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Tells a person what goes on. Into a pipe or a log it writes plain lines; quiet, it writes nothing.
 pub struct Progress {
@@ -33,14 +33,18 @@ enum How {
 impl Progress {
     /// On stderr, by what that is.
     pub fn new(quiet: bool) -> Self {
+        Self::with(quiet, show)
+    }
+
+    fn with(quiet: bool, begin: impl FnOnce(&ProgressBar)) -> Self {
         let how = if quiet {
             How::Quiet
         } else if std::io::stderr().is_terminal() {
-            let bar = ProgressBar::new_spinner();
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
             if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {wide_msg} {elapsed:.dim}") {
                 bar.set_style(style);
             }
-            bar.enable_steady_tick(TICK);
+            begin(&bar);
             How::Spinner(bar)
         } else {
             How::Lines
@@ -56,12 +60,15 @@ impl Progress {
 
     /// The same, whose moving line comes only after a second: for commands that print as they go, perhaps into a pager.
     pub fn late(quiet: bool) -> Self {
-        let progress = Self::new(quiet);
-        if let How::Spinner(bar) = &progress.how {
-            bar.disable_steady_tick();
-            bar.set_draw_target(ProgressDrawTarget::hidden());
-        }
-        progress
+        Self::with(quiet, |bar| {
+            let hidden = bar.downgrade();
+            std::thread::spawn(move || {
+                std::thread::sleep(SECOND);
+                if let Some(bar) = hidden.upgrade().filter(|bar| !bar.is_finished()) {
+                    show(&bar);
+                }
+            });
+        })
     }
 
     /// Something is done: a lasting line.
@@ -94,26 +101,17 @@ impl Progress {
     /// What goes on now, for work that a program cannot say the end of: the moving line, and into a log a line now and then once it
     /// has taken a second.
     pub fn slowly(&self, text: &str) {
-        const FIRST: Duration = Duration::from_secs(1);
         const BETWEEN: Duration = Duration::from_secs(10);
 
         self.now(text);
-        match &self.how {
-            How::Quiet => return,
-            How::Lines => {}
-            How::Spinner(bar) => {
-                if bar.is_hidden() && self.began.elapsed() >= FIRST {
-                    bar.set_draw_target(ProgressDrawTarget::stderr());
-                    bar.enable_steady_tick(TICK);
-                }
-                return;
-            }
+        if !matches!(self.how, How::Lines) {
+            return;
         }
         let mut next = self
             .next
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let due = *next.get_or_insert(self.began + FIRST);
+        let due = *next.get_or_insert(self.began + SECOND);
         let now = Instant::now();
         if now >= due {
             *next = Some(now + BETWEEN);
@@ -223,6 +221,12 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.finish();
     }
+}
+
+/// Lets a moving line move.
+fn show(bar: &ProgressBar) {
+    bar.set_draw_target(ProgressDrawTarget::stderr());
+    bar.enable_steady_tick(Duration::from_millis(100));
 }
 
 /// A failed job's cause is its whole description; a line of it is enough here.

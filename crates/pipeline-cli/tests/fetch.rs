@@ -1,5 +1,5 @@
 //! `ipinsights fetch`, as a person or a timer starts it, against servers on this machine.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod maxmind;
 

@@ -51,6 +51,7 @@ pub async fn run(args: FetchArgs, output: &Output) -> anyhow::Result<()> {
         () = signals.first() => Err(Failure {
             code: ExitCode::Interrupted,
             message: "interrupted; what was not complete is gone".to_owned(),
+            source: None,
         }
         .into()),
     }
@@ -166,6 +167,7 @@ async fn check(
             "not known to be the latest: {}; `ipinsights fetch` without --check gets it",
             not.join(", ")
         ),
+        source: None,
     }
     .into())
 }

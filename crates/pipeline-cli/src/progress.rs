@@ -1,7 +1,7 @@
 //! Progress on stderr: a line for what is done, a moving one for what is going on.
 
 use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use console::Style;
@@ -15,13 +15,32 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Tells a person what goes on. Into a pipe or a log it writes plain lines; quiet, it writes nothing.
 pub struct Progress {
     how: How,
-    began: Instant,
-    /// When a log is told next that work goes on.
-    next: Mutex<Option<Instant>>,
+    log: Arc<Log>,
     /// The last tenth of training that was told in a log.
     told: Mutex<Option<u32>>,
     /// Objects and bytes that were uploaded, until they are told in one line.
     uploaded: Mutex<(usize, usize)>,
+}
+
+/// What goes on, for a log.
+struct Log {
+    doing: Mutex<Option<String>>,
+    /// When it is told next.
+    next: Mutex<Instant>,
+}
+
+impl Log {
+    fn tell_if_due(&self) {
+        const BETWEEN: Duration = Duration::from_secs(10);
+
+        let doing = self.doing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if let Some(text) = doing.as_ref().filter(|_| now >= *next) {
+            *next = now + BETWEEN;
+            eprintln!("{:>10}  {text}", "so far");
+        }
+    }
 }
 
 enum How {
@@ -51,16 +70,19 @@ impl Progress {
         };
         Self {
             how,
-            began: Instant::now(),
-            next: Mutex::new(None),
+            log: Arc::new(Log {
+                doing: Mutex::new(None),
+                next: Mutex::new(Instant::now() + SECOND),
+            }),
             told: Mutex::new(None),
             uploaded: Mutex::default(),
         }
     }
 
-    /// The same, whose moving line comes only after a second: for commands that print as they go, perhaps into a pager.
+    /// The same for commands that print as they go, perhaps into a pager, or have nothing to tell under way: what goes on is told
+    /// only after a second, then into a log as well.
     pub fn late(quiet: bool) -> Self {
-        Self::with(quiet, |bar| {
+        let progress = Self::with(quiet, |bar| {
             let hidden = bar.downgrade();
             std::thread::spawn(move || {
                 std::thread::sleep(SECOND);
@@ -68,7 +90,20 @@ impl Progress {
                     show(&bar);
                 }
             });
-        })
+        });
+        if matches!(progress.how, How::Lines) {
+            let log = Arc::downgrade(&progress.log);
+            std::thread::spawn(move || {
+                loop {
+                    std::thread::sleep(SECOND);
+                    match log.upgrade() {
+                        Some(log) => log.tell_if_due(),
+                        None => break,
+                    }
+                }
+            });
+        }
+        progress
     }
 
     /// Something is done: a lasting line.
@@ -88,8 +123,12 @@ impl Progress {
 
     /// What goes on now: the moving line.
     pub fn now(&self, text: &str) {
-        if let How::Spinner(bar) = &self.how {
-            bar.set_message(text.to_owned());
+        match &self.how {
+            How::Quiet => {}
+            How::Lines => {
+                *self.log.doing.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
+            }
+            How::Spinner(bar) => bar.set_message(text.to_owned()),
         }
     }
 
@@ -98,25 +137,13 @@ impl Progress {
         self.slowly(&format!("{} networks", indicatif::HumanCount(networks)));
     }
 
-    /// What goes on now, for work that a program cannot say the end of: the moving line, and into a log a line now and then once it
-    /// has taken a second.
+    /// What goes on now, for work whose end nobody knows: the moving line, and into a log a line now and then once a second has
+    /// passed.
     pub fn slowly(&self, text: &str) {
         const BETWEEN: Duration = Duration::from_secs(10);
 
         self.now(text);
-        if !matches!(self.how, How::Lines) {
-            return;
-        }
-        let mut next = self
-            .next
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let due = *next.get_or_insert(self.began + SECOND);
-        let now = Instant::now();
-        if now >= due {
-            *next = Some(now + BETWEEN);
-            self.line(&format!("{:>10}  {text}", "so far"));
-        }
+        self.log.tell_if_due();
     }
 
     fn line(&self, text: &str) {
@@ -157,10 +184,7 @@ impl Progress {
     /// One line for all the files of a sample: the manifest is the last.
     fn uploaded(&self, uri: &str, bytes: usize) {
         self.now(uri);
-        let mut uploaded = self
-            .uploaded
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut uploaded = self.uploaded.lock().unwrap_or_else(PoisonError::into_inner);
         uploaded.0 += 1;
         uploaded.1 += bytes;
         if let Some(folder) = uri.strip_suffix("manifest.json") {
@@ -199,10 +223,7 @@ impl Progress {
         self.now(&text);
         // In a log, and as the lasting trace on a terminal, about ten lines a training.
         let tenth = (epoch + 1) * 10 / (*epochs).max(1);
-        let mut told = self
-            .told
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if *epoch == 0 || told.is_none_or(|last| last != tenth) {
             *told = Some(tenth);
             self.done("training", &text);
@@ -211,6 +232,7 @@ impl Progress {
 
     /// Takes the moving line away.
     pub fn finish(&self) {
+        *self.log.doing.lock().unwrap_or_else(PoisonError::into_inner) = None;
         if let How::Spinner(bar) = &self.how {
             bar.finish_and_clear();
         }

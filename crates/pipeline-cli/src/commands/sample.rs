@@ -18,7 +18,7 @@ const OUTLIERS: usize = 5;
 
 /// Runs the command.
 pub fn run(args: SampleArgs, output: &Output) -> anyhow::Result<()> {
-    let progress = Progress::new(output.quiet);
+    let progress = Progress::late(output.quiet);
     let sample = match &args.from_manifest {
         Some(path) => repeat(path, &args.sampling.source, output, &progress)?,
         None => draw(&args.sampling, &progress)?,

@@ -21,7 +21,7 @@ struct Answer<'a> {
 
 /// Runs the command.
 pub fn run(args: &VerifyArgs, output: &Output) -> anyhow::Result<()> {
-    let progress = Progress::new(output.quiet);
+    let progress = Progress::late(output.quiet);
     let mut options = OpenOptions::default();
     if let Some(language) = &args.language {
         options = options.language(language);

@@ -394,7 +394,7 @@ pub struct FetchArgs {
     /// Settings in the form of GeoIP.conf [env: GEOIPUPDATE_CONF_FILE]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Server [env: GEOIPUPDATE_HOST; default: https://download.maxmind.com]
+    /// Server [env: GEOIPUPDATE_HOST; default: download.maxmind.com]
     #[arg(long, value_name = "URL")]
     pub host: Option<String>,
     /// Keep the .tar.gz as it is downloaded, instead of the database in it

@@ -2,8 +2,13 @@
 
 use std::path::PathBuf;
 
+use access_events::format::TimeFormat;
+use access_events::policy::{ForwardedRule, Ipv6Rule, PrincipalRule, SpecialRule};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use geodata::CountrySource;
+
+use ipnet::Ipv4Net;
+use jiff::Timestamp;
 
 use crate::exit;
 use crate::output::{Color, Format};
@@ -50,6 +55,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Download GeoLite2 and GeoIP2 databases from MaxMind, each release once
     Fetch(FetchArgs),
+    /// Turn logs (CloudTrail, GuardDuty, flow logs, web logs, OCSF, tables, JSON) into `entity,ip` rows
+    Extract(Box<ExtractArgs>),
     /// Train a model on a CSV of `entity,ip` rows, here and now
     Train(Box<TrainArgs>),
     /// Score `entity,ip` rows with a model file or through an endpoint
@@ -403,6 +410,225 @@ pub struct FetchArgs {
     /// Download nothing; end with 13 unless everything is there and the latest
     #[arg(long)]
     pub check: bool,
+}
+
+/// `ipinsights extract`
+#[derive(Debug, Args)]
+pub struct ExtractArgs {
+    /// A file, a folder of any depth, `-` for stdin, or s3://bucket/prefix; plain or gzip
+    #[arg(value_name = "SOURCE", required = true)]
+    pub sources: Vec<String>,
+    /// Kind of log [default: by each input's first bytes, where they leave no doubt]
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub from: Option<LogKind>,
+    /// Where the pairs go, as `entity,ip` rows [default: stdout]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Also write the counts to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub summary: Option<PathBuf>,
+    /// Records that cannot be understood: stop at the first, or count them and go on
+    #[arg(
+        long,
+        value_enum,
+        default_value = "stop",
+        value_name = "stop|skip",
+        hide_possible_values = true
+    )]
+    pub on_error: OnError,
+    /// Threads; 0 is one per core. The pairs do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+    /// Which services, for s3:// sources. Before those with a heading, which would reach on to it.
+    #[command(flatten)]
+    pub place: Place,
+    /// Which uses count.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// What becomes of the pairs.
+    #[command(flatten)]
+    pub shaping: Shaping,
+    /// What goes with some kinds of log.
+    #[command(flatten)]
+    pub kinds: KindArgs,
+}
+
+/// The kinds of log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogKind {
+    /// AWS CloudTrail.
+    Cloudtrail,
+    /// Amazon GuardDuty findings.
+    Guardduty,
+    /// VPC flow logs, text.
+    Flow,
+    /// Apache and NGINX, common and combined.
+    Web,
+    /// OCSF events as JSON, as in Amazon Security Lake.
+    Ocsf,
+    /// Any table.
+    Csv,
+    /// Any JSON.
+    Jsonl,
+}
+
+impl LogKind {
+    /// All of them.
+    pub fn all() -> &'static [Self] {
+        Self::value_variants()
+    }
+
+    /// As the arguments spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cloudtrail => "cloudtrail",
+            Self::Guardduty => "guardduty",
+            Self::Flow => "flow",
+            Self::Web => "web",
+            Self::Ocsf => "ocsf",
+            Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+        }
+    }
+}
+
+/// What to do with a record that cannot be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnError {
+    /// Stop.
+    Stop,
+    /// Count it and go on.
+    Skip,
+}
+
+/// Which uses become pairs.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Who, from where, when")]
+pub struct Selection {
+    /// Which name is the entity; role cuts AWS' principalId at the colon, so that all sessions of a role are one
+    #[arg(long, default_value = "role", value_name = "role|full|user-name|arn")]
+    pub principal: PrincipalRule,
+    /// IPv6 addresses, which the algorithm does not know: count and leave out, or refuse the input
+    #[arg(long, default_value = "skip", value_name = "skip|reject")]
+    pub ipv6: Ipv6Rule,
+    /// Private, loopback, documentation and other special-purpose addresses: count and leave out, or keep
+    #[arg(long, default_value = "skip", value_name = "skip|keep")]
+    pub special: SpecialRule,
+    /// Which address of a list counts, as X-Forwarded-For has them
+    #[arg(long, default_value = "first-public", value_name = "first|last|first-public")]
+    pub forwarded: ForwardedRule,
+    /// Only uses at this time or after it: 2025-03-01 (UTC) or 2025-03-01T12:00:00+01:00
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub since: Option<Timestamp>,
+    /// Only uses before this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub until: Option<Timestamp>,
+    /// Only addresses of this network; may be repeated, and @FILE has one a line
+    #[arg(long, value_name = "CIDR|@FILE")]
+    pub allow: Vec<String>,
+    /// No address of this network; goes before --allow
+    #[arg(long, value_name = "CIDR|@FILE")]
+    pub deny: Vec<String>,
+    /// Only this entity; may be repeated, and @FILE has one a line
+    #[arg(long, value_name = "ENTITY|@FILE")]
+    pub allow_entity: Vec<String>,
+    /// Not this entity; goes before --allow-entity
+    #[arg(long, value_name = "ENTITY|@FILE")]
+    pub deny_entity: Vec<String>,
+}
+
+/// What becomes of the pairs as a whole.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Which pairs, in which order")]
+pub struct Shaping {
+    /// Split by time: pairs before it go to --output, those at it or after to --later
+    #[arg(long, value_name = "TIME", value_parser = time, requires_all = ["output", "later"])]
+    pub train_until: Option<Timestamp>,
+    /// Where the later pairs go
+    #[arg(long, value_name = "FILE", requires = "train_until")]
+    pub later: Option<PathBuf>,
+    /// Each pair once, for scoring; training learns from repeats
+    #[arg(long)]
+    pub unique: bool,
+    /// Leave out entities with fewer pairs than this, repeats counted; after a split, fewer in the earlier part
+    #[arg(long, value_name = "N")]
+    pub min_events: Option<u64>,
+    /// Put the pairs in an order drawn from this seed, as training wants them
+    #[arg(long, value_name = "SEED")]
+    pub shuffle: Option<u64>,
+    /// Memory for --unique, --min-events and --shuffle; what does not fit goes to temporary files
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    pub memory: usize,
+    /// Folder for temporary files [default: the system's]
+    #[arg(long, value_name = "DIR")]
+    pub temp_dir: Option<PathBuf>,
+}
+
+/// What only some kinds of log have.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "For some kinds of log")]
+pub struct KindArgs {
+    /// csv, jsonl: column or path of the entity, joined with --separator when repeated; flow: interface-id and others
+    #[arg(long, value_name = "FIELD")]
+    pub entity: Vec<String>,
+    /// csv, jsonl: column or path of the address
+    #[arg(long, value_name = "FIELD")]
+    pub address: Option<String>,
+    /// csv, jsonl: column or path of the time
+    #[arg(long, value_name = "FIELD")]
+    pub time: Option<String>,
+    /// csv, jsonl: how the time is written [default: rfc3339]
+    #[arg(long, value_name = "rfc3339|seconds|millis")]
+    pub time_format: Option<TimeFormat>,
+    /// csv, jsonl: what stands between the parts of an entity [default: /]
+    #[arg(long, value_name = "TEXT")]
+    pub separator: Option<String>,
+    /// csv: the first row is data; columns go by number, from 1
+    #[arg(long)]
+    pub no_header: bool,
+    /// csv: what stands between fields [default: ,]
+    #[arg(long, value_name = "CHAR")]
+    pub delimiter: Option<String>,
+    /// csv: quotes are ordinary characters
+    #[arg(long)]
+    pub no_quotes: bool,
+    /// web: only requests that begin so, such as 'GET /login_success'; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub request_prefix: Vec<String>,
+    /// web: only requests answered so; may be repeated
+    #[arg(long, value_name = "CODE")]
+    pub status: Vec<u16>,
+    /// web: the address is the quoted X-Forwarded-For after referrer and user agent, as NGINX' format main has it
+    #[arg(long)]
+    pub forwarded_field: bool,
+    /// flow: the columns of a log without a header line
+    #[arg(long, value_name = "NAMES")]
+    pub columns: Option<String>,
+    /// flow: only flows to this port; may be repeated
+    #[arg(long, value_name = "N")]
+    pub port: Vec<u16>,
+    /// flow: a public network that is the VPC's own, for logs without flow-direction; may be repeated
+    #[arg(long, value_name = "CIDR")]
+    pub own_network: Vec<Ipv4Net>,
+    /// flow: the log has no column action, since only accepted flows are in it
+    #[arg(long)]
+    pub all_accepted: bool,
+}
+
+/// A moment, or the beginning of a day in UTC.
+fn time(text: &str) -> Result<Timestamp, String> {
+    let day = text
+        .parse::<jiff::civil::Date>()
+        .ok()
+        .filter(|_| text.len() == "2025-03-01".len());
+    let time = match day {
+        Some(day) => day
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .ok()
+            .map(|day| day.timestamp()),
+        None => text.parse().ok(),
+    };
+    time.ok_or_else(|| "write it as 2025-03-01 (UTC) or 2025-03-01T12:00:00Z".to_owned())
 }
 
 /// `ipinsights train`

@@ -1,5 +1,7 @@
 //! The exit codes: part of the interface, and listed by `ipinsights --help`.
 
+use access_events::shape::ShapeError;
+
 /// How the command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -18,7 +20,7 @@ pub enum ExitCode {
     Run = 5,
     /// The local server could not start: the port or the folder is in use.
     Server = 6,
-    /// A file could not be read or written.
+    /// A file, or an object of S3, could not be read or written.
     File = 7,
     /// A service could not be reached.
     Unreachable = 8,
@@ -41,8 +43,8 @@ pub enum ExitCode {
 /// The list for `--help`.
 pub const HELP: &str = "Exit codes: 0 done, 1 other failure, 2 usage or settings, 3 data (database, rows, countries), \
 4 AWS access (region, credentials, permission), 5 the run failed (execution, training job, endpoint), 6 the local server \
-could not start, 7 a file could not be read or written, 8 a service could not be reached; of fetch: 9 account id or license \
-key refused (401), 10 edition not allowed (403), 11 limit of downloads reached (429), 12 the server failed (5xx), 13 --check \
+could not start, 7 a file or object could not be read or written, 8 a service could not be reached; of fetch: 9 account id or \
+license key refused (401), 10 edition not allowed (403), 11 limit of downloads reached (429), 12 the server failed (5xx), 13 --check \
 found an outdated database; 14 a sample drawn again differs from its manifest, 130 interrupted";
 
 impl ExitCode {
@@ -81,20 +83,41 @@ fn code(error: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
     if error.is::<aws_local::Error>() {
         return Some(ExitCode::Server);
     }
-    let data = error.is::<access_events::Error>() || error.is::<ipinsights::TrainError>();
-    if data || error.is::<ipinsights::ArchiveError>() {
+    if let Some(error) = error.downcast_ref::<access_events::Error>() {
+        return Some(match error {
+            access_events::Error::Read { .. } | access_events::Error::Write { .. } => ExitCode::File,
+            _ => ExitCode::Data,
+        });
+    }
+    if error.is::<ipinsights::TrainError>() || error.is::<ipinsights::ArchiveError>() {
         return Some(ExitCode::Data);
+    }
+    if let Some(error) = error.downcast_ref::<ShapeError>() {
+        return Some(match error {
+            ShapeError::Spill { .. } | ShapeError::Restore { .. } => ExitCode::File,
+            _ => ExitCode::Usage,
+        });
     }
     if error.is::<ipinsights::InvalidHyperparameters>() {
         return Some(ExitCode::Usage);
     }
-    error.is::<std::io::Error>().then_some(ExitCode::File)
+    let error = error.downcast_ref::<std::io::Error>()?;
+    // A reader of something else than a file has its own error in it.
+    let inner = error.get_ref().and_then(|inner| code(inner));
+    Some(inner.unwrap_or(ExitCode::File))
 }
 
 fn of_pipeline(error: &pipeline::Error) -> Option<ExitCode> {
     use pipeline::Error as E;
     Some(match error {
-        E::Missing { .. } | E::Setting { .. } => ExitCode::Usage,
+        E::Missing { .. } | E::Setting { .. } | E::S3Address { .. } | E::OtherRegion { .. } => {
+            ExitCode::Usage
+        }
+        E::NoBucket { .. } | E::ObjectGone { .. } | E::ObjectArchived { .. } | E::ObjectChanged { .. } => {
+            ExitCode::File
+        }
+        E::ObjectCut { .. } => ExitCode::Unreachable,
+        E::S3 { source, .. } => of_client(source),
         E::NoRegion | E::NoCredentials { .. } => ExitCode::Access,
         E::Client(error) => of_client(error),
         E::Execution { .. } | E::Unfinished { .. } => ExitCode::Run,
@@ -156,6 +179,14 @@ impl Failure {
     pub fn data(message: impl Into<String>) -> Self {
         Self {
             code: ExitCode::Data,
+            ..Self::usage(message)
+        }
+    }
+
+    /// A file that cannot be read.
+    pub fn file(message: impl Into<String>) -> Self {
+        Self {
+            code: ExitCode::File,
             ..Self::usage(message)
         }
     }

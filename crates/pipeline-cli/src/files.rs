@@ -93,22 +93,36 @@ impl Draft {
         })
     }
 
-    /// Writes the content, and lets the file appear.
-    pub fn fill(self, write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let Self { path, to } = self;
-        let context = || format!("`{}` cannot be written", path.display());
-        let file = match &to {
+    /// A handle to write with, for a thread of its own.
+    pub fn writer(&self) -> anyhow::Result<File> {
+        self.file()
+            .try_clone()
+            .with_context(|| format!("`{}` cannot be written", self.path.display()))
+    }
+
+    fn file(&self) -> &File {
+        match &self.to {
             To::Whole(file) => file.as_file(),
             To::Stream(file) => file,
-        };
-        let mut buffer = BufWriter::new(file);
+        }
+    }
+
+    /// Writes the content, and lets the file appear.
+    pub fn fill(self, write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let context = || format!("`{}` cannot be written", self.path.display());
+        let mut buffer = BufWriter::new(self.file());
         write(&mut buffer).with_context(context)?;
         buffer.flush().with_context(context)?;
         drop(buffer);
-        if let To::Whole(file) = to {
-            file.persist(&path)
+        self.keep()
+    }
+
+    /// Lets the file appear.
+    pub fn keep(self) -> anyhow::Result<()> {
+        if let To::Whole(file) = self.to {
+            file.persist(&self.path)
                 .map_err(|error| error.error)
-                .with_context(context)?;
+                .with_context(|| format!("`{}` cannot be written", self.path.display()))?;
         }
         Ok(())
     }

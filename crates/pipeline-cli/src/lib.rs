@@ -45,6 +45,7 @@ pub async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<()> {
         Command::Lookup(args) => commands::lookup::run(&args, output),
         Command::Verify(args) => commands::verify::run(&args, output),
         Command::Fetch(args) => commands::fetch::run(args, output).await,
+        Command::Extract(args) => commands::extract::run(&cli.common, *args, output).await,
         Command::Train(args) => commands::train::run(*args, output),
         Command::Score(args) => commands::score::run(&cli.common, args, output).await,
         Command::Serve(args) => commands::serve::run(&cli.common, args, output).await,

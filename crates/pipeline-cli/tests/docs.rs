@@ -163,6 +163,10 @@ fn with_account(command: &mut Command, folder: &Path, arguments: &[String], maxm
 fn follow(path: &Path, maxmind: &MaxMind) -> usize {
     let text = std::fs::read_to_string(path).unwrap();
     let folder = tempfile::tempdir().unwrap();
+    // What a clone has for the commands to read.
+    for name in ["crates", "docs"] {
+        std::os::unix::fs::symlink(root().join(name), folder.path().join(name)).unwrap();
+    }
     let mut serving: Option<Serving> = None;
     let mut followed = 0;
     for (line, command) in commands(&text) {
@@ -215,6 +219,26 @@ fn every_command_of_the_guide_works() {
         runs.into_iter().map(|run| run.join().unwrap()).sum()
     });
     assert!(followed >= 15, "only {followed} commands: are they found at all?");
+}
+
+#[test]
+fn every_reason_to_leave_something_out_is_explained() {
+    let guide = std::fs::read_to_string(root().join("docs/src/logs.md")).unwrap();
+    let mut reasons = vec!["repeat".to_owned(), "few-events".to_owned()];
+    for file in ["report.rs", "address.rs"] {
+        let source = std::fs::read_to_string(root().join("crates/access-events/src").join(file)).unwrap();
+        reasons.extend(source.lines().filter_map(|line| {
+            let (variant, name) = line.trim().split_once(" => \"")?;
+            let name = name.strip_suffix("\",")?;
+            variant.starts_with("Self::").then(|| name.to_owned())
+        }));
+    }
+    assert!(reasons.len() >= 35, "only {reasons:?}: are they found at all?");
+    let missing: Vec<_> = reasons
+        .iter()
+        .filter(|reason| !guide.contains(&format!("`{reason}`")))
+        .collect();
+    assert!(missing.is_empty(), "not in the guide: {missing:?}");
 }
 
 #[test]

@@ -330,7 +330,7 @@ impl FlowLog {
 
 impl Format for FlowLog {
     fn name(&self) -> &'static str {
-        "flow-log"
+        "flow"
     }
 
     fn read(&self, input: &mut dyn BufRead, sink: &mut dyn Sink) -> Result<(), ReadError> {

@@ -201,7 +201,7 @@ impl JsonLines {
 
 impl Format for JsonLines {
     fn name(&self) -> &'static str {
-        "json-lines"
+        "jsonl"
     }
 
     fn read(&self, input: &mut dyn BufRead, sink: &mut dyn Sink) -> Result<(), ReadError> {

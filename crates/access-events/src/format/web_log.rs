@@ -117,7 +117,7 @@ impl WebLog {
 
 impl Format for WebLog {
     fn name(&self) -> &'static str {
-        "web-log"
+        "web"
     }
 
     fn read(&self, input: &mut dyn BufRead, sink: &mut dyn Sink) -> Result<(), ReadError> {

@@ -2,6 +2,7 @@
 
 pub mod definition;
 pub mod destroy;
+pub mod extract;
 pub mod fetch;
 pub mod list;
 pub mod lookup;

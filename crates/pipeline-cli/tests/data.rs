@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -470,6 +470,24 @@ fn addresses_come_from_stdin_and_bad_ones_are_told() {
         output.stdout.iter().filter(|byte| **byte == b'\n').count(),
         50_001
     );
+}
+
+#[test]
+fn what_takes_longer_than_a_second_is_told() {
+    let folder = databases();
+    let mut child = ipinsights(folder.path(), &["lookup"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    BufReader::new(child.stderr.take().unwrap())
+        .read_line(&mut told)
+        .unwrap();
+    assert!(told.starts_with("    so far  "), "{told}");
+    child.stdin.take().unwrap().write_all(b"1.1.1.1\n").unwrap();
+    assert!(child.wait_with_output().unwrap().status.success());
 }
 
 #[test]

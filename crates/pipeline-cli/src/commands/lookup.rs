@@ -56,6 +56,7 @@ pub fn run(args: &LookupArgs, output: &Output) -> anyhow::Result<()> {
         options = options.asn_database(asn);
     }
     let database = database::open(&args.source, options, &progress)?;
+    progress.now("waiting for addresses");
     let mut answers = Answers {
         out: BufWriter::with_capacity(1 << 16, stdout.lock()),
         json: output.is_json(),

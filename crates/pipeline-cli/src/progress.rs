@@ -140,8 +140,6 @@ impl Progress {
     /// What goes on now, for work whose end nobody knows: the moving line, and into a log a line now and then once a second has
     /// passed.
     pub fn slowly(&self, text: &str) {
-        const BETWEEN: Duration = Duration::from_secs(10);
-
         self.now(text);
         self.log.tell_if_due();
     }

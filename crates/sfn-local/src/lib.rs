@@ -1,19 +1,19 @@
 #![doc = include_str!("../README.md")]
 
-mod choice;
 pub mod clock;
 mod data;
+pub mod engine;
 mod execution;
 mod handler;
 mod history;
-mod intrinsic;
 mod run;
 mod support;
 
 pub use clock::{Clock, VirtualClock};
+pub use engine::{Engine, ResumeError};
 pub use execution::{Execution, Outcome};
 pub use futures::future::BoxFuture;
-pub use handler::{Submitted, TaskCall, TaskFailure, TaskHandler};
-pub use history::{Event, HistoryEvent, StateType, TaskDetails, abort};
-pub use run::run;
+pub use handler::{Submitted, TaskCall, TaskFailure, TaskHandler, TaskProgress, TaskRequest};
+pub use history::{Event, HistoryEvent, InvalidRecord, Phase, StateType, TaskDetails, abort};
+pub use run::{MapRunStatus, Observer, Record, Runner, run};
 pub use support::{Unsupported, UnsupportedPart, check_supported};

@@ -18,21 +18,30 @@ impl TaskHandler for Never {
 
 #[test]
 fn what_is_not_supported_is_refused_by_name() {
-    let inner = json!({"StartAt": "I", "States": {"I": {"Type": "Succeed"}}});
-    let mut item = inner.clone();
-    item["StartAt"] = "J".into();
-    item["States"] = json!({"J": {"Type": "Succeed"}});
-    let definition = json!({"StartAt": "Pass", "States": {
-        "Pass": {"Type": "Pass", "Parameters": {"a.$": "States.Hash($..x, 'MD5')"}, "InputPath": "$.a[?(@.b)]",
-                 "Assign": {"v.$": "$.x"}, "Next": "Task"},
-        "Task": {"Type": "Task", "Resource": "arn:aws:states:::sqs:sendMessage.waitForTaskToken", "TimeoutSecondsPath": "$v",
-                 "Credentials": {"RoleArn": "arn:aws:iam::000000000000:role/r"}, "Next": "Activity"},
-        "Activity": {"Type": "Task", "Resource": "arn:aws:states:us-east-1:000000000000:activity:a", "Next": "Choice"},
-        "Choice": {"Type": "Choice", "Choices": [{"Variable": "$['a','b']", "IsNull": true, "Assign": {"w": 1}, "Next": "Jsonata"}],
-                   "Default": "Jsonata"},
-        "Jsonata": {"Type": "Pass", "QueryLanguage": "JSONata", "Output": "{% 1 %}", "Next": "Parallel"},
-        "Parallel": {"Type": "Parallel", "Branches": [inner], "Next": "Map"},
-        "Map": {"Type": "Map", "ItemProcessor": item, "End": true}
+    let map = |input_type: &str, name: &str, next: serde_json::Value| {
+        let mut states = serde_json::Map::new();
+        states.insert(name.to_owned(), json!({"Type": "Succeed"}));
+        let mut map = json!({
+            "Type": "Map",
+            "ItemReader": {
+                "Resource": "arn:aws:states:::s3:getObject",
+                "ReaderConfig": {"InputType": input_type},
+                "Parameters": {"Bucket": "b", "Key": "k"},
+            },
+            "ItemProcessor": {
+                "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+                "StartAt": name,
+                "States": states,
+            },
+        });
+        map.as_object_mut()
+            .unwrap()
+            .extend(next.as_object().unwrap().clone());
+        map
+    };
+    let definition = json!({"StartAt": "A", "States": {
+        "A": map("PARQUET", "I", json!({"Next": "B"})),
+        "B": map("MANIFEST", "J", json!({"End": true})),
     }});
     let machine = StateMachine::from_json(&definition.to_string()).unwrap();
     let unsupported = check_supported(&machine).unwrap_err();
@@ -42,19 +51,8 @@ fn what_is_not_supported_is_refused_by_name() {
         .map(|part| format!("{} {}\n", part.pointer, part.what))
         .collect();
     expect![[r#"
-        /States/Pass/InputPath a filter (`[?…]`) in the path `$.a[?(@.b)]` is
-        /States/Pass/Parameters the intrinsic function `States.Hash` is
-        /States/Pass/Parameters recursive descent (`..`) in the path `$..x` is
-        /States/Pass/Assign `Assign` is
-        /States/Task/Credentials `Credentials` is
-        /States/Task/Resource the pattern `.waitForTaskToken` is
-        /States/Task/TimeoutSecondsPath the variable `$v` is
-        /States/Activity/Resource an activity is
-        /States/Choice/Choices/0 a union (`[a,b]`) in the path `$['a','b']` is
-        /States/Choice/Choices/0/Assign `Assign` is
-        /States/Jsonata JSONata is
-        /States/Parallel states of type Parallel are
-        /States/Map states of type Map are
+        /States/A/ItemReader/ReaderConfig/InputType the input type PARQUET is
+        /States/B/ItemReader/ReaderConfig/InputType the input type MANIFEST is
     "#]]
     .assert_eq(&list);
 

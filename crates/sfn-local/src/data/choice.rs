@@ -1,12 +1,11 @@
 //! The conditions of Choice states.
 
-use std::cmp::Ordering;
-
-use serde_json::{Number, Value};
+use serde_json::Value;
 use sfn_builder::Path;
 use sfn_builder::checked::{Condition, Operand, Property, Test, parse_timestamp};
 
-use crate::data::Scope;
+use super::Scope;
+use super::path::{compare_numbers, compare_text};
 
 /// A path that the condition needs leads nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +88,8 @@ fn passes(variable: &Path, test: &Test, scope: Scope<'_>) -> Result<bool, Invali
 }
 
 fn required(path: &Path, scope: Scope<'_>) -> Result<Value, InvalidPath> {
-    scope.get(path).map_err(|_| InvalidPath(path.as_str().to_owned()))
+    let found = scope.get(path).map(std::borrow::Cow::into_owned);
+    found.map_err(|_| InvalidPath(path.as_str().to_owned()))
 }
 
 fn has(property: Property, value: &Value) -> bool {
@@ -101,19 +101,6 @@ fn has(property: Property, value: &Value) -> bool {
         Property::Boolean => value.is_boolean(),
         Property::Timestamp => value.as_str().and_then(parse_timestamp).is_some(),
         _ => false,
-    }
-}
-
-/// Texts are compared as Java compares them: by UTF-16 code units.
-fn compare_text(a: &str, b: &str) -> Ordering {
-    a.encode_utf16().cmp(b.encode_utf16())
-}
-
-fn compare_numbers(a: &Number, b: &Number) -> Option<Ordering> {
-    let whole = |number: &Number| number.as_i128();
-    match (whole(a), whole(b)) {
-        (Some(a), Some(b)) => Some(a.cmp(&b)),
-        _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
     }
 }
 

@@ -1,0 +1,291 @@
+//! Running the items of a distributed Map state in child executions.
+
+use std::collections::VecDeque;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use sfn_builder::checked::WriterTransformation;
+
+use super::{MapRunStatus, Runner, STEPS, yield_now};
+use crate::data::context::Item;
+use crate::engine::{Engine, MapRun, Progress, Shape};
+use crate::execution::{Execution, Outcome};
+use crate::handler::TaskFailure;
+
+/// How many child executions run at once at most: the service's quota.
+const MAX_CHILDREN: usize = 10_000;
+/// How many children are run in a row before others get their turn.
+const TURN: usize = 256;
+
+/// A child execution that is over.
+pub(super) struct Child {
+    pub(super) index: usize,
+    pub(super) execution: Execution,
+    pub(super) started: Timestamp,
+    pub(super) stopped: Timestamp,
+    pub(super) outcome: Outcome,
+}
+
+impl Runner<'_> {
+    /// The result of a map run, or why it failed.
+    pub(super) async fn run_map(&self, mut run: MapRun<'_>) -> Result<Value, TaskFailure> {
+        let items = match &run.shape.reader {
+            None => std::mem::take(&mut run.items),
+            Some(_) => self.read_items(&run).await?,
+        };
+        let mut status = MapRunStatus {
+            map_run_arn: run.map_run_arn().to_owned(),
+            status: "RUNNING".to_owned(),
+            items: items.len() as u64,
+            ..MapRunStatus::default()
+        };
+        let inputs = inputs(&mut run, items)?;
+        status.total = inputs.len() as u64;
+        status.pending = status.total;
+        self.tell(&run, &status);
+        let children = self.run_children(&run, inputs, &mut status).await;
+        let result = match children {
+            Ok(children) => self.result(&run, children).await,
+            Err(failure) => Err(failure),
+        };
+        status.status = if result.is_ok() { "SUCCEEDED" } else { "FAILED" }.to_owned();
+        self.tell(&run, &status);
+        result
+    }
+
+    fn tell(&self, run: &MapRun<'_>, status: &MapRunStatus) {
+        self.observer.map_run(&run.execution.arn, status);
+    }
+
+    async fn run_children(
+        &self,
+        run: &MapRun<'_>,
+        inputs: VecDeque<Value>,
+        status: &mut MapRunStatus,
+    ) -> Result<Vec<Child>, TaskFailure> {
+        let total = inputs.len();
+        let limit = match usize::try_from(run.shape.max_concurrency) {
+            Ok(0) | Err(_) => MAX_CHILDREN,
+            Ok(limit) => limit.min(MAX_CHILDREN),
+        };
+        let mut inputs = inputs.into_iter().enumerate();
+        let mut running = FuturesUnordered::new();
+        let mut children: Vec<Option<Child>> = (0..total).map(|_| None).collect();
+        let mut in_a_row = 0;
+        loop {
+            let mut ended = None;
+            while running.len() < limit && ended.is_none() {
+                let Some((index, input)) = inputs.next() else {
+                    break;
+                };
+                status.pending -= 1;
+                let mut starting = Box::pin(self.run_child(run, index, input));
+                // Many a child needs no waiting, and no place among those that run.
+                match futures::poll!(starting.as_mut()) {
+                    std::task::Poll::Ready(child) => ended = Some(child),
+                    std::task::Poll::Pending => {
+                        status.running += 1;
+                        running.push(starting);
+                    }
+                }
+            }
+            let child = match ended {
+                Some(child) => {
+                    in_a_row += 1;
+                    if in_a_row % TURN == 0 {
+                        self.tell(run, status);
+                        yield_now().await;
+                    }
+                    child
+                }
+                None => match running.next().await {
+                    Some(child) => {
+                        status.running -= 1;
+                        child
+                    }
+                    None => break,
+                },
+            };
+            match &child.outcome {
+                Outcome::Succeeded { .. } => status.succeeded += 1,
+                Outcome::Failed { .. } => status.failed += 1,
+                Outcome::TimedOut { .. } => status.timed_out += 1,
+            }
+            let index = child.index;
+            children[index] = Some(child);
+            if exceeded(&run.shape, status) {
+                status.aborted = status.running;
+                status.running = 0;
+                return Err(TaskFailure::new(
+                    "States.ExceedToleratedFailureThreshold",
+                    "The specified tolerated failure threshold was exceeded",
+                ));
+            }
+        }
+        Ok(children.into_iter().flatten().collect())
+    }
+
+    async fn run_child(&self, run: &MapRun<'_>, index: usize, input: Value) -> Child {
+        let execution = run.child(index, input);
+        let started = self.clock.now();
+        let mut record = |event: &crate::HistoryEvent| {
+            self.observer.child_event(run.map_run_arn(), &execution, event);
+        };
+        let mut engine: Engine<'_> = self.engine(run.processor(), &execution);
+        engine.start(started);
+        let outcome = match engine.drain(started, STEPS) {
+            Progress::Ended => {
+                engine.take_events().iter().for_each(&mut record);
+                engine.into_outcome()
+            }
+            _ => Some(Box::pin(self.drive(&mut engine, &mut record)).await),
+        };
+        let outcome = outcome.unwrap_or(Outcome::Failed {
+            error: None,
+            cause: None,
+        });
+        Child {
+            index,
+            started,
+            stopped: self.clock.now(),
+            outcome,
+            execution,
+        }
+    }
+
+    /// The Map state's result.
+    async fn result(&self, run: &MapRun<'_>, children: Vec<Child>) -> Result<Value, TaskFailure> {
+        let writer = run.map.result_writer.as_ref();
+        if let (Some(writer), Some(request)) = (writer, &run.shape.writer) {
+            return self.write_results(run, writer, request, &children).await;
+        }
+        let config = writer.and_then(|writer| writer.config);
+        let transformation = config.and_then(|config| config.transformation);
+        Ok(shaped(
+            children.iter(),
+            transformation.unwrap_or(WriterTransformation::Compact),
+        ))
+    }
+}
+
+/// Whether more children have failed than may.
+fn exceeded(shape: &Shape, status: &MapRunStatus) -> bool {
+    let failed = status.failed + status.timed_out;
+    if failed == 0 {
+        return false;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "there are not 2^53 children")]
+    let percentage = failed as f64 * 100.0 / status.total.max(1) as f64;
+    match (shape.tolerated_count, shape.tolerated_percentage) {
+        (None, None) => true,
+        (count, tolerated) => {
+            count.is_some_and(|count| failed > count)
+                || tolerated.is_some_and(|tolerated| percentage > tolerated)
+        }
+    }
+}
+
+/// The inputs of the child executions: items after the `ItemSelector`, in batches where the state says so.
+fn inputs(run: &mut MapRun<'_>, items: Vec<Item>) -> Result<VecDeque<Value>, TaskFailure> {
+    let mut selected = Vec::with_capacity(items.len());
+    for item in items {
+        selected.push(run.input_of(item)?);
+    }
+    let Some(batch) = &run.shape.batch else {
+        return Ok(selected.into());
+    };
+    let max_items = batch
+        .max_items
+        .filter(|max| *max > 0)
+        .and_then(|max| usize::try_from(max).ok())
+        .unwrap_or(usize::MAX);
+    let max_bytes = batch
+        .max_bytes
+        .filter(|max| *max > 0)
+        .and_then(|max| usize::try_from(max).ok())
+        .unwrap_or(usize::MAX);
+    let whole = |items: Vec<Value>| {
+        let mut input = Map::new();
+        if let Some(shared) = &batch.input {
+            input.insert("BatchInput".into(), shared.clone());
+        }
+        input.insert("Items".into(), items.into());
+        Value::Object(input)
+    };
+    // Of a batch without items.
+    let frame = whole(Vec::new()).to_string().len();
+    let mut inputs = VecDeque::new();
+    let mut open = Vec::new();
+    let mut bytes = frame;
+    for item in selected {
+        let size = item.to_string().len() + 1;
+        if !open.is_empty() && (open.len() >= max_items || bytes + size > max_bytes) {
+            inputs.push_back(whole(std::mem::take(&mut open)));
+            bytes = frame;
+        }
+        bytes += size;
+        open.push(item);
+    }
+    if !open.is_empty() {
+        inputs.push_back(whole(open));
+    }
+    Ok(inputs)
+}
+
+/// The results as a `WriterConfig` shapes them. Children that have failed, and were tolerated, are left out of outputs.
+pub(super) fn shaped<'c>(
+    children: impl Iterator<Item = &'c Child>,
+    transformation: WriterTransformation,
+) -> Value {
+    let mut shaped = Vec::new();
+    for child in children {
+        match (transformation, &child.outcome) {
+            (WriterTransformation::None, _) => shaped.push(described(child)),
+            (
+                WriterTransformation::Flatten,
+                Outcome::Succeeded {
+                    output: Value::Array(items),
+                },
+            ) => shaped.extend(items.iter().cloned()),
+            (_, Outcome::Succeeded { output }) => shaped.push(output.clone()),
+            _ => {}
+        }
+    }
+    Value::Array(shaped)
+}
+
+/// A child execution as the service describes it in its results.
+pub(super) fn described(child: &Child) -> Value {
+    let execution = &child.execution;
+    let mut described = json!({
+        "ExecutionArn": execution.arn,
+        "Input": execution.input.to_string(),
+        "InputDetails": {"Included": true},
+        "Name": execution.name,
+        "RedriveCount": 0,
+        "StartDate": moment(child.started),
+        "StateMachineArn": execution.state_machine_arn,
+        "Status": child.outcome.status(),
+        "StopDate": moment(child.stopped),
+    });
+    match &child.outcome {
+        Outcome::Succeeded { output } => {
+            described["Output"] = output.to_string().into();
+            described["OutputDetails"] = json!({"Included": true});
+        }
+        Outcome::Failed { error, cause } | Outcome::TimedOut { error, cause } => {
+            for (member, text) in [("Error", error), ("Cause", cause)] {
+                if let Some(text) = text {
+                    described[member] = text.as_str().into();
+                }
+            }
+        }
+    }
+    described
+}
+
+fn moment(time: Timestamp) -> String {
+    crate::data::context::moment(time)
+}

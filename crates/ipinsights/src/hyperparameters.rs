@@ -75,6 +75,11 @@ impl Draft {
         (draft, unknown)
     }
 
+    /// The documented names, in the order of the documentation.
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.into_iter()
+    }
+
     /// Rows of the entity table; about twice the number of distinct entities keeps hash collisions rare.
     ///
     /// Required. Valid: 1 to 250,000,000.

@@ -5,7 +5,9 @@
     doc = "What a client of IP Insights needs; see the feature `engine` for the rest."
 )]
 
+mod advice;
 mod hyperparameters;
+mod instance;
 mod progress;
 mod score;
 
@@ -40,9 +42,12 @@ pub mod calibration;
 pub mod evaluation;
 pub mod inference;
 pub mod log;
+pub mod tuning;
 
+pub use advice::{Advice, AdvisedValue};
 pub use calibration::{Calibration, CalibrationError, Threshold};
 pub use hyperparameters::{Draft, Hyperparameters, InvalidHyperparameters, Problem};
+pub use instance::{Instance, SERVICE_MODEL_LIMIT, advised_instance, entity_table_bytes};
 pub use progress::{Metrics, Progress};
 pub use score::{Prediction, Score};
 

@@ -56,13 +56,7 @@ impl Document {
             return Err(InvalidDefinition::new(vec![not_json(text)]));
         };
         let mut found = Vec::new();
-        if text.len() > MAX_BYTES {
-            let message = format!(
-                "the definition has {} bytes, the service takes {MAX_BYTES}",
-                text.len()
-            );
-            found.push(Finding::new(Code::TooLarge, "", message));
-        }
+        found.extend(too_large(text.len()));
         if !notes.again.is_empty() {
             let positions = positions(text, notes.again.iter().map(|(.., offset)| *offset).collect());
             found.extend(notes.again.into_iter().map(|(pointer, key, offset)| {
@@ -88,6 +82,15 @@ impl Document {
             root,
             origin: Origin::Places(Arc::new(places)),
             found: Vec::new(),
+        }
+    }
+
+    /// Another value in the same places.
+    pub(crate) fn with_value(&self, root: Value) -> Self {
+        Self {
+            root,
+            origin: self.origin.clone(),
+            found: self.found.clone(),
         }
     }
 
@@ -188,6 +191,14 @@ impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.root, f)
     }
+}
+
+/// What is said of a definition of so many bytes.
+pub(crate) fn too_large(bytes: usize) -> Option<Finding> {
+    (bytes > MAX_BYTES).then(|| {
+        let message = format!("the definition has {bytes} bytes, the service takes {MAX_BYTES}");
+        Finding::new(Code::TooLarge, "", message)
+    })
 }
 
 fn not_json(text: &str) -> Finding {

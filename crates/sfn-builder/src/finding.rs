@@ -231,6 +231,14 @@ codes! {
         "A state reads a member that the execution's input does not have by its schema; only a build with one can find it.";
     MisplacedPlaceholder = "MISPLACED_PLACEHOLDER", Error, SCHEMA:
         "A placeholder stands where the service computes nothing; only a build can find it.";
+    InvalidYaml = "INVALID_YAML", Error, JSON:
+        "The text is not one YAML document, or has a tag that means nothing where it stands.";
+    NoDefinition = "NO_DEFINITION", Warning, SCHEMA:
+        "A template has no state machine, or one whose definition lies in another file.";
+    MissingSubstitution = "MISSING_SUBSTITUTION", Warning, SCHEMA:
+        "A token such as `${FunctionArn}` has no value among the substitutions; it stays as it is.";
+    UnusedSubstitution = "UNUSED_SUBSTITUTION", Warning, SCHEMA:
+        "A value among the substitutions has no token in the definition.";
 }
 
 impl Code {
@@ -245,6 +253,7 @@ impl Code {
                 | Self::DistributedOnly
                 | Self::ConflictingFields
                 | Self::DeprecatedField
+                | Self::UnusedSubstitution
                 | Self::MissingField
                 | Self::InvalidStateName
                 | Self::DuplicateStateName

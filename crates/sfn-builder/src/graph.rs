@@ -1,7 +1,6 @@
 //! Nodes and edges of a machine, as every picture needs them.
 
-use crate::checked::{Condition, Operand, Property, Relation, State, StateKind, Test, Transition};
-use crate::machine::StateMachine;
+use crate::checked::{Condition, Machine, Operand, Property, Relation, State, StateKind, Test, Transition};
 
 /// What an edge stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +25,7 @@ pub(crate) struct Edge {
 }
 
 /// All edges, in the order of the definition.
-pub(crate) fn edges(machine: &StateMachine) -> Vec<Edge> {
+pub(crate) fn edges(machine: &Machine) -> Vec<Edge> {
     let mut edges = Vec::new();
     for (from, state) in machine.states().iter().enumerate() {
         let mut add = |to: &str, kind: EdgeKind, label: Option<String>| {

@@ -1,31 +1,18 @@
 //! Pictures of a machine: DOT, Mermaid and SVG.
 
+mod dot;
+mod execution;
 mod layout;
+mod mermaid;
+mod scene;
 mod svg;
+mod text;
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
-
-use crate::checked::StateKind;
-use crate::graph::{self, EdgeKind};
+pub use self::execution::{Execution, InvalidHistory, StateRun, StateStatus};
 use crate::machine::StateMachine;
 
-/// How far a state came in an execution, for the colours of a picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum StateStatus {
-    /// It is running.
-    InProgress,
-    /// It ended well.
-    Succeeded,
-    /// It failed, and nothing caught it.
-    Failed,
-    /// It failed, and a catcher took over.
-    Caught,
-}
-
 impl StateMachine {
-    /// The machine as a Graphviz graph.
+    /// The machine as a Graphviz graph; Parallel and Map states are clusters.
     ///
     /// ```
     /// use sfn_builder::{Pass, StateMachine, Succeed};
@@ -39,100 +26,37 @@ impl StateMachine {
     /// ```
     #[must_use]
     pub fn to_dot(&self) -> String {
-        let quote = |text: &str| {
-            let text = text
-                .replace('\\', "\\\\")
-                .replace('"', "\\\"")
-                .replace('\n', "\\n");
-            format!("\"{text}\"")
-        };
-        let mut dot = String::from("digraph {\n");
-        for state in self.states() {
-            let shape = match state.kind {
-                StateKind::Task(_) => "box",
-                StateKind::Parallel(_) | StateKind::Map(_) => "box3d",
-                StateKind::Choice(_) => "diamond",
-                StateKind::Pass(_) | StateKind::Wait(_) => "ellipse",
-                StateKind::Succeed => "doublecircle",
-                StateKind::Fail(_) => "octagon",
-            };
-            let _ = writeln!(dot, "  {} [shape={shape}]", quote(&state.name));
-        }
-        for edge in graph::edges(self) {
-            let (from, to) = (&self.states()[edge.from].name, &self.states()[edge.to].name);
-            let mut attributes: Vec<String> = Vec::new();
-            attributes.extend(edge.label.map(|label| format!("label={}", quote(&label))));
-            if edge.kind == EdgeKind::Catch {
-                attributes.push("style=dashed".into());
-            }
-            let attributes = if attributes.is_empty() {
-                String::new()
-            } else {
-                format!(" [{}]", attributes.join(", "))
-            };
-            let _ = writeln!(dot, "  {} -> {}{attributes}", quote(from), quote(to));
-        }
-        dot.push_str("}\n");
-        dot
+        dot::render(self, None)
     }
 
-    /// The machine as a Mermaid flowchart.
+    /// The same graph, with the states coloured by how far they came in an execution.
+    #[must_use]
+    pub fn to_dot_with(&self, execution: &Execution) -> String {
+        dot::render(self, Some(execution))
+    }
+
+    /// The machine as a Mermaid flowchart; Parallel and Map states are subgraphs.
     #[must_use]
     pub fn to_mermaid(&self) -> String {
-        let mut chart = String::from("flowchart TD\n  start((\" \")) --> ");
-        let start = self.position(&self.start().name).unwrap_or_default();
-        let _ = writeln!(chart, "s{start}");
-        for (index, state) in self.states().iter().enumerate() {
-            let (open, close) = match state.kind {
-                StateKind::Task(_) => ("[", "]"),
-                StateKind::Parallel(_) | StateKind::Map(_) => ("[[", "]]"),
-                StateKind::Choice(_) => ("{", "}"),
-                StateKind::Pass(_) => ("(", ")"),
-                StateKind::Wait(_) => ("([", "])"),
-                StateKind::Succeed => ("(((", ")))"),
-                StateKind::Fail(_) => ("{{", "}}"),
-            };
-            let _ = writeln!(chart, "  s{index}{open}\"{}\"{close}", mermaid_text(&state.name));
-        }
-        for edge in graph::edges(self) {
-            let line = if edge.kind == EdgeKind::Catch {
-                "-.->"
-            } else {
-                "-->"
-            };
-            let label = edge
-                .label
-                .map(|label| format!("|\"{}\"|", mermaid_text(&label)))
-                .unwrap_or_default();
-            let _ = writeln!(chart, "  s{} {line}{label} s{}", edge.from, edge.to);
-        }
-        chart
+        mermaid::render(self, None)
     }
 
-    /// The machine as a self-contained SVG picture, light or dark as the viewer prefers.
+    /// The same chart, with the states coloured by how far they came in an execution.
+    #[must_use]
+    pub fn to_mermaid_with(&self, execution: &Execution) -> String {
+        mermaid::render(self, Some(execution))
+    }
+
+    /// The machine as a self-contained SVG picture, light or dark as the viewer prefers; Parallel and Map states are boxes
+    /// around what they run.
     #[must_use]
     pub fn to_svg(&self) -> String {
-        self.to_svg_with(&HashMap::new())
+        svg::render(self, None)
     }
 
-    /// The same picture, with the states that are named coloured by how far they came.
+    /// The same picture, with the states coloured by how far they came in an execution, and with their durations.
     #[must_use]
-    pub fn to_svg_with(&self, statuses: &HashMap<String, StateStatus>) -> String {
-        svg::render(self, statuses)
+    pub fn to_svg_with(&self, execution: &Execution) -> String {
+        svg::render(self, Some(execution))
     }
-}
-
-/// Text in a quoted Mermaid label: whatever could mean something becomes an entity.
-fn mermaid_text(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '"' | '#' | '<' | '>' | '&' | '`' | '\\' | '|' => {
-                let _ = write!(escaped, "#{};", u32::from(c));
-            }
-            c if c.is_control() => escaped.push(' '),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }

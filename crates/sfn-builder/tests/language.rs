@@ -773,7 +773,10 @@ fn codes_are_stable_unique_and_explained() {
             "UNASSIGNED_VARIABLE",
             "SHADOWED_VARIABLE",
             "DEPRECATED_FIELD",
-            "LARGE_PAYLOAD"
+            "LARGE_PAYLOAD",
+            "NO_DEFINITION",
+            "MISSING_SUBSTITUTION",
+            "UNUSED_SUBSTITUTION"
         ]
     );
 }

@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
-use std::collections::HashMap;
-
 use expect_test::expect;
 use serde_json::json;
-use sfn_builder::{Catch, Choice, Condition, Fail, Pass, StateMachine, StateStatus, Succeed, Task, Wait};
+use sfn_builder::{
+    Catch, Choice, Condition, Execution, Fail, Pass, StateMachine, StateRun, StateStatus, Succeed, Task, Wait,
+};
 
 fn machine() -> StateMachine {
     StateMachine::builder("Train \"it\" & <b>")
@@ -46,7 +46,7 @@ fn dot() {
           "Done" [shape=ellipse]
           "Failed" [shape=octagon]
           "Train \"it\" & <b>" -> "Ready?"
-          "Train \"it\" & <b>" -> "Failed" [label="A, B", style=dashed]
+          "Train \"it\" & <b>" -> "Failed" [label="A, B", style=dashed, color="#d13212"]
           "Ready?" -> "Done" [label="$.Status = \"#1|`x`\""]
           "Ready?" -> "Done" [label="$.a is null or $.n > 2"]
           "Ready?" -> "Pause" [label="default"]
@@ -108,12 +108,19 @@ fn overlap(a: &Rect, b: &Rect) -> bool {
     a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom
 }
 
-/// Boxes and labels keep apart, and inside the picture; no straight piece or bend of an edge lies in a box.
-fn assert_readable(machine: &StateMachine) {
-    let svg = machine.to_svg();
-    let boxes = rects(&svg, "body");
-    let labels = rects(&svg, "patch under");
-    assert_eq!(boxes.len(), machine.states().len());
+fn contains(outer: &Rect, inner: &Rect) -> bool {
+    outer.left <= inner.left
+        && inner.right <= outer.right
+        && outer.top <= inner.top
+        && inner.bottom <= outer.bottom
+}
+
+/// Boxes and labels keep apart or lie one in the other, all inside the picture; no edge runs through a box, or under a label
+/// that is not its own.
+fn assert_readable(svg: &str, states: usize) {
+    let boxes = rects(svg, "body");
+    let labels = rects(svg, "halo under");
+    assert_eq!(boxes.len(), states);
     let head = svg.lines().next().unwrap();
     let (width, height) = (attribute(head, "width"), attribute(head, "height"));
     let all: Vec<&Rect> = boxes.iter().chain(&labels).collect();
@@ -123,22 +130,38 @@ fn assert_readable(machine: &StateMachine) {
             "outside\n{svg}"
         );
         for b in &all[at + 1..] {
-            assert!(!overlap(a, b), "two overlap\n{svg}");
+            assert!(
+                !overlap(a, b) || contains(a, b) || contains(b, a),
+                "two overlap\n{svg}"
+            );
         }
     }
+    let mut edges = 0;
     for line in svg.lines().filter(|line| line.starts_with("<path class=\"edge")) {
         let path = line.split(" d=\"").nth(1).unwrap().split('"').next().unwrap();
-        for point in points(path) {
-            for rect in &boxes {
-                // A port touches the edge of its box.
-                let inside = point.0 > rect.left + 1.0
+        edges += 1;
+        let points = points(path);
+        assert!(
+            points
+                .iter()
+                .all(|point| point.0 >= 0.0 && point.1 >= 0.0 && point.0 <= width && point.1 <= height)
+        );
+        for rect in &boxes {
+            // A port touches the edge of its box.
+            let inside = |point: &&(f64, f64)| {
+                point.0 > rect.left + 1.0
                     && point.0 < rect.right - 1.0
                     && point.1 > rect.top + 1.0
-                    && point.1 < rect.bottom - 1.0;
-                assert!(!inside, "an edge runs through a box: {path}\n{svg}");
-            }
+                    && point.1 < rect.bottom - 1.0
+            };
+            let count = points.iter().filter(inside).count();
+            assert!(
+                count == 0 || count == points.len(),
+                "an edge runs through a box: {path}\n{svg}"
+            );
         }
     }
+    assert!(edges >= states, "every state has an edge at least");
 }
 
 /// Points along a path of `M`, `C` and `L`, close to each other.
@@ -189,8 +212,8 @@ fn points(path: &str) -> Vec<(f64, f64)> {
 #[test]
 fn an_svg_is_readable_and_escaped() {
     let machine = machine();
-    assert_readable(&machine);
     let svg = machine.to_svg();
+    assert_readable(&svg, 5);
     assert!(svg.contains("Train &quot;it&quot; &amp; &lt;b&gt;"));
     assert!(!svg.contains("<b>"));
     assert!(svg.contains("prefers-color-scheme:dark"));
@@ -237,7 +260,7 @@ fn big_and_odd_machines_are_readable() {
         .state("Failed", Fail::new())
         .build()
         .unwrap();
-    assert_readable(&machine);
+    assert_readable(&machine.to_svg(), 62);
 
     let long = "a name that goes on and on until it has as many characters as it may have, eighty";
     let odd = StateMachine::from_json(
@@ -249,30 +272,191 @@ fn big_and_odd_machines_are_readable() {
         .to_string(),
     )
     .unwrap();
-    assert_readable(&odd);
+    assert_readable(&odd.to_svg(), 3);
     assert!(!odd.to_svg().contains('\u{1}'));
 }
 
+/// Sixty states: Parallel with four branches, one of which holds a Map with a Choice that loops, then a Map over Parallel.
+fn nested() -> StateMachine {
+    let task = |next: serde_json::Value| {
+        let mut state = json!({"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke",
+            "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "x"}]});
+        let map = state.as_object_mut().unwrap();
+        map.remove("Catch");
+        map.extend(next.as_object().unwrap().clone());
+        state
+    };
+    let chain = |prefix: &str, length: usize| {
+        let mut states = serde_json::Map::new();
+        for at in 0..length {
+            let next = if at + 1 < length {
+                json!({"Next": format!("{prefix} {}", at + 1)})
+            } else {
+                json!({"End": true})
+            };
+            states.insert(format!("{prefix} {at}"), task(next));
+        }
+        json!({"StartAt": format!("{prefix} 0"), "States": states})
+    };
+    let mut poll = chain("Poll", 3);
+    poll["States"]["Poll 2"] = json!({"Type": "Choice", "Default": "Poll 3", "Choices": [
+        {"Variable": "$.status", "StringEquals": "RUNNING", "Next": "Poll 0"},
+        {"Variable": "$.status", "StringEquals": "AGAIN", "Next": "Poll 2"}]});
+    poll["States"]["Poll 3"] = json!({"Type": "Succeed"});
+    let mut with_map = chain("Items", 2);
+    with_map["States"]["Items 1"] =
+        json!({"Type": "Map", "ItemsPath": "$.items", "ItemProcessor": poll, "End": true});
+    let mut states = serde_json::Map::new();
+    states.insert(
+        "Fan out".into(),
+        json!({"Type": "Parallel", "Next": "Each",
+        "Branches": [chain("A", 9), with_map, chain("B", 12), chain("C", 4)],
+        "Catch": [{"ErrorEquals": ["States.Timeout", "States.TaskFailed"], "Next": "Clean up"}]}),
+    );
+    states.insert("Each".into(), json!({"Type": "Map", "ItemProcessor": {
+        "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+        "StartAt": "Both", "States": {"Both": {"Type": "Parallel", "End": true, "Branches": [chain("D", 8), chain("E", 10)]}}},
+        "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Clean up"}], "Next": "Report"}));
+    states.insert("Report".into(), task(json!({"End": true})));
+    states.insert("Clean up".into(), task(json!({"Next": "Failed"})));
+    states.insert(
+        "Failed".into(),
+        json!({"Type": "Fail", "Error": "Broken", "Cause": "see the log"}),
+    );
+    StateMachine::from_json(&json!({"Comment": "Nested", "StartAt": "Fan out", "States": states}).to_string())
+        .unwrap()
+}
+
 #[test]
-fn statuses_colour_their_states() {
-    let statuses = HashMap::from([
-        ("Train \"it\" & <b>".to_owned(), StateStatus::Caught),
-        ("Failed".to_owned(), StateStatus::Failed),
-        ("Pause".to_owned(), StateStatus::InProgress),
-        ("Done".to_owned(), StateStatus::Succeeded),
-        ("no such state".to_owned(), StateStatus::Succeeded),
-    ]);
-    let svg = machine().to_svg_with(&statuses);
-    let groups: Vec<&str> = svg.lines().filter(|line| line.starts_with("<g ")).collect();
+fn nested_levels_are_boxes_in_boxes() {
+    let machine = nested();
+    let states = machine.all_states().len();
+    assert!(states >= 55, "{states}");
+    assert_readable(&machine.to_svg(), states);
+}
+
+#[test]
+fn nested_levels_are_clusters_and_subgraphs() {
+    let machine = StateMachine::from_json(
+        &json!({"StartAt": "Both", "States": {
+            "Both": {"Type": "Parallel", "Next": "Each", "Branches": [
+                {"StartAt": "Left", "States": {"Left": {"Type": "Pass", "End": true}}},
+                {"StartAt": "Right", "States": {"Right": {"Type": "Fail"}}}]},
+            "Each": {"Type": "Map", "End": true, "ItemProcessor":
+                {"StartAt": "One", "States": {"One": {"Type": "Pass", "End": true}}}}
+        }})
+        .to_string(),
+    )
+    .unwrap();
+    expect![[r#"
+        digraph {
+          compound=true
+          subgraph "cluster_Both" {
+            style=rounded
+            "Both" [shape=box3d]
+            subgraph "cluster_Both/0" {
+              style=dotted
+              "Left" [shape=ellipse]
+            }
+            "Both" -> "Left" [style=dotted]
+            subgraph "cluster_Both/1" {
+              style=dotted
+              "Right" [shape=octagon]
+            }
+            "Both" -> "Right" [style=dotted]
+          }
+          subgraph "cluster_Each" {
+            style=rounded
+            "Each" [shape=box3d]
+            "One" [shape=ellipse]
+            "Each" -> "One" [style=dotted]
+          }
+          "Left" -> "Each" [ltail="cluster_Both", lhead="cluster_Each"]
+        }
+    "#]]
+    .assert_eq(&machine.to_dot());
+    expect![[r#"
+        flowchart TD
+          start((" ")) --> s0
+          subgraph s0["Both"]
+            subgraph s0b0[" "]
+              start1((" ")) --> s1
+              s1("Left")
+            end
+            subgraph s0b1[" "]
+              start2((" ")) --> s2
+              s2{{"Right"}}
+            end
+          end
+          subgraph s3["Each"]
+            start3((" ")) --> s4
+            s4("One")
+          end
+          s0 --> s3
+    "#]]
+    .assert_eq(&machine.to_mermaid());
+}
+
+#[test]
+fn an_execution_colours_the_states() {
+    let run = |status, millis| {
+        let mut run = StateRun::new(status);
+        run.duration = Some(std::time::Duration::from_millis(millis));
+        run
+    };
+    let mut execution = Execution::new();
+    execution.insert("Train \"it\" & <b>", run(StateStatus::Caught, 75_000));
+    execution.insert("Failed", run(StateStatus::Failed, 3));
+    execution.insert("Pause", StateRun::new(StateStatus::InProgress));
+    execution.insert("no such state", run(StateStatus::Succeeded, 0));
+    let machine = machine();
+    let svg = machine.to_svg_with(&execution);
+    let groups: Vec<&str> = svg
+        .lines()
+        .filter(|line| line.starts_with("<g class=\"box"))
+        .collect();
     assert_eq!(
         groups,
         [
             "<g class=\"box task caught\">",
-            "<g class=\"box choice\">",
+            "<g class=\"box choice idle\">",
             "<g class=\"box wait in-progress\">",
-            "<g class=\"box pass succeeded\">",
+            "<g class=\"box pass idle\">",
             "<g class=\"box fail failed\">",
         ]
+    );
+    let texts = |class: &str| -> Vec<String> {
+        let start = format!("<text class=\"{class}\"");
+        svg.lines()
+            .filter(|line| line.starts_with(&start))
+            .map(|line| {
+                line.split('>')
+                    .nth(1)
+                    .unwrap()
+                    .split('<')
+                    .next()
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect()
+    };
+    assert_eq!(
+        texts("outcome"),
+        ["↷ caught 1 min 15 s", "… in progress", "✗ failed 3 ms"]
+    );
+    assert_eq!(
+        texts("key"),
+        ["Caught error", "Failed", "In progress", "Not entered"]
+    );
+    assert!(
+        machine
+            .to_dot_with(&execution)
+            .contains(r##"fillcolor="#fdeccb", label="Train \"it\" & <b>\n↷ caught 1 min 15 s""##)
+    );
+    let mermaid = machine.to_mermaid_with(&execution);
+    assert!(
+        mermaid.contains("classDef caught fill:#fdeccb,color:#16191f\n  class s0 caught\n"),
+        "{mermaid}"
     );
 }
 

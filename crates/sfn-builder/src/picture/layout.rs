@@ -1,28 +1,48 @@
-//! A layered layout: every edge points down, but those that close a loop.
+//! Where the boxes of one level go: a layered layout, every edge pointing down but those that close a loop.
 //!
-//! The steps are Sugiyama's. (1) Edges that close a loop are turned round. (2) Each node gets a layer below all that lead
-//! to it. (3) Edges over several layers get a bend in each, labels a node of their own. (4) Within a layer the order
-//! is the one with the fewest crossings that sweeps by barycentre find. (5) Positions are the weighted least squares
-//! fit to the neighbours that keeps order and distance (isotonic regression), so that long edges become straight.
-//! Edges bend between the layers only; they never touch a box.
+//! The layout is `dugong`'s, a port of dagre, behind this module alone. What it does not do is done here: edges run straight
+//! beside the boxes of a layer and bend between the layers only, so that none touches a box, and leave a box side by
+//! side. No edge leaves a branch or an item processor, so a nested level is laid out by itself and is a large box here.
 
-/// The distance between two layers.
-const LAYER_GAP: f64 = 30.0;
+// Of the crates that lay out layered graphs, `rust-sugiyama` has neither edge routes nor labels, `layout-rs` draws by
+// itself, `ascii-dag` counts in cells of a terminal, `elkrs` translates code under the EPL. `dagre` and `dugong` port the
+// same original; this one is faster, answers with errors, and lets its caller bound the work.
+
+use std::collections::BTreeMap;
+
+use dugong::graphlib::{Graph as Dagre, GraphOptions};
+use dugong::{EdgeLabel, GraphLabel, NodeLabel, WorkControl, WorkError};
+
+/// The distance between a layer of boxes and one of labels.
+const LAYER_GAP: f64 = 26.0;
 /// The distance between two neighbours of a layer.
-const NODE_GAP: f64 = 26.0;
+const NODE_GAP: f64 = 28.0;
 /// The distance of an edge that passes by.
 const BEND_GAP: f64 = 16.0;
 /// How far apart edges leave a box at most.
 const PORT_GAP: f64 = 26.0;
+/// The room around the picture.
+const MARGIN: f64 = 16.0;
+/// The most steps that a layout may take, in the crate's own count: a second or two.
+const BUDGET: usize = 60_000_000;
+/// Beyond so many boxes the layers are found by the longest path: network simplex takes too long.
+const SIMPLEX: usize = 300;
 
 /// What is laid out.
 pub(super) struct Graph {
-    /// Width and height of every node.
-    pub(super) sizes: Vec<(f64, f64)>,
-    /// What connects them.
+    /// Every node's size.
+    pub(super) sizes: Vec<Size>,
+    /// What connects them; no node with itself.
     pub(super) edges: Vec<Wire>,
-    /// Where the picture begins.
-    pub(super) root: usize,
+}
+
+/// The size of a node.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    pub(super) width: f64,
+    pub(super) height: f64,
+    /// What is kept free to its right.
+    pub(super) aside: f64,
 }
 
 /// A connection of two nodes.
@@ -31,7 +51,7 @@ pub(super) struct Wire {
     pub(super) to: usize,
     /// Width and height of the label.
     pub(super) label: Option<(f64, f64)>,
-    /// How much it pulls at the boxes, 1.0 being normal.
+    /// How much it wants to be short.
     pub(super) pull: f64,
 }
 
@@ -47,421 +67,183 @@ pub(super) struct Layout {
 /// Where an edge goes.
 pub(super) struct Route {
     /// From the edge's source to its target: straight down or up inside each pair, a curve between two pairs.
-    pub(super) legs: Vec<((f64, f64), (f64, f64))>,
+    pub(super) legs: Vec<Leg>,
+    /// How it comes in: 1.0 is downwards, -1.0 upwards.
+    pub(super) arrives: f64,
     /// The middle of its label.
     pub(super) label: Option<(f64, f64)>,
 }
 
-/// A node of a layer: one of the graph's, or a bend of an edge.
-struct Item {
-    layer: usize,
-    width: f64,
-    height: f64,
-    bend: bool,
-    x: f64,
-    /// The neighbours above, and how much the edge to each wants to be straight.
-    up: Vec<(usize, f64)>,
-    /// The same below.
-    down: Vec<(usize, f64)>,
+/// A straight piece of an edge.
+pub(super) type Leg = ((f64, f64), (f64, f64));
+
+/// Lays out a level; one that is too large for it, in a single column.
+pub(super) fn layout(graph: &Graph) -> Layout {
+    layered(graph).unwrap_or_else(|| column(graph))
 }
 
-pub(super) fn layout(graph: &Graph) -> Layout {
-    let reversed = loop_edges(graph);
-    let layers_of = layers_of(graph, &reversed);
-
-    // Items 0.. are the graph's nodes, bends follow.
-    let mut items: Vec<Item> = graph
-        .sizes
-        .iter()
-        .zip(&layers_of)
-        .map(|(&(width, height), &layer)| Item {
-            layer,
+fn layered(graph: &Graph) -> Option<Layout> {
+    let mut dagre: Dagre<NodeLabel, EdgeLabel, GraphLabel> = Dagre::new(GraphOptions {
+        multigraph: true,
+        ..GraphOptions::default()
+    });
+    dagre.set_graph(GraphLabel {
+        nodesep: NODE_GAP,
+        edgesep: BEND_GAP,
+        // Halved by the crate: every edge gets a layer for its label.
+        ranksep: 2.0 * LAYER_GAP,
+        marginx: MARGIN,
+        marginy: MARGIN,
+        ranker: (graph.sizes.len() > SIMPLEX).then(|| "longest-path".to_owned()),
+        ..GraphLabel::default()
+    });
+    let node = |at: usize| format!("n{at}");
+    for (at, size) in graph.sizes.iter().enumerate() {
+        dagre.set_node(
+            node(at),
+            NodeLabel {
+                width: size.width + size.aside,
+                height: size.height,
+                ..NodeLabel::default()
+            },
+        );
+    }
+    let name = |edge: usize| format!("e{edge}");
+    for (at, wire) in graph.edges.iter().enumerate() {
+        let (width, height) = wire.label.unwrap_or_default();
+        let label = EdgeLabel {
             width,
             height,
-            bend: false,
-            x: 0.0,
-            up: Vec::new(),
-            down: Vec::new(),
+            weight: wire.pull,
+            ..EdgeLabel::default()
+        };
+        dagre.set_edge_named(node(wire.from), node(wire.to), Some(name(at)), Some(label));
+    }
+    dugong::layout_controlled(&mut dagre, &mut Budget(BUDGET)).ok()?;
+
+    let nodes: Vec<(f64, f64)> = (0..graph.sizes.len())
+        .map(|at| {
+            let node = dagre.node(&node(at))?;
+            Some((node.x? - graph.sizes[at].aside / 2.0, node.y?))
+        })
+        .collect::<Option<_>>()?;
+    let labels: Vec<&EdgeLabel> = graph
+        .edges
+        .iter()
+        .enumerate()
+        .map(|(at, wire)| dagre.edge(&node(wire.from), &node(wire.to), Some(&name(at))))
+        .collect::<Option<_>>()?;
+
+    // What has the same middle is of one layer, which is as high as the highest of it.
+    let mut layers: BTreeMap<i64, f64> = BTreeMap::new();
+    let mut reach = |y: f64, height: f64| {
+        let half = layers.entry(key(y)).or_default();
+        *half = half.max(height / 2.0);
+    };
+    for (size, (_, y)) in graph.sizes.iter().zip(&nodes) {
+        reach(*y, size.height);
+    }
+    for (wire, label) in graph.edges.iter().zip(&labels) {
+        if let (Some((_, height)), Some(y)) = (wire.label, label.y) {
+            reach(y, height);
+        }
+    }
+    let half = |y: f64| layers.get(&key(y)).copied().unwrap_or_default();
+
+    let bends: Vec<Vec<(f64, f64)>> = labels
+        .iter()
+        .map(|label| {
+            let points = label.points.get(1..label.points.len().saturating_sub(1));
+            let points = points.unwrap_or_default().iter().map(|point| (point.x, point.y));
+            // Where a layer is empty there is nothing to run past.
+            points.filter(|&(_, y)| half(y) > 0.0).collect()
         })
         .collect();
-    // Per edge the items from top to bottom, and which of them is the label's.
-    let mut chains: Vec<(Vec<usize>, Option<usize>)> = Vec::new();
-    for (
-        edge,
-        &Wire {
-            from,
-            to,
-            label,
-            pull,
-        },
-    ) in graph.edges.iter().enumerate()
-    {
-        let (top, bottom) = if reversed[edge] { (to, from) } else { (from, to) };
-        if top == bottom {
-            chains.push((vec![top], None));
-            continue;
-        }
-        let (first, last) = (layers_of[top], layers_of[bottom]);
-        // A label stands near the source: that is where one asks which way to go.
-        let label_layer = if reversed[edge] { last - 1 } else { first + 1 };
-        let mut chain = vec![top];
-        let mut label_item = None;
-        for layer in first + 1..last {
-            let (width, height) = match label {
-                Some(size) if layer == label_layer => {
-                    label_item = Some(items.len());
-                    size
-                }
-                _ => (0.0, 0.0),
-            };
-            chain.push(items.len());
-            items.push(Item {
-                layer,
-                width,
-                height,
-                bend: true,
-                x: 0.0,
-                up: Vec::new(),
-                down: Vec::new(),
-            });
-        }
-        chain.push(bottom);
-        for pair in chain.windows(2) {
-            let stiffness = match (items[pair[0]].bend, items[pair[1]].bend) {
-                // Long edges want to be straight, whatever they stand for.
-                (true, true) => 8.0,
-                (false, false) => 4.0 * pull,
-                _ => 2.0 * pull,
-            };
-            items[pair[0]].down.push((pair[1], stiffness));
-            items[pair[1]].up.push((pair[0], stiffness));
-        }
-        chains.push((chain, label_item));
-    }
-
-    let layers = order(graph.root, &mut items);
-    place(&layers, &mut items);
-    routes(graph, &reversed, &layers, &mut items, &chains)
-}
-
-/// The edges that lead back to a node from which their source was reached.
-fn loop_edges(graph: &Graph) -> Vec<bool> {
-    let mut leaving: Vec<Vec<usize>> = vec![Vec::new(); graph.sizes.len()];
-    for (edge, &Wire { from, .. }) in graph.edges.iter().enumerate() {
-        leaving[from].push(edge);
-    }
-    // People write states down in the order in which they think of them as following each other.
-    for edges in &mut leaving {
-        edges.sort_by_key(|&edge| graph.edges[edge].to);
-    }
-    let mut reversed = vec![false; graph.edges.len()];
-    // 0 unseen, 1 on the way from the root, 2 done.
-    let mut seen = vec![0_u8; graph.sizes.len()];
-    let roots = std::iter::once(graph.root).chain(0..graph.sizes.len());
-    for root in roots {
-        if seen[root] != 0 {
-            continue;
-        }
-        seen[root] = 1;
-        let mut stack = vec![(root, 0)];
-        while let Some((node, at)) = stack.last_mut() {
-            let Some(&edge) = leaving[*node].get(*at) else {
-                seen[*node] = 2;
-                stack.pop();
-                continue;
-            };
-            *at += 1;
-            let to = graph.edges[edge].to;
-            match seen[to] {
-                0 => {
-                    seen[to] = 1;
-                    stack.push((to, 0));
-                }
-                1 => reversed[edge] = true,
-                _ => {}
-            }
-        }
-    }
-    reversed
-}
-
-/// The longest way to every node, in layers; an edge with a label takes two.
-fn layers_of(graph: &Graph, reversed: &[bool]) -> Vec<usize> {
-    let nodes = graph.sizes.len();
-    let mut leaving: Vec<Vec<(usize, usize)>> = vec![Vec::new(); nodes];
-    let mut missing = vec![0_usize; nodes];
-    for (edge, &Wire { from, to, label, .. }) in graph.edges.iter().enumerate() {
-        let (top, bottom) = if reversed[edge] { (to, from) } else { (from, to) };
-        if top != bottom {
-            leaving[top].push((bottom, if label.is_some() { 2 } else { 1 }));
-            missing[bottom] += 1;
-        }
-    }
-    let mut layers = vec![0; nodes];
-    let mut open: Vec<usize> = (0..nodes).filter(|&node| missing[node] == 0).collect();
-    while let Some(node) = open.pop() {
-        for &(below, length) in &leaving[node] {
-            layers[below] = layers[below].max(layers[node] + length);
-            missing[below] -= 1;
-            if missing[below] == 0 {
-                open.push(below);
-            }
-        }
-    }
-    layers
-}
-
-/// The items of every layer, from left to right.
-fn order(root: usize, items: &mut [Item]) -> Vec<Vec<usize>> {
-    let count = items.iter().map(|item| item.layer + 1).max().unwrap_or(0);
-    let mut layers: Vec<Vec<usize>> = vec![Vec::new(); count];
-    let mut seen = vec![false; items.len()];
-    // What is found first stands left.
-    for start in std::iter::once(root).chain(0..items.len()) {
-        let mut stack = vec![start];
-        while let Some(item) = stack.pop() {
-            if !std::mem::replace(&mut seen[item], true) {
-                layers[items[item].layer].push(item);
-                stack.extend(items[item].down.iter().rev().map(|(below, _)| below));
-            }
-        }
-    }
-
-    let mut position = vec![0; items.len()];
-    let number = |layers: &[Vec<usize>], position: &mut [usize]| {
-        for layer in layers {
-            for (at, &item) in layer.iter().enumerate() {
-                position[item] = at;
-            }
-        }
-    };
-    number(&layers, &mut position);
-    let mut best = (crossings(&layers, items, &position), layers.clone());
-    // Beyond a few hundred states nobody follows single edges anyway.
-    let sweeps = if items.len() > 4000 { 2 } else { 16 };
-    for sweep in 0..sweeps {
-        if best.0 == 0 {
-            break;
-        }
-        let down = sweep % 2 == 0;
-        let sequence: Vec<usize> = if down {
-            (0..count).collect()
-        } else {
-            (0..count).rev().collect()
-        };
-        for layer in sequence {
-            let mut keyed: Vec<(f64, usize)> = layers[layer]
-                .iter()
-                .map(|&item| {
-                    let near = if down { &items[item].up } else { &items[item].down };
-                    let sum: usize = near.iter().map(|&(near, _)| position[near]).sum();
-                    #[expect(clippy::cast_precision_loss, reason = "positions are small")]
-                    let key = if near.is_empty() {
-                        position[item] as f64
-                    } else {
-                        sum as f64 / near.len() as f64
-                    };
-                    (key, item)
-                })
-                .collect();
-            keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
-            layers[layer] = keyed.into_iter().map(|(_, item)| item).collect();
-            for (at, &item) in layers[layer].iter().enumerate() {
-                position[item] = at;
-            }
-        }
-        let crossings = crossings(&layers, items, &position);
-        if crossings < best.0 {
-            best = (crossings, layers.clone());
-        }
-    }
-    best.1
-}
-
-/// How often edges between neighbouring layers cross.
-fn crossings(layers: &[Vec<usize>], items: &[Item], position: &[usize]) -> usize {
-    let mut total = 0;
-    for layer in layers {
-        let mut ends: Vec<usize> = Vec::new();
-        for &item in layer {
-            let mut below: Vec<usize> = items[item]
-                .down
-                .iter()
-                .map(|&(below, _)| position[below])
-                .collect();
-            below.sort_unstable();
-            ends.extend(below);
-        }
-        // Inversions, counted with a Fenwick tree.
-        let size = ends.iter().max().map_or(0, |max| max + 1);
-        let mut tree = vec![0_usize; size + 1];
-        for (seen, &end) in ends.iter().enumerate() {
-            let mut not_right = 0;
-            let mut at = end + 1;
-            while at > 0 {
-                not_right += tree[at];
-                at &= at - 1;
-            }
-            total += seen - not_right;
-            let mut at = end + 1;
-            while at <= size {
-                tree[at] += 1;
-                at += at & at.wrapping_neg();
-            }
-        }
-    }
-    total
-}
-
-fn separation(a: &Item, b: &Item) -> f64 {
-    let slim = |item: &Item| item.bend && item.width == 0.0;
-    let gap = if slim(a) || slim(b) { BEND_GAP } else { NODE_GAP };
-    f64::midpoint(a.width, b.width) + gap
-}
-
-fn place(layers: &[Vec<usize>], items: &mut [Item]) {
-    for layer in layers {
-        let mut x = 0.0;
-        for (at, &item) in layer.iter().enumerate() {
-            if at > 0 {
-                x += separation(&items[layer[at - 1]], &items[item]);
-            }
-            items[item].x = x;
-        }
-    }
-    // Long chains settle slowly; big pictures must not take seconds.
-    let rounds = (200_000 / items.len().max(1)).clamp(6, 300);
-    for round in 0..rounds {
-        let down = round % 2 == 0;
-        // First one side at a time, to spread quickly; then both, to settle.
-        let both = round >= rounds / 8;
-        let sequence: Vec<usize> = if down {
-            (0..layers.len()).collect()
-        } else {
-            (0..layers.len()).rev().collect()
-        };
-        for layer in sequence {
-            let wishes: Vec<(f64, f64)> = layers[layer]
-                .iter()
-                .map(|&item| {
-                    let this = &items[item];
-                    let up = this.up.iter().filter(|_| both || down);
-                    let below = this.down.iter().filter(|_| both || !down);
-                    let (mut sum, mut weight) = (0.0, 0.0);
-                    for &(near, stiffness) in up.chain(below) {
-                        sum += stiffness * items[near].x;
-                        weight += stiffness;
-                    }
-                    if weight == 0.0 {
-                        (this.x, 0.01)
-                    } else {
-                        (sum / weight, weight)
-                    }
-                })
-                .collect();
-            fit(&layers[layer], &wishes, items);
-        }
-    }
-}
-
-/// The positions nearest to the wishes that keep order and separation: pool adjacent violators.
-fn fit(layer: &[usize], wishes: &[(f64, f64)], items: &mut [Item]) {
-    // With the separations taken off, positions need only not decrease.
-    let mut offset = 0.0;
-    let mut offsets = Vec::with_capacity(layer.len());
-    for (at, &item) in layer.iter().enumerate() {
-        if at > 0 {
-            offset += separation(&items[layer[at - 1]], &items[item]);
-        }
-        offsets.push(offset);
-    }
-    // Blocks of mean, weight and length.
-    let mut blocks: Vec<(f64, f64, usize)> = Vec::new();
-    for (&(wish, weight), offset) in wishes.iter().zip(&offsets) {
-        let mut block = (wish - offset, weight, 1);
-        while let Some(&(mean, other, length)) = blocks.last()
-            && mean > block.0
-        {
-            blocks.pop();
-            let weight = other + block.1;
-            block = (
-                (mean * other + block.0 * block.1) / weight,
-                weight,
-                length + block.2,
-            );
-        }
-        blocks.push(block);
-    }
-    let positions = blocks
+    let ports = ports(graph, &nodes, &bends);
+    let edges = graph
+        .edges
         .iter()
-        .flat_map(|&(mean, _, length)| std::iter::repeat_n(mean, length));
-    for ((&item, position), offset) in layer.iter().zip(positions).zip(&offsets) {
-        items[item].x = position + offset;
-    }
-}
-
-fn routes(
-    graph: &Graph,
-    reversed: &[bool],
-    layers: &[Vec<usize>],
-    items: &mut [Item],
-    chains: &[(Vec<usize>, Option<usize>)],
-) -> Layout {
-    const MARGIN: f64 = 16.0;
-    let left = items
-        .iter()
-        .map(|item| item.x - item.width / 2.0)
-        .fold(f64::INFINITY, f64::min);
-    let left = if left.is_finite() { left } else { 0.0 };
-    for item in &mut *items {
-        item.x += MARGIN - left;
-    }
-    let right = items
-        .iter()
-        .map(|item| item.x + item.width / 2.0)
-        .fold(0.0, f64::max);
-
-    // Top and bottom of every layer.
-    let mut bands: Vec<(f64, f64)> = Vec::new();
-    let mut y = MARGIN;
-    for layer in layers {
-        let height = layer.iter().map(|&item| items[item].height).fold(0.0, f64::max);
-        bands.push((y, y + height));
-        y += height + LAYER_GAP;
-    }
-    let height = bands.last().map_or(0.0, |band| band.1) + MARGIN;
-    let middle = |item: &Item| f64::midpoint(bands[item.layer].0, bands[item.layer].1);
-
-    // Where each edge touches its two nodes: side by side, in the order of where they come from.
-    let mut ports: Vec<(f64, f64)> = chains
-        .iter()
-        .map(|(chain, _)| (items[chain[0]].x, items[chain[chain.len() - 1]].x))
+        .enumerate()
+        .map(|(at, wire)| {
+            let (from, to) = (nodes[wire.from], nodes[wire.to]);
+            let down = if from.1 <= to.1 { 1.0 } else { -1.0 };
+            let (leave, arrive) = ports[at];
+            let edge = |y: f64, height: f64, side: f64| y + side * down * height / 2.0;
+            let mut legs = vec![(
+                (leave, edge(from.1, graph.sizes[wire.from].height, 1.0)),
+                (leave, edge(from.1, 2.0 * half(from.1), 1.0)),
+            )];
+            legs.extend(bends[at].iter().map(|&(x, y)| {
+                let height = 2.0 * half(y);
+                ((x, edge(y, height, -1.0)), (x, edge(y, height, 1.0)))
+            }));
+            legs.push((
+                (arrive, edge(to.1, 2.0 * half(to.1), -1.0)),
+                (arrive, edge(to.1, graph.sizes[wire.to].height, -1.0)),
+            ));
+            let label = labels[at].x.zip(labels[at].y).filter(|_| wire.label.is_some());
+            Route {
+                legs,
+                arrives: down,
+                label,
+            }
+        })
         .collect();
-    // Per node and side the neighbour's position, and the edge.
-    let mut sides: Vec<[Vec<(f64, usize)>; 2]> = vec![[Vec::new(), Vec::new()]; graph.sizes.len()];
-    for (edge, (chain, _)) in chains.iter().enumerate() {
-        if let [first, second, ..] = chain[..]
-            && let [.., before, last] = chain[..]
-        {
-            sides[first][0].push((items[second].x, edge));
-            sides[last][1].push((items[before].x, edge));
-        }
+    Some(Layout {
+        width: dagre.graph().width,
+        height: dagre.graph().height,
+        nodes,
+        edges,
+    })
+}
+
+/// Layers are told apart by hundredths.
+#[expect(clippy::cast_possible_truncation, reason = "pictures are smaller than 2^63")]
+fn key(y: f64) -> i64 {
+    (y * 100.0).round() as i64
+}
+
+/// Where each edge touches its two nodes: side by side, in the order of where they come from.
+fn ports(graph: &Graph, nodes: &[(f64, f64)], bends: &[Vec<(f64, f64)>]) -> Vec<(f64, f64)> {
+    let mut ports: Vec<(f64, f64)> = graph
+        .edges
+        .iter()
+        .map(|wire| (nodes[wire.from].0, nodes[wire.to].0))
+        .collect();
+    // Per node and side (top, bottom) where its edges lead to, which they are, and whether they begin there.
+    let mut sides: Vec<[Vec<(f64, usize, bool)>; 2]> = vec![[Vec::new(), Vec::new()]; graph.sizes.len()];
+    for (at, wire) in graph.edges.iter().enumerate() {
+        let (from, to) = (nodes[wire.from], nodes[wire.to]);
+        let down = from.1 <= to.1;
+        // Without a bend, both ends meet halfway.
+        let halfway = f64::midpoint(from.0, to.0);
+        let first = bends[at].first().map_or(halfway, |bend| bend.0);
+        let last = bends[at].last().map_or(halfway, |bend| bend.0);
+        sides[wire.from][usize::from(down)].push((first, at, true));
+        sides[wire.to][usize::from(!down)].push((last, at, false));
     }
-    for (item, sides) in items.iter().zip(&mut sides) {
-        for (side, touching) in sides.iter_mut().enumerate() {
+    for (node, sides) in sides.iter_mut().enumerate() {
+        for touching in sides {
             touching.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             #[expect(clippy::cast_precision_loss, reason = "a few edges")]
             let between = (touching.len().max(2) - 1) as f64;
-            let gap = (item.width * 0.7 / between).min(PORT_GAP);
-            for (at, &(_, edge)) in touching.iter().enumerate() {
+            let gap = (graph.sizes[node].width * 0.7 / between).min(PORT_GAP);
+            let room = (graph.sizes[node].width / 2.0 - 14.0).max(0.0);
+            let mut shift = 0.0;
+            if let [(towards, ..)] = touching[..] {
+                // A single edge goes straight where its box is wide enough.
+                let off = towards - nodes[node].0;
+                shift = if off.abs() <= room { off } else { 0.0 };
+            }
+            for (at, &(_, edge, begins)) in touching.iter().enumerate() {
                 #[expect(clippy::cast_precision_loss, reason = "a few edges")]
-                let x = item.x
+                let x = nodes[node].0
                     + if touching.len() < 2 {
-                        0.0
+                        shift
                     } else {
                         gap * (at as f64 - between / 2.0)
                     };
-                if side == 0 {
+                if begins {
                     ports[edge].0 = x;
                 } else {
                     ports[edge].1 = x;
@@ -469,46 +251,124 @@ fn routes(
             }
         }
     }
+    ports
+}
 
-    let edges = chains
+/// All boxes below each other, and every edge in a lane of its own beside them.
+fn column(graph: &Graph) -> Layout {
+    let widest = graph
+        .sizes
         .iter()
-        .enumerate()
-        .map(|(edge, (chain, label))| {
-            let mut legs: Vec<((f64, f64), (f64, f64))> = Vec::new();
-            for (at, &index) in chain.iter().enumerate() {
-                let item = &items[index];
-                let (top, bottom) = bands[item.layer];
-                let half = item.height / 2.0;
-                legs.push(if chain.len() == 1 {
-                    ((item.x, middle(item)), (item.x, middle(item)))
-                } else if at == 0 {
-                    ((ports[edge].0, middle(item) + half), (ports[edge].0, bottom))
-                } else if at == chain.len() - 1 {
-                    ((ports[edge].1, top), (ports[edge].1, middle(item) - half))
-                } else {
-                    ((item.x, top), (item.x, bottom))
-                });
-            }
-            if reversed[edge] {
-                legs.reverse();
-                legs.iter_mut()
-                    .for_each(|leg| std::mem::swap(&mut leg.0, &mut leg.1));
-            }
-            Route {
-                legs,
-                label: label.map(|label| (items[label].x, middle(&items[label]))),
-            }
-        })
-        .collect();
-    let nodes = items
+        .map(|size| size.width + 2.0 * size.aside)
+        .fold(0.0, f64::max);
+    let middle = MARGIN + widest / 2.0;
+    let gap = graph
+        .edges
         .iter()
-        .take(graph.sizes.len())
-        .map(|item| (item.x, middle(item)))
-        .collect();
+        .filter_map(|wire| wire.label)
+        .fold(2.0 * LAYER_GAP, |gap, (_, height)| gap.max(height + LAYER_GAP));
+    let mut y = MARGIN + gap;
+    let mut nodes = Vec::new();
+    for size in &graph.sizes {
+        nodes.push((middle, y + size.height / 2.0));
+        y += size.height + gap;
+    }
+    let mut lane = MARGIN + widest;
+    let mut edges = Vec::new();
+    for wire in &graph.edges {
+        lane += BEND_GAP;
+        let from = nodes[wire.from].1 + graph.sizes[wire.from].height / 2.0;
+        let to = nodes[wire.to].1 - graph.sizes[wire.to].height / 2.0;
+        let (leave, arrive) = (from + gap, to - gap);
+        let x = wire.label.map_or(lane, |(width, _)| lane + width / 2.0);
+        edges.push(Route {
+            legs: vec![
+                ((middle, from), (middle, from)),
+                ((x, leave), (x, arrive)),
+                ((middle, to), (middle, to)),
+            ],
+            arrives: 1.0,
+            label: wire.label.map(|_| (x, f64::midpoint(leave, arrive))),
+        });
+        lane = wire.label.map_or(lane, |(width, _)| lane + width);
+    }
     Layout {
-        width: right + MARGIN,
-        height,
+        width: lane + MARGIN,
+        height: y + MARGIN,
         nodes,
         edges,
+    }
+}
+
+/// The steps that are left.
+struct Budget(usize);
+
+impl WorkControl for Budget {
+    fn charge(&mut self, units: usize) -> Result<(), WorkError> {
+        self.0 = self.0.checked_sub(units).ok_or(WorkError::Interrupted)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(nodes: usize) -> Graph {
+        Graph {
+            sizes: vec![
+                Size {
+                    width: 100.0,
+                    height: 40.0,
+                    aside: 0.0
+                };
+                nodes
+            ],
+            edges: (1..nodes)
+                .map(|to| Wire {
+                    from: to - 1,
+                    to,
+                    label: Some((50.0, 16.0)),
+                    pull: 1.0,
+                })
+                .chain([Wire {
+                    from: nodes - 1,
+                    to: 0,
+                    label: None,
+                    pull: 1.0,
+                }])
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn the_column_keeps_boxes_apart_and_edges_beside_them() {
+        let graph = chain(5);
+        let layout = column(&graph);
+        for pair in layout.nodes.windows(2) {
+            assert!(pair[1].1 - pair[0].1 > 40.0);
+        }
+        for route in &layout.edges {
+            let [_, ((x, _), _), _] = route.legs[..] else {
+                panic!("three legs")
+            };
+            assert!(x > MARGIN + 100.0 && x < layout.width);
+        }
+    }
+
+    #[test]
+    fn without_steps_left_there_is_an_error_and_no_panic() {
+        let mut budget = Budget(10);
+        assert_eq!(budget.charge(10), Ok(()));
+        assert_eq!(budget.charge(1), Err(WorkError::Interrupted));
+    }
+
+    #[test]
+    fn a_chain_goes_straight_down_and_back_up_beside_itself() {
+        let layout = layered(&chain(3)).unwrap();
+        assert!(layout.nodes[0].1 < layout.nodes[1].1 && layout.nodes[1].1 < layout.nodes[2].1);
+        let back = layout.edges.last().unwrap();
+        let (first, last) = (back.legs[0].0, back.legs[back.legs.len() - 1].1);
+        assert!(first.1 > last.1, "{first:?} {last:?}");
     }
 }

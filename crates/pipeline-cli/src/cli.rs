@@ -13,6 +13,10 @@ use jiff::Timestamp;
 use crate::exit;
 use crate::output::{Color, Format};
 
+mod tuning;
+
+pub use tuning::{AdviseArgs, TuneArgs, TuneStrategy};
+
 /// Finds logins and API calls from IP addresses that do not fit: trains IP Insights on (entity, IPv4) pairs, serves the
 /// model, scores new pairs. On this machine by default, or in an AWS account with --target aws.
 #[derive(Debug, Parser)]
@@ -59,6 +63,10 @@ pub enum Command {
     Extract(Box<ExtractArgs>),
     /// Train a model on a CSV of `entity,ip` rows, here and now
     Train(Box<TrainArgs>),
+    /// Search for better hyperparameters, and keep the best model
+    Tune(Box<TuneArgs>),
+    /// Say which hyperparameters suit a CSV of `entity,ip` rows, and why
+    Advise(AdviseArgs),
     /// Score `entity,ip` rows with a model file or through an endpoint
     Score(ScoreArgs),
     /// Serve S3, SageMaker, its runtime and Step Functions on 127.0.0.1

@@ -1,6 +1,7 @@
 //! The exit codes: part of the interface, and listed by `ipinsights --help`.
 
 use access_events::shape::ShapeError;
+use ipinsights::tuning;
 
 /// How the command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +101,20 @@ fn code(error: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
     }
     if error.is::<ipinsights::InvalidHyperparameters>() {
         return Some(ExitCode::Usage);
+    }
+    if error.is::<tuning::InvalidSpace>()
+        || error.is::<tuning::InvalidSettings>()
+        || error.is::<tuning::ParseRangeError>()
+    {
+        return Some(ExitCode::Usage);
+    }
+    if let Some(error) = error.downcast_ref::<tuning::JournalError>() {
+        use tuning::JournalError as E;
+        return Some(match error {
+            E::Exists { .. } | E::Other { .. } => ExitCode::Usage,
+            E::Damaged { .. } => ExitCode::Data,
+            _ => ExitCode::File,
+        });
     }
     let error = error.downcast_ref::<std::io::Error>()?;
     // A reader of something else than a file has its own error in it.

@@ -47,6 +47,8 @@ pub async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<()> {
         Command::Fetch(args) => commands::fetch::run(args, output).await,
         Command::Extract(args) => commands::extract::run(&cli.common, *args, output).await,
         Command::Train(args) => commands::train::run(*args, output),
+        Command::Tune(args) => commands::tune::run(*args, output),
+        Command::Advise(args) => commands::advise::run(&args, output),
         Command::Score(args) => commands::score::run(&cli.common, args, output).await,
         Command::Serve(args) => commands::serve::run(&cli.common, args, output).await,
         Command::Definition(args) => commands::definition::run(*args, output),

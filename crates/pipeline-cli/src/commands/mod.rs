@@ -1,5 +1,6 @@
 //! One file per subcommand: arguments into a library call, the answer into text.
 
+pub mod advise;
 pub mod definition;
 pub mod destroy;
 pub mod extract;
@@ -11,4 +12,5 @@ pub mod sample;
 pub mod score;
 pub mod serve;
 pub mod train;
+pub mod tune;
 pub mod verify;

@@ -103,7 +103,7 @@ pub fn hyperparameters(args: &Training, rows: usize, entities: usize) -> anyhow:
 }
 
 /// Rows and distinct entities of a file.
-fn count(rows: &Rows) -> anyhow::Result<(usize, usize)> {
+pub fn count(rows: &Rows) -> anyhow::Result<(usize, usize)> {
     let mut number = 0;
     let mut entities = HashSet::new();
     for event in rows.read()? {

@@ -1,7 +1,7 @@
 //! From inputs to pairs: files in parallel, pairs in the order of the inputs, counts of everything left out.
 
 use std::error::Error as StdError;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -24,6 +24,12 @@ const BATCH: usize = 1024;
 const WAITING: usize = 8;
 /// How many inputs may be read, or wait to be taken, at once, for each thread.
 const AHEAD: usize = 8;
+/// How much is read at a time, in bytes.
+const BUFFER: usize = 64 * 1024;
+/// By how many of its first bytes an input is known.
+const LOOKED_AT: usize = 64 * 1024;
+/// How gzip begins.
+const GZIP: &[u8] = b"\x1f\x8b";
 
 /// An event, and when it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,42 +181,9 @@ impl Extract {
         reading.summary.inputs += 1;
         let stored = AtomicU64::new(0);
         let read = AtomicU64::new(0);
-        let result = open_stream(bytes, &stored, &read)
+        let result = unpacked(bytes, &stored, &read)
             .map_err(ReadError::Io)
-            .and_then(|mut stream| {
-                let first = stream.fill_buf()?;
-                let unread = match &self.format {
-                    Some(_) => None,
-                    None => guess::unread(first),
-                };
-                if let Some(kind) = guess::foreign(first).or(unread) {
-                    reading.record();
-                    reading.malformed(Malformed {
-                        place: Place::Byte(0),
-                        problem: Problem::Foreign(kind),
-                        rest_lost: true,
-                    })?;
-                    return Ok(());
-                }
-                let guessed;
-                let format = match &self.format {
-                    Some(format) => format,
-                    None => {
-                        let first = stream.fill_buf()?;
-                        if first.is_empty() {
-                            return Ok(());
-                        }
-                        let Some(format) = guess(first) else {
-                            reading.fail(|input| ExtractError::UnknownFormat { input });
-                            return Err(ReadError::Stopped);
-                        };
-                        guessed = format;
-                        &guessed
-                    }
-                };
-                *reading.summary.formats.entry(format.name()).or_default() += 1;
-                format.read(&mut *stream, reading)
-            });
+            .and_then(|stream| self.read_stream(stream, reading));
         reading.summary.bytes_stored = stored.into_inner();
         reading.summary.bytes_read = read.into_inner();
         match result {
@@ -229,6 +202,44 @@ impl Extract {
                 }
             },
         }
+    }
+
+    fn read_stream(
+        &self,
+        mut stream: Begun<Box<dyn Read + '_>>,
+        reading: &mut Reading<'_>,
+    ) -> Result<(), ReadError> {
+        let first = stream.first();
+        let unread = match &self.format {
+            Some(_) => None,
+            None => guess::unread(first),
+        };
+        if let Some(kind) = guess::foreign(first).or(unread) {
+            reading.record();
+            reading.malformed(Malformed {
+                place: Place::Byte(0),
+                problem: Problem::Foreign(kind),
+                rest_lost: true,
+            })?;
+            return Ok(());
+        }
+        let format = match &self.format {
+            Some(format) => Arc::clone(format),
+            None if first.is_empty() && stream.failure.is_none() => return Ok(()),
+            None => match guess(first) {
+                Some(format) => format,
+                None => {
+                    // What it would have been is not known.
+                    if let Some(failure) = stream.failure.take() {
+                        return Err(failure.into());
+                    }
+                    reading.fail(|input| ExtractError::UnknownFormat { input });
+                    return Err(ReadError::Stopped);
+                }
+            },
+        };
+        *reading.summary.formats.entry(format.name()).or_default() += 1;
+        format.read(&mut BufReader::with_capacity(BUFFER, stream), reading)
     }
 }
 
@@ -468,26 +479,61 @@ impl Damage {
     }
 }
 
-/// Decompresses when the first bytes are those of gzip.
-fn open_stream<'a>(
+/// The decompressed bytes, where the first ones are those of gzip; otherwise the bytes.
+fn unpacked<'a>(
     bytes: Box<dyn Read + Send>,
     stored: &'a AtomicU64,
     read: &'a AtomicU64,
-) -> io::Result<Box<dyn BufRead + 'a>> {
-    let mut bytes = BufReader::with_capacity(64 * 1024, Counted { bytes, count: stored });
-    let is_gzip = bytes.fill_buf()?.starts_with(b"\x1f\x8b");
-    Ok(if is_gzip {
-        let bytes = Gunzip(MultiGzDecoder::new(bytes));
-        Box::new(BufReader::with_capacity(
-            64 * 1024,
-            Counted { bytes, count: read },
-        ))
-    } else {
-        Box::new(BufReader::with_capacity(
-            64 * 1024,
-            Counted { bytes, count: read },
-        ))
-    })
+) -> io::Result<Begun<Box<dyn Read + 'a>>> {
+    let bytes = Begun::new(Counted { bytes, count: stored }, GZIP.len());
+    if bytes.first() != GZIP {
+        return Ok(Begun::new(Box::new(Counted { bytes, count: read }), LOOKED_AT));
+    }
+    let bytes = Gunzip(MultiGzDecoder::new(BufReader::with_capacity(BUFFER, bytes)));
+    Ok(Begun::new(Box::new(Counted { bytes, count: read }), LOOKED_AT))
+}
+
+/// A reader whose first bytes are known. A pipe or a connection may give them one by one, and what an input is must not depend on
+/// that.
+struct Begun<R> {
+    first: Vec<u8>,
+    at: usize,
+    /// What came in place of more of the first bytes.
+    failure: Option<io::Error>,
+    rest: R,
+}
+
+impl<R: Read> Begun<R> {
+    /// Reads so many bytes, or fewer if there are no more.
+    fn new(mut rest: R, bytes: usize) -> Self {
+        let mut first = Vec::with_capacity(bytes);
+        let failure = (&mut rest).take(bytes as u64).read_to_end(&mut first).err();
+        Self {
+            first,
+            at: 0,
+            failure,
+            rest,
+        }
+    }
+
+    fn first(&self) -> &[u8] {
+        &self.first
+    }
+}
+
+impl<R: Read> Read for Begun<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut left = &self.first[self.at..];
+        if !left.is_empty() {
+            let read = left.read(buffer)?;
+            self.at += read;
+            return Ok(read);
+        }
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None => self.rest.read(buffer),
+        }
+    }
 }
 
 /// Counts what is read.
@@ -507,7 +553,7 @@ impl<R: Read> Read for Counted<'_, R> {
 /// Tells damage of the stream from errors of what is below it.
 struct Gunzip<R>(MultiGzDecoder<R>);
 
-impl<R: BufRead> Read for Gunzip<R> {
+impl<R: io::BufRead> Read for Gunzip<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), Damage::Truncated),

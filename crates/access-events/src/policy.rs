@@ -340,6 +340,10 @@ pub enum Verdict<'a> {
 }
 
 impl Policy {
+    /// The longest name that an entity can have, in bytes. The longest ARNs have 2048; pairs that wait for their turn are in memory,
+    /// and so must have an end.
+    pub const LONGEST_ENTITY: usize = 4096;
+
     /// A policy to be described; see [`Draft`].
     pub fn draft() -> Draft {
         Draft::default()
@@ -363,6 +367,9 @@ impl Policy {
             return Err(DropReason::Special(range).into());
         }
         let entity = self.entity(sighting.principal).ok_or(DropReason::NoPrincipal)?;
+        if entity.len() > Self::LONGEST_ENTITY {
+            return Err(DropReason::LongPrincipal.into());
+        }
         if self.since.is_some() || self.until.is_some() {
             let time = sighting.time.ok_or(DropReason::NoTime)?;
             if self.since.is_some_and(|since| time < since) || self.until.is_some_and(|until| time >= until) {

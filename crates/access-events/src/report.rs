@@ -14,6 +14,8 @@ use crate::format::Malformed;
 pub enum DropReason {
     /// The record names nobody, or not by the kind of name that the policy asks for.
     NoPrincipal,
+    /// The name is longer than [`Policy::LONGEST_ENTITY`](crate::Policy::LONGEST_ENTITY).
+    LongPrincipal,
     /// The record has no address.
     NoAddress,
     /// Where the address should be is something else: a host name, `-`, `AWS Internal`.
@@ -69,6 +71,7 @@ impl DropReason {
     pub fn name(self) -> &'static str {
         match self {
             Self::NoPrincipal => "no-principal",
+            Self::LongPrincipal => "long-principal",
             Self::NoAddress => "no-address",
             Self::NotAnAddress => "not-an-address",
             Self::Ipv6 => "ipv6-address",

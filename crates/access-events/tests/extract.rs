@@ -90,6 +90,53 @@ fn the_formats_that_were_guessed_are_told() {
     );
 }
 
+/// Gives its bytes one by one, as a slow pipe may, and an error in place of the end.
+struct Slow(Vec<u8>, usize, Option<std::io::ErrorKind>);
+
+impl Read for Slow {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.0.get(self.1) {
+            Some(byte) if !buffer.is_empty() => {
+                buffer[0] = *byte;
+                self.1 += 1;
+                Ok(1)
+            }
+            Some(_) => Ok(0),
+            None => self.2.map_or(Ok(0), |kind| Err(kind.into())),
+        }
+    }
+}
+
+#[test]
+fn what_an_input_is_does_not_depend_on_how_fast_it_comes() {
+    let slow = |bytes: Vec<u8>, end| Input::new("slow", move || Ok(Box::new(Slow(bytes, 0, end)) as _));
+    for bytes in [SAMPLE.as_bytes().to_vec(), gzip(SAMPLE.as_bytes())] {
+        let (pairs, summary) = run(&Extract::guessing(), vec![slow(bytes, None)]);
+        assert_eq!((pairs.len(), summary.unwrap().records), (2, 3));
+    }
+    // An archive is known by what is in the middle of its first block.
+    let mut tar = vec![0; 512];
+    tar[257..262].copy_from_slice(b"ustar");
+    let (_, error) = run(&Extract::of(CloudTrail::new()), vec![slow(tar, None)]);
+    assert!(error.unwrap_err().to_string().contains("a tar archive"));
+    // The failure is told when its turn comes, after what came before it.
+    let reset = Some(std::io::ErrorKind::ConnectionReset);
+    let first = SAMPLE.as_bytes()[..1300].to_vec();
+    let (pairs, error) = run(&Extract::guessing(), vec![slow(first, reset)]);
+    assert_eq!(pairs, ["AROAIDPPEZS35WEXAMPLE,93.184.216.34"]);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "could not read `slow` on after record 1"
+    );
+    for bytes in [&b""[..], b"{", b"\x1f", b"\x1f\x8b"] {
+        let (_, error) = run(&Extract::guessing(), vec![slow(bytes.to_vec(), reset)]);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "could not read `slow` on after record 0"
+        );
+    }
+}
+
 #[test]
 fn bytes_can_be_looked_at_on_their_way() {
     let seen = Arc::new(AtomicUsize::new(0));

@@ -1,70 +1,18 @@
 //! Flow logs, web logs, tables and JSON of any shape: one sample for each variant, and hostile ones.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails loudly")]
 
+mod support;
+
 use std::io::Write as _;
-use std::path::Path;
 
 use access_events::extract::OnError;
 use access_events::format::flow_log::{FlowEntity, FlowLogError};
-use access_events::format::{Csv, FlowLog, Format, JsonLines, Malformed, Sink, Stopped, TimeFormat, WebLog};
-use access_events::{Dated, DropReason, Extract, Input, Sighting};
-use expect_test::{Expect, expect};
+use access_events::format::{Csv, FlowLog, JsonLines, TimeFormat, WebLog};
+use access_events::{Dated, Extract, Input};
+use expect_test::expect;
 use proptest::prelude::*;
 
-/// Writes down what it is told.
-#[derive(Default)]
-struct Notes {
-    records: u64,
-    text: String,
-    stop_at_fault: bool,
-}
-
-impl Notes {
-    fn note(&mut self, text: std::fmt::Arguments<'_>) {
-        let record = self.records;
-        self.text.push_str(&format!("{record}: {text}\n"));
-    }
-}
-
-impl Sink for Notes {
-    fn record(&mut self) {
-        self.records += 1;
-    }
-
-    fn sighting(&mut self, sighting: Sighting<'_>) -> Result<(), Stopped> {
-        let entity = sighting.principal.id.unwrap_or("nobody");
-        let address = sighting.address;
-        match sighting.time {
-            Some(time) => self.note(format_args!("{entity} | {address} | {time}")),
-            None => self.note(format_args!("{entity} | {address}")),
-        }
-        Ok(())
-    }
-
-    fn dropped(&mut self, reason: DropReason) {
-        self.note(format_args!("({reason})"));
-    }
-
-    fn malformed(&mut self, fault: Malformed) -> Result<(), Stopped> {
-        let rest = if fault.rest_lost { "; the rest is lost" } else { "" };
-        self.note(format_args!("! {}: {fault}{rest}", fault.place));
-        if self.stop_at_fault { Err(Stopped) } else { Ok(()) }
-    }
-}
-
-fn notes(format: &dyn Format, mut bytes: &[u8]) -> String {
-    let mut notes = Notes::default();
-    format.read(&mut bytes, &mut notes).unwrap();
-    notes.text
-}
-
-/// Reads a sample and compares what comes out.
-fn check(format: &dyn Format, sample: &str, expected: Expect) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/samples")
-        .join(sample);
-    expected.assert_eq(&notes(format, &std::fs::read(path).unwrap()));
-}
+use support::{check, ends, hostile, notes};
 
 mod flow_log {
     use super::*;
@@ -1038,36 +986,6 @@ mod json_lines {
             ends(&JsonLines::draft("a.b", "ip").time("t", TimeFormat::Seconds).check().unwrap(), &bytes);
             ends(&JsonLines::draft("0", "1.ip").record_limit(20).check().unwrap(), &bytes);
         }
-    }
-}
-
-/// Bytes with pieces in them that mean something.
-fn hostile(pieces: &[&'static str]) -> impl Strategy<Value = Vec<u8>> + use<> {
-    let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.as_bytes().to_vec()).collect();
-    let piece = prop_oneof![
-        4 => proptest::sample::select(pieces),
-        2 => Just(b"\n".to_vec()),
-        1 => Just(b" ".to_vec()),
-        2 => proptest::collection::vec(any::<u8>(), 0..6),
-    ];
-    proptest::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
-}
-
-/// The format comes to an end, told to stop or not, and every record is told of.
-fn ends(format: &dyn Format, bytes: &[u8]) {
-    for stop_at_fault in [false, true] {
-        let mut notes = Notes {
-            stop_at_fault,
-            ..Notes::default()
-        };
-        let stopped = format.read(&mut &bytes[..], &mut notes).is_err();
-        assert!(!stopped || stop_at_fault);
-        let told: std::collections::BTreeSet<_> = notes
-            .text
-            .lines()
-            .filter_map(|line| line.split_once(':')?.0.parse::<u64>().ok())
-            .collect();
-        assert!(told.into_iter().eq(1..=notes.records), "{}", notes.text);
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{FlowLog, Format, WebLog, flow_log, web_log};
+use super::json::{Cursor, Stuck};
+use super::{CloudTrail, FlowLog, Format, GuardDuty, Ocsf, WebLog, flow_log, web_log};
 
 /// What the input is when no format can read it, whatever format it is said to have: compressed otherwise than by gzip, a
 /// binary file, or text in another encoding.
@@ -56,8 +57,94 @@ pub(crate) fn line_format(first: &[u8]) -> Option<Arc<dyn Format>> {
     web_log::is_certain(line).then(|| Arc::new(WebLog::new()) as _)
 }
 
+/// The format whose records have the members that the first one has.
+pub(crate) fn json_format(first: &[u8]) -> Option<Arc<dyn Format>> {
+    let mut marks = Marks::default();
+    let mut cursor = Cursor::new(without_mark(first), &[]);
+    let looked = if cursor.begins(b'[').ok()? {
+        marks.look_at_first_of(&mut cursor)
+    } else {
+        marks.look(&mut cursor)
+    };
+    // The first record may go on where these bytes end.
+    if !matches!(looked, Ok(()) | Err(Stuck::End)) {
+        return None;
+    }
+    let found: [Option<Arc<dyn Format>>; 3] = [
+        marks.is_cloudtrail().then(|| Arc::new(CloudTrail::new()) as _),
+        marks.guardduty.then(|| Arc::new(GuardDuty::new()) as _),
+        marks.is_ocsf().then(|| Arc::new(Ocsf::new()) as _),
+    ];
+    let mut found = found.into_iter().flatten();
+    found.next().filter(|_| found.next().is_none())
+}
+
+/// The members that were seen in the first record.
+#[derive(Debug, Default)]
+struct Marks {
+    event_version: bool,
+    user_identity: bool,
+    /// A record of CloudTrail as text.
+    cloudtrail_event: bool,
+    /// A service with the name of GuardDuty.
+    guardduty: bool,
+    class_uid: bool,
+    /// Metadata with a product.
+    product: bool,
+}
+
+impl Marks {
+    fn is_cloudtrail(&self) -> bool {
+        self.event_version && self.user_identity || self.cloudtrail_event
+    }
+
+    fn is_ocsf(&self) -> bool {
+        self.class_uid && self.product
+    }
+
+    /// Looks at a record, or at what is around it.
+    fn look(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stuck> {
+        cursor.object("", |cursor, key| match key {
+            b"Records" | b"Events" | b"findings" | b"Findings" if cursor.begins(b'[')? => {
+                self.look_at_first_of(cursor)
+            }
+            b"detail" if cursor.begins(b'{')? => self.look(cursor),
+            b"service" | b"Service" if cursor.begins(b'{')? => {
+                let name = cursor.text_in("service", &["serviceName", "ServiceName"])?;
+                self.guardduty |= name.is_some_and(|name| name.is("guardduty"));
+                Ok(())
+            }
+            b"metadata" if cursor.begins(b'{')? => cursor.object("metadata", |cursor, key| {
+                self.product |= key == b"product" && cursor.begins(b'{')?;
+                cursor.skip()
+            }),
+            _ => {
+                match key {
+                    b"eventVersion" => self.event_version = cursor.begins(b'"')?,
+                    b"userIdentity" => self.user_identity = cursor.begins(b'{')?,
+                    b"CloudTrailEvent" => self.cloudtrail_event = cursor.begins(b'"')?,
+                    b"class_uid" => self.class_uid = true,
+                    _ => {}
+                }
+                cursor.skip()
+            }
+        })
+    }
+
+    fn look_at_first_of(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stuck> {
+        cursor.array("", |cursor| {
+            self.look(cursor)?;
+            Err(Stuck::End) // that was enough
+        })
+    }
+}
+
+fn without_mark(first: &[u8]) -> &[u8] {
+    first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first)
+}
+
 fn first_line(first: &[u8]) -> &[u8] {
-    let text = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first);
+    let text = without_mark(first);
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     line.strip_suffix(b"\r").unwrap_or(line)
 }
@@ -73,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sample_of_lines_is_known_and_no_other() {
+    fn every_sample_is_known_where_there_is_no_doubt() {
         let cases = [
             ("flow-log/default-v2.log", "flow"),
             ("flow-log/cloudwatch.log", "flow"),
@@ -99,6 +186,25 @@ mod tests {
             ("csv/logins.tsv", "-"),
             ("json-lines/logins.jsonl", "-"),
             ("json-lines/array.json", "-"),
+            ("cloudtrail/records.json", "cloudtrail"),
+            ("cloudtrail/identities.json", "cloudtrail"),
+            ("cloudtrail/records.jsonl", "cloudtrail"),
+            ("cloudtrail/array.json", "cloudtrail"),
+            ("cloudtrail/lookup-events.json", "cloudtrail"),
+            ("cloudtrail/eventbridge.json", "cloudtrail"),
+            // What a user of Lake may have asked for has members of any name.
+            ("cloudtrail/lake.jsonl", "-"),
+            ("cloudtrail/insight.json", "-"),
+            ("cloudtrail/digest.json", "-"),
+            ("guardduty/export.jsonl", "guardduty"),
+            ("guardduty/array.json", "guardduty"),
+            ("guardduty/eventbridge.json", "guardduty"),
+            ("guardduty/get-findings.json", "guardduty"),
+            ("guardduty/api-findings.json", "guardduty"),
+            ("ocsf/security-lake-1.0.jsonl", "ocsf"),
+            ("ocsf/security-lake-1.1.jsonl", "ocsf"),
+            ("ocsf/other-products.json", "ocsf"),
+            ("hostile/cloudtrail/values.jsonl", "-"),
         ];
         for (name, expected) in cases {
             let found = guess(&sample(name)).map_or("-", |format| format.name());
@@ -111,8 +217,44 @@ mod tests {
             "version type start end\n",
             "alice,192.0.2.1\n",
             "2 1 2 3\n",
+            "[]",
+            "{}",
+            "17",
+            "[[{",
+            r#"{"Records":[]}"#,
+            r#"{"Records":[{"eventVersion":"1.11"}]}"#,
+            // Members inside of others, or in texts, are no marks; neither is a document with marks of two formats.
+            r#"{"requestParameters":{"eventVersion":"1.11","userIdentity":{}}}"#,
+            r#"{"text":"\"eventVersion\":\"1.11\",\"userIdentity\":{}"}"#,
+            r#"{"eventVersion":"1.11","userIdentity":{},"service":{"serviceName":"guardduty"}}"#,
+            r#"{"eventVersion":"1.11","userIdentity":{},]"#,
         ] {
             assert!(guess(text.as_bytes()).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_record_is_enough_where_its_marks_are_in_it() {
+        for name in [
+            "cloudtrail/records.json",
+            "guardduty/export.jsonl",
+            "ocsf/security-lake-1.1.jsonl",
+        ] {
+            let bytes = sample(name);
+            let whole = guess(&bytes).unwrap().name();
+            let known: Vec<bool> = (0..bytes.len())
+                .map(|cut| match guess(&bytes[..cut]) {
+                    Some(format) => {
+                        assert_eq!(format.name(), whole);
+                        true
+                    }
+                    None => false,
+                })
+                .collect();
+            assert!(
+                known.is_sorted() && known.iter().filter(|known| **known).count() > 100,
+                "{name}"
+            );
         }
     }
 

@@ -160,20 +160,10 @@ pub enum Problem {
     Foreign(&'static str),
 }
 
-/// The format of an input, by its first decompressed bytes; nothing where it is not certain.
+/// The format of an input, by its first decompressed bytes; nothing where it is not certain. Some 64 kB are enough.
+///
+/// Certain are flow logs and web logs by the form of their first line, and CloudTrail, GuardDuty and OCSF by the members that only
+/// their records have.
 pub fn guess(first: &[u8]) -> Option<std::sync::Arc<dyn Format>> {
-    if let Some(format) = guess::line_format(first) {
-        return Some(format);
-    }
-    let text = String::from_utf8_lossy(&first[..first.len().min(4096)]);
-    let text = text.trim_start_matches('\u{feff}').trim_start();
-    let inner = text.strip_prefix('{')?.trim_start();
-    let inner = inner
-        .strip_prefix("\"Records\"")?
-        .trim_start()
-        .strip_prefix(':')?
-        .trim_start();
-    let record = inner.strip_prefix('[')?;
-    (record.contains("\"eventVersion\"") && record.contains("\"userIdentity\""))
-        .then(|| std::sync::Arc::new(CloudTrail::new()) as _)
+    guess::line_format(first).or_else(|| guess::json_format(first))
 }

@@ -77,8 +77,6 @@ pub(crate) fn read_records<P: Parser>(
         mark: None,
         base: 0,
         limit,
-        too_long: false,
-        in_array: false,
         rescanned: 0,
     };
     Splitter { parser, reader, sink }.run()
@@ -175,10 +173,6 @@ struct Reader<'r> {
     /// The input's bytes before `buffer`.
     base: u64,
     limit: usize,
-    /// The marked record grew over the limit.
-    too_long: bool,
-    /// Inside of an array of records.
-    in_array: bool,
     /// Bytes looked at more than once because a fault made it necessary.
     rescanned: u64,
 }
@@ -200,17 +194,12 @@ impl Reader<'_> {
     }
 
     /// Reads more; false at the end of the input. All bytes up to the position are given up, but for those from the
-    /// mark on. A marked record that grows over the limit is given up in an array, whose brackets lead on to the next;
-    /// a document of its own seems to end here, and its lines can be looked at again.
+    /// mark on. A marked record that has grown over the limit seems to end here: it [is too long](Self::is_too_long).
     fn fill(&mut self) -> io::Result<bool> {
         if let Some(mark) = self.mark
             && self.end - mark > self.limit
         {
-            self.too_long = true;
-            if !self.in_array {
-                return Ok(false);
-            }
-            self.mark = None;
+            return Ok(false);
         }
         let keep = self.mark.unwrap_or(self.position);
         if keep > 0 {
@@ -247,6 +236,18 @@ impl Reader<'_> {
             }
         }
         Ok(self.end - self.position > had)
+    }
+
+    /// Whether the position is farther from the mark than a record may be long. Then it goes back to where the limit is, so that it does
+    /// not matter in which pieces the bytes have come.
+    fn is_too_long(&mut self) -> bool {
+        match self.mark {
+            Some(mark) if self.position - mark > self.limit => {
+                self.position = mark + self.limit;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The byte at the position, nothing at the end of the input.
@@ -448,8 +449,6 @@ impl<P: Parser> Splitter<'_, '_, P> {
         self.skip_byte_order_mark()?;
         loop {
             self.reader.mark = None;
-            self.reader.too_long = false;
-            self.reader.in_array = false;
             let Some(first) = self.reader.token()? else {
                 return Ok(());
             };
@@ -516,7 +515,8 @@ impl<P: Parser> Splitter<'_, '_, P> {
                 );
                 let parsed = self.parser.parse(&mut cursor);
                 let length = cursor.position();
-                if length > limit {
+                // What is beyond the limit may be in the buffer or not.
+                if length > limit || matches!(parsed, Err(Stuck::Syntax(at, _)) if at > limit) {
                     return Ok(Tried::Unfinished);
                 }
                 let fault = cursor.into_fault();
@@ -573,13 +573,10 @@ impl<P: Parser> Splitter<'_, '_, P> {
                 }
                 Ok(self.fault(start, problem, false)?)
             }
-            (Document::Record, _) => Ok(self.fault(
-                start,
-                Problem::TooLong {
-                    limit: self.reader.limit,
-                },
-                false,
-            )?),
+            (Document::Record, _) => {
+                self.reader.is_too_long();
+                Err(self.too_long())
+            }
             (Document::Holder, _) => Ok(()),
         }
     }
@@ -632,12 +629,16 @@ impl<P: Parser> Splitter<'_, '_, P> {
     fn step<T>(&mut self, scan: impl FnOnce(&mut Reader<'_>) -> Result<T, Halt>) -> Result<T, Broken> {
         match scan(&mut self.reader) {
             Err(Halt::Io(error)) => Err(Broken::Read(error.into())),
-            _ if self.reader.too_long => Err(Broken::Document(Problem::TooLong {
-                limit: self.reader.limit,
-            })),
+            _ if self.reader.is_too_long() => Err(self.too_long()),
             Ok(value) => Ok(value),
             Err(Halt::Fault(problem)) => Err(self.broken(problem)),
         }
+    }
+
+    fn too_long(&self) -> Broken {
+        Broken::Document(Problem::TooLong {
+            limit: self.reader.limit,
+        })
     }
 
     fn broken(&self, problem: Problem) -> Broken {
@@ -653,10 +654,8 @@ impl<P: Parser> Splitter<'_, '_, P> {
     /// The elements of an array, whose bracket lies before the position. There is no mark at its end.
     fn array(&mut self) -> Result<(), Broken> {
         self.reader.mark = None;
-        self.reader.in_array = true;
         if self.array_token()? == b']' {
             self.reader.position += 1;
-            self.reader.in_array = false;
             return Ok(());
         }
         loop {
@@ -687,7 +686,6 @@ impl<P: Parser> Splitter<'_, '_, P> {
                 b',' => self.reader.position += 1,
                 b']' => {
                     self.reader.position += 1;
-                    self.reader.in_array = false;
                     return Ok(());
                 }
                 _ => {

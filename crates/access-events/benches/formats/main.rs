@@ -1,4 +1,4 @@
-//! How fast lines become sightings, and events are shaped. Run with `cargo bench -p access-events --bench line_formats`.
+//! How fast records become sightings, sightings pairs, and events are shaped. Run with `cargo bench -p access-events --bench formats`.
 #![expect(clippy::unwrap_used, reason = "a benchmark fails loudly")]
 
 #[path = "../support/line_logs.rs"]
@@ -8,13 +8,16 @@ mod line_logs;
 mod logs;
 
 use std::hint::black_box;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 
-use access_events::format::{Csv, FlowLog, Format, JsonLines, Malformed, Sink, Stopped, WebLog};
+use access_events::format::{CloudTrail, Csv, FlowLog, Format, JsonLines, Malformed, Sink, Stopped, WebLog};
 use access_events::shape::{Draft, Part, Shape, ShapeError, Shaper};
 use access_events::{AccessEvent, DropReason, Extract, Input, Sighting};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 const SEED: u64 = 7;
 const BYTES: usize = 32 << 20;
@@ -49,9 +52,14 @@ fn read(bencher: Bencher<'_, '_>, format: &dyn Format, text: &str) {
         .bench_local(|| format.read(&mut text.as_bytes(), &mut Nothing).unwrap());
 }
 
-/// A line is told to a sink; no policy, no copies.
+/// A record is told to a sink; no policy, no copies.
 mod format {
     use super::*;
+
+    #[divan::bench(sample_count = 20)]
+    fn cloudtrail_32_mib(bencher: Bencher<'_, '_>) {
+        read(bencher, &CloudTrail::new(), &logs::cloudtrail(SEED, BYTES));
+    }
 
     #[divan::bench(sample_count = 20)]
     fn flow_log_32_mib(bencher: Bencher<'_, '_>) {
@@ -97,11 +105,12 @@ mod format {
 mod extract {
     use super::*;
 
-    fn pairs(bencher: Bencher<'_, '_>, format: impl Format + 'static, text: &str) {
+    /// `unpacked` is how many bytes there are to read, about.
+    fn pairs(bencher: Bencher<'_, '_>, format: impl Format + 'static, stored: &[u8], unpacked: usize) {
         let extract = Extract::of(format).threads(std::num::NonZeroUsize::MIN);
         bencher
-            .counter(BytesCount::of_str(text))
-            .with_inputs(|| [Input::bytes("log", text.as_bytes().to_vec())])
+            .counter(BytesCount::new(unpacked))
+            .with_inputs(|| [Input::bytes("log", stored.to_vec())])
             .bench_local_values(|inputs| {
                 extract
                     .run(inputs, |dated| {
@@ -113,14 +122,36 @@ mod extract {
     }
 
     #[divan::bench(sample_count = 20)]
+    fn cloudtrail_32_mib(bencher: Bencher<'_, '_>) {
+        pairs(
+            bencher,
+            CloudTrail::new(),
+            logs::cloudtrail(SEED, BYTES).as_bytes(),
+            BYTES,
+        );
+    }
+
+    #[divan::bench(sample_count = 20)]
+    fn cloudtrail_gzip_of_32_mib(bencher: Bencher<'_, '_>) {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(logs::cloudtrail(SEED, BYTES).as_bytes()).unwrap();
+        pairs(bencher, CloudTrail::new(), &gzip.finish().unwrap(), BYTES);
+    }
+
+    #[divan::bench(sample_count = 20)]
     fn flow_log_32_mib(bencher: Bencher<'_, '_>) {
-        pairs(bencher, FlowLog::new(), &line_logs::flow_log(SEED, BYTES));
+        pairs(
+            bencher,
+            FlowLog::new(),
+            line_logs::flow_log(SEED, BYTES).as_bytes(),
+            BYTES,
+        );
     }
 
     #[divan::bench(sample_count = 20)]
     fn web_log_32_mib(bencher: Bencher<'_, '_>) {
         let log = WebLog::new().request("GET /login_success").status(200);
-        pairs(bencher, log, &line_logs::web_log(SEED, BYTES));
+        pairs(bencher, log, line_logs::web_log(SEED, BYTES).as_bytes(), BYTES);
     }
 }
 

@@ -18,6 +18,8 @@ use crate::history::{Event, TaskDetails};
 /// A task under way.
 pub(super) struct Flight {
     pub(super) task: TaskId,
+    /// A worker has it.
+    started: bool,
     submitted: bool,
     heartbeat: Option<Duration>,
     timeout_timer: Option<TimerKey>,
@@ -63,6 +65,7 @@ impl<'m> Engine<'m> {
             .filter(|_| events.has_heartbeat());
         let mut flight = Flight {
             task: task_id,
+            started: false,
             submitted: false,
             heartbeat,
             timeout_timer: timeout_duration
@@ -186,8 +189,11 @@ impl<'m> Engine<'m> {
         let Some((id, mut thread, events)) = self.flight(task) else {
             return;
         };
-        if matches!(events, Events::Activity { .. }) {
-            self.emit(&mut thread.previous, Event::ActivityStarted { worker_name });
+        if let (Events::Activity { .. }, Status::Task(flight)) = (events, &mut thread.status) {
+            // After a resumption it is told again.
+            if !std::mem::replace(&mut flight.started, true) {
+                self.emit(&mut thread.previous, Event::ActivityStarted { worker_name });
+            }
             self.beat(id, &mut thread);
         }
         self.put_back(id, thread);

@@ -5,6 +5,7 @@ mod data;
 pub mod engine;
 mod execution;
 mod handler;
+pub mod handlers;
 mod history;
 mod run;
 mod support;

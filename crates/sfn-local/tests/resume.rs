@@ -53,9 +53,9 @@ impl TaskHandler for Oracle {
                 task.progress.started(Some("worker".into()));
                 task.submitted.report(json!({"job": every}));
             }
-            let passed = clock.now().as_second() % every;
+            let rest = every * 1000 - clock.now().as_millisecond() % (every * 1000);
             clock
-                .sleep(Duration::from_secs(u64::try_from(every - passed).unwrap()))
+                .sleep(Duration::from_millis(u64::try_from(rest).unwrap()))
                 .await;
             match dice.below(6) {
                 0 => Err(TaskFailure::new("A", "a")),

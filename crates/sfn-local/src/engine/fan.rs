@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use sfn_builder::checked::{self, Data, Dynamic, Items, Mode, State};
 use sfn_builder::template::Expression;
 
-use super::state::{missing, unexpected};
+use super::failure::{data_failure, query, runtime};
+use super::fields::{missing, unexpected};
 use super::thread::{Status, Thread};
-use super::{Command, Engine, Failure, Item, ROOT, TaskId, ThreadId, query, runtime, type_of};
+use super::{Command, Engine, Failure, Item, ROOT, TaskId, ThreadId, type_of};
 use crate::data;
 use crate::execution::Outcome;
 use crate::handler::TaskFailure;
@@ -230,7 +231,7 @@ impl<'m> Engine<'m> {
                     let mut scope = self.scope(thread, &fan.data);
                     scope.context.item = Some(&item);
                     data::fill(selector, &scope, &mut self.compute)
-                        .map_err(|error| Self::data_failure(thread, error))
+                        .map_err(|error| data_failure(thread, error))
                 }
             };
             let input = match input {

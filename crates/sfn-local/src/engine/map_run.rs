@@ -7,9 +7,10 @@ use serde_json::Value;
 use sfn_builder::checked::{self, Data, Dynamic, Machine, State};
 use sha2::{Digest, Sha256};
 
+use super::failure::runtime;
 use super::fan::not_valid;
 use super::thread::Thread;
-use super::{Engine, Failure, Item, runtime};
+use super::{Engine, Failure, Item};
 use crate::data::context::Context;
 use crate::data::{self, Compute, DataError, Parsed, Random, Scope, Variables};
 use crate::execution::Execution;

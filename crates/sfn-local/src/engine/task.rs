@@ -9,9 +9,10 @@ use sfn_builder::checked::{self, Dynamic, Integration, Pattern, Resource, State}
 use sfn_builder::template::Expression;
 use sha2::{Digest, Sha256};
 
-use super::state::{missing, unexpected};
+use super::failure::{limited, runtime};
+use super::fields::{missing, unexpected};
 use super::thread::{Status, Thread};
-use super::{Command, Engine, Failure, TaskId, ThreadId, TimerKey, TimerKind, later, limited, runtime};
+use super::{Command, Engine, Failure, TaskId, ThreadId, TimerKey, TimerKind, later};
 use crate::handler::{TaskFailure, TaskRequest};
 use crate::history::{Event, TaskDetails};
 

@@ -103,6 +103,33 @@ fn a_wait_under_way_is_aborted() {
     );
 }
 
+/// The inner before the outer.
+#[test]
+fn states_in_states_are_aborted() {
+    check_abort(
+        json!({"P": {"Type": "Parallel", "End": true, "Branches": [
+            {"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 60, "End": true}}},
+            {"StartAt": "M", "States": {"M": {"Type": "Map", "QueryLanguage": "JSONata", "Items": [1], "End": true,
+                "ItemProcessor": {"StartAt": "V", "States": {"V": {"Type": "Wait", "Seconds": 60, "End": true}}}}}},
+        ]}}),
+        expect![[r#"
+            1<0 ExecutionStarted 2026-01-31T12:00:00Z
+            2<0 ParallelStateEntered 2026-01-31T12:00:00Z
+            3<2 ParallelStateStarted 2026-01-31T12:00:00Z
+            4<3 WaitStateEntered 2026-01-31T12:00:00Z
+            5<3 MapStateEntered 2026-01-31T12:00:00Z
+            6<5 MapStateStarted 2026-01-31T12:00:00Z
+            7<6 MapIterationStarted 2026-01-31T12:00:00Z
+            8<7 WaitStateEntered 2026-01-31T12:00:00Z
+            9<4 WaitStateAborted 2026-01-31T12:00:09Z
+            10<8 WaitStateAborted 2026-01-31T12:00:09Z
+            11<10 MapIterationAborted 2026-01-31T12:00:09Z
+            12<11 MapStateAborted 2026-01-31T12:00:09Z
+            13<12 ParallelStateAborted 2026-01-31T12:00:09Z
+            14<13 ExecutionAborted 2026-01-31T12:00:09Z"#]],
+    );
+}
+
 #[test]
 fn nothing_has_happened_yet() {
     let events = abort(&[], clock().now(), None, Some("why".into()));

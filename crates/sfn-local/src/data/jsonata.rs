@@ -18,27 +18,28 @@ use sfn_builder::jsonata::Jsonata;
 use super::context::MEMBERS;
 use super::{Compute, DataError, Random, Scope, intrinsic};
 
-/// How long a sequence may become, and how deep calls may nest: what keeps one expression from using up the machine.
+/// How long a sequence may become, how deep calls may nest, and how long it may all take: what keeps one expression from using
+/// up the machine. The time is real; only what would never end meets it.
 const LIMITS: EvaluatorOptions = EvaluatorOptions {
-    timeout_ms: None,
+    timeout_ms: Some(10_000),
     cancel: None,
     max_stack_depth: Some(2_000),
     max_sequence_length: Some(1_000_000),
 };
 
-/// Syntax trees by the address of the expression, which stays where it is while its machine is run.
+/// Syntax trees by their texts.
 #[derive(Default)]
-pub(crate) struct Parsed(HashMap<usize, Arc<AstNode>>);
+pub(crate) struct Parsed(HashMap<String, Arc<AstNode>>);
 
 impl Parsed {
     fn get(&mut self, expression: &Jsonata) -> Result<Arc<AstNode>, String> {
-        let address = std::ptr::from_ref(expression).addr();
-        if let Some(tree) = self.0.get(&address) {
+        let text = expression.expression();
+        if let Some(tree) = self.0.get(text) {
             return Ok(tree.clone());
         }
-        let tree = jsonata_core::parser::parse(expression.expression()).map_err(|error| error.to_string())?;
+        let tree = jsonata_core::parser::parse(text).map_err(|error| error.to_string())?;
         let tree = Arc::new(tree);
-        self.0.insert(address, tree.clone());
+        self.0.insert(text.to_owned(), tree.clone());
         Ok(tree)
     }
 }

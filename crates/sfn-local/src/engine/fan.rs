@@ -330,7 +330,6 @@ impl<'m> Engine<'m> {
                 done = self.start_iterations(id, &mut thread, child.previous);
             }
             if let Err(failure) = done.and_then(|()| self.end_fan(id, &mut thread)) {
-                self.stop_children(&mut thread);
                 self.fail(id, &mut thread, failure);
             }
         }
@@ -365,7 +364,7 @@ impl<'m> Engine<'m> {
     }
 
     /// Stops every chain inside a state, in their order.
-    fn stop_children(&mut self, thread: &mut Thread<'m>) {
+    pub(super) fn stop_children(&mut self, thread: &mut Thread<'m>) {
         let Some(fan) = &mut thread.fan else { return };
         fan.running = 0;
         let children: Vec<ThreadId> = fan.children.iter().flatten().copied().collect();

@@ -483,6 +483,7 @@ impl<'m> Engine<'m> {
             thread.status = Status::Failed(failure);
             return;
         };
+        self.stop_children(thread);
         if let Some(location) = &failure.evaluation {
             let event = Event::EvaluationFailed {
                 state: state.name.clone(),

@@ -34,6 +34,8 @@ pub(super) struct Graph {
     pub(super) sizes: Vec<Size>,
     /// What connects them; no node with itself.
     pub(super) edges: Vec<Wire>,
+    /// Where it begins.
+    pub(super) root: usize,
 }
 
 /// The size of a node.
@@ -78,11 +80,28 @@ pub(super) struct Route {
 pub(super) type Leg = ((f64, f64), (f64, f64));
 
 /// Lays out a level; one that is too large for it, in a single column.
+///
+/// Which edges turn back depends on the order in which loops are looked for: that of the edges, or that of the states they
+/// lead to, since people write states down in the order in which they think of them. The smaller picture wins.
 pub(super) fn layout(graph: &Graph) -> Layout {
-    layered(graph).unwrap_or_else(|| column(graph))
+    let written: Vec<usize> = (0..graph.edges.len()).collect();
+    let mut by_target = written.clone();
+    by_target.sort_by_key(|&at| graph.edges[at].to);
+    let area = |layout: &Layout| layout.width * layout.height;
+    let first = layered(graph, &written);
+    let second = (by_target != written)
+        .then(|| layered(graph, &by_target))
+        .flatten();
+    match (first, second) {
+        (Some(first), Some(second)) if area(&second) < area(&first) => second,
+        (Some(first), _) => first,
+        (None, Some(second)) => second,
+        (None, None) => column(graph),
+    }
 }
 
-fn layered(graph: &Graph) -> Option<Layout> {
+/// `order` has every edge once.
+fn layered(graph: &Graph, order: &[usize]) -> Option<Layout> {
     let mut dagre: Dagre<NodeLabel, EdgeLabel, GraphLabel> = Dagre::new(GraphOptions {
         multigraph: true,
         ..GraphOptions::default()
@@ -98,7 +117,10 @@ fn layered(graph: &Graph) -> Option<Layout> {
         ..GraphLabel::default()
     });
     let node = |at: usize| format!("n{at}");
-    for (at, size) in graph.sizes.iter().enumerate() {
+    // Loops are looked for from the first node on, along the edges in their order.
+    let others = (0..graph.sizes.len()).filter(|&at| at != graph.root);
+    for at in std::iter::once(graph.root).chain(others) {
+        let size = &graph.sizes[at];
         dagre.set_node(
             node(at),
             NodeLabel {
@@ -109,7 +131,8 @@ fn layered(graph: &Graph) -> Option<Layout> {
         );
     }
     let name = |edge: usize| format!("e{edge}");
-    for (at, wire) in graph.edges.iter().enumerate() {
+    for &at in order {
+        let wire = &graph.edges[at];
         let (width, height) = wire.label.unwrap_or_default();
         let label = EdgeLabel {
             width,
@@ -338,6 +361,7 @@ mod tests {
                     pull: 1.0,
                 }])
                 .collect(),
+            root: 0,
         }
     }
 
@@ -365,7 +389,7 @@ mod tests {
 
     #[test]
     fn a_chain_goes_straight_down_and_back_up_beside_itself() {
-        let layout = layered(&chain(3)).unwrap();
+        let layout = layered(&chain(3), &[0, 1, 2]).unwrap();
         assert!(layout.nodes[0].1 < layout.nodes[1].1 && layout.nodes[1].1 < layout.nodes[2].1);
         let back = layout.edges.last().unwrap();
         let (first, last) = (back.legs[0].0, back.legs[back.legs.len() - 1].1);

@@ -122,7 +122,6 @@ pub(super) fn scene<'a>(machine: &'a Machine, execution: Option<&'a Execution>) 
         kind: EdgeKind::Next,
         label: None,
     };
-    // The layout goes through the edges in this order when it looks for loops: the beginning comes first.
     let mut all = vec![plain(start, first)];
     all.extend(edges);
     all.extend(ends.iter().filter_map(|&from| Some(plain(from, end?))));
@@ -141,7 +140,11 @@ pub(super) fn scene<'a>(machine: &'a Machine, execution: Option<&'a Execution>) 
             },
         })
         .collect();
-    let placed = layout::layout(&Graph { sizes, edges: wires });
+    let placed = layout::layout(&Graph {
+        sizes,
+        edges: wires,
+        root: start,
+    });
 
     for (card, at) in cards.iter_mut().zip(&placed.nodes) {
         card.at = *at;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::finding::{Code, Finding, InvalidDefinition, Severity, push};
-use crate::source::{Places, Reader, Visit, position_of_byte, positions};
+use crate::source::{Places, Reader, Visit, nests_deeper, position_of_byte, positions};
 
 /// The service's limit for the text of a definition, in bytes.
 const MAX_BYTES: usize = 1 << 20;
@@ -15,6 +15,8 @@ const MAX_BYTES: usize = 1 << 20;
 ///
 /// [`check`](Self::check) (or [`StateMachine::from_json`](crate::StateMachine::from_json) at once) makes a
 /// [`StateMachine`](crate::StateMachine) of it; [`findings`](Self::findings) says what that would say and keeps it.
+///
+/// States Language, section "Structure of a State Machine".
 ///
 /// ```
 /// let text = r#"{"StartAt":"A","States":{"A":{"Type":"Succeed"}},"Comment":"last"}"#;
@@ -49,17 +51,24 @@ impl Document {
     /// The text is not JSON (or nests deeper than 127 levels); the finding says at which line and column.
     pub fn parse(text: &str) -> Result<Self, InvalidDefinition> {
         let mut notes = Notes {
-            keys: Vec::new(),
+            text,
+            way: Vec::new(),
             again: Vec::new(),
         };
-        let Ok(root) = Reader::new(text).document(&mut notes) else {
-            return Err(InvalidDefinition::new(vec![not_json(text)]));
+        let mut reader = Reader::new(text);
+        let Ok(root) = reader.document(&mut notes) else {
+            let finding = match reader.too_deep() {
+                Some(offset) => too_deep(text, offset),
+                None => not_json(text),
+            };
+            return Err(InvalidDefinition::new(vec![finding]));
         };
         let mut found = Vec::new();
         found.extend(too_large(text.len()));
         if !notes.again.is_empty() {
-            let positions = positions(text, notes.again.iter().map(|(.., offset)| *offset).collect());
-            found.extend(notes.again.into_iter().map(|(pointer, key, offset)| {
+            let positions = positions(text, notes.again.iter().map(|(_, offset)| *offset).collect());
+            found.extend(notes.again.into_iter().map(|(pointer, offset)| {
+                let key = Reader::key_at(text, offset);
                 let message = format!("the key `{key}` comes twice in one object");
                 let finding = Finding::new(Code::DuplicateKey, pointer, message);
                 match positions.get(&offset) {
@@ -145,7 +154,11 @@ impl Document {
     }
 
     fn judge(&self) -> (Option<crate::checked::Machine>, Vec<Finding>) {
-        let (machine, mut findings) = crate::check::check(&self.root, self.found.clone());
+        let (machine, mut findings) = crate::check::check(
+            &self.root,
+            self.found.clone(),
+            !matches!(self.origin, Origin::Json(_)),
+        );
         self.locate(&mut findings);
         let valid = !findings
             .iter()
@@ -201,6 +214,14 @@ pub(crate) fn too_large(bytes: usize) -> Option<Finding> {
     })
 }
 
+fn too_deep(text: &str, offset: usize) -> Finding {
+    let finding = Finding::new(Code::TooDeeplyNested, "", nests_deeper());
+    match positions(text, vec![offset]).get(&offset) {
+        Some(position) => finding.at(*position),
+        None => finding,
+    }
+}
+
 fn not_json(text: &str) -> Finding {
     match serde_json::from_str::<Value>(text) {
         Err(error) => Finding::new(Code::InvalidJson, "", format!("not JSON: {error}")).at(position_of_byte(
@@ -214,36 +235,42 @@ fn not_json(text: &str) -> Finding {
 }
 
 /// Notes keys that come twice.
-struct Notes {
-    keys: Vec<Step>,
-    // Pointer, key, offset.
-    again: Vec<(String, String, usize)>,
+struct Notes<'a> {
+    text: &'a str,
+    way: Vec<Step>,
+    // Pointer and offset of keys that have stood in their object before.
+    again: Vec<(String, usize)>,
 }
 
+#[derive(Clone, Copy)]
 enum Step {
-    Key(String),
+    // Where the key begins.
+    Key(usize),
     Item(usize),
 }
 
-impl Visit for Notes {
-    fn key(&mut self, name: &str, offset: usize, again: bool) {
-        self.keys.push(Step::Key(name.to_owned()));
-        if again {
-            let pointer = self.keys.iter().fold(String::new(), |pointer, step| match step {
-                Step::Key(key) => push(&pointer, key),
-                Step::Item(index) => format!("{pointer}/{index}"),
-            });
-            self.again.push((pointer, name.to_owned(), offset));
+impl Visit for Notes<'_> {
+    fn key(&mut self, _: &str, offset: usize) {
+        self.way.push(Step::Key(offset));
+    }
+
+    fn again(&mut self) {
+        let pointer = self.way.iter().fold(String::new(), |pointer, step| match step {
+            Step::Key(offset) => push(&pointer, &Reader::key_at(self.text, *offset)),
+            Step::Item(index) => format!("{pointer}/{index}"),
+        });
+        if let Some(Step::Key(offset)) = self.way.last() {
+            self.again.push((pointer, *offset));
         }
     }
 
     fn item(&mut self, index: usize) {
-        self.keys.push(Step::Item(index));
+        self.way.push(Step::Item(index));
     }
 
     fn value(&mut self, _: Option<usize>, _: usize) {}
 
     fn leave(&mut self) {
-        self.keys.pop();
+        self.way.pop();
     }
 }

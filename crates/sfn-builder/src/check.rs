@@ -1,42 +1,53 @@
 //! From JSON to a checked machine: every problem at once.
 
+mod at;
 mod choice;
+mod context;
 mod data;
 mod fields;
 mod graph;
 mod map;
 mod resource;
+mod results;
 mod state;
 mod variables;
 
 use std::collections::HashMap;
 
+use foldhash::{HashSet, HashSetExt};
 use serde_json::{Map, Value};
 
+use self::at::At;
 use self::fields::{Fields, kind_of};
-use crate::checked::{Machine, QueryLanguage, State};
+use crate::checked::{Machine, QueryLanguage};
 use crate::finding::{Code, Finding, Severity, nearest, push};
-use crate::source::MAX_DEPTH;
+use crate::source::{MAX_DEPTH, nests_deeper};
 
 /// The longest time the service counts, in seconds.
 const MAX_SECONDS: u64 = 99_999_999;
+/// How many names are compared with misspelt ones, in all.
+const MAX_COMPARISONS: usize = 500_000;
 /// The longest name of a state or a variable, in characters.
 const MAX_NAME: usize = 80;
 
-/// Checks a definition. Without errors among the findings there is a machine.
-pub(crate) fn check(root: &Value, found: Vec<Finding>) -> (Option<Machine>, Vec<Finding>) {
+/// Checks a definition. Without errors among the findings there is a machine. What was `built` rather than read may nest
+/// without end.
+pub(crate) fn check(root: &Value, found: Vec<Finding>, built: bool) -> (Option<Machine>, Vec<Finding>) {
     let mut checker = Checker {
+        root,
         findings: found,
-        names: HashMap::new(),
+        names: HashSet::new(),
+        places: None,
+        comparisons: MAX_COMPARISONS,
+        labels: HashMap::new(),
     };
-    // What was built rather than read may nest without end; nothing below goes deeper than this.
-    if deeper_than(root, MAX_DEPTH) {
-        let message = format!("the values nest deeper than {MAX_DEPTH} levels");
-        checker.report(Code::InvalidJson, "", message);
+    // Nothing below goes deeper than this.
+    if built && deeper_than(root, MAX_DEPTH) {
+        checker.report(Code::TooDeeplyNested, "", nests_deeper());
         return (None, checker.findings);
     }
-    checker.collect_names(root, "");
-    let machine = checker.machine(root, "", None);
+    checker.collect_names(root, At::Pointer(""));
+    let machine = checker.machine(root, At::Pointer(""), None);
     let valid = !checker
         .findings
         .iter()
@@ -58,9 +69,16 @@ fn deeper_than(value: &Value, levels: usize) -> bool {
 
 /// Collects findings; its methods return what they could read, so that the search goes on after a problem.
 struct Checker<'d> {
+    root: &'d Value,
     findings: Vec<Finding>,
-    /// Where the first state of each name stands, over all levels.
-    names: HashMap<&'d str, String>,
+    /// Every state's name, over all levels.
+    names: HashSet<&'d str>,
+    /// Where each of them stands first; made when it is asked for.
+    places: Option<HashMap<&'d str, String>>,
+    /// How many more names are compared with misspelt ones: enough for any definition but a hostile one.
+    comparisons: usize,
+    /// Where each label stands.
+    labels: HashMap<String, String>,
 }
 
 /// What a machine is told by what it stands in.
@@ -81,48 +99,47 @@ impl<'d> Checker<'d> {
     }
 
     /// Notes all states before any is read, so that a transition that leaves its scope can be told from a misspelt one.
-    fn collect_names(&mut self, machine: &'d Value, pointer: &str) {
-        let Some(states) = machine.get("States").and_then(Value::as_object) else {
-            return;
-        };
-        for (name, state) in states {
-            let pointer = push(&format!("{pointer}/States"), name);
-            if let Some(first) = self.names.get(name.as_str()) {
+    fn collect_names(&mut self, machine: &'d Value, at: At<'_>) {
+        each_state(machine, at, &mut |name, at| {
+            if !self.names.insert(name) {
+                let first = self.place_of(name);
                 let message = format!("there is a state `{name}` already, at `{first}`");
-                let finding = Finding::new(Code::DuplicateStateName, pointer.clone(), message);
+                let finding = Finding::new(Code::DuplicateStateName, at, message);
                 self.findings
                     .push(finding.hint("names are unique over all branches and item processors"));
-            } else {
-                self.names.insert(name, pointer.clone());
             }
-            let branches = state.get("Branches").and_then(Value::as_array);
-            for (index, branch) in branches.into_iter().flatten().enumerate() {
-                self.collect_names(branch, &format!("{pointer}/Branches/{index}"));
-            }
-            for field in ["ItemProcessor", "Iterator"] {
-                if let Some(processor) = state.get(field) {
-                    self.collect_names(processor, &format!("{pointer}/{field}"));
-                }
-            }
-        }
+        });
+    }
+
+    /// Where the first state of this name stands.
+    fn place_of(&mut self, name: &str) -> String {
+        let root = self.root;
+        let places = self.places.get_or_insert_with(|| {
+            let mut places = HashMap::new();
+            each_state(root, At::Pointer(""), &mut |name, at| {
+                places.entry(name).or_insert_with(|| at.pointer());
+            });
+            places
+        });
+        places.get(name).cloned().unwrap_or_default()
     }
 
     /// The whole machine, a branch or an item processor.
-    fn machine(&mut self, root: &'d Value, pointer: &str, outer: Option<Outer<'_>>) -> Option<Machine> {
+    fn machine(&mut self, root: &'d Value, here: At<'_>, outer: Option<Outer<'_>>) -> Option<Machine> {
         let Value::Object(map) = root else {
             let what = outer.map_or("a definition", |outer| outer.what);
-            self.wrong_type(pointer, format!("{what} is an object, not {}", kind_of(root)));
+            self.wrong_type(here, format!("{what} is an object, not {}", kind_of(root)));
             return None;
         };
         let mut fields = Fields::new(
-            pointer,
+            &here,
             map,
             outer.map_or(QueryLanguage::JsonPath, |outer| outer.language),
         );
         self.machine_fields(&mut fields, outer)
     }
 
-    fn machine_fields(&mut self, fields: &mut Fields<'d>, outer: Option<Outer<'_>>) -> Option<Machine> {
+    fn machine_fields(&mut self, fields: &mut Fields<'d, '_>, outer: Option<Outer<'_>>) -> Option<Machine> {
         let comment = fields.text(self, "Comment");
         let (mut version, mut timeout_seconds) = (None, None);
         if outer.is_none() {
@@ -140,15 +157,15 @@ impl<'d> Checker<'d> {
 
         let states = states?;
         let at = fields.at("States");
+        let pointer = at.pointer();
         let mut checked = Vec::with_capacity(states.len());
         for (name, value) in states {
-            let pointer = push(&at, name);
-            self.state_name(&pointer, name);
-            checked.extend(self.state(name, pointer, value, fields.language));
+            self.state_name(At::Key(&at, name), name);
+            checked.extend(self.state(name, push(&pointer, name), value, fields.language));
         }
-        self.graph(&fields.pointer, start_at.as_deref(), states);
+        self.graph(*fields.here, start_at.as_deref(), states, outer.is_none());
         let complete = checked.len() == states.len();
-        let machine = Machine::new(fields.pointer.clone(), fields.language, &start_at?, checked);
+        let machine = Machine::new(fields.here.pointer(), fields.language, &start_at?, checked);
         let mut machine = machine.filter(|_| complete)?;
         machine.comment = comment;
         machine.version = version;
@@ -156,15 +173,11 @@ impl<'d> Checker<'d> {
         Some(machine)
     }
 
-    fn states(&mut self, fields: &mut Fields<'d>) -> Option<&'d Map<String, Value>> {
+    fn states(&mut self, fields: &mut Fields<'d, '_>) -> Option<&'d Map<String, Value>> {
         let pointer = fields.at("States");
         match fields.get("States") {
             None => {
-                self.report(
-                    Code::MissingField,
-                    &fields.pointer,
-                    "the field `States` is missing",
-                );
+                self.report(Code::MissingField, *fields.here, "the field `States` is missing");
                 None
             }
             Some(Value::Object(states)) if states.is_empty() => {
@@ -179,7 +192,7 @@ impl<'d> Checker<'d> {
         }
     }
 
-    fn state_name(&mut self, pointer: &str, name: &str) {
+    fn state_name(&mut self, pointer: At<'_>, name: &str) {
         let length = name.chars().count();
         if length == 0 {
             self.report(
@@ -196,7 +209,7 @@ impl<'d> Checker<'d> {
     /// `QueryLanguage`; `outer` is that of the machine when a state has it.
     fn query_language(
         &mut self,
-        fields: &mut Fields<'_>,
+        fields: &mut Fields<'_, '_>,
         outer: Option<QueryLanguage>,
     ) -> Option<QueryLanguage> {
         let pointer = fields.at("QueryLanguage");
@@ -208,7 +221,8 @@ impl<'d> Checker<'d> {
                 self.findings.push(
                     finding.hint("a JSONPath machine can hold JSONata states, not the other way round"),
                 );
-                outer
+                // Its fields are judged by what it says, so that this is said once.
+                Some(QueryLanguage::JsonPath)
             }
             (Some("JSONPath"), _) => Some(QueryLanguage::JsonPath),
             (Some("JSONata"), _) => Some(QueryLanguage::Jsonata),
@@ -217,16 +231,39 @@ impl<'d> Checker<'d> {
                 let finding = Finding::new(Code::InvalidValue, pointer, message);
                 self.findings
                     .push(finding.near(nearest(other, ["JSONPath", "JSONata"])));
-                outer
+                if other.eq_ignore_ascii_case("JSONata") {
+                    Some(QueryLanguage::Jsonata)
+                } else {
+                    outer
+                }
             }
         }
     }
 }
 
-/// The states of a machine that a checker needs by index.
-fn successors<'m>(machine: &'m Machine, state: &'m State) -> impl Iterator<Item = usize> + 'm {
-    state
-        .successors()
-        .into_iter()
-        .filter_map(|name| machine.position(name))
+/// Visits every state of a machine and of the machines in it, with its name and place.
+fn each_state<'d>(machine: &'d Value, at: At<'_>, visit: &mut impl FnMut(&'d str, At<'_>)) {
+    let Some(states) = machine.get("States").and_then(Value::as_object) else {
+        return;
+    };
+    let at = At::Key(&at, "States");
+    for (name, state) in states {
+        let at = At::Key(&at, name);
+        visit(name, at);
+        // Every other type has nothing in it, and few have any of these fields.
+        for (field, value) in state.as_object().into_iter().flatten() {
+            match (field.as_str(), value) {
+                ("Branches", Value::Array(branches)) => {
+                    let at = At::Key(&at, field);
+                    for (index, branch) in branches.iter().enumerate() {
+                        each_state(branch, At::Item(&at, index), visit);
+                    }
+                }
+                ("ItemProcessor" | "Iterator", processor) => {
+                    each_state(processor, At::Key(&at, field), visit);
+                }
+                _ => {}
+            }
+        }
+    }
 }

@@ -6,8 +6,6 @@
 mod data;
 mod map;
 
-use std::collections::HashMap;
-
 use jiff::Timestamp;
 use serde_json::{Number, Value};
 
@@ -40,8 +38,8 @@ pub struct Machine {
     // INVARIANT: an index into `states`.
     start: usize,
     states: Vec<State>,
-    // INVARIANT: has every state's name, with its index.
-    index: HashMap<String, usize>,
+    // INVARIANT: the index of every state, in the order of their names.
+    by_name: Box<[u32]>,
 }
 
 impl Machine {
@@ -52,21 +50,21 @@ impl Machine {
         start_at: &str,
         states: Vec<State>,
     ) -> Option<Self> {
-        let index: HashMap<String, usize> = states
-            .iter()
-            .enumerate()
-            .map(|(index, state)| (state.name.clone(), index))
-            .collect();
-        Some(Self {
+        // More states than that do not fit into memory.
+        let mut by_name: Box<[u32]> = (0..u32::try_from(states.len()).ok()?).collect();
+        by_name.sort_unstable_by_key(|index| states[*index as usize].name.as_str());
+        let mut machine = Self {
             pointer,
             comment: None,
             version: None,
             query_language,
             timeout_seconds: None,
-            start: *index.get(start_at)?,
+            start: 0,
             states,
-            index,
-        })
+            by_name,
+        };
+        machine.start = machine.position(start_at)?;
+        Some(machine)
     }
 
     /// The state in which it begins (`StartAt`).
@@ -90,7 +88,9 @@ impl Machine {
     /// The index of its own state of this name in [`states`](Self::states).
     #[must_use]
     pub fn position(&self, name: &str) -> Option<usize> {
-        self.index.get(name).copied()
+        let name_of = |index: &u32| self.states[*index as usize].name.as_str();
+        let found = self.by_name.binary_search_by(|index| name_of(index).cmp(name));
+        found.ok().map(|at| self.by_name[at] as usize)
     }
 
     /// All states, those of branches and item processors after the state they belong to.

@@ -55,6 +55,8 @@ const ORDER: [&str; 45] = [
 ];
 
 /// A state of any type, unchecked.
+///
+/// States Language, section "State Types".
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
     fields: Map<String, Value>,
@@ -86,16 +88,13 @@ impl State {
         Fragment::new(name, self)
     }
 
-    pub(crate) fn found(&self) -> &[Finding] {
-        &self.found
-    }
-
     fn of_type(name: &str) -> Self {
-        Self::from_json(Map::from_iter([("Type".to_owned(), name.into())]))
+        let mut fields = Map::with_capacity(7);
+        fields.insert("Type".to_owned(), name.into());
+        Self::from_json(fields)
     }
 
     fn ordered(self) -> Self {
-        let mut fields = Map::new();
         let mut map = self.fields;
         let mut found = self.found;
         if let Some(parameter) = self.unique
@@ -105,12 +104,24 @@ impl State {
                 format!("there is no text `{parameter}` among the parameters, so no retry can change it");
             found.push(Finding::new(Code::MissingField, "", message));
         }
-        for name in ORDER.into_iter().chain(["Next", "End"]) {
-            if let Some((key, value)) = map.shift_remove_entry(name) {
-                fields.insert(key, value);
-            }
+        let last = ORDER.len();
+        let place = |key: &str| match key {
+            "Next" => last,
+            "End" => last + 1,
+            key => ORDER.iter().position(|known| *known == key).unwrap_or(last + 2),
+        };
+        if map.keys().map(|key| place(key)).is_sorted() {
+            return Self {
+                fields: map,
+                found,
+                unique: None,
+            };
         }
-        fields.extend(map);
+        let mut entries: Vec<(usize, String, Value)> = Vec::with_capacity(map.len());
+        entries.extend(map.into_iter().map(|(key, value)| (place(&key), key, value)));
+        // What has no place stays behind, as it came.
+        entries.sort_by_key(|(place, ..)| *place);
+        let fields = entries.into_iter().map(|(_, key, value)| (key, value)).collect();
         Self {
             fields,
             found,
@@ -309,6 +320,8 @@ fn expression(text: impl Into<String>) -> String {
 }
 
 /// A Pass state: hands its input on, or a fixed result.
+///
+/// States Language, section "Pass State".
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Pass(State);
@@ -334,6 +347,8 @@ impl Default for Pass {
 }
 
 /// A Wait state.
+///
+/// States Language, section "Wait State".
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Wait(State);
@@ -368,6 +383,8 @@ impl Wait {
 }
 
 /// A Succeed state: ends the machine well.
+///
+/// States Language, section "Succeed State".
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Succeed(State);
@@ -388,6 +405,8 @@ impl Default for Succeed {
 }
 
 /// A Fail state: ends the machine badly.
+///
+/// States Language, section "Fail State".
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Fail(State);

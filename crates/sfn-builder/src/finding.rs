@@ -49,6 +49,38 @@ impl Finding {
         self
     }
 
+    /// Where the service says that it is, such as `/States/Route/Choices[0]/Next`: the pointer with its escapes undone and
+    /// the indices of lists in brackets. `None` for what is said of the whole document.
+    ///
+    /// API reference, "ValidateStateMachineDefinitionDiagnostic", and what the service answers.
+    #[must_use]
+    pub fn service_location(&self) -> Option<String> {
+        if matches!(
+            self.code,
+            Code::InvalidJson | Code::TooDeeplyNested | Code::NoTerminalState
+        ) {
+            return None;
+        }
+        let mut location = String::new();
+        let mut before = "";
+        for token in self.pointer.split('/').skip(1) {
+            let is_index = !token.is_empty() && token.bytes().all(|b| b.is_ascii_digit());
+            if is_index && before != "States" {
+                location.push_str(&format!("[{token}]"));
+            } else {
+                location.push('/');
+                location.push_str(&token.replace("~1", "/").replace("~0", "~"));
+            }
+            // A state may itself have the name `States`.
+            before = if before == "States" { "" } else { token };
+        }
+        Some(if location.is_empty() {
+            "/".to_owned()
+        } else {
+            location
+        })
+    }
+
     /// The severity of its code.
     #[must_use]
     pub fn severity(&self) -> Severity {
@@ -97,6 +129,18 @@ mod service {
     pub(super) const JSON: &str = "INVALID_JSON_DESCRIPTION";
     pub(super) const SCHEMA: &str = "SCHEMA_VALIDATION_FAILED";
     pub(super) const TARGET: &str = "MISSING_TRANSITION_TARGET";
+    pub(super) const END: &str = "MISSING_END_STATE";
+    pub(super) const SAME_NAME: &str = "DUPLICATE_STATE_NAME";
+    pub(super) const NAME: &str = "INVALID_STATE_NAME";
+    pub(super) const SAME_LABEL: &str = "DUPLICATE_LABEL_NAME";
+    pub(super) const LABEL: &str = "INVALID_LABEL_NAME";
+    pub(super) const RESOURCE: &str = "INVALID_RESOURCE";
+    pub(super) const NESTED: &str = "TOO_DEEPLY_NESTED";
+    pub(super) const JSONATA: &str = "INVALID_JSONATA_EXPRESSION";
+    pub(super) const NO_JSONATA: &str = "UNSUPPORTED_JSONATA_EXPRESSION";
+    pub(super) const DOLLAR: &str = "NO_DOLLAR";
+    pub(super) const PATH: &str = "NO_PATH";
+    pub(super) const STATIC: &str = "PASS_RESULT_IS_STATIC";
 }
 
 macro_rules! codes {
@@ -154,7 +198,9 @@ macro_rules! codes {
 
 codes! {
     InvalidJson = "INVALID_JSON", Error, JSON:
-        "The text is not JSON, or its values nest deeper than 127 levels.";
+        "The text is not JSON.";
+    TooDeeplyNested = "TOO_DEEPLY_NESTED", Error, NESTED:
+        "The values nest deeper than 127 levels.";
     TooLarge = "TOO_LARGE", Error, SCHEMA:
         "The text is longer than the service takes (1 MiB).";
     DuplicateKey = "DUPLICATE_KEY", Error, SCHEMA:
@@ -179,9 +225,9 @@ codes! {
         "Only a Map state whose `ProcessorConfig` has the mode `DISTRIBUTED` can have this field.";
     UnknownStateType = "UNKNOWN_STATE_TYPE", Error, SCHEMA:
         "The language has no state of this type.";
-    InvalidStateName = "INVALID_STATE_NAME", Error, SCHEMA:
+    InvalidStateName = "INVALID_STATE_NAME", Error, NAME:
         "The name of a state is empty or longer than 80 characters.";
-    DuplicateStateName = "DUPLICATE_STATE_NAME", Error, SCHEMA:
+    DuplicateStateName = "DUPLICATE_STATE_NAME", Error, SAME_NAME:
         "Two states have the same name; names are unique over all branches and item processors.";
     MissingTransitionTarget = "MISSING_TRANSITION_TARGET", Error, TARGET:
         "`StartAt`, `Next`, `Default` or a catcher names a state that does not exist.";
@@ -189,8 +235,10 @@ codes! {
         "A transition names a state of another branch, item processor or level; none may be left that way.";
     UnreachableState = "UNREACHABLE_STATE", Error, TARGET:
         "Nothing leads from `StartAt` to this state.";
-    NoTerminalState = "NO_TERMINAL_STATE", Error, SCHEMA:
+    NoTerminalState = "NO_TERMINAL_STATE", Error, END:
         "No state ends the machine: none has `\"End\": true`, none is of type Succeed or Fail.";
+    EndlessBranch = "ENDLESS_BRANCH", Warning, END:
+        "No state ends a branch or an item processor. The service takes it, but only an error can end it.";
     ChoiceWithoutDefault = "CHOICE_WITHOUT_DEFAULT", Warning, SCHEMA:
         "A Choice state has no `Default`: the execution fails when no rule matches.";
     InvalidPath = "INVALID_PATH", Error, SCHEMA:
@@ -199,10 +247,26 @@ codes! {
         "A path may name several places, or a place that cannot be written to, where one place must be named.";
     InvalidIntrinsic = "INVALID_INTRINSIC", Error, SCHEMA:
         "An intrinsic function does not parse, does not exist, or has the wrong arguments.";
-    InvalidJsonata = "INVALID_JSONATA", Error, SCHEMA:
+    InvalidJsonata = "INVALID_JSONATA", Error, JSONATA:
         "A JSONata expression does not parse, or its `{%` and `%}` do not enclose the whole text.";
-    StatesNotAvailable = "STATES_NOT_AVAILABLE", Error, SCHEMA:
+    UnsupportedJsonata = "UNSUPPORTED_JSONATA", Error, NO_JSONATA:
+        "A JSONata expression reads `$`, `$$` or a field at its top level, where there is no input: `$states.input` is it.";
+    StatesNotAvailable = "STATES_NOT_AVAILABLE", Error, NO_JSONATA:
         "`$states.result` or `$states.errorOutput` is used where there is no result or no error.";
+    UnknownFunction = "UNKNOWN_FUNCTION", Warning, SCHEMA:
+        "A JSONata expression calls a function that there is not; the execution fails there.";
+    UnknownContextField = "UNKNOWN_CONTEXT_FIELD", Warning, SCHEMA:
+        "A path or an expression reads a field that the context object or `$states` does not have.";
+    NoDollar = "NO_DOLLAR", Warning, DOLLAR:
+        "A value looks like a path or an intrinsic function, but its key does not end in `.$`: it stays as it is.";
+    NoPath = "NO_PATH", Warning, PATH:
+        "A value looks like a path, but its field's name does not end in `Path`: it stays as it is.";
+    PassResultIsStatic = "PASS_RESULT_IS_STATIC", Warning, STATIC:
+        "The `Result` of a Pass state has a path in it, but nothing in it is computed.";
+    TextResult = "TEXT_RESULT", Warning, SCHEMA:
+        "A field is read of `Output` in the result of `states:startExecution.sync`, which is a text.";
+    UnknownResult = "UNKNOWN_RESULT", Warning, SCHEMA:
+        "A member is read of a call's result that the result does not have, such as the description of a job just begun.";
     InvalidVariableName = "INVALID_VARIABLE_NAME", Error, SCHEMA:
         "A variable's name is not an identifier of at most 80 characters, or it is the reserved `states`.";
     UnassignedVariable = "UNASSIGNED_VARIABLE", Warning, SCHEMA:
@@ -217,12 +281,16 @@ codes! {
         "A condition has no operator, or several, or nests too deep.";
     MisplacedStatesAll = "MISPLACED_STATES_ALL", Error, SCHEMA:
         "`States.ALL` does not stand alone, or not in the last retrier or catcher.";
-    UnknownErrorName = "UNKNOWN_ERROR_NAME", Error, SCHEMA:
-        "An error name begins with the reserved `States.`, but the language has no such error.";
-    InvalidResource = "INVALID_RESOURCE", Error, SCHEMA:
+    UnknownErrorName = "UNKNOWN_ERROR_NAME", Warning, SCHEMA:
+        "An error name begins with the reserved `States.`, but the language has no such error: it never matches.";
+    InvalidResource = "INVALID_RESOURCE", Error, RESOURCE:
         "An ARN names nothing that can be called here.";
-    UnsupportedPattern = "UNSUPPORTED_PATTERN", Error, SCHEMA:
+    UnsupportedPattern = "UNSUPPORTED_PATTERN", Error, RESOURCE:
         "The service integration does not have this pattern, such as `sagemaker:createEndpoint.sync`.";
+    InvalidLabel = "INVALID_LABEL", Error, LABEL:
+        "The label of a Map state is longer than 40 characters, or has one that it cannot have.";
+    DuplicateLabel = "DUPLICATE_LABEL", Error, SAME_LABEL:
+        "Two Map states have the same label; labels are unique in a definition.";
     DeprecatedField = "DEPRECATED_FIELD", Warning, SCHEMA:
         "The field still works, but another has replaced it: `Iterator`, or `Parameters` of a Map state.";
     LargePayload = "LARGE_PAYLOAD", Warning, SCHEMA:
@@ -259,6 +327,7 @@ impl Code {
                 | Self::DuplicateStateName
                 | Self::UnreachableState
                 | Self::NoTerminalState
+                | Self::EndlessBranch
                 | Self::ChoiceWithoutDefault
                 | Self::InvalidVariableName
                 | Self::ShadowedVariable
@@ -310,10 +379,10 @@ impl InvalidDefinition {
             .errors()
             .map(|finding| {
                 let (code, message) = (finding.code.service_code(), &finding.message);
-                match (finding.code, finding.pointer.as_str()) {
-                    (Code::InvalidJson, _) => format!("{code}: {message}"),
-                    (_, "") => format!("{code}: {message} at /"),
-                    (_, pointer) => format!("{code}: {message} at {pointer}"),
+                match finding.service_location() {
+                    None if finding.code == Code::InvalidJson => format!("{code}: {message}"),
+                    None => format!("{code}: {message} at null"),
+                    Some(location) => format!("{code}: {message} at {location}"),
                 }
             })
             .collect::<Vec<_>>()

@@ -265,6 +265,8 @@ impl Member {
 /// It can stand anywhere in the values that states are built of: alone, it is the value, of whatever type; within a text
 /// (`format!("{folder}/train.csv")`) it becomes part of that. The build writes the path, the intrinsic function or the
 /// JSONata expression that the place takes, and reports a place that takes none.
+///
+/// States Language, sections "Payload Template" and "The Context Object".
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Placeholder {
     segments: Vec<String>,

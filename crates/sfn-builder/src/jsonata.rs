@@ -26,7 +26,7 @@ use jsonata_core::ast::{AstNode, PathStep, Stage};
 pub struct Jsonata {
     // INVARIANT: begins with `{%`, ends with `%}`.
     text: String,
-    references: References,
+    references: Box<References>,
 }
 
 /// What an expression refers to.
@@ -45,6 +45,17 @@ pub struct References {
     pub states: bool,
     /// Variables that the expression does not bind itself, without their `$`.
     pub variables: BTreeSet<String>,
+    /// Functions that it calls, which neither the language has nor the expression binds, without their `$`.
+    pub unknown_functions: BTreeSet<String>,
+    /// What it reads of the context item, which an expression does not have: `$`, `$$`, or the name of a field in front of
+    /// a path, such as `input` where `$states.input` is meant.
+    pub top_level: BTreeSet<String>,
+    /// The fields of `$states.context` that it reads, dots between them, such as `Execution.Input`.
+    pub context_fields: BTreeSet<String>,
+    /// The fields of `$states.result` that it reads, dots between them, such as `Payload.status`.
+    pub result_fields: BTreeSet<String>,
+    /// Fields of `$states` that there are not.
+    pub unknown_states: BTreeSet<String>,
 }
 
 /// Why a text is no JSONata expression.
@@ -79,10 +90,10 @@ impl Jsonata {
             references: References::default(),
             bound: Vec::new(),
         };
-        walk.node(&node);
+        walk.node(&node, true);
         Ok(Self {
             text: text.to_owned(),
-            references: walk.references,
+            references: Box::new(walk.references),
         })
     }
 
@@ -152,36 +163,75 @@ impl Walk {
         if name != "states" || !first.stages.is_empty() || self.bound.iter().any(|bound| bound == name) {
             return false;
         }
+        let below = || {
+            let names = steps[2..]
+                .iter()
+                .zip(&steps[1..])
+                .map_while(|(step, before)| match &step.node {
+                    AstNode::Name(name) if before.stages.is_empty() && !name.contains('.') => {
+                        Some(name.as_str())
+                    }
+                    _ => None,
+                });
+            names.take(3).collect::<Vec<_>>().join(".")
+        };
         match field.as_str() {
             "input" => self.references.input = true,
-            "result" => self.references.result = true,
+            "result" => {
+                self.references.result = true;
+                self.references.result_fields.insert(below());
+            }
             "errorOutput" => self.references.error_output = true,
-            "context" => self.references.context = true,
-            _ => {}
+            "context" => {
+                self.references.context = true;
+                self.references.context_fields.insert(below());
+            }
+            other => {
+                self.references.unknown_states.insert(other.to_owned());
+            }
         }
         true
     }
 
-    fn nodes<'n>(&mut self, nodes: impl IntoIterator<Item = &'n AstNode>) {
+    fn nodes<'n>(&mut self, nodes: impl IntoIterator<Item = &'n AstNode>, top: bool) {
         for node in nodes {
-            self.node(node);
+            self.node(node, top);
         }
     }
 
-    fn node(&mut self, node: &AstNode) {
+    /// Reads the context item, unless a path, a predicate or the like has set one.
+    fn reads_context(&mut self, name: &str, top: bool) {
+        if top {
+            self.references.top_level.insert(name.to_owned());
+        }
+    }
+
+    /// Whether a call of this name leads nowhere.
+    fn called(&mut self, name: &str) {
+        if !FUNCTIONS.contains(&name) && !self.bound.iter().any(|bound| bound == name) {
+            self.references.unknown_functions.insert(name.to_owned());
+        }
+    }
+
+    /// `top`: nothing around the node has set the context item. Of a path the first step, and what that consists of, is
+    /// read without one; the body of a lambda has that of the place where it stands.
+    fn node(&mut self, node: &AstNode, top: bool) {
         match node {
+            AstNode::Variable(name) if name.is_empty() => self.reads_context("$", top),
+            AstNode::ParentVariable(_) => self.reads_context("$$", true),
             AstNode::Variable(name) => self.variable(name),
+            AstNode::Name(name) => self.reads_context(name, top),
             AstNode::Path { steps } => self.scoped(|walk| {
-                let known = usize::from(walk.states(steps));
+                let known = if walk.states(steps) { 2 } else { 0 };
                 for (index, step) in steps.iter().enumerate() {
                     if index >= known {
-                        walk.node(&step.node);
+                        walk.node(&step.node, top && index == 0);
                     }
                     walk.bound.extend(step.focus.clone());
                     walk.bound.extend(step.index_var.clone());
                     for stage in &step.stages {
                         match stage {
-                            Stage::Filter(filter) => walk.node(filter),
+                            Stage::Filter(filter) => walk.node(filter, false),
                             Stage::Index(name) => walk.bound.push(name.clone()),
                             Stage::KeepArray => {}
                         }
@@ -192,76 +242,79 @@ impl Walk {
                 if let (jsonata_core::ast::BinaryOp::ColonEqual, AstNode::Variable(name)) = (op, &**lhs) {
                     // A function may call itself by the name it is bound to.
                     self.bound.push(name.clone());
-                    self.node(rhs);
+                    self.node(rhs, top);
                 } else {
-                    self.node(lhs);
-                    self.node(rhs);
+                    self.node(lhs, top);
+                    self.node(rhs, top);
                 }
             }
-            AstNode::Unary { operand, .. } => self.node(operand),
+            AstNode::Unary { operand, .. } => self.node(operand, top),
             AstNode::Function {
                 name,
                 args,
                 is_builtin,
             } => {
                 if *is_builtin {
-                    self.variable(name);
+                    self.called(name);
+                } else {
+                    self.reads_context(name, top);
                 }
-                self.nodes(args);
+                self.nodes(args, top);
             }
             AstNode::Call { procedure, args } => {
-                self.node(procedure);
-                self.nodes(args);
+                self.node(procedure, top);
+                self.nodes(args, top);
             }
             AstNode::Lambda { params, body, .. } => self.scoped(|walk| {
                 walk.bound.extend(params.iter().cloned());
-                walk.node(body);
+                walk.node(body, top);
             }),
-            AstNode::Array(items) | AstNode::ArrayGroup(items) => self.nodes(items),
+            AstNode::Array(items) | AstNode::ArrayGroup(items) => self.nodes(items, top),
             AstNode::Object(pairs) => {
                 for (key, value) in pairs {
-                    self.node(key);
-                    self.node(value);
+                    self.node(key, top);
+                    self.node(value, top);
                 }
             }
             AstNode::ObjectTransform { input, pattern } => self.scoped(|walk| {
-                walk.node(input);
+                walk.node(input, top);
                 for (key, value) in pattern {
-                    walk.node(key);
-                    walk.node(value);
+                    walk.node(key, false);
+                    walk.node(value, false);
                 }
             }),
-            AstNode::Block(items) => self.scoped(|walk| walk.nodes(items)),
+            AstNode::Block(items) => self.scoped(|walk| walk.nodes(items, top)),
             AstNode::Conditional {
                 condition,
                 then_branch,
                 else_branch,
             } => {
-                self.node(condition);
-                self.node(then_branch);
-                self.nodes(else_branch.as_deref());
+                self.node(condition, top);
+                self.node(then_branch, top);
+                self.nodes(else_branch.as_deref(), top);
             }
-            AstNode::FunctionApplication(inner) => self.node(inner),
+            AstNode::FunctionApplication(inner) => self.node(inner, false),
             AstNode::Sort { input, terms } => {
-                self.node(input);
-                self.nodes(terms.iter().map(|(term, _)| term));
+                self.node(input, top);
+                self.nodes(terms.iter().map(|(term, _)| term), false);
             }
             AstNode::Transform {
                 location,
                 update,
                 delete,
             } => {
-                self.node(location);
-                self.node(update);
-                self.nodes(delete.as_deref());
+                self.node(location, false);
+                self.node(update, false);
+                self.nodes(delete.as_deref(), false);
             }
             _ => {}
         }
     }
 }
 
-/// The functions of JSONata and those that Step Functions adds; a name among them is no variable.
-const FUNCTIONS: [&str; 70] = [
+/// The functions of JSONata and those that Step Functions adds; a name among them is no variable. `$eval` is missing, as it
+/// is in the service.
+pub(crate) const FUNCTIONS: [&str; 69] = [
     "abs",
     "append",
     "assert",
@@ -280,7 +333,6 @@ const FUNCTIONS: [&str; 70] = [
     "encodeUrl",
     "encodeUrlComponent",
     "error",
-    "eval",
     "exists",
     "filter",
     "floor",

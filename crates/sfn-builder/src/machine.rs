@@ -12,6 +12,8 @@ use crate::input::{self, Input};
 ///
 /// It remembers the definition it was made of, so that printing gives back what was read, in the same order. The checked
 /// form is a [`checked::Machine`]; this dereferences to it.
+///
+/// States Language, section "Structure of a State Machine".
 #[derive(Debug, Clone, PartialEq)]
 pub struct StateMachine {
     document: Document,
@@ -125,6 +127,8 @@ impl std::str::FromStr for StateMachine {
 }
 
 /// Collects states; [`build`](Self::build) judges.
+///
+/// States Language, section "Top-level fields".
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct MachineBuilder {
@@ -183,21 +187,25 @@ impl MachineBuilder {
     /// The definition as it stands, unchecked.
     #[must_use]
     pub fn to_document(&self) -> Document {
+        self.clone().into_document()
+    }
+
+    fn into_document(self) -> Document {
         let mut root = Map::new();
-        if let Some(comment) = &self.comment {
-            root.insert("Comment".into(), comment.clone().into());
+        if let Some(comment) = self.comment {
+            root.insert("Comment".into(), comment.into());
         }
-        if let Some(version) = &self.version {
-            root.insert("Version".into(), version.clone().into());
+        if let Some(version) = self.version {
+            root.insert("Version".into(), version.into());
         }
         if let Some(language) = self.query_language {
             root.insert("QueryLanguage".into(), language.as_str().into());
         }
-        root.insert("StartAt".into(), self.start_at.clone().into());
+        root.insert("StartAt".into(), self.start_at.into());
         if let Some(seconds) = self.timeout_seconds {
             root.insert("TimeoutSeconds".into(), seconds.into());
         }
-        let (states, mut findings) = draft::states_to_json(&self.states);
+        let (states, mut findings) = draft::states_to_json(self.states);
         root.insert("States".into(), states.into());
         let mut root = Value::Object(root);
         findings.extend(input::resolve(&mut root, self.input.as_ref()));
@@ -212,6 +220,6 @@ impl MachineBuilder {
     ///
     /// Every problem that was found, each with its place.
     pub fn build(self) -> Result<StateMachine, InvalidDefinition> {
-        self.to_document().check()
+        self.into_document().check()
     }
 }

@@ -4,6 +4,7 @@
 //! States Language, sections "Paths" and "Reference Paths". The service's dialect is that of the Java library Jayway
 //! JsonPath.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -13,6 +14,8 @@ use serde_json::Value;
 const MAX_DEPTH: usize = 16;
 
 /// A JSONPath that parses, such as `$.a.b[0]`, `$['a b']`, `$$.Execution.Input['JobName']` or `$var.field`.
+///
+/// States Language, sections "Paths" and "Reference Paths".
 ///
 /// ```
 /// use sfn_builder::path::{Path, Root, Segment};
@@ -25,12 +28,14 @@ const MAX_DEPTH: usize = 16;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Path {
-    text: String,
+    text: Cow<'static, str>,
     root: Root,
     segments: Vec<Segment>,
 }
 
 /// What a path starts from.
+///
+/// States Language, section "Paths"; developer guide, "Accessing execution data from the Context object".
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Root {
     /// `$`: the input or result at hand.
@@ -42,6 +47,8 @@ pub enum Root {
 }
 
 /// One step of a path.
+///
+/// States Language, section "Paths".
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Segment {
@@ -71,6 +78,8 @@ pub enum Segment {
 }
 
 /// A function at the end of a path.
+///
+/// States Language, section "Paths".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PathFunction {
@@ -118,6 +127,8 @@ impl PathFunction {
 }
 
 /// What stands in `[?(…)]`.
+///
+/// States Language, section "Paths".
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Filter {
@@ -141,6 +152,8 @@ pub enum Filter {
 }
 
 /// How a filter compares.
+///
+/// States Language, section "Paths".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Comparison {
@@ -196,6 +209,8 @@ const COMPARISONS: [(&str, Comparison); 15] = [
 ];
 
 /// One side of a comparison in a filter.
+///
+/// States Language, section "Paths".
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operand {
@@ -229,7 +244,7 @@ impl Path {
     #[must_use]
     pub fn root_of_data() -> Self {
         Self {
-            text: "$".into(),
+            text: Cow::Borrowed("$"),
             root: Root::Data,
             segments: Vec::new(),
         }
@@ -319,6 +334,13 @@ impl FromStr for Path {
     type Err = PathError;
 
     fn from_str(text: &str) -> Result<Self, PathError> {
+        if let Some((root, segments)) = plain(text) {
+            let text = match text {
+                "$" => Cow::Borrowed("$"),
+                text => Cow::Owned(text.to_owned()),
+            };
+            return Ok(Self { text, root, segments });
+        }
         let mut parser = Parser {
             text,
             chars: text.chars().collect(),
@@ -343,11 +365,44 @@ impl FromStr for Path {
             return Err(parser.error("expected `.` or `[`"));
         }
         Ok(Self {
-            text: text.to_owned(),
+            text: Cow::Owned(text.to_owned()),
             root,
             segments,
         })
     }
+}
+
+/// Reads what nearly every path is: a root, and names of ASCII letters, digits and `_` behind dots. `None` is for the parser.
+fn plain(text: &str) -> Option<(Root, Vec<Segment>)> {
+    let bytes = text.as_bytes();
+    let name_end = |start: usize| {
+        let more = bytes.get(start..).unwrap_or_default().iter();
+        start
+            + more
+                .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_')
+                .count()
+    };
+    if bytes.first() != Some(&b'$') {
+        return None;
+    }
+    let (root, mut at) = if bytes.get(1) == Some(&b'$') {
+        (Root::Context, 2)
+    } else {
+        match name_end(1) {
+            1 => (Root::Data, 1),
+            end => (Root::Variable(text[1..end].to_owned()), end),
+        }
+    };
+    let mut segments = Vec::with_capacity(bytes[at..].iter().filter(|b| **b == b'.').count());
+    while at < bytes.len() {
+        let end = name_end(at + 1);
+        if bytes[at] != b'.' || end == at + 1 {
+            return None;
+        }
+        segments.push(Segment::Field(text[at + 1..end].to_owned()));
+        at = end;
+    }
+    Some((root, segments))
 }
 
 /// A character of a variable's name.

@@ -49,6 +49,15 @@ pub(crate) fn actions(service: &str) -> impl Iterator<Item = &'static Action> + 
     ACTIONS.iter().filter(move |action| action.service == service)
 }
 
+/// The services that Step Functions integrates itself, each once.
+pub(crate) fn services() -> impl Iterator<Item = &'static str> {
+    let before = std::iter::once("").chain(ACTIONS.iter().map(|action| action.service));
+    let services = ACTIONS.iter().map(|action| action.service).zip(before);
+    services
+        .filter(|(service, before)| service != before)
+        .map(|(service, _)| service)
+}
+
 macro_rules! kinds {
     ($($(#[$docs:meta])+ $kind:ident: $($pattern:ident $method:ident $suffix:literal $doc:literal),+;)+) => {
         $(
@@ -191,6 +200,70 @@ integrations! {
         batch_delete_builds = "batchDeleteBuilds": Request, "Deletes builds: the parameter `Ids`.";
         batch_get_reports = "batchGetReports": Request, "Reads reports: the parameter `ReportArns`.";
         delete_build_batch = "deleteBuildBatch": Request, "Deletes a batch: the parameter `Id`.";
+    }
+    /// Amazon API Gateway.
+    apigateway = "apigateway" {
+        invoke = "invoke": Callback, "Calls an API: parameters `ApiEndpoint` and `Method`.";
+    }
+    /// Amazon Athena.
+    athena = "athena" {
+        start_query_execution = "startQueryExecution": Job, "Runs a query: parameters `QueryString` and `WorkGroup`.";
+        stop_query_execution = "stopQueryExecution": Request, "Stops a query: the parameter `QueryExecutionId`.";
+        get_query_execution = "getQueryExecution": Request, "Describes a query: the parameter `QueryExecutionId`.";
+        get_query_results = "getQueryResults": Request, "Reads a query's results: the parameter `QueryExecutionId`.";
+    }
+    /// Amazon Bedrock.
+    bedrock = "bedrock" {
+        invoke_model = "invokeModel": Callback, "Runs a model: parameters `ModelId` and `Body`.";
+        create_model_customization_job = "createModelCustomizationJob": Job, "Fits a model to data of one's own.";
+    }
+    /// Amazon EKS. The guide's table has task tokens for it, its page on the service has none; neither is refused.
+    eks = "eks" {
+        create_cluster = "createCluster": JobOrCallback, "Creates a cluster.";
+        delete_cluster = "deleteCluster": JobOrCallback, "Deletes a cluster.";
+        create_fargate_profile = "createFargateProfile": JobOrCallback, "Creates a Fargate profile.";
+        delete_fargate_profile = "deleteFargateProfile": JobOrCallback, "Deletes a Fargate profile.";
+        create_nodegroup = "createNodegroup": JobOrCallback, "Creates a node group.";
+        delete_nodegroup = "deleteNodegroup": JobOrCallback, "Deletes a node group.";
+        run_job = "runJob": JobOrCallback, "Runs a job of Kubernetes.";
+        call = "call": Callback, "Calls the API of Kubernetes.";
+    }
+    /// Amazon EMR.
+    elasticmapreduce = "elasticmapreduce" {
+        create_cluster = "createCluster": Job, "Creates a cluster.";
+        set_cluster_termination_protection = "setClusterTerminationProtection": Request, "Locks a cluster, or unlocks it.";
+        terminate_cluster = "terminateCluster": Job, "Ends a cluster.";
+        add_step = "addStep": Job, "Has a cluster do a step.";
+        cancel_step = "cancelStep": Request, "Cancels a step.";
+        modify_instance_fleet_by_name = "modifyInstanceFleetByName": Request, "Changes the capacity of an instance fleet.";
+        modify_instance_group_by_name = "modifyInstanceGroupByName": Request, "Changes the size of an instance group.";
+    }
+    /// Amazon EMR on EKS.
+    emr_containers = "emr-containers" {
+        create_virtual_cluster = "createVirtualCluster": Request, "Creates a virtual cluster.";
+        delete_virtual_cluster = "deleteVirtualCluster": Job, "Deletes a virtual cluster.";
+        start_job_run = "startJobRun": Job, "Runs a job.";
+    }
+    /// Amazon EMR Serverless.
+    emr_serverless = "emr-serverless" {
+        create_application = "createApplication": Job, "Creates an application.";
+        start_application = "startApplication": Job, "Starts an application.";
+        stop_application = "stopApplication": Job, "Stops an application.";
+        delete_application = "deleteApplication": Job, "Deletes an application.";
+        start_job_run = "startJobRun": Job, "Runs a job.";
+        cancel_job_run = "cancelJobRun": Job, "Cancels a job.";
+    }
+    /// AWS Glue DataBrew.
+    databrew = "databrew" {
+        start_job_run = "startJobRun": Job, "Runs a job: the parameter `Name`.";
+    }
+    /// AWS Elemental MediaConvert.
+    mediaconvert = "mediaconvert" {
+        create_job = "createJob": Job, "Runs a job: parameters `Role` and `Settings`.";
+    }
+    /// Any HTTPS endpoint, by a connection of EventBridge.
+    http = "http" {
+        invoke = "invoke": Request, "Calls an endpoint: parameters `ApiEndpoint`, `Method` and `Authentication`.";
     }
     /// Step Functions itself.
     states = "states" {

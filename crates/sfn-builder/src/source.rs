@@ -1,5 +1,6 @@
 //! Places in a text: lines, columns, and where the value of a JSON pointer lies.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -58,12 +59,19 @@ impl Places {
 
     /// The places of these pointers in a JSON text; those that are not there are left out.
     pub(crate) fn in_json<'p>(text: &str, wanted: impl IntoIterator<Item = &'p str>) -> Self {
+        let places: HashMap<_, _> = wanted.into_iter().map(|pointer| (pointer, None)).collect();
+        let longest = places.keys().map(|pointer| pointer.len()).max();
+        let mut lengths = vec![false; longest.map_or(0, |longest| longest + 1)];
+        for pointer in places.keys() {
+            lengths[pointer.len()] = true;
+        }
         let mut finder = Finder {
             pointer: String::new(),
-            places: wanted.into_iter().map(|pointer| (pointer, None)).collect(),
+            places,
+            lengths,
         };
         // What could be read before a mistake in the text has its place all the same.
-        let _ = Reader::new(text).document(&mut finder);
+        let _ = Reader::new(text).walk(&mut finder);
         let mut offsets: Vec<usize> = Vec::new();
         for (key, value) in finder.places.values().flatten() {
             offsets.extend(*key);
@@ -127,8 +135,10 @@ pub(crate) fn position_of_byte(text: &str, line: usize, column: usize) -> Positi
 
 /// Hears of every value that a [`Reader`] meets.
 pub(crate) trait Visit {
-    /// A field of an object follows: its name, the offset of its key, and whether the object has had it already.
-    fn key(&mut self, name: &str, offset: usize, again: bool);
+    /// A field of an object follows: its name, and the offset of its key.
+    fn key(&mut self, name: &str, offset: usize);
+    /// The field that was just read has stood in its object before.
+    fn again(&mut self) {}
     /// An item of an array follows.
     fn item(&mut self, index: usize);
     /// A value begins at this offset. The offset of its key comes with it.
@@ -141,10 +151,12 @@ pub(crate) trait Visit {
 struct Finder<'p> {
     pointer: String,
     places: HashMap<&'p str, Option<(Option<usize>, usize)>>,
+    /// Whether one of them is so long: most pointers need no look into the map.
+    lengths: Vec<bool>,
 }
 
 impl Visit for Finder<'_> {
-    fn key(&mut self, name: &str, _: usize, _: bool) {
+    fn key(&mut self, name: &str, _: usize) {
         self.pointer.push('/');
         self.pointer.push_str(&escape(name));
     }
@@ -155,6 +167,9 @@ impl Visit for Finder<'_> {
     }
 
     fn value(&mut self, key: Option<usize>, offset: usize) {
+        if self.lengths.get(self.pointer.len()) != Some(&true) {
+            return;
+        }
         if let Some(place) = self.places.get_mut(self.pointer.as_str()) {
             // Of a key that comes twice the last counts, as it does for the value.
             *place = Some((key, offset));
@@ -170,6 +185,11 @@ impl Visit for Finder<'_> {
 /// The deepest nesting that is read: as deep as `serde_json` goes.
 pub(crate) const MAX_DEPTH: usize = 127;
 
+/// What is said of values that nest deeper.
+pub(crate) fn nests_deeper() -> String {
+    format!("the values nest deeper than {MAX_DEPTH} levels")
+}
+
 /// The text is not JSON; `serde_json` words the reason better.
 #[derive(Debug)]
 pub(crate) struct NotJson;
@@ -179,6 +199,7 @@ pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
+    too_deep: Option<usize>,
 }
 
 impl<'a> Reader<'a> {
@@ -187,12 +208,27 @@ impl<'a> Reader<'a> {
             text,
             at: 0,
             depth: 0,
+            too_deep: None,
         }
     }
 
-    pub(crate) fn document(&mut self, visit: &mut dyn Visit) -> Result<Value, NotJson> {
+    /// Where the values began to nest too deep, when that is what ended the reading.
+    pub(crate) fn too_deep(&self) -> Option<usize> {
+        self.too_deep
+    }
+
+    pub(crate) fn document(&mut self, visit: &mut impl Visit) -> Result<Value, NotJson> {
+        self.whole::<true>(visit)
+    }
+
+    /// Reads without keeping what is read.
+    fn walk(&mut self, visit: &mut impl Visit) -> Result<(), NotJson> {
+        self.whole::<false>(visit).map(drop)
+    }
+
+    fn whole<const KEEP: bool>(&mut self, visit: &mut impl Visit) -> Result<Value, NotJson> {
         self.blanks();
-        let value = self.value(None, visit)?;
+        let value = self.value::<KEEP>(None, visit)?;
         self.blanks();
         if self.at == self.text.len() {
             Ok(value)
@@ -201,12 +237,23 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn value(&mut self, key: Option<usize>, visit: &mut dyn Visit) -> Result<Value, NotJson> {
+    fn value<const KEEP: bool>(
+        &mut self,
+        key: Option<usize>,
+        visit: &mut impl Visit,
+    ) -> Result<Value, NotJson> {
         visit.value(key, self.at);
         match self.peek() {
-            Some(b'{') => self.nested(|reader| reader.object(visit)),
-            Some(b'[') => self.nested(|reader| reader.array(visit)),
-            Some(b'"') => self.string().map(Value::String),
+            Some(b'{') => self.nested(|reader| reader.object::<KEEP>(visit)),
+            Some(b'[') => self.nested(|reader| reader.array::<KEEP>(visit)),
+            Some(b'"') => {
+                let text = self.string()?;
+                Ok(if KEEP {
+                    Value::String(text.into_owned())
+                } else {
+                    Value::Null
+                })
+            }
             Some(b't') => self.word("true", Value::Bool(true)),
             Some(b'f') => self.word("false", Value::Bool(false)),
             Some(b'n') => self.word("null", Value::Null),
@@ -217,6 +264,7 @@ impl<'a> Reader<'a> {
 
     fn nested(&mut self, read: impl FnOnce(&mut Self) -> Result<Value, NotJson>) -> Result<Value, NotJson> {
         if self.depth == MAX_DEPTH {
+            self.too_deep = Some(self.at);
             return Err(NotJson);
         }
         self.depth += 1;
@@ -227,7 +275,7 @@ impl<'a> Reader<'a> {
         value
     }
 
-    fn object(&mut self, visit: &mut dyn Visit) -> Result<Value, NotJson> {
+    fn object<const KEEP: bool>(&mut self, visit: &mut impl Visit) -> Result<Value, NotJson> {
         let mut map = Map::new();
         if self.eat(b'}') {
             return Ok(Value::Object(map));
@@ -240,10 +288,12 @@ impl<'a> Reader<'a> {
                 return Err(NotJson);
             }
             self.blanks();
-            visit.key(&name, offset, map.contains_key(&name));
-            let value = self.value(Some(offset), visit)?;
+            visit.key(&name, offset);
+            let value = self.value::<KEEP>(Some(offset), visit)?;
+            if KEEP && map.insert(name.into_owned(), value).is_some() {
+                visit.again();
+            }
             visit.leave();
-            map.insert(name, value);
             self.blanks();
             if self.eat(b'}') {
                 return Ok(Value::Object(map));
@@ -255,15 +305,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn array(&mut self, visit: &mut dyn Visit) -> Result<Value, NotJson> {
+    fn array<const KEEP: bool>(&mut self, visit: &mut impl Visit) -> Result<Value, NotJson> {
         let mut items = Vec::new();
         if self.eat(b']') {
             return Ok(Value::Array(items));
         }
+        let mut index = 0;
         loop {
-            visit.item(items.len());
-            items.push(self.value(None, visit)?);
+            visit.item(index);
+            let value = self.value::<KEEP>(None, visit)?;
+            if KEEP {
+                items.push(value);
+            }
             visit.leave();
+            index += 1;
             self.blanks();
             if self.eat(b']') {
                 return Ok(Value::Array(items));
@@ -275,29 +330,39 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn string(&mut self) -> Result<String, NotJson> {
+    /// The key at this offset of a text that was read.
+    pub(crate) fn key_at(text: &'a str, offset: usize) -> String {
+        let mut reader = Self::new(text);
+        reader.at = offset;
+        reader.string().unwrap_or_default().into_owned()
+    }
+
+    fn string(&mut self) -> Result<Cow<'a, str>, NotJson> {
         let start = self.at;
         if !self.eat(b'"') {
             return Err(NotJson);
         }
+        let bytes = self.text.as_bytes();
         let mut plain = true;
         loop {
-            match self.peek() {
-                Some(b'"') => break,
-                Some(b'\\') => {
+            let rest = bytes.get(self.at..).ok_or(NotJson)?;
+            let end = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20));
+            self.at += end.ok_or(NotJson)?;
+            match bytes[self.at] {
+                b'"' => break,
+                b'\\' => {
                     plain = false;
                     self.at += 2;
                 }
-                Some(0..0x20) | None => return Err(NotJson),
-                Some(_) => self.at += 1,
+                _ => return Err(NotJson),
             }
         }
         self.at += 1;
         if plain {
-            return Ok(self.text[start + 1..self.at - 1].to_owned());
+            return Ok(Cow::Borrowed(&self.text[start + 1..self.at - 1]));
         }
         let token = self.text.get(start..self.at).ok_or(NotJson)?;
-        serde_json::from_str(token).map_err(|_| NotJson)
+        serde_json::from_str(token).map(Cow::Owned).map_err(|_| NotJson)
     }
 
     fn number(&mut self) -> Result<Number, NotJson> {

@@ -10,6 +10,8 @@ use crate::jsonata::Jsonata;
 use crate::path::{Path, PathError, Root};
 
 /// A value with something to compute in it, ready to be filled.
+///
+/// States Language, section "Payload Template"; developer guide, "Transforming data with JSONata in Step Functions".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Template {
@@ -34,21 +36,23 @@ impl Template {
     #[must_use]
     pub fn expressions(&self) -> Vec<&Expression> {
         let mut found = Vec::new();
-        self.collect(&mut found);
+        self.each(&mut |expression| found.push(expression));
         found
     }
 
-    fn collect<'a>(&'a self, found: &mut Vec<&'a Expression>) {
+    pub(crate) fn each<'a>(&'a self, visit: &mut impl FnMut(&'a Expression)) {
         match self {
             Self::Literal(_) => {}
-            Self::Array(items) => items.iter().for_each(|item| item.collect(found)),
-            Self::Object(entries) => entries.iter().for_each(|(_, value)| value.collect(found)),
-            Self::Computed { expression, .. } => found.push(expression),
+            Self::Array(items) => items.iter().for_each(|item| item.each(visit)),
+            Self::Object(entries) => entries.iter().for_each(|(_, value)| value.each(visit)),
+            Self::Computed { expression, .. } => visit(expression),
         }
     }
 }
 
 /// What is computed while a machine runs.
+///
+/// States Language, sections "Paths" and "Intrinsic Functions".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Expression {
@@ -74,16 +78,35 @@ impl Expression {
     /// The variables that it reads, without their `$`; a name may come twice.
     #[must_use]
     pub fn variables(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        self.each_variable(&mut |name| names.push(name));
+        names
+    }
+
+    pub(crate) fn each_variable<'a>(&'a self, visit: &mut impl FnMut(&'a str)) {
         match self {
-            Self::Path(path) => path_variable(path).into_iter().collect(),
-            Self::Call(call) => call.variables(),
-            Self::Jsonata(jsonata) => jsonata
-                .references()
-                .variables
-                .iter()
-                .map(String::as_str)
-                .collect(),
+            Self::Path(path) => path_variable(path).into_iter().for_each(visit),
+            Self::Call(call) => {
+                call.each_path(&mut |path| path_variable(path).into_iter().for_each(&mut *visit))
+            }
+            Self::Jsonata(jsonata) => jsonata.references().variables.iter().for_each(|name| visit(name)),
         }
+    }
+
+    /// Visits every path in it.
+    pub(crate) fn each_path<'a>(&'a self, visit: &mut impl FnMut(&'a Path)) {
+        match self {
+            Self::Path(path) => visit(path),
+            Self::Call(call) => call.each_path(visit),
+            Self::Jsonata(_) => {}
+        }
+    }
+
+    /// Whether a text looks as if it were to be computed: a path below `$` or `$$`, or a call of an intrinsic function.
+    pub(crate) fn is_meant(text: &str) -> bool {
+        let path = ["$.", "$[", "$$.", "$$["];
+        (path.iter().any(|start| text.starts_with(start)) || text.starts_with("States."))
+            && Self::parse(text).is_ok()
     }
 
     /// Parses a path (starting with `$`) or a call (`States.…(…)`).
@@ -116,6 +139,8 @@ fn path_variable(path: &Path) -> Option<&str> {
 }
 
 /// A call of an intrinsic function.
+///
+/// States Language, section "Intrinsic Functions".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Call {
@@ -225,6 +250,8 @@ impl Function {
 }
 
 /// A part of a literal template of `States.Format`.
+///
+/// States Language, Appendix B, "Intrinsic Functions", States.Format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     /// Text that stands for itself; may be empty.
@@ -234,6 +261,8 @@ pub enum Piece {
 }
 
 /// An argument of a call.
+///
+/// States Language, section "Intrinsic Functions".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Argument {
@@ -252,16 +281,14 @@ pub enum Argument {
 }
 
 impl Call {
-    fn variables(&self) -> Vec<&str> {
-        let mut names = Vec::new();
+    fn each_path<'a>(&'a self, visit: &mut dyn FnMut(&'a Path)) {
         for argument in &self.arguments {
             match argument {
-                Argument::Path(path) => names.extend(path_variable(path)),
-                Argument::Call(inner) => names.extend(inner.variables()),
+                Argument::Path(path) => visit(path),
+                Argument::Call(inner) => inner.each_path(visit),
                 _ => {}
             }
         }
-        names
     }
 }
 

@@ -449,7 +449,7 @@ fn retries_and_catches() {
         (
             json!([{"ErrorEquals": ["States.Timout", 3]}]),
             expect![[r#"
-                UNKNOWN_ERROR_NAME /States/S/Retry/0/ErrorEquals/0: `States.Timout` is not one of the reserved error names (did you mean `States.Timeout`?)
+                UNKNOWN_ERROR_NAME /States/S/Retry/0/ErrorEquals/0: `States.Timout` is not one of the reserved error names, so it never matches (did you mean `States.Timeout`?)
                 WRONG_TYPE /States/S/Retry/0/ErrorEquals/1: an error name is a text, not a number
             "#]],
         ),
@@ -947,7 +947,7 @@ fn the_builder_is_judged_by_the_same_rules() {
           /States/W/Timestamp: `Timestamp` is a time such as `2026-01-31T12:00:00Z`, not `"tomorrow"`
           /States/C: no path leads from `A` to the state `C`
           /States/W: no path leads from `A` to the state `W`"#]].assert_eq(&error.to_string());
-    expect![[r#"Invalid State Machine Definition: 'SCHEMA_VALIDATION_FAILED: two states have the name `A` at /States/A, SCHEMA_VALIDATION_FAILED: `TimeoutSeconds` is a whole number from 1 to 99999999, not `0` at /TimeoutSeconds, SCHEMA_VALIDATION_FAILED: AWS has no `sagemaker:createEndpoint.sync`: it can only be called as `sagemaker:createEndpoint`, and what it makes be polled at /States/A/Resource, SCHEMA_VALIDATION_FAILED: `HeartbeatSeconds` is a whole number from 1 to 99999999, not `0` at /States/A/HeartbeatSeconds, SCHEMA_VALIDATION_FAILED: `Choices` must not be empty at /States/C/Choices, SCHEMA_VALIDATION_FAILED: `Timestamp` is a time such as `2026-01-31T12:00:00Z`, not `"tomorrow"` at /States/W/Timestamp, MISSING_TRANSITION_TARGET: no path leads from `A` to the state `C` at /States/C, MISSING_TRANSITION_TARGET: no path leads from `A` to the state `W` at /States/W'"#]].assert_eq(&error.service_message());
+    expect![[r#"Invalid State Machine Definition: 'DUPLICATE_STATE_NAME: two states have the name `A` at /States/A, SCHEMA_VALIDATION_FAILED: `TimeoutSeconds` is a whole number from 1 to 99999999, not `0` at /TimeoutSeconds, INVALID_RESOURCE: AWS has no `sagemaker:createEndpoint.sync`: it can only be called as `sagemaker:createEndpoint`, and what it makes be polled at /States/A/Resource, SCHEMA_VALIDATION_FAILED: `HeartbeatSeconds` is a whole number from 1 to 99999999, not `0` at /States/A/HeartbeatSeconds, SCHEMA_VALIDATION_FAILED: `Choices` must not be empty at /States/C/Choices, SCHEMA_VALIDATION_FAILED: `Timestamp` is a time such as `2026-01-31T12:00:00Z`, not `"tomorrow"` at /States/W/Timestamp, MISSING_TRANSITION_TARGET: no path leads from `A` to the state `C` at /States/C, MISSING_TRANSITION_TARGET: no path leads from `A` to the state `W` at /States/W'"#]].assert_eq(&error.service_message());
 }
 
 #[test]

@@ -258,7 +258,7 @@ fn parallel_and_map() {
             expect![[r#"
                 DUPLICATE_STATE_NAME /States/S/Branches/0/States/S: there is a state `S` already, at `/States/S`; names are unique over all branches and item processors
                 TRANSITION_OUT_OF_SCOPE /States/S/Branches/1/States/B/Next: `Next` names the state `Done`, which belongs to another scope; it stands at `/States/Done`; branches and item processors are neither entered nor left by a transition
-                NO_TERMINAL_STATE /States/S/Branches/1/States: no state ends the machine: one must have `"End": true` or be of type Succeed or Fail
+                ENDLESS_BRANCH /States/S/Branches/1/States: no state ends what is in here: one must have `"End": true` or be of type Succeed or Fail
                 MISPLACED_FIELD /States/S/ItemsPath: the field `ItemsPath` does not belong to a Parallel state
                 UNREACHABLE_STATE /States/Done: no path leads from `S` to the state `Done`
             "#]],
@@ -324,7 +324,7 @@ fn parallel_and_map() {
                 MISSING_FIELD /States/S/ItemBatcher: an `ItemBatcher` has `MaxItemsPerBatch`, `MaxInputBytesPerBatch` or both, not none
                 MISSING_FIELD /States/S/ResultWriter: the field `Resource` is missing; a `ResultWriter` has `Resource` and `Parameters`, `WriterConfig`, or all three
                 OUT_OF_RANGE /States/S/ToleratedFailurePercentage: `ToleratedFailurePercentage` is a number from 0 to 100, not `101`
-                INVALID_VALUE /States/S/Label: a label cannot have the character ` `
+                INVALID_LABEL /States/S/Label: a label cannot have the character ` `
             "#]],
         ),
         (
@@ -335,7 +335,7 @@ fn parallel_and_map() {
                    "ResultWriter": {"Resource": "arn:aws:states:::s3:putObject"},
                    "Label": "x".repeat(41)}),
             expect![[r#"
-                INVALID_RESOURCE /States/S/ItemReader/Resource: `arn:aws:states:::s3:putObject` cannot stand here: `s3:getObject` or `s3:listObjectsV2` can
+                INVALID_RESOURCE /States/S/ItemReader/Resource: `arn:aws:states:::s3:putObject` cannot stand here: `s3:getObject` or `s3:listObjectsV2` can (did you mean `arn:aws:states:::s3:getObject`?)
                 INVALID_VALUE /States/S/ItemReader/ReaderConfig/InputType: `InputType` is `CSV`, `JSON`, `JSONL`, `MANIFEST` or `PARQUET`, not `CVS`
                 INVALID_VALUE /States/S/ItemReader/ReaderConfig/Transformation: `Transformation` is `NONE` or `LOAD_AND_FLATTEN`, not `LOAD` (did you mean `LOAD_AND_FLATTEN`?)
                 INVALID_VALUE /States/S/ItemReader/ReaderConfig/CSVDelimiter: `CSVDelimiter` is `COMMA`, `PIPE`, `SEMICOLON`, `SPACE` or `TAB`, not `,`
@@ -346,7 +346,7 @@ fn parallel_and_map() {
                 OUT_OF_RANGE /States/S/ItemBatcher/MaxInputBytesPerBatch: `MaxInputBytesPerBatch` is a whole number from 1 to 262144, not `262145`
                 UNKNOWN_FIELD /States/S/ItemBatcher/BatchSize: an `ItemBatcher` has no field `BatchSize` (did you mean `BatchInput`?)
                 MISSING_FIELD /States/S/ResultWriter: the field `Parameters` is missing; a `ResultWriter` has `Resource` and `Parameters`, `WriterConfig`, or all three
-                INVALID_VALUE /States/S/Label: a label has at most 40 characters, this has 41
+                INVALID_LABEL /States/S/Label: a label has at most 40 characters, this has 41
             "#]],
         ),
         (
@@ -733,7 +733,6 @@ fn findings_know_their_line_and_column() {
         4:56 error UNKNOWN_FIELD /States/Ä/Nxt
         7:14 error INVALID_PATH /States/B~1~0/Choices/0/Variable
         5:2 warning CHOICE_WITHOUT_DEFAULT /States/B~1~0
-        5:2 error UNREACHABLE_STATE /States/B~1~0
     "#]]
     .assert_eq(&found);
     for (text, line, column) in [
@@ -769,9 +768,18 @@ fn codes_are_stable_unique_and_explained() {
     assert_eq!(
         warnings,
         [
+            "ENDLESS_BRANCH",
             "CHOICE_WITHOUT_DEFAULT",
+            "UNKNOWN_FUNCTION",
+            "UNKNOWN_CONTEXT_FIELD",
+            "NO_DOLLAR",
+            "NO_PATH",
+            "PASS_RESULT_IS_STATIC",
+            "TEXT_RESULT",
+            "UNKNOWN_RESULT",
             "UNASSIGNED_VARIABLE",
             "SHADOWED_VARIABLE",
+            "UNKNOWN_ERROR_NAME",
             "DEPRECATED_FIELD",
             "LARGE_PAYLOAD",
             "NO_DEFINITION",
@@ -786,7 +794,7 @@ fn deep_values_are_a_finding() {
     let text = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(
         Document::parse(&text).unwrap_err().findings()[0].code,
-        Code::InvalidJson
+        Code::TooDeeplyNested
     );
     let deepest = format!("{}1{}", "[".repeat(127), "]".repeat(127));
     assert_eq!(Document::parse(&deepest).unwrap().to_string(), deepest);
@@ -798,7 +806,7 @@ fn deep_values_are_a_finding() {
     }
     assert_eq!(
         Document::from(value).check().unwrap_err().findings()[0].code,
-        Code::InvalidJson
+        Code::TooDeeplyNested
     );
     let nested = format!("{{% {}1{} %}}", "(".repeat(100_000), ")".repeat(100_000));
     assert!(Jsonata::parse(&nested).is_err());

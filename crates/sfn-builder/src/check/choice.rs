@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Checker;
+use super::at::At;
 use super::data::Available;
 use super::fields::{Fields, kind_of, show};
 use crate::checked::{Condition, Operand, Property, Relation, Rule, Test};
@@ -83,7 +84,7 @@ fn operator(key: &str) -> Option<(Operator, bool)> {
 }
 
 impl<'d> Checker<'d> {
-    pub(super) fn rules(&mut self, fields: &mut Fields<'d>) -> Option<Vec<Rule>> {
+    pub(super) fn rules(&mut self, fields: &mut Fields<'d, '_>) -> Option<Vec<Rule>> {
         let pointer = fields.at("Choices");
         let list = match fields.required(self, "Choices")? {
             Value::Array(list) if list.is_empty() => {
@@ -98,25 +99,25 @@ impl<'d> Checker<'d> {
         };
         let mut rules = Vec::with_capacity(list.len());
         for (index, value) in list.iter().enumerate() {
-            let pointer = format!("{pointer}/{index}");
+            let here = At::Item(&pointer, index);
             let Value::Object(map) = value else {
-                self.wrong_type(pointer, format!("a choice is an object, not {}", kind_of(value)));
+                self.wrong_type(here, format!("a choice is an object, not {}", kind_of(value)));
                 continue;
             };
-            let mut rule = Fields::new(pointer, map, fields.language);
+            let mut rule = Fields::new(&here, map, fields.language);
             rules.extend(self.rule(&mut rule));
         }
         (rules.len() == list.len()).then_some(rules)
     }
 
-    fn rule(&mut self, fields: &mut Fields<'d>) -> Option<Rule> {
+    fn rule(&mut self, fields: &mut Fields<'d, '_>) -> Option<Rule> {
         let next = fields.required_text(self, "Next");
         let comment = fields.text(self, "Comment");
         let assign = self.assign(fields, Available::NOTHING);
         let (mut output, condition) = (
             None,
             if fields.is_json_path() {
-                self.condition(&fields.pointer, fields.map, true, 0)
+                self.condition(*fields.here, fields.map, true, 0)
             } else {
                 self.jsonata_condition(fields)
             },
@@ -135,12 +136,12 @@ impl<'d> Checker<'d> {
     }
 
     /// `Condition` of a JSONata state.
-    fn jsonata_condition(&mut self, fields: &mut Fields<'d>) -> Option<Condition> {
+    fn jsonata_condition(&mut self, fields: &mut Fields<'d, '_>) -> Option<Condition> {
         let pointer = fields.at("Condition");
         match fields.required(self, "Condition")? {
             Value::Bool(fixed) => Some(Condition::Fixed(*fixed)),
             Value::String(text) => self
-                .jsonata(&pointer, text, Available::NOTHING)
+                .jsonata(pointer, text, Available::NOTHING)
                 .map(Condition::Jsonata),
             other => {
                 let message = format!(
@@ -155,7 +156,7 @@ impl<'d> Checker<'d> {
 
     fn condition(
         &mut self,
-        pointer: &str,
+        pointer: At<'_>,
         map: &Map<String, Value>,
         top: bool,
         depth: usize,
@@ -165,7 +166,7 @@ impl<'d> Checker<'d> {
             self.report(Code::InvalidCondition, pointer, message);
             return None;
         }
-        let mut fields = Fields::new(pointer, map, crate::checked::QueryLanguage::JsonPath);
+        let mut fields = Fields::new(&pointer, map, crate::checked::QueryLanguage::JsonPath);
         let mut found: Vec<&str> = Vec::new();
         let mut unknown = false;
         for key in map.keys() {
@@ -232,21 +233,21 @@ impl<'d> Checker<'d> {
                     format!("`Variable` does not stand beside `{key}`"),
                 );
             }
-            return self.nesting(key, &at, value, depth);
+            return self.nesting(key, at, value, depth);
         }
         let variable = fields.required_text(self, "Variable");
         let variable: Option<Path> =
-            variable.and_then(|variable| self.path(&fields.at("Variable"), &variable));
+            variable.and_then(|variable| self.path(fields.at("Variable"), &variable));
         let (operator, from_path) = operator(key)?;
-        let test = self.test(operator, from_path, key, &at, value);
+        let test = self.test(operator, from_path, key, at, value);
         Some(Condition::Test {
             variable: variable?,
             test: test?,
         })
     }
 
-    fn nesting(&mut self, key: &str, pointer: &str, value: &Value, depth: usize) -> Option<Condition> {
-        let inner = |checker: &mut Self, pointer: &str, value: &Value| match value {
+    fn nesting(&mut self, key: &str, pointer: At<'_>, value: &Value, depth: usize) -> Option<Condition> {
+        let inner = |checker: &mut Self, pointer: At<'_>, value: &Value| match value {
             Value::Object(map) => checker.condition(pointer, map, false, depth + 1),
             other => {
                 checker.wrong_type(
@@ -275,7 +276,7 @@ impl<'d> Checker<'d> {
         let conditions: Vec<Condition> = list
             .iter()
             .enumerate()
-            .filter_map(|(index, value)| inner(self, &format!("{pointer}/{index}"), value))
+            .filter_map(|(index, value)| inner(self, At::Item(&pointer, index), value))
             .collect();
         if conditions.len() != list.len() {
             return None;
@@ -292,7 +293,7 @@ impl<'d> Checker<'d> {
         operator: Operator,
         from_path: bool,
         key: &str,
-        pointer: &str,
+        pointer: At<'_>,
         value: &Value,
     ) -> Option<Test> {
         if from_path {
@@ -310,10 +311,13 @@ impl<'d> Checker<'d> {
             });
         }
         let (test, wanted) = match (operator, value) {
-            (Operator::String(relation), Value::String(text)) => (
-                Some(Test::String(relation, Operand::Fixed(text.clone()))),
-                "a text",
-            ),
+            (Operator::String(relation), Value::String(text)) => {
+                self.no_path(pointer, key, text);
+                (
+                    Some(Test::String(relation, Operand::Fixed(text.clone()))),
+                    "a text",
+                )
+            }
             (Operator::String(_), _) => (None, "a text"),
             (Operator::Matches, Value::String(pattern)) => (self.pattern(pointer, pattern), ""),
             (Operator::Matches, _) => (None, "a text"),
@@ -340,7 +344,7 @@ impl<'d> Checker<'d> {
     }
 
     /// In a pattern a backslash stands before `*` or itself.
-    fn pattern(&mut self, pointer: &str, pattern: &str) -> Option<Test> {
+    fn pattern(&mut self, pointer: At<'_>, pattern: &str) -> Option<Test> {
         let mut chars = pattern.chars();
         while let Some(c) = chars.next() {
             if c == '\\' && !matches!(chars.next(), Some('*' | '\\')) {

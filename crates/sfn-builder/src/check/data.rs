@@ -2,45 +2,19 @@
 
 use std::ops::RangeInclusive;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::at::At;
 use super::fields::{Fields, kind_of, show};
 use super::{Checker, MAX_NAME};
 use crate::checked::{
     Assign, Data, Dynamic, JsonataData, MAX_PAYLOAD, PathData, Placement, QueryLanguage, Selection,
     payload_size,
 };
-use crate::finding::{Code, Finding, push};
-use crate::jsonata::Jsonata;
+use crate::finding::{Code, Finding, nearest};
+use crate::jsonata::{FUNCTIONS, Jsonata};
 use crate::path::{Path, Root};
 use crate::template::{Expression, ExpressionError, Template};
-
-/// The way down to a value in a template; a pointer is made of it only when there is something to say.
-#[derive(Clone, Copy)]
-pub(super) enum At<'a> {
-    Pointer(&'a str),
-    Key(&'a At<'a>, &'a str),
-    Item(&'a At<'a>, usize),
-}
-
-impl At<'_> {
-    fn pointer(&self) -> String {
-        match self {
-            Self::Pointer(pointer) => (*pointer).to_owned(),
-            Self::Key(above, key) => push(&above.pointer(), key),
-            Self::Item(above, index) => format!("{}/{index}", above.pointer()),
-        }
-    }
-
-    /// What the interpreter's errors call it: the way from the field of the state on, such as `Output/list/0`.
-    fn field(&self, field: &str) -> String {
-        match self {
-            Self::Pointer(_) => field.to_owned(),
-            Self::Key(above, key) => format!("{}/{key}", above.field(field)),
-            Self::Item(above, index) => format!("{}/{index}", above.field(field)),
-        }
-    }
-}
 
 /// What `$states` has where an expression stands.
 #[derive(Clone, Copy, Default)]
@@ -80,7 +54,7 @@ pub(super) struct Shape {
 }
 
 impl Checker<'_> {
-    fn expression_error(&mut self, pointer: &str, error: &ExpressionError) {
+    fn expression_error(&mut self, pointer: At<'_>, error: &ExpressionError) {
         let code = if error.is_path {
             Code::InvalidPath
         } else {
@@ -91,9 +65,12 @@ impl Checker<'_> {
     }
 
     /// A path or an intrinsic function.
-    pub(super) fn expression(&mut self, pointer: &str, text: &str) -> Option<Expression> {
+    pub(super) fn expression(&mut self, pointer: At<'_>, text: &str) -> Option<Expression> {
         match Expression::parse(text) {
-            Ok(expression) => Some(expression),
+            Ok(expression) => {
+                self.context_of(pointer, &expression);
+                Some(expression)
+            }
             Err(error) => {
                 self.expression_error(pointer, &error);
                 None
@@ -101,7 +78,13 @@ impl Checker<'_> {
         }
     }
 
-    pub(super) fn path(&mut self, pointer: &str, text: &str) -> Option<Path> {
+    pub(super) fn path(&mut self, pointer: At<'_>, text: &str) -> Option<Path> {
+        let path = self.parsed(pointer, text)?;
+        self.context(pointer, &path);
+        Some(path)
+    }
+
+    fn parsed(&mut self, pointer: At<'_>, text: &str) -> Option<Path> {
         match text.parse::<Path>() {
             Ok(path) => Some(path),
             Err(error) => {
@@ -112,19 +95,22 @@ impl Checker<'_> {
     }
 
     /// A path that names exactly one place.
-    pub(super) fn reference(&mut self, pointer: &str, text: &str) -> Option<Path> {
+    pub(super) fn reference(&mut self, pointer: At<'_>, text: &str) -> Option<Path> {
         let path = self.path(pointer, text)?;
-        if path.is_reference() {
-            return Some(path);
-        }
-        let message = format!("`{text}` is not a reference path");
-        let finding = Finding::new(Code::NotAReferencePath, pointer, message);
-        self.findings
-            .push(finding.hint("only fields and indices from the front may stand in it"));
-        None
+        self.names_one_place(pointer, &path).then_some(path)
     }
 
-    pub(super) fn jsonata(&mut self, pointer: &str, text: &str, available: Available) -> Option<Jsonata> {
+    fn names_one_place(&mut self, pointer: At<'_>, path: &Path) -> bool {
+        if !path.is_reference() {
+            let message = format!("`{path}` is not a reference path");
+            let finding = Finding::new(Code::NotAReferencePath, pointer, message);
+            self.findings
+                .push(finding.hint("only fields and indices from the front may stand in it"));
+        }
+        path.is_reference()
+    }
+
+    pub(super) fn jsonata(&mut self, pointer: At<'_>, text: &str, available: Available) -> Option<Jsonata> {
         let jsonata = match Jsonata::parse(text) {
             Ok(jsonata) => jsonata,
             Err(error) => {
@@ -132,6 +118,12 @@ impl Checker<'_> {
                 return None;
             }
         };
+        self.references(pointer, &jsonata, available);
+        Some(jsonata)
+    }
+
+    /// What an expression refers to that is not there.
+    fn references(&mut self, pointer: At<'_>, jsonata: &Jsonata, available: Available) {
         let references = jsonata.references();
         for (used, there, name, hint) in [
             (
@@ -153,114 +145,163 @@ impl Checker<'_> {
                     .push(Finding::new(Code::StatesNotAvailable, pointer, message).hint(hint));
             }
         }
-        Some(jsonata)
+        for name in &references.top_level {
+            let message = match name.as_str() {
+                "$" | "$$" => {
+                    format!("`{name}` stands for nothing here: an expression has no input of its own")
+                }
+                name => format!("`{name}` is a field of nothing: an expression has no input of its own"),
+            };
+            let hint = match name.as_str() {
+                "$" | "$$" => "the state's input is `$states.input`".to_owned(),
+                name => format!("the input's field is `$states.input.{name}`, a variable `${name}`"),
+            };
+            self.findings
+                .push(Finding::new(Code::UnsupportedJsonata, pointer, message).hint(hint));
+        }
+        for names in references.context_fields.iter().filter(|names| !names.is_empty()) {
+            self.jsonata_context(pointer, names);
+        }
+        for name in &references.unknown_states {
+            let message = format!("`$states` has no field `{name}`");
+            let near = nearest(name, ["input", "result", "errorOutput", "context"]);
+            let finding = Finding::new(Code::UnknownContextField, pointer, message);
+            self.findings
+                .push(finding.near(near.map(|near| format!("$states.{near}"))));
+        }
+        for name in &references.unknown_functions {
+            let message = format!("there is no function `${name}`");
+            let finding = Finding::new(Code::UnknownFunction, pointer, message);
+            self.findings.push(if name == "eval" {
+                finding.hint("the service has `$parse` for JSON in a text")
+            } else {
+                let near = nearest(name, FUNCTIONS);
+                finding.near(near.map(|near| format!("${near}")))
+            });
+        }
     }
 
-    /// A payload template.
-    fn template(&mut self, at: &At<'_>, value: &Value) -> Option<Template> {
+    /// A payload template; none when nothing in it is computed.
+    fn template(&mut self, at: At<'_>, value: &Value) -> Option<Template> {
         match value {
-            Value::Array(items) => {
-                let mut templates = Vec::with_capacity(items.len());
-                for (index, item) in items.iter().enumerate() {
-                    templates.extend(self.template(&At::Item(at, index), item));
+            Value::Array(items) => computed_items(items, |index, item| {
+                if let Value::String(text) = item {
+                    self.no_dollar(At::Item(&at, index), text, "`States.Array` makes arrays");
                 }
-                Some(array(value, templates))
-            }
+                self.template(At::Item(&at, index), item)
+            }),
             Value::Object(map) => {
-                let mut entries = Vec::with_capacity(map.len());
-                for (key, value) in map {
-                    let at = At::Key(at, key);
+                let mut entries = Entries::new(map);
+                for (index, (key, value)) in map.iter().enumerate() {
+                    let at = At::Key(&at, key);
                     let Some(name) = key.strip_suffix(".$") else {
-                        let template = self.template(&at, value);
-                        entries.extend(template.map(|template| (key.clone(), template)));
+                        if let Value::String(text) = value {
+                            self.no_dollar(at, text, "what is computed has a name that ends in `.$`");
+                        }
+                        let template = self.template(at, value);
+                        entries.add(index, key, value, template);
                         continue;
                     };
                     if map.contains_key(name) {
                         let message = format!("`{name}` and `{key}` name the same field");
-                        self.report(Code::DuplicateKey, at.pointer(), message);
+                        self.report(Code::DuplicateKey, at, message);
                     }
                     let Value::String(text) = value else {
                         let message = format!(
                             "the value of `{key}` must be a path or an intrinsic function, not {}",
                             kind_of(value)
                         );
-                        self.wrong_type(at.pointer(), message);
+                        self.wrong_type(at, message);
                         continue;
                     };
-                    match Expression::parse(text) {
-                        Ok(expression) => {
-                            let field = key.clone();
-                            entries.push((name.to_owned(), Template::Computed { field, expression }));
-                        }
-                        Err(error) => self.expression_error(&at.pointer(), &error),
+                    if let Some(expression) = self.expression(at, text) {
+                        let field = key.clone();
+                        entries.add(index, name, value, Some(Template::Computed { field, expression }));
                     }
                 }
-                Some(object(value, entries))
+                entries.finish()
             }
-            _ => Some(Template::Literal(value.clone())),
+            _ => None,
         }
     }
 
-    /// A value of a JSONata state, with texts in `{% %}` anywhere in it. `field` is the state's field.
+    /// A text that stands for itself, but looks as if it were to be computed.
+    fn no_dollar(&mut self, at: At<'_>, text: &str, hint: &str) {
+        if Expression::is_meant(text) {
+            let message = format!("`{text}` stays as it is: nothing says that it is to be computed");
+            self.findings
+                .push(Finding::new(Code::NoDollar, at, message).hint(hint));
+        }
+    }
+
+    /// A text that stands for itself in a field beside which another takes a path.
+    pub(super) fn no_path(&mut self, at: At<'_>, field: &str, text: &str) {
+        if Expression::is_meant(text) {
+            let message = format!("`{text}` in `{field}` stays as it is");
+            let finding = Finding::new(Code::NoPath, at, message);
+            self.findings
+                .push(finding.hint(format!("`{field}Path` takes what is to be computed")));
+        }
+    }
+
+    /// A value of a JSONata state, with texts in `{% %}` anywhere in it; none when there are none. `field` is the state's
+    /// field, which stands at `top`.
     fn jsonata_template(
         &mut self,
-        at: &At<'_>,
+        (top, at): (At<'_>, At<'_>),
         field: &str,
         value: &Value,
         available: Available,
     ) -> Option<Template> {
         match value {
             Value::String(text) if Jsonata::is_meant(text) => {
-                let jsonata = self.jsonata(&at.pointer(), text, available)?;
+                let jsonata = self.jsonata(at, text, available)?;
                 Some(Template::Computed {
-                    field: at.field(field),
+                    field: at.below(top, field),
                     expression: Expression::Jsonata(jsonata),
                 })
             }
-            Value::Array(items) => {
-                let mut templates = Vec::with_capacity(items.len());
-                for (index, item) in items.iter().enumerate() {
-                    templates.extend(self.jsonata_template(&At::Item(at, index), field, item, available));
-                }
-                Some(array(value, templates))
-            }
+            Value::Array(items) => computed_items(items, |index, item| {
+                self.jsonata_template((top, At::Item(&at, index)), field, item, available)
+            }),
             Value::Object(map) => {
-                let mut entries = Vec::with_capacity(map.len());
-                for (key, value) in map {
-                    let template = self.jsonata_template(&At::Key(at, key), field, value, available);
-                    entries.extend(template.map(|template| (key.clone(), template)));
+                let mut entries = Entries::new(map);
+                for (index, (key, value)) in map.iter().enumerate() {
+                    let at = At::Key(&at, key);
+                    let template = self.jsonata_template((top, at), field, value, available);
+                    entries.add(index, key, value, template);
                 }
-                Some(object(value, entries))
+                entries.finish()
             }
-            _ => Some(Template::Literal(value.clone())),
+            _ => None,
         }
     }
 
     /// A field that holds a template in the language of its state.
     pub(super) fn template_field(
         &mut self,
-        fields: &mut Fields<'_>,
+        fields: &mut Fields<'_, '_>,
         field: &'static str,
         available: Available,
     ) -> Option<Template> {
         let value = fields.get(field)?;
-        let pointer = fields.at(field);
-        let at = At::Pointer(&pointer);
-        match fields.language {
-            QueryLanguage::JsonPath => self.template(&at, value),
-            QueryLanguage::Jsonata => self.jsonata_template(&at, field, value, available),
-        }
+        let at = fields.at(field);
+        let template = match fields.language {
+            QueryLanguage::JsonPath => self.template(at, value),
+            QueryLanguage::Jsonata => self.jsonata_template((at, at), field, value, available),
+        };
+        Some(template.unwrap_or_else(|| Template::Literal(value.clone())))
     }
 
     /// `Parameters`, or in a JSONata state `Arguments`.
-    pub(super) fn arguments(&mut self, fields: &mut Fields<'_>) -> Option<Template> {
+    pub(super) fn arguments(&mut self, fields: &mut Fields<'_, '_>) -> Option<Template> {
         let field = if fields.is_json_path() {
             "Parameters"
         } else {
             "Arguments"
         };
         if !fields.is_json_path()
-            && let Some(value) = fields.map.get(field)
+            && let Some(value) = fields.peek(field)
             && !value.is_object()
             && !value.as_str().is_some_and(Jsonata::is_meant)
         {
@@ -274,7 +315,7 @@ impl Checker<'_> {
     }
 
     /// The fields of [`Data`].
-    pub(super) fn data(&mut self, fields: &mut Fields<'_>, shape: Shape) -> Option<Data> {
+    pub(super) fn data(&mut self, fields: &mut Fields<'_, '_>, shape: Shape) -> Option<Data> {
         if !fields.is_json_path() {
             let arguments = shape.arguments.then(|| self.arguments(fields)).flatten();
             let available = Available {
@@ -307,12 +348,12 @@ impl Checker<'_> {
     }
 
     /// `InputPath` or `OutputPath`. What could not be read counts as absent: it has been reported.
-    fn selection(&mut self, fields: &mut Fields<'_>, field: &'static str) -> Option<Selection> {
+    fn selection(&mut self, fields: &mut Fields<'_, '_>, field: &'static str) -> Option<Selection> {
         let whole = Selection::Path(Path::root_of_data());
         Some(match fields.get(field) {
             None => whole,
             Some(Value::Null) => Selection::Nothing,
-            Some(Value::String(text)) => self.path(&fields.at(field), text).map_or(whole, Selection::Path),
+            Some(Value::String(text)) => self.path(fields.at(field), text).map_or(whole, Selection::Path),
             Some(other) => {
                 let message = format!("`{field}` is a path or null, not {}", kind_of(other));
                 self.wrong_type(fields.at(field), message);
@@ -322,13 +363,16 @@ impl Checker<'_> {
     }
 
     /// `ResultPath`.
-    pub(super) fn placement(&mut self, fields: &mut Fields<'_>) -> Option<Placement> {
+    pub(super) fn placement(&mut self, fields: &mut Fields<'_, '_>) -> Option<Placement> {
         match fields.get("ResultPath") {
             None => Some(Placement::At(Path::root_of_data())),
             Some(Value::Null) => Some(Placement::Discard),
             Some(Value::String(text)) => {
                 let pointer = fields.at("ResultPath");
-                let path = self.reference(&pointer, text)?;
+                let path = self.parsed(pointer, text)?;
+                if !self.names_one_place(pointer, &path) {
+                    return None;
+                }
                 let what = match path.root() {
                     Root::Data => return Some(Placement::At(path)),
                     Root::Context => "the context object",
@@ -350,34 +394,34 @@ impl Checker<'_> {
     /// state. `read` reads the fixed value, and reports.
     pub(super) fn dynamic<T>(
         &mut self,
-        fields: &mut Fields<'_>,
+        fields: &mut Fields<'_, '_>,
         field: &'static str,
         path: &'static str,
-        read: impl FnOnce(&mut Self, &str, &Value) -> Option<T>,
+        read: impl FnOnce(&mut Self, At<'_>, &Value) -> Option<T>,
     ) -> Option<Dynamic<T>> {
         if fields.is_json_path() {
             fields.exclusive(self, field, path);
             let computed = fields.text(self, path).and_then(|text| {
-                let path = self.reference(&fields.at(path), &text)?;
+                let path = self.reference(fields.at(path), &text)?;
                 Some(Dynamic::Computed(Expression::Path(path)))
             });
             let fixed = fields
                 .get(field)
-                .and_then(|value| read(self, &fields.at(field), value));
+                .and_then(|value| read(self, fields.at(field), value));
             return fixed.map(Dynamic::Fixed).or(computed);
         }
         match fields.get(field)? {
             Value::String(text) if Jsonata::is_meant(text) => {
-                let jsonata = self.jsonata(&fields.at(field), text, Available::NOTHING)?;
+                let jsonata = self.jsonata(fields.at(field), text, Available::NOTHING)?;
                 Some(Dynamic::Computed(Expression::Jsonata(jsonata)))
             }
-            value => read(self, &fields.at(field), value).map(Dynamic::Fixed),
+            value => read(self, fields.at(field), value).map(Dynamic::Fixed),
         }
     }
 
     pub(super) fn dynamic_integer(
         &mut self,
-        fields: &mut Fields<'_>,
+        fields: &mut Fields<'_, '_>,
         field: &'static str,
         path: &'static str,
         range: RangeInclusive<u64>,
@@ -388,7 +432,7 @@ impl Checker<'_> {
     }
 
     /// `Assign`.
-    pub(super) fn assign(&mut self, fields: &mut Fields<'_>, available: Available) -> Assign {
+    pub(super) fn assign(&mut self, fields: &mut Fields<'_, '_>, available: Available) -> Assign {
         let Some(map) = fields.object(self, "Assign") else {
             return Assign::default();
         };
@@ -399,7 +443,7 @@ impl Checker<'_> {
                 QueryLanguage::Jsonata => key,
             };
             if let Err(message) = variable_name(name) {
-                self.report(Code::InvalidVariableName, push(&pointer, key), message);
+                self.report(Code::InvalidVariableName, At::Key(&pointer, key), message);
             }
         }
         let template = self.template_field(fields, "Assign", available);
@@ -414,7 +458,7 @@ impl Checker<'_> {
     }
 
     /// A literal value that alone is larger than any payload may be.
-    pub(super) fn payload(&mut self, pointer: &str, value: &Value) {
+    pub(super) fn payload(&mut self, pointer: At<'_>, value: &Value) {
         let size = payload_size(value);
         if size > MAX_PAYLOAD {
             let message =
@@ -445,21 +489,54 @@ fn variable_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn array(value: &Value, items: Vec<Template>) -> Template {
-    if items.iter().all(|item| matches!(item, Template::Literal(_))) {
-        Template::Literal(value.clone())
-    } else {
-        Template::Array(items)
+/// An array, when `template` finds something to compute in it. What stands for itself is copied only then.
+fn computed_items(
+    items: &[Value],
+    mut template: impl FnMut(usize, &Value) -> Option<Template>,
+) -> Option<Template> {
+    let mut computed: Option<Vec<Template>> = None;
+    for (index, item) in items.iter().enumerate() {
+        match (template(index, item), &mut computed) {
+            (None, None) => {}
+            (None, Some(list)) => list.push(Template::Literal(item.clone())),
+            (Some(template), Some(list)) => list.push(template),
+            (Some(template), None) => {
+                let mut list = Vec::with_capacity(items.len());
+                list.extend(items[..index].iter().cloned().map(Template::Literal));
+                list.push(template);
+                computed = Some(list);
+            }
+        }
     }
+    computed.map(Template::Array)
 }
 
-fn object(value: &Value, entries: Vec<(String, Template)>) -> Template {
-    if entries
-        .iter()
-        .all(|(_, template)| matches!(template, Template::Literal(_)))
-    {
-        Template::Literal(value.clone())
-    } else {
-        Template::Object(entries)
+/// The entries of an object, which are copied once one of them is computed.
+struct Entries<'d> {
+    map: &'d Map<String, Value>,
+    computed: Option<Vec<(String, Template)>>,
+}
+
+impl<'d> Entries<'d> {
+    fn new(map: &'d Map<String, Value>) -> Self {
+        Self { map, computed: None }
+    }
+
+    /// The entry of this index; without a template its value stands for itself.
+    fn add(&mut self, index: usize, name: &str, value: &Value, template: Option<Template>) {
+        if template.is_some() && self.computed.is_none() {
+            let mut entries = Vec::with_capacity(self.map.len());
+            let before = self.map.iter().take(index);
+            entries.extend(before.map(|(key, value)| (key.clone(), Template::Literal(value.clone()))));
+            self.computed = Some(entries);
+        }
+        if let Some(entries) = &mut self.computed {
+            let template = template.unwrap_or_else(|| Template::Literal(value.clone()));
+            entries.push((name.to_owned(), template));
+        }
+    }
+
+    fn finish(self) -> Option<Template> {
+        self.computed.map(Template::Object)
     }
 }

@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value};
 
 use super::Checker;
+use super::at::At;
 use crate::checked::QueryLanguage;
-use crate::finding::{Code, Finding, nearest, push};
+use crate::finding::{Code, Finding, nearest};
 
 /// Fields of states, by the query languages that have them. `ANY` are in both.
 const ANY: [&str; 36] = [
@@ -75,25 +76,28 @@ const JSON_PATH: [&str; 19] = [
 const JSONATA: [&str; 4] = ["Arguments", "Output", "Items", "Condition"];
 
 /// The fields of an object, read one by one; what nobody asked for is reported at the end.
-pub(super) struct Fields<'d> {
-    pub(super) pointer: String,
+pub(super) struct Fields<'d, 'p> {
+    /// Where the object stands.
+    pub(super) here: &'p At<'p>,
     pub(super) map: &'d Map<String, Value>,
     /// That of the state around it.
     pub(super) language: QueryLanguage,
-    pub(super) known: Vec<&'static str>,
+    known: Vec<&'static str>,
+    /// A bit for each of the first fields of the object that was asked for.
+    asked: u64,
 }
 
-impl<'d> Fields<'d> {
-    pub(super) fn new(
-        pointer: impl Into<String>,
-        map: &'d Map<String, Value>,
-        language: QueryLanguage,
-    ) -> Self {
+/// Most objects have few fields, among which a search is faster than a hash.
+const FEW: usize = 16;
+
+impl<'d, 'p> Fields<'d, 'p> {
+    pub(super) fn new(here: &'p At<'p>, map: &'d Map<String, Value>, language: QueryLanguage) -> Self {
         Self {
-            pointer: pointer.into(),
+            here,
             map,
             language,
             known: Vec::with_capacity(24),
+            asked: 0,
         }
     }
 
@@ -101,27 +105,51 @@ impl<'d> Fields<'d> {
         self.language == QueryLanguage::JsonPath
     }
 
-    pub(super) fn at(&self, field: &str) -> String {
-        push(&self.pointer, field)
+    /// Where a field stands.
+    pub(super) fn at<'f>(&self, field: &'f str) -> At<'f>
+    where
+        'p: 'f,
+    {
+        At::Key(self.here, field)
     }
 
     pub(super) fn has(&self, field: &str) -> bool {
-        self.map.contains_key(field)
+        self.peek(field).is_some()
+    }
+
+    /// The field, which stays one that nobody asked for.
+    pub(super) fn peek(&self, field: &str) -> Option<&'d Value> {
+        self.find(field).map(|(_, value)| value)
+    }
+
+    /// The field and its bit, which is 0 where there are too many.
+    fn find(&self, field: &str) -> Option<(u64, &'d Value)> {
+        if self.map.len() > FEW {
+            return self.map.get(field).map(|value| (0, value));
+        }
+        let mut fields = self.map.iter().zip(0..);
+        let found = fields.find(|((key, _), _)| *key == field);
+        found.map(|((_, value), index)| (1 << index, value))
     }
 
     pub(super) fn get(&mut self, field: &'static str) -> Option<&'d Value> {
         self.known.push(field);
-        self.map.get(field)
+        let (bit, value) = self.find(field)?;
+        self.asked |= bit;
+        Some(value)
+    }
+
+    /// Lets a field pass without reading it.
+    pub(super) fn know(&mut self, field: &'static str) {
+        self.get(field);
     }
 
     pub(super) fn text(&mut self, checker: &mut Checker<'_>, field: &'static str) -> Option<String> {
         match self.get(field)? {
             Value::String(text) => Some(text.clone()),
             other => {
-                checker.wrong_type(
-                    self.at(field),
-                    format!("`{field}` is a text, not {}", kind_of(other)),
-                );
+                let message = format!("`{field}` is a text, not {}", kind_of(other));
+                checker.wrong_type(self.at(field), message);
                 None
             }
         }
@@ -133,7 +161,7 @@ impl<'d> Fields<'d> {
         if value.is_none() {
             checker.report(
                 Code::MissingField,
-                &self.pointer,
+                *self.here,
                 format!("the field `{field}` is missing"),
             );
         }
@@ -152,7 +180,7 @@ impl<'d> Fields<'d> {
         range: RangeInclusive<u64>,
     ) -> Option<u64> {
         let value = self.get(field)?;
-        checker.integer(&self.at(field), field, value, range)
+        checker.integer(self.at(field), field, value, range)
     }
 
     /// A field whose value is an object.
@@ -208,6 +236,9 @@ impl<'d> Fields<'d> {
 
     /// Reports what nobody asked for. `what` is such as `a Task state`.
     pub(super) fn finish(&self, checker: &mut Checker<'_>, what: &str) {
+        if self.map.len() <= FEW && self.asked.count_ones() as usize == self.map.len() {
+            return;
+        }
         for key in self.map.keys().filter(|key| !self.known.contains(&key.as_str())) {
             let finding = if self.is_json_path() && JSONATA.contains(&key.as_str()) {
                 self.foreign(key, "JSONata")
@@ -238,7 +269,7 @@ impl<'d> Fields<'d> {
 impl Checker<'_> {
     pub(super) fn integer(
         &mut self,
-        pointer: &str,
+        pointer: At<'_>,
         field: &str,
         value: &Value,
         range: RangeInclusive<u64>,

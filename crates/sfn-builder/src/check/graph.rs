@@ -1,125 +1,179 @@
 //! Names that lead nowhere, states that nothing leads to, machines that cannot end.
 
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
-
+use foldhash::HashMap;
 use serde_json::{Map, Value};
 
 use super::Checker;
-use crate::finding::{Code, Finding, nearest, push};
+use super::at::At;
+use crate::finding::{Code, Finding, nearest};
 
 impl Checker<'_> {
     /// Works on the raw JSON, so that a problem inside a state does not hide one of the graph, or invent one.
-    pub(super) fn graph(&mut self, pointer: &str, start_at: Option<&str>, states: &Map<String, Value>) {
-        let at = format!("{pointer}/States");
-        let start =
-            start_at.map(|start_at| self.resolve(states, start_at, format!("{pointer}/StartAt"), "StartAt"));
-        let mut edges: HashMap<&str, Vec<Cow<'_, str>>> = HashMap::with_capacity(states.len());
+    pub(super) fn graph(
+        &mut self,
+        here: At<'_>,
+        start_at: Option<&str>,
+        states: &Map<String, Value>,
+        outermost: bool,
+    ) {
+        let at = At::Key(&here, "States");
+        let index: HashMap<&str, usize> = states.keys().map(String::as_str).zip(0..).collect();
+        let start = start_at.map(|start_at| {
+            let place = At::Key(&here, "StartAt");
+            self.resolve(&index, start_at, place, "StartAt")
+        });
+        // The states that each leads to, in one list; those of a state end where the next state's begin.
+        let mut targets: Vec<usize> = Vec::with_capacity(states.len());
+        let mut ends: Vec<usize> = Vec::with_capacity(states.len());
+        // Whether it cannot be told where a state leads: what is wrong with it is said elsewhere.
+        let mut unsure: Vec<bool> = Vec::with_capacity(states.len());
         // Whether a state ends the machine, or might if it were put right.
         let mut terminal = false;
         for (name, state) in states {
-            let targets = edges.entry(name).or_default();
-            for (place, target) in targets_of(state) {
-                if states.contains_key(target) {
-                    targets.push(target.into());
-                } else {
-                    let pointer = format!("{}{}", push(&at, name), place.pointer());
-                    let meant = self.resolve(states, target, pointer, place.field());
-                    targets.extend(meant.map(Cow::from));
+            let ways = Ways::of(state);
+            let at = At::Key(&at, name);
+            for (field, target) in [("Next", ways.next), ("Default", ways.default)] {
+                if let Some(target) = target.and_then(Value::as_str) {
+                    targets.extend(self.resolve(&index, target, At::Key(&at, field), field));
                 }
             }
-            let kind = state.get("Type").and_then(Value::as_str);
-            terminal |= match kind {
+            for (field, entries) in [("Choices", ways.choices), ("Catch", ways.catch)] {
+                let entries = entries.and_then(Value::as_array).into_iter().flatten();
+                for (number, entry) in entries.enumerate() {
+                    if let Some(target) = entry.get("Next").and_then(Value::as_str) {
+                        let list = At::Key(&at, field);
+                        let entry = At::Item(&list, number);
+                        targets.extend(self.resolve(&index, target, At::Key(&entry, "Next"), "Next"));
+                    }
+                }
+            }
+            ends.push(targets.len());
+            unsure.push(ways.are_unsure());
+            terminal |= match ways.kind.and_then(Value::as_str) {
                 Some("Task" | "Pass" | "Wait" | "Parallel" | "Map") => {
-                    state.get("End").is_some() || state.get("Next").is_none()
+                    ways.end.is_some() || ways.next.is_none()
                 }
                 Some("Choice") => false,
                 _ => true,
             };
         }
         if !terminal {
-            let message =
-                "no state ends the machine: one must have `\"End\": true` or be of type Succeed or Fail";
-            self.report(Code::NoTerminalState, at.clone(), message);
+            let needs = "one must have `\"End\": true` or be of type Succeed or Fail";
+            let (code, what) = if outermost {
+                (Code::NoTerminalState, "the machine")
+            } else {
+                (Code::EndlessBranch, "what is in here")
+            };
+            self.report(code, at, format!("no state ends {what}: {needs}"));
         }
         // Without a start nothing is reachable, which helps nobody.
-        let Some(Some(start)) = start else { return };
-        let mut reached: HashSet<&str> = HashSet::with_capacity(states.len());
-        let mut open: Vec<&str> = vec![start.as_str()];
-        while let Some(name) = open.pop() {
-            if reached.insert(name) {
-                open.extend(edges.get(name).into_iter().flatten().map(AsRef::as_ref));
+        let (Some(start_at), Some(Some(start))) = (start_at, start) else {
+            return;
+        };
+        let mut reached = vec![false; states.len()];
+        let mut open = vec![start];
+        while let Some(state) = open.pop() {
+            if !std::mem::replace(&mut reached[state], true) {
+                if unsure[state] {
+                    return;
+                }
+                let begin = if state == 0 { 0 } else { ends[state - 1] };
+                open.extend_from_slice(&targets[begin..ends[state]]);
             }
         }
-        for name in states.keys().filter(|name| !reached.contains(name.as_str())) {
+        for (name, _) in states.keys().zip(&reached).filter(|(_, reached)| !**reached) {
+            let start = states.keys().nth(start).map_or(start_at, String::as_str);
             let message = format!("no path leads from `{start}` to the state `{name}`");
-            self.report(Code::UnreachableState, push(&at, name), message);
+            self.report(Code::UnreachableState, At::Key(&at, name), message);
         }
     }
 
     /// The state that is meant; reports when there is no such state.
     fn resolve(
         &mut self,
-        states: &Map<String, Value>,
+        index: &HashMap<&str, usize>,
         target: &str,
-        pointer: String,
+        at: At<'_>,
         field: &str,
-    ) -> Option<String> {
-        if states.contains_key(target) {
-            return Some(target.to_owned());
+    ) -> Option<usize> {
+        if let Some(found) = index.get(target) {
+            return Some(*found);
         }
-        if let Some(elsewhere) = self.names.get(target) {
+        if self.names.contains(target) {
             let message = format!("`{field}` names the state `{target}`, which belongs to another scope");
-            let finding = Finding::new(Code::TransitionOutOfScope, pointer, message).hint(format!(
-                "it stands at `{elsewhere}`; branches and item processors are neither entered nor left by a transition"
+            let finding = Finding::new(Code::TransitionOutOfScope, at, message).hint(format!(
+                "it stands at `{}`; branches and item processors are neither entered nor left by a transition",
+                self.place_of(target)
             ));
             self.findings.push(finding);
             return None;
         }
-        let near = nearest(target, states.keys().map(String::as_str));
+        let near = self.nearest_state(target, index);
         let message = format!("`{field}` names the state `{target}`, which does not exist");
-        let finding = Finding::new(Code::MissingTransitionTarget, pointer, message);
+        let finding = Finding::new(Code::MissingTransitionTarget, at, message);
         self.findings.push(finding.near(near.clone()));
-        near
+        near.and_then(|near| index.get(near.as_str()).copied())
     }
 }
 
-/// Where a state names another.
-#[derive(Clone, Copy)]
-enum Place {
-    Field(&'static str),
-    Entry(&'static str, usize),
+impl Checker<'_> {
+    fn nearest_state(&mut self, target: &str, index: &HashMap<&str, usize>) -> Option<String> {
+        self.comparisons = self.comparisons.checked_sub(index.len())?;
+        // In the order of the definition: of equally near ones the last counts.
+        let mut names: Vec<(&str, usize)> = index.iter().map(|(name, index)| (*name, *index)).collect();
+        names.sort_unstable_by_key(|(_, index)| *index);
+        nearest(target, names.iter().map(|(name, _)| *name))
+    }
 }
 
-impl Place {
-    fn field(self) -> &'static str {
-        match self {
-            Self::Field(field) => field,
-            Self::Entry(..) => "Next",
+/// The fields of a state that say what follows.
+#[derive(Default)]
+struct Ways<'d> {
+    kind: Option<&'d Value>,
+    next: Option<&'d Value>,
+    end: Option<&'d Value>,
+    default: Option<&'d Value>,
+    choices: Option<&'d Value>,
+    catch: Option<&'d Value>,
+}
+
+impl<'d> Ways<'d> {
+    /// Whether something that names a state, or should, is no name.
+    fn are_unsure(&self) -> bool {
+        let no_text = |value: Option<&Value>| value.is_some_and(|value| !value.is_string());
+        let no_names = |list: Option<&Value>| {
+            list.is_some_and(|list| {
+                let names = |entry: &Value| entry.get("Next").is_some_and(Value::is_string);
+                !list.as_array().is_some_and(|entries| entries.iter().all(names))
+            })
+        };
+        let missing = match self.kind.and_then(Value::as_str) {
+            Some("Task" | "Pass" | "Wait" | "Parallel" | "Map") => self.next.is_none() && self.end.is_none(),
+            Some("Choice") => self.choices.and_then(Value::as_array).is_none_or(Vec::is_empty),
+            Some("Succeed" | "Fail") => false,
+            _ => true,
+        };
+        missing
+            || no_text(self.next)
+            || no_text(self.default)
+            || no_names(self.choices)
+            || no_names(self.catch)
+    }
+
+    fn of(state: &'d Value) -> Self {
+        let mut ways = Self::default();
+        for (key, value) in state.as_object().into_iter().flatten() {
+            let way = match key.as_str() {
+                "Type" => &mut ways.kind,
+                "Next" => &mut ways.next,
+                "End" => &mut ways.end,
+                "Default" => &mut ways.default,
+                "Choices" => &mut ways.choices,
+                "Catch" => &mut ways.catch,
+                _ => continue,
+            };
+            *way = Some(value);
         }
+        ways
     }
-
-    /// Below the state.
-    fn pointer(self) -> String {
-        match self {
-            Self::Field(field) => format!("/{field}"),
-            Self::Entry(list, index) => format!("/{list}/{index}/Next"),
-        }
-    }
-}
-
-/// Everything that names another state, with the name.
-fn targets_of(state: &Value) -> impl Iterator<Item = (Place, &str)> {
-    let fields = ["Next", "Default"].into_iter().filter_map(|field| {
-        let target = state.get(field)?.as_str()?;
-        Some((Place::Field(field), target))
-    });
-    let entries = ["Choices", "Catch"].into_iter().flat_map(|list| {
-        let entries = state.get(list).and_then(Value::as_array).into_iter().flatten();
-        entries.enumerate().filter_map(move |(index, entry)| {
-            let target = entry.get("Next")?.as_str()?;
-            Some((Place::Entry(list, index), target))
-        })
-    });
-    fields.chain(entries)
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::at::At;
 use super::data::Available;
 use super::fields::{Fields, kind_of, show};
 use super::{Checker, Outer};
@@ -34,7 +35,7 @@ const DISTRIBUTED: [&str; 8] = [
 ];
 
 impl<'d> Checker<'d> {
-    pub(super) fn map(&mut self, fields: &mut Fields<'d>, outer: QueryLanguage) -> Option<StateKind> {
+    pub(super) fn map(&mut self, fields: &mut Fields<'d, '_>, outer: QueryLanguage) -> Option<StateKind> {
         let items = self.items(fields);
         let item_reader = self.item_reader(fields);
         let item_selector = self.item_selector(fields);
@@ -85,14 +86,14 @@ impl<'d> Checker<'d> {
         })))
     }
 
-    fn items(&mut self, fields: &mut Fields<'d>) -> Items {
+    fn items(&mut self, fields: &mut Fields<'d, '_>) -> Items {
         if fields.is_json_path() {
             let text = fields.text(self, "ItemsPath");
-            let path = text.and_then(|text| self.reference(&fields.at("ItemsPath"), &text));
+            let path = text.and_then(|text| self.reference(fields.at("ItemsPath"), &text));
             return path.map_or(Items::Input, Items::Path);
         }
-        let Some(value) = fields.map.get("Items") else {
-            fields.known.push("Items");
+        let Some(value) = fields.peek("Items") else {
+            fields.know("Items");
             return Items::Input;
         };
         if !value.is_array() && !value.is_object() && !value.as_str().is_some_and(Jsonata::is_meant) {
@@ -107,7 +108,7 @@ impl<'d> Checker<'d> {
     }
 
     /// `ItemSelector`, or in a JSONPath state its old name `Parameters`.
-    fn item_selector(&mut self, fields: &mut Fields<'d>) -> Option<Template> {
+    fn item_selector(&mut self, fields: &mut Fields<'d, '_>) -> Option<Template> {
         if fields.is_json_path() && fields.has("Parameters") {
             fields.exclusive(self, "ItemSelector", "Parameters");
             self.deprecated(fields, "Parameters", "ItemSelector");
@@ -119,7 +120,7 @@ impl<'d> Checker<'d> {
         self.template_field(fields, "ItemSelector", Available::NOTHING)
     }
 
-    fn deprecated(&mut self, fields: &Fields<'d>, old: &str, new: &str) {
+    fn deprecated(&mut self, fields: &Fields<'d, '_>, old: &str, new: &str) {
         let message = format!("`{old}` of a Map state is deprecated");
         let finding = Finding::new(Code::DeprecatedField, fields.at(old), message);
         self.findings
@@ -128,7 +129,7 @@ impl<'d> Checker<'d> {
 
     fn processor(
         &mut self,
-        fields: &mut Fields<'d>,
+        fields: &mut Fields<'d, '_>,
         outer: QueryLanguage,
     ) -> (Option<Mode>, Option<Machine>) {
         let old = fields.has("Iterator");
@@ -137,10 +138,10 @@ impl<'d> Checker<'d> {
             self.deprecated(fields, "Iterator", "ItemProcessor");
         }
         let field = if old && !fields.has("ItemProcessor") {
-            fields.known.push("ItemProcessor");
+            fields.know("ItemProcessor");
             "Iterator"
         } else {
-            fields.known.push("Iterator");
+            fields.know("Iterator");
             "ItemProcessor"
         };
         let Some(value) = fields.required(self, field) else {
@@ -152,7 +153,7 @@ impl<'d> Checker<'d> {
             return (None, None);
         };
         // The states inside follow the machine's language, not that of the state around them.
-        let mut inner = Fields::new(pointer, map, outer);
+        let mut inner = Fields::new(&pointer, map, outer);
         let mode = self.mode(&mut inner);
         let inside = Outer {
             language: outer,
@@ -161,11 +162,12 @@ impl<'d> Checker<'d> {
         (mode, self.machine_fields(&mut inner, Some(inside)))
     }
 
-    fn mode(&mut self, fields: &mut Fields<'d>) -> Option<Mode> {
+    fn mode(&mut self, fields: &mut Fields<'d, '_>) -> Option<Mode> {
         let Some(map) = fields.object(self, "ProcessorConfig") else {
             return (!fields.has("ProcessorConfig")).then_some(Mode::Inline);
         };
-        let mut config = Fields::new(fields.at("ProcessorConfig"), map, fields.language);
+        let here = fields.at("ProcessorConfig");
+        let mut config = Fields::new(&here, map, fields.language);
         let distributed = config.word(self, "Mode", &[("INLINE", false), ("DISTRIBUTED", true)]);
         let types = [
             ("STANDARD", ExecutionType::Standard),
@@ -177,7 +179,7 @@ impl<'d> Checker<'d> {
                 config.word(self, "ExecutionType", &types).map(Mode::Distributed)
             }
             (None, true) => {
-                config.known.push("ExecutionType");
+                config.know("ExecutionType");
                 None
             }
             // An inline processor has no executions; the service takes the field all the same.
@@ -190,24 +192,26 @@ impl<'d> Checker<'d> {
         mode
     }
 
-    fn item_reader(&mut self, fields: &mut Fields<'d>) -> Option<ItemReader> {
+    fn item_reader(&mut self, fields: &mut Fields<'d, '_>) -> Option<ItemReader> {
         let map = fields.object(self, "ItemReader")?;
-        let mut reader = Fields::new(fields.at("ItemReader"), map, fields.language);
-        let resource = self.s3_resource(&mut reader, &["getObject", "listObjectsV2"]);
+        let here = fields.at("ItemReader");
+        let mut reader = Fields::new(&here, map, fields.language);
+        let resource = self.s3_field(&mut reader, &["getObject", "listObjectsV2"]);
         let lists = resource
             .as_ref()
             .is_some_and(|resource| resource.arn.ends_with(":listObjectsV2"));
         let parameters = self.arguments(&mut reader);
         let config = match reader.object(self, "ReaderConfig") {
             Some(map) => {
-                let mut config = Fields::new(reader.at("ReaderConfig"), map, fields.language);
+                let here = reader.at("ReaderConfig");
+                let mut config = Fields::new(&here, map, fields.language);
                 self.reader_config(&mut config, lists)
             }
             None => {
                 if !lists && resource.is_some() && !reader.has("ReaderConfig") {
                     let message =
                         "the field `ReaderConfig` is missing: it says with `InputType` what is read";
-                    self.report(Code::MissingField, &reader.pointer, message);
+                    self.report(Code::MissingField, *reader.here, message);
                 }
                 ReaderConfig::default()
             }
@@ -221,23 +225,12 @@ impl<'d> Checker<'d> {
         })
     }
 
-    fn s3_resource(&mut self, fields: &mut Fields<'d>, actions: &[&str]) -> Option<Resource> {
+    fn s3_field(&mut self, fields: &mut Fields<'d, '_>, actions: &[&str]) -> Option<Resource> {
         let arn = fields.text(self, "Resource")?;
-        let pointer = fields.at("Resource");
-        let resource = self.resource(&pointer, &arn)?;
-        let known = actions
-            .iter()
-            .any(|action| arn.ends_with(&format!(":states:::s3:{action}")));
-        if known {
-            return Some(resource);
-        }
-        let names: Vec<String> = actions.iter().map(|action| format!("`s3:{action}`")).collect();
-        let message = format!("`{arn}` cannot stand here: {} can", names.join(" or "));
-        self.report(Code::InvalidResource, pointer, message);
-        None
+        self.s3_resource(fields.at("Resource"), &arn, actions)
     }
 
-    fn reader_config(&mut self, fields: &mut Fields<'d>, lists: bool) -> ReaderConfig {
+    fn reader_config(&mut self, fields: &mut Fields<'d, '_>, lists: bool) -> ReaderConfig {
         if !lists {
             fields.required(self, "InputType");
         }
@@ -301,7 +294,7 @@ impl<'d> Checker<'d> {
         }
     }
 
-    fn csv_header(&mut self, fields: &mut Fields<'d>) -> Option<CsvHeader> {
+    fn csv_header(&mut self, fields: &mut Fields<'d, '_>) -> Option<CsvHeader> {
         let given = fields.word(
             self,
             "CSVHeaderLocation",
@@ -316,7 +309,7 @@ impl<'d> Checker<'d> {
             }
             Some(other) => {
                 let message = format!("`CSVHeaders` is an array of texts, not {}", show(other));
-                self.wrong_type(pointer.clone(), message);
+                self.wrong_type(pointer, message);
                 None
             }
         };
@@ -331,16 +324,17 @@ impl<'d> Checker<'d> {
             true => {
                 if !fields.has("CSVHeaders") {
                     let message = "the field `CSVHeaders` is missing: the header's location is `GIVEN`";
-                    self.report(Code::MissingField, &fields.pointer, message);
+                    self.report(Code::MissingField, *fields.here, message);
                 }
                 names.map(CsvHeader::Given)
             }
         }
     }
 
-    fn item_batcher(&mut self, fields: &mut Fields<'d>) -> Option<ItemBatcher> {
+    fn item_batcher(&mut self, fields: &mut Fields<'d, '_>) -> Option<ItemBatcher> {
         let map = fields.object(self, "ItemBatcher")?;
-        let mut batcher = Fields::new(fields.at("ItemBatcher"), map, fields.language);
+        let here = fields.at("ItemBatcher");
+        let mut batcher = Fields::new(&here, map, fields.language);
         let max_items = self.dynamic_integer(
             &mut batcher,
             "MaxItemsPerBatch",
@@ -364,7 +358,7 @@ impl<'d> Checker<'d> {
         if !limited {
             let message =
                 "an `ItemBatcher` has `MaxItemsPerBatch`, `MaxInputBytesPerBatch` or both, not none";
-            self.report(Code::MissingField, &batcher.pointer, message);
+            self.report(Code::MissingField, *batcher.here, message);
         }
         let batch_input = self.template_field(&mut batcher, "BatchInput", Available::NOTHING);
         batcher.finish(self, "an `ItemBatcher`");
@@ -375,13 +369,15 @@ impl<'d> Checker<'d> {
         })
     }
 
-    fn result_writer(&mut self, fields: &mut Fields<'d>) -> Option<ResultWriter> {
+    fn result_writer(&mut self, fields: &mut Fields<'d, '_>) -> Option<ResultWriter> {
         let map = fields.object(self, "ResultWriter")?;
-        let mut writer = Fields::new(fields.at("ResultWriter"), map, fields.language);
-        let resource = self.s3_resource(&mut writer, &["putObject"]);
+        let here = fields.at("ResultWriter");
+        let mut writer = Fields::new(&here, map, fields.language);
+        let resource = self.s3_field(&mut writer, &["putObject"]);
         let parameters = self.arguments(&mut writer);
         let config = writer.object(self, "WriterConfig").map(|map| {
-            let mut config = Fields::new(writer.at("WriterConfig"), map, fields.language);
+            let here = writer.at("WriterConfig");
+            let mut config = Fields::new(&here, map, fields.language);
             let transformation = config.word(
                 self,
                 "Transformation",
@@ -415,7 +411,7 @@ impl<'d> Checker<'d> {
         };
         if let Some(field) = missing {
             let message = format!("the field `{field}` is missing");
-            let finding = Finding::new(Code::MissingField, &writer.pointer, message);
+            let finding = Finding::new(Code::MissingField, *writer.here, message);
             self.findings.push(finding.hint(format!(
                 "a `ResultWriter` has `Resource` and `{arguments}`, `WriterConfig`, or all three"
             )));
@@ -428,7 +424,7 @@ impl<'d> Checker<'d> {
         })
     }
 
-    fn percentage(&mut self, pointer: &str, value: &Value) -> Option<f64> {
+    fn percentage(&mut self, pointer: At<'_>, value: &Value) -> Option<f64> {
         let percentage = value.as_f64().filter(|number| (0.0..=100.0).contains(number));
         if percentage.is_none() {
             let code = if value.is_number() {
@@ -445,17 +441,24 @@ impl<'d> Checker<'d> {
         percentage
     }
 
-    fn label(&mut self, fields: &mut Fields<'d>) -> Option<String> {
+    fn label(&mut self, fields: &mut Fields<'d, '_>) -> Option<String> {
         let label = fields.text(self, "Label")?;
         let length = label.chars().count();
         if length > MAX_LABEL {
             let message = format!("a label has at most {MAX_LABEL} characters, this has {length}");
-            self.report(Code::InvalidValue, fields.at("Label"), message);
+            self.report(Code::InvalidLabel, fields.at("Label"), message);
         }
         let wrong = |c: &char| c.is_whitespace() || c.is_control() || "?*<>{}[]:;,\\|^~$#%&`\"".contains(*c);
         if let Some(c) = label.chars().find(wrong) {
             let message = format!("a label cannot have the character `{}`", c.escape_default());
-            self.report(Code::InvalidValue, fields.at("Label"), message);
+            self.report(Code::InvalidLabel, fields.at("Label"), message);
+        }
+        let here = fields.at("Label").pointer();
+        if let Some(first) = self.labels.get(&label) {
+            let message = format!("there is a label `{label}` already, at `{first}`");
+            self.report(Code::DuplicateLabel, here, message);
+        } else {
+            self.labels.insert(label.clone(), here);
         }
         Some(label)
     }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::at::At;
 use super::data::{Available, Shape};
 use super::fields::{Fields, kind_of, show};
 use super::{Checker, MAX_SECONDS, Outer};
@@ -9,7 +10,7 @@ use crate::checked::{
     Catcher, Choice, Data, Dynamic, Fail, Machine, Parallel, Pass, QueryLanguage, Retrier, State, StateKind,
     Task, Transition, Until, Wait, parse_timestamp,
 };
-use crate::finding::{Code, Finding, nearest, push};
+use crate::finding::{Code, Finding, nearest};
 use crate::jsonata::Jsonata;
 use crate::template::Expression;
 
@@ -37,6 +38,15 @@ const RESERVED_ERRORS: [&str; 17] = [
     "States.TaskFailed",
     "States.Timeout",
 ];
+
+/// Whether this is an error name that the language reserves, or one of the HTTP integration with its status code.
+///
+/// States Language, Appendix A; developer guide, "Call HTTPS APIs".
+fn is_reserved(name: &str) -> bool {
+    let status = name.strip_prefix("States.Http.StatusCode.");
+    RESERVED_ERRORS.contains(&name)
+        || status.is_some_and(|code| code.len() == 3 && code.bytes().all(|b| b.is_ascii_digit()))
+}
 
 /// Which of the data fields each type of state has, by the tables of the States Language ("State Types").
 fn shape(kind: &str) -> Option<(Shape, &'static str)> {
@@ -97,7 +107,8 @@ impl<'d> Checker<'d> {
             self.wrong_type(pointer, format!("a state is an object, not {}", kind_of(value)));
             return None;
         };
-        let mut fields = Fields::new(&pointer, map, outer);
+        let here = At::Pointer(&pointer);
+        let mut fields = Fields::new(&here, map, outer);
         let kind = fields.required_text(self, "Type")?;
         let comment = fields.text(self, "Comment");
         fields.language = self.query_language(&mut fields, Some(outer)).unwrap_or(outer);
@@ -108,6 +119,9 @@ impl<'d> Checker<'d> {
             return None;
         };
         let data = self.data(&mut fields, shape);
+        if let Some(data) = &data {
+            self.result(&fields, data);
+        }
         let assign = if matches!(kind.as_str(), "Succeed" | "Fail") {
             Default::default()
         } else {
@@ -138,9 +152,9 @@ impl<'d> Checker<'d> {
         })
     }
 
-    fn task(&mut self, fields: &mut Fields<'d>) -> Option<StateKind> {
+    fn task(&mut self, fields: &mut Fields<'d, '_>) -> Option<StateKind> {
         let arn = fields.required_text(self, "Resource");
-        let resource = arn.and_then(|arn| self.resource(&fields.at("Resource"), &arn));
+        let resource = arn.and_then(|arn| self.resource(fields.at("Resource"), &arn));
         let role_arn = self.credentials(fields);
         let seconds = 1..=MAX_SECONDS;
         let timeout = self.dynamic_integer(fields, "TimeoutSeconds", "TimeoutSecondsPath", seconds.clone());
@@ -167,9 +181,10 @@ impl<'d> Checker<'d> {
     }
 
     /// `RoleArn` in `Credentials`.
-    fn credentials(&mut self, fields: &mut Fields<'d>) -> Option<Dynamic<String>> {
+    fn credentials(&mut self, fields: &mut Fields<'d, '_>) -> Option<Dynamic<String>> {
         let map = fields.object(self, "Credentials")?;
-        let mut inner = Fields::new(fields.at("Credentials"), map, fields.language);
+        let here = fields.at("Credentials");
+        let mut inner = Fields::new(&here, map, fields.language);
         if fields.is_json_path() {
             inner.exclusive(self, "RoleArn", "RoleArn.$");
         }
@@ -179,15 +194,19 @@ impl<'d> Checker<'d> {
             .flatten();
         let role = match computed {
             Some(text) => {
-                inner.known.push("RoleArn");
-                self.expression(&inner.at("RoleArn.$"), &text)
+                inner.know("RoleArn");
+                self.expression(inner.at("RoleArn.$"), &text)
                     .map(Dynamic::Computed)
             }
             None if inner.has("RoleArn.$") && fields.is_json_path() => None,
             None => {
                 inner.required(self, "RoleArn");
                 let text = inner.text(self, "RoleArn");
-                text.and_then(|text| self.dynamic_text(&inner, "RoleArn", text))
+                let role = text.and_then(|text| self.dynamic_text(&inner, "RoleArn", text));
+                if let Some(Dynamic::Fixed(arn)) = &role {
+                    self.role(inner.at("RoleArn"), arn);
+                }
+                role
             }
         };
         inner.finish(self, "`Credentials`");
@@ -195,26 +214,31 @@ impl<'d> Checker<'d> {
     }
 
     /// A text that may be computed in a JSONata state.
-    fn dynamic_text(&mut self, fields: &Fields<'_>, field: &str, text: String) -> Option<Dynamic<String>> {
+    fn dynamic_text(
+        &mut self,
+        fields: &Fields<'_, '_>,
+        field: &str,
+        text: String,
+    ) -> Option<Dynamic<String>> {
         if fields.is_json_path() || !Jsonata::is_meant(&text) {
             return Some(Dynamic::Fixed(text));
         }
-        let jsonata = self.jsonata(&fields.at(field), &text, Available::NOTHING)?;
+        let jsonata = self.jsonata(fields.at(field), &text, Available::NOTHING)?;
         Some(Dynamic::Computed(Expression::Jsonata(jsonata)))
     }
 
-    fn parallel(&mut self, fields: &mut Fields<'d>, outer: QueryLanguage) -> Option<StateKind> {
+    fn parallel(&mut self, fields: &mut Fields<'d, '_>, outer: QueryLanguage) -> Option<StateKind> {
         let pointer = fields.at("Branches");
         let branches = match fields.required(self, "Branches") {
             None => None,
             Some(Value::Array(list)) if list.is_empty() => {
-                self.report(Code::InvalidValue, &pointer, "there must be at least one branch");
+                self.report(Code::InvalidValue, pointer, "there must be at least one branch");
                 None
             }
             Some(Value::Array(list)) => Some(list),
             Some(other) => {
                 let message = format!("`Branches` is an array, not {}", kind_of(other));
-                self.wrong_type(&pointer, message);
+                self.wrong_type(pointer, message);
                 None
             }
         };
@@ -225,7 +249,7 @@ impl<'d> Checker<'d> {
         };
         let mut machines: Vec<Machine> = Vec::new();
         for (index, branch) in branches.into_iter().flatten().enumerate() {
-            machines.extend(self.machine(branch, &format!("{pointer}/{index}"), Some(inside)));
+            machines.extend(self.machine(branch, At::Item(&pointer, index), Some(inside)));
         }
         let retry = self.retry(fields);
         let catch = self.catch(fields);
@@ -238,14 +262,15 @@ impl<'d> Checker<'d> {
         }))
     }
 
-    fn pass(&mut self, fields: &mut Fields<'d>) -> Option<StateKind> {
+    fn pass(&mut self, fields: &mut Fields<'d, '_>) -> Option<StateKind> {
         let result = if fields.is_json_path() {
             fields.get("Result").cloned()
         } else {
             None
         };
         if let Some(result) = &result {
-            self.payload(&fields.at("Result"), result);
+            self.payload(fields.at("Result"), result);
+            self.fixed_result(fields.at("Result"), result);
         }
         let transition = self.transition(fields);
         Some(StateKind::Pass(Pass {
@@ -254,7 +279,30 @@ impl<'d> Checker<'d> {
         }))
     }
 
-    fn choice(&mut self, fields: &mut Fields<'d>) -> Option<StateKind> {
+    /// The `Result` of a Pass state with something in it that looks as if it were to be computed.
+    fn fixed_result(&mut self, at: At<'_>, value: &Value) {
+        match value {
+            Value::String(text) if Expression::is_meant(text) => {
+                let message = format!("`{text}` stays as it is: nothing in `Result` is computed");
+                let finding = Finding::new(Code::PassResultIsStatic, at, message);
+                self.findings
+                    .push(finding.hint("`Parameters` with a key that ends in `.$` computes it"));
+            }
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.fixed_result(At::Item(&at, index), item);
+                }
+            }
+            Value::Object(map) => {
+                for (key, value) in map {
+                    self.fixed_result(At::Key(&at, key), value);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn choice(&mut self, fields: &mut Fields<'d, '_>) -> Option<StateKind> {
         let rules = self.rules(fields);
         let default = fields.text(self, "Default");
         for field in ["Next", "End"] {
@@ -267,7 +315,7 @@ impl<'d> Checker<'d> {
         }
         if !fields.has("Default") {
             let message = "the Choice state has no `Default`";
-            let finding = Finding::new(Code::ChoiceWithoutDefault, &fields.pointer, message);
+            let finding = Finding::new(Code::ChoiceWithoutDefault, *fields.here, message);
             self.findings
                 .push(finding.hint("when no rule matches, the execution fails"));
         }
@@ -277,7 +325,7 @@ impl<'d> Checker<'d> {
         }))
     }
 
-    fn wait(&mut self, fields: &mut Fields<'d>) -> Option<StateKind> {
+    fn wait(&mut self, fields: &mut Fields<'d, '_>) -> Option<StateKind> {
         let all: &[&'static str] = if fields.is_json_path() {
             &["Seconds", "SecondsPath", "Timestamp", "TimestampPath"]
         } else {
@@ -301,11 +349,11 @@ impl<'d> Checker<'d> {
                     (Code::ConflictingFields, format!("`{}`", given.join("`, `")))
                 };
                 let message = format!("a Wait state has exactly one of {}, not {not}", names.join(", "));
-                self.report(code, &fields.pointer, message);
+                self.report(code, *fields.here, message);
                 None
             }
         };
-        fields.known.extend(all);
+        all.iter().for_each(|field| fields.know(field));
         let transition = self.transition(fields);
         Some(StateKind::Wait(Wait {
             until: until?,
@@ -313,7 +361,12 @@ impl<'d> Checker<'d> {
         }))
     }
 
-    pub(super) fn timestamp(&mut self, pointer: &str, field: &str, value: &Value) -> Option<jiff::Timestamp> {
+    pub(super) fn timestamp(
+        &mut self,
+        pointer: At<'_>,
+        field: &str,
+        value: &Value,
+    ) -> Option<jiff::Timestamp> {
         let timestamp = value.as_str().and_then(parse_timestamp);
         if timestamp.is_none() {
             let code = if value.is_string() {
@@ -330,7 +383,7 @@ impl<'d> Checker<'d> {
         timestamp
     }
 
-    fn fail(&mut self, fields: &mut Fields<'d>) -> Option<StateKind> {
+    fn fail(&mut self, fields: &mut Fields<'d, '_>) -> Option<StateKind> {
         let error = self.fail_text(fields, "Error", "ErrorPath");
         let cause = self.fail_text(fields, "Cause", "CausePath");
         Some(StateKind::Fail(Fail { error, cause }))
@@ -338,7 +391,7 @@ impl<'d> Checker<'d> {
 
     fn fail_text(
         &mut self,
-        fields: &mut Fields<'d>,
+        fields: &mut Fields<'d, '_>,
         fixed: &'static str,
         path: &'static str,
     ) -> Option<Dynamic<String>> {
@@ -349,11 +402,12 @@ impl<'d> Checker<'d> {
         fields.exclusive(self, fixed, path);
         let computed = fields.text(self, path);
         if let Some(text) = fields.text(self, fixed) {
+            self.no_path(fields.at(fixed), fixed, &text);
             return Some(Dynamic::Fixed(text));
         }
         let text = computed?;
         let pointer = fields.at(path);
-        let expression = self.expression(&pointer, &text)?;
+        let expression = self.expression(pointer, &text)?;
         if let Expression::Call(call) = &expression
             && !call.function.yields_text()
         {
@@ -367,7 +421,7 @@ impl<'d> Checker<'d> {
         Some(Dynamic::Computed(expression))
     }
 
-    pub(super) fn transition(&mut self, fields: &mut Fields<'d>) -> Option<Transition> {
+    pub(super) fn transition(&mut self, fields: &mut Fields<'d, '_>) -> Option<Transition> {
         let next = fields.text(self, "Next");
         let end = match fields.get("End") {
             None => false,
@@ -389,7 +443,7 @@ impl<'d> Checker<'d> {
             (Some(_), true) => {
                 self.report(
                     Code::ConflictingFields,
-                    &fields.pointer,
+                    *fields.here,
                     "exactly one of `Next` and `End` is wanted, not both",
                 );
                 None
@@ -399,7 +453,7 @@ impl<'d> Checker<'d> {
                 if !fields.has("Next") {
                     self.report(
                         Code::MissingField,
-                        &fields.pointer,
+                        *fields.here,
                         "exactly one of `Next` and `End` is wanted, not none",
                     );
                 }
@@ -408,21 +462,21 @@ impl<'d> Checker<'d> {
         }
     }
 
-    pub(super) fn retry(&mut self, fields: &mut Fields<'d>) -> Vec<Retrier> {
+    pub(super) fn retry(&mut self, fields: &mut Fields<'d, '_>) -> Vec<Retrier> {
         self.list(fields, "Retry", "a retrier", Self::retrier)
     }
 
-    pub(super) fn catch(&mut self, fields: &mut Fields<'d>) -> Vec<Catcher> {
+    pub(super) fn catch(&mut self, fields: &mut Fields<'d, '_>) -> Vec<Catcher> {
         self.list(fields, "Catch", "a catcher", Self::catcher)
     }
 
     /// `Retry` or `Catch`.
     fn list<T>(
         &mut self,
-        fields: &mut Fields<'d>,
+        fields: &mut Fields<'d, '_>,
         field: &'static str,
         what: &str,
-        read: fn(&mut Self, &mut Fields<'d>, Vec<String>) -> Option<T>,
+        read: fn(&mut Self, &mut Fields<'d, '_>, Vec<String>) -> Option<T>,
     ) -> Vec<T> {
         let pointer = fields.at(field);
         let list = match fields.get(field) {
@@ -435,15 +489,15 @@ impl<'d> Checker<'d> {
         };
         let mut entries = Vec::new();
         for (index, value) in list.iter().enumerate() {
-            let pointer = format!("{pointer}/{index}");
+            let here = At::Item(&pointer, index);
             let Value::Object(map) = value else {
                 self.wrong_type(
-                    pointer,
+                    here,
                     format!("an entry of `{field}` is an object, not {}", kind_of(value)),
                 );
                 continue;
             };
-            let mut entry = Fields::new(pointer, map, fields.language);
+            let mut entry = Fields::new(&here, map, fields.language);
             let errors = self.error_equals(&mut entry, field, index + 1 == list.len());
             entries.extend(read(self, &mut entry, errors));
             entry.finish(self, what);
@@ -451,7 +505,7 @@ impl<'d> Checker<'d> {
         entries
     }
 
-    fn error_equals(&mut self, fields: &mut Fields<'d>, list: &str, last: bool) -> Vec<String> {
+    fn error_equals(&mut self, fields: &mut Fields<'d, '_>, list: &str, last: bool) -> Vec<String> {
         let pointer = fields.at("ErrorEquals");
         let names = match fields.required(self, "ErrorEquals") {
             None => return Vec::new(),
@@ -472,13 +526,13 @@ impl<'d> Checker<'d> {
         };
         let mut errors = Vec::with_capacity(names.len());
         for (index, name) in names.iter().enumerate() {
-            let pointer = push(&pointer, &index.to_string());
+            let pointer = At::Item(&pointer, index);
             let Value::String(name) = name else {
                 self.wrong_type(pointer, format!("an error name is a text, not {}", kind_of(name)));
                 continue;
             };
-            if name.starts_with("States.") && !RESERVED_ERRORS.contains(&name.as_str()) {
-                let message = format!("`{name}` is not one of the reserved error names");
+            if name.starts_with("States.") && !is_reserved(name) {
+                let message = format!("`{name}` is not one of the reserved error names, so it never matches");
                 let finding = Finding::new(Code::UnknownErrorName, pointer, message);
                 self.findings.push(finding.near(nearest(name, RESERVED_ERRORS)));
             }
@@ -495,7 +549,7 @@ impl<'d> Checker<'d> {
         errors
     }
 
-    fn retrier(&mut self, fields: &mut Fields<'d>, error_equals: Vec<String>) -> Option<Retrier> {
+    fn retrier(&mut self, fields: &mut Fields<'d, '_>, error_equals: Vec<String>) -> Option<Retrier> {
         let interval_seconds = fields
             .integer(self, "IntervalSeconds", 1..=MAX_SECONDS)
             .unwrap_or(1);
@@ -535,7 +589,7 @@ impl<'d> Checker<'d> {
         })
     }
 
-    fn catcher(&mut self, fields: &mut Fields<'d>, error_equals: Vec<String>) -> Option<Catcher> {
+    fn catcher(&mut self, fields: &mut Fields<'d, '_>, error_equals: Vec<String>) -> Option<Catcher> {
         let (mut result_path, mut output) = (None, None);
         if fields.is_json_path() {
             result_path = self.placement(fields);

@@ -3,92 +3,145 @@
 //! Developer guide, "Variable scope": a branch or an inline item processor sees the variables around it and has its own;
 //! the processor of a distributed Map state sees none but its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::HashMap;
 
-use super::{Checker, successors};
+use super::Checker;
+use super::at::At;
 use crate::checked::{
-    Assign, Condition, Data, Dynamic, Items, Machine, Mode, Operand, Selection, State, StateKind, Test, Until,
+    Assign, Condition, Data, Dynamic, Items, Machine, Map, Mode, Operand, Selection, State, StateKind, Test,
+    Until,
 };
-use crate::finding::{Code, Finding, push};
+use crate::finding::{Code, Finding, nearest};
 use crate::path::{Path, Root};
 use crate::template::{Expression, Template};
 
-type Names<'m> = BTreeSet<&'m str>;
+/// The variables of a definition, by name: their numbers, and the state that assigns each first.
+type Names<'m> = HashMap<&'m str, (usize, &'m str)>;
+
+/// Some of the variables, by their numbers.
+#[derive(Clone, PartialEq)]
+struct Set(Box<[u64]>);
+
+impl Set {
+    fn none(names: &Names<'_>) -> Self {
+        Self(vec![0; names.len().div_ceil(64)].into())
+    }
+
+    fn has(&self, number: usize) -> bool {
+        self.0[number / 64] & (1 << (number % 64)) != 0
+    }
+
+    fn insert(&mut self, number: usize) {
+        self.0[number / 64] |= 1 << (number % 64);
+    }
+
+    /// Adds those of another set; whether there were new ones.
+    fn extend(&mut self, other: &Self) -> bool {
+        let mut new = false;
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            new |= theirs & !*mine != 0;
+            *mine |= theirs;
+        }
+        new
+    }
+}
 
 impl Checker<'_> {
     pub(super) fn variables(&mut self, machine: &Machine) {
-        let mut everywhere = BTreeMap::new();
+        let mut names = Names::new();
         for state in machine.all_states() {
-            for name in assigns(state).into_iter().flat_map(|(_, assign)| assign.names()) {
-                everywhere.entry(name).or_insert(state.pointer.as_str());
-            }
+            each_assign(state, At::Pointer(""), &mut |_, assign| {
+                for name in assign.names() {
+                    let number = names.len();
+                    names.entry(name).or_insert((number, state.pointer.as_str()));
+                }
+            });
         }
-        self.scope(machine, &Names::new(), &everywhere);
+        self.scope(machine, &Set::none(&names), &names);
     }
 
-    fn scope<'m>(
-        &mut self,
-        machine: &'m Machine,
-        outer: &Names<'m>,
-        everywhere: &BTreeMap<&'m str, &'m str>,
-    ) {
-        let before = assigned_before(machine, outer);
+    fn scope(&mut self, machine: &Machine, outer: &Set, names: &Names<'_>) {
+        let before = assigned_before(machine, outer, names);
         for (state, seen) in machine.states().iter().zip(&before) {
-            for (pointer, assign) in assigns(state) {
-                for name in assign.names().filter(|name| outer.contains(name)) {
+            each_assign(state, At::Pointer(&state.pointer), &mut |at, assign| {
+                let shadows = |name: &&str| names.get(name).is_some_and(|(number, _)| outer.has(*number));
+                for name in assign.names().filter(shadows) {
                     let message = format!("the variable `${name}` of an outer scope is assigned here");
-                    let at = push(&format!("{}{pointer}", state.pointer), name);
-                    let finding = Finding::new(Code::ShadowedVariable, at, message);
+                    let finding = Finding::new(Code::ShadowedVariable, At::Key(&at, name), message);
                     self.findings
                         .push(finding.hint("give it another name: what is assigned here does not get out"));
                 }
-            }
+            });
             let mut reads = Reads {
                 found: Vec::new(),
-                pointer: &state.pointer,
+                names,
+                seen,
+                here: At::Pointer(&state.pointer),
             };
             reads.state(state);
             for (pointer, name) in reads.found {
-                if seen.contains(name.as_str()) {
-                    continue;
-                }
                 let message = format!("no way to `{}` assigns the variable `${name}`", state.name);
                 let finding = Finding::new(Code::UnassignedVariable, pointer, message);
-                let near = crate::finding::nearest(&name, seen.iter().copied());
-                self.findings.push(match everywhere.get(name.as_str()) {
-                    Some(place) => finding.hint(format!("it is assigned at `{place}`")),
-                    None => finding.near(near.map(|near| format!("${near}"))),
-                });
+                let finding = match names.get(name.as_str()) {
+                    Some((_, place)) => finding.hint(format!("it is assigned at `{place}`")),
+                    None => finding.near(self.nearest_variable(&name, seen, names)),
+                };
+                self.findings.push(finding);
             }
             for inner in state.machines() {
                 let distributed = matches!(
                     &state.kind,
                     StateKind::Map(map) if matches!(map.mode, Mode::Distributed(_))
                 );
-                let none = Names::new();
-                self.scope(inner, if distributed { &none } else { seen }, everywhere);
+                if distributed {
+                    self.scope(inner, &Set::none(names), names);
+                } else {
+                    self.scope(inner, seen, names);
+                }
             }
         }
+    }
+
+    fn nearest_variable(&mut self, name: &str, seen: &Set, names: &Names<'_>) -> Option<String> {
+        self.comparisons = self.comparisons.checked_sub(names.len())?;
+        let there = names.iter().filter(|(_, (number, _))| seen.has(*number));
+        let mut there: Vec<&str> = there.map(|(name, _)| *name).collect();
+        there.sort_unstable();
+        nearest(name, there).map(|near| format!("${near}"))
     }
 }
 
 /// What some way to each state assigns, the scopes around it included.
-fn assigned_before<'m>(machine: &'m Machine, outer: &Names<'m>) -> Vec<Names<'m>> {
+fn assigned_before(machine: &Machine, outer: &Set, names: &Names<'_>) -> Vec<Set> {
     let states = machine.states();
     let mut before = vec![outer.clone(); states.len()];
-    let start = machine.position(&machine.start().name);
+    if names.is_empty() {
+        return before;
+    }
+    let own: Vec<Set> = states
+        .iter()
+        .map(|state| {
+            let mut own = Set::none(names);
+            each_assign(state, At::Pointer(""), &mut |_, assign| {
+                for (number, _) in assign.names().filter_map(|name| names.get(name)) {
+                    own.insert(*number);
+                }
+            });
+            own
+        })
+        .collect();
     let mut reached = vec![false; states.len()];
-    let mut open: Vec<usize> = start.into_iter().collect();
+    let mut open: Vec<usize> = machine.position(&machine.start().name).into_iter().collect();
     while let Some(at) = open.pop() {
         reached[at] = true;
         let mut after = before[at].clone();
-        for (_, assign) in assigns(&states[at]) {
-            after.extend(assign.names());
-        }
-        for next in successors(machine, &states[at]) {
-            let known = before[next].len();
-            before[next].extend(after.iter().copied());
-            if !reached[next] || before[next].len() > known {
+        after.extend(&own[at]);
+        for next in states[at].successors() {
+            let Some(next) = machine.position(next) else {
+                continue;
+            };
+            let new = before[next].extend(&after);
+            if new || !reached[next] {
                 reached[next] = true;
                 open.push(next);
             }
@@ -97,33 +150,45 @@ fn assigned_before<'m>(machine: &'m Machine, outer: &Names<'m>) -> Vec<Names<'m>
     before
 }
 
-/// Every `Assign` of a state, with its pointer below the state. That one rule or catcher assigns is taken for all: what
-/// is warned of must be wrong on every way.
-fn assigns(state: &State) -> Vec<(String, &Assign)> {
-    let mut all = Vec::new();
-    if !state.assign.is_empty() {
-        all.push(("/Assign".to_owned(), &state.assign));
-    }
+/// Visits every `Assign` of a state, with its place. That one rule or catcher assigns is taken for all: what is warned of
+/// must be wrong on every way.
+fn each_assign<'m>(state: &'m State, here: At<'_>, visit: &mut impl FnMut(At<'_>, &'m Assign)) {
+    let mut entry = |here: At<'_>, assign: &'m Assign| {
+        if !assign.is_empty() {
+            visit(At::Key(&here, "Assign"), assign);
+        }
+    };
+    entry(here, &state.assign);
+    let list = At::Key(&here, "Catch");
     for (index, catcher) in state.catch().iter().enumerate() {
-        all.push((format!("/Catch/{index}/Assign"), &catcher.assign));
+        entry(At::Item(&list, index), &catcher.assign);
     }
     if let StateKind::Choice(choice) = &state.kind {
+        let list = At::Key(&here, "Choices");
         for (index, rule) in choice.rules.iter().enumerate() {
-            all.push((format!("/Choices/{index}/Assign"), &rule.assign));
+            entry(At::Item(&list, index), &rule.assign);
         }
     }
-    all
 }
 
-/// Collects the variables that a state reads, with the pointer of the field.
+/// Collects the variables that a state reads and that nothing has assigned, with the pointer of the field.
 struct Reads<'m> {
     found: Vec<(String, String)>,
-    pointer: &'m str,
+    names: &'m Names<'m>,
+    seen: &'m Set,
+    here: At<'m>,
 }
 
 impl Reads<'_> {
-    fn add(&mut self, field: &str, name: &str) {
-        let pointer = format!("{}/{field}", self.pointer);
+    fn add(&mut self, at: At<'_>, name: &str) {
+        let known = self
+            .names
+            .get(name)
+            .is_some_and(|(number, _)| self.seen.has(*number));
+        if known {
+            return;
+        }
+        let pointer = at.pointer();
         if !self
             .found
             .iter()
@@ -133,145 +198,170 @@ impl Reads<'_> {
         }
     }
 
-    fn expression(&mut self, field: &str, expression: &Expression) {
-        for name in expression.variables() {
-            self.add(field, name);
+    fn expression(&mut self, at: At<'_>, expression: &Expression) {
+        expression.each_variable(&mut |name| self.add(at, name));
+    }
+
+    fn template(&mut self, at: At<'_>, template: Option<&Template>) {
+        if let Some(template) = template {
+            template.each(&mut |expression| self.expression(at, expression));
         }
     }
 
-    fn template(&mut self, field: &str, template: Option<&Template>) {
-        for expression in template.into_iter().flat_map(Template::expressions) {
-            self.expression(field, expression);
-        }
-    }
-
-    fn path(&mut self, field: &str, path: &Path) {
+    fn path(&mut self, at: At<'_>, path: &Path) {
         if let Root::Variable(name) = path.root() {
-            self.add(field, name);
+            self.add(at, name);
         }
     }
 
-    fn selection(&mut self, field: &str, selection: &Selection) {
+    fn selection(&mut self, at: At<'_>, selection: &Selection) {
         if let Selection::Path(path) = selection {
-            self.path(field, path);
+            self.path(at, path);
         }
     }
 
-    fn dynamic<T>(&mut self, field: &str, path: &str, dynamic: Option<&Dynamic<T>>) {
+    fn dynamic<T>(&mut self, here: At<'_>, field: &str, path: &str, dynamic: Option<&Dynamic<T>>) {
         match dynamic {
             Some(Dynamic::Computed(expression @ Expression::Jsonata(_))) => {
-                self.expression(field, expression)
+                self.expression(At::Key(&here, field), expression);
             }
-            Some(Dynamic::Computed(expression)) => self.expression(path, expression),
+            Some(Dynamic::Computed(expression)) => self.expression(At::Key(&here, path), expression),
             Some(Dynamic::Fixed(_)) | None => {}
         }
     }
 
-    fn assign(&mut self, field: &str, assign: &Assign) {
+    fn assign(&mut self, here: At<'_>, assign: &Assign) {
+        let at = At::Key(&here, "Assign");
         for (_, template) in assign.iter() {
-            self.template(field, Some(template));
+            self.template(at, Some(template));
         }
     }
 
     fn state(&mut self, state: &State) {
+        let here = self.here;
+        let field = |name: &'static str| At::Key(&here, name);
         match &state.data {
             Data::JsonPath(data) => {
-                self.selection("InputPath", &data.input_path);
-                self.template("Parameters", data.parameters.as_ref());
-                self.template("ResultSelector", data.result_selector.as_ref());
-                self.selection("OutputPath", &data.output_path);
+                self.selection(field("InputPath"), &data.input_path);
+                self.template(field("Parameters"), data.parameters.as_ref());
+                self.template(field("ResultSelector"), data.result_selector.as_ref());
+                self.selection(field("OutputPath"), &data.output_path);
             }
             Data::Jsonata(data) => {
-                self.template("Arguments", data.arguments.as_ref());
-                self.template("Output", data.output.as_ref());
+                self.template(field("Arguments"), data.arguments.as_ref());
+                self.template(field("Output"), data.output.as_ref());
             }
         }
-        self.assign("Assign", &state.assign);
+        self.assign(here, &state.assign);
         for (index, catcher) in state.catch().iter().enumerate() {
-            self.template(&format!("Catch/{index}/Output"), catcher.output.as_ref());
-            self.assign(&format!("Catch/{index}/Assign"), &catcher.assign);
+            let list = field("Catch");
+            let entry = At::Item(&list, index);
+            self.template(At::Key(&entry, "Output"), catcher.output.as_ref());
+            self.assign(entry, &catcher.assign);
         }
         match &state.kind {
             StateKind::Task(task) => {
-                self.dynamic("TimeoutSeconds", "TimeoutSecondsPath", task.timeout.as_ref());
                 self.dynamic(
+                    here,
+                    "TimeoutSeconds",
+                    "TimeoutSecondsPath",
+                    task.timeout.as_ref(),
+                );
+                self.dynamic(
+                    here,
                     "HeartbeatSeconds",
                     "HeartbeatSecondsPath",
                     task.heartbeat.as_ref(),
                 );
-                self.dynamic("Credentials", "Credentials", task.role_arn.as_ref());
+                self.dynamic(here, "Credentials", "Credentials", task.role_arn.as_ref());
             }
-            StateKind::Map(map) => {
-                match &map.items {
-                    Items::Input => {}
-                    Items::Path(path) => self.path("ItemsPath", path),
-                    Items::Template(template) => self.template("Items", Some(template)),
-                }
-                self.template("ItemSelector", map.item_selector.as_ref());
-                self.dynamic("MaxConcurrency", "MaxConcurrencyPath", Some(&map.max_concurrency));
-                self.dynamic(
-                    "ToleratedFailurePercentage",
-                    "ToleratedFailurePercentagePath",
-                    map.tolerated_failure_percentage.as_ref(),
-                );
-                self.dynamic(
-                    "ToleratedFailureCount",
-                    "ToleratedFailureCountPath",
-                    map.tolerated_failure_count.as_ref(),
-                );
-                if let Some(reader) = &map.item_reader {
-                    self.template("ItemReader", reader.parameters.as_ref());
-                    self.dynamic("ItemReader", "ItemReader", reader.config.max_items.as_ref());
-                }
-                if let Some(batcher) = &map.item_batcher {
-                    self.template("ItemBatcher", batcher.batch_input.as_ref());
-                    self.dynamic("ItemBatcher", "ItemBatcher", batcher.max_items.as_ref());
-                    self.dynamic("ItemBatcher", "ItemBatcher", batcher.max_input_bytes.as_ref());
-                }
-                if let Some(writer) = &map.result_writer {
-                    self.template("ResultWriter", writer.parameters.as_ref());
-                }
-            }
+            StateKind::Map(map) => self.map(here, map),
             StateKind::Choice(choice) => {
                 for (index, rule) in choice.rules.iter().enumerate() {
-                    let field = format!("Choices/{index}");
-                    self.condition(&field, &rule.condition);
-                    self.template(&format!("{field}/Output"), rule.output.as_ref());
-                    self.assign(&format!("{field}/Assign"), &rule.assign);
+                    let list = field("Choices");
+                    let entry = At::Item(&list, index);
+                    self.condition(entry, &rule.condition);
+                    self.template(At::Key(&entry, "Output"), rule.output.as_ref());
+                    self.assign(entry, &rule.assign);
                 }
             }
             StateKind::Wait(wait) => match &wait.until {
-                Until::Seconds(seconds) => self.dynamic("Seconds", "SecondsPath", Some(seconds)),
-                Until::Timestamp(time) => self.dynamic("Timestamp", "TimestampPath", Some(time)),
+                Until::Seconds(seconds) => self.dynamic(here, "Seconds", "SecondsPath", Some(seconds)),
+                Until::Timestamp(time) => self.dynamic(here, "Timestamp", "TimestampPath", Some(time)),
             },
             StateKind::Fail(fail) => {
-                self.dynamic("Error", "ErrorPath", fail.error.as_ref());
-                self.dynamic("Cause", "CausePath", fail.cause.as_ref());
+                self.dynamic(here, "Error", "ErrorPath", fail.error.as_ref());
+                self.dynamic(here, "Cause", "CausePath", fail.cause.as_ref());
             }
             StateKind::Parallel(_) | StateKind::Pass(_) | StateKind::Succeed => {}
         }
     }
 
-    fn condition(&mut self, field: &str, condition: &Condition) {
+    fn map(&mut self, here: At<'_>, map: &Map) {
+        let field = |name: &'static str| At::Key(&here, name);
+        match &map.items {
+            Items::Input => {}
+            Items::Path(path) => self.path(field("ItemsPath"), path),
+            Items::Template(template) => self.template(field("Items"), Some(template)),
+        }
+        self.template(field("ItemSelector"), map.item_selector.as_ref());
+        self.dynamic(
+            here,
+            "MaxConcurrency",
+            "MaxConcurrencyPath",
+            Some(&map.max_concurrency),
+        );
+        self.dynamic(
+            here,
+            "ToleratedFailurePercentage",
+            "ToleratedFailurePercentagePath",
+            map.tolerated_failure_percentage.as_ref(),
+        );
+        self.dynamic(
+            here,
+            "ToleratedFailureCount",
+            "ToleratedFailureCountPath",
+            map.tolerated_failure_count.as_ref(),
+        );
+        if let Some(reader) = &map.item_reader {
+            self.template(field("ItemReader"), reader.parameters.as_ref());
+            self.dynamic(here, "ItemReader", "ItemReader", reader.config.max_items.as_ref());
+        }
+        if let Some(batcher) = &map.item_batcher {
+            self.template(field("ItemBatcher"), batcher.batch_input.as_ref());
+            self.dynamic(here, "ItemBatcher", "ItemBatcher", batcher.max_items.as_ref());
+            self.dynamic(
+                here,
+                "ItemBatcher",
+                "ItemBatcher",
+                batcher.max_input_bytes.as_ref(),
+            );
+        }
+        if let Some(writer) = &map.result_writer {
+            self.template(field("ResultWriter"), writer.parameters.as_ref());
+        }
+    }
+
+    fn condition(&mut self, at: At<'_>, condition: &Condition) {
         match condition {
             Condition::And(all) | Condition::Or(all) => {
-                all.iter().for_each(|inner| self.condition(field, inner))
+                all.iter().for_each(|inner| self.condition(at, inner));
             }
-            Condition::Not(inner) => self.condition(field, inner),
+            Condition::Not(inner) => self.condition(at, inner),
             Condition::Test { variable, test } => {
-                self.path(field, variable);
+                self.path(at, variable);
                 match test {
                     Test::String(_, Operand::Path(path))
                     | Test::Numeric(_, Operand::Path(path))
                     | Test::Timestamp(_, Operand::Path(path))
-                    | Test::Boolean(Operand::Path(path)) => self.path(field, path),
+                    | Test::Boolean(Operand::Path(path)) => self.path(at, path),
                     _ => {}
                 }
             }
             Condition::Fixed(_) => {}
             Condition::Jsonata(jsonata) => {
                 for name in &jsonata.references().variables {
-                    self.add(field, name);
+                    self.add(at, name);
                 }
             }
         }

@@ -6,6 +6,8 @@ use super::State;
 use crate::checked::QueryLanguage;
 
 /// A Choice state: goes where the first condition that holds leads.
+///
+/// States Language, section "Choice State".
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Choice(State);
@@ -41,6 +43,8 @@ impl Default for Choice {
 }
 
 /// A rule of a [`Choice`].
+///
+/// States Language, section "Choice State", "Choice Rules".
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Rule(Map<String, Value>);
@@ -81,6 +85,8 @@ impl Rule {
 }
 
 /// A condition of a [`Choice`].
+///
+/// States Language, section "Choice State", "Choice Rules".
 ///
 /// ```
 /// use sfn_builder::Condition;

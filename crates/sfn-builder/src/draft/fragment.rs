@@ -13,6 +13,8 @@ use crate::machine::{MachineBuilder, StateMachine};
 /// Its *open ends* are the states that say neither `next` nor `end`; [`then`](Self::then) leads them on, and where the
 /// fragment becomes a machine, a branch or an item processor, they end it.
 ///
+/// States Language, section "Transitions".
+///
 /// ```
 /// use sfn_builder::{Choice, Condition, Pass, Wait};
 ///
@@ -120,7 +122,7 @@ impl Fragment {
     pub(super) fn into_json(self) -> (Value, Vec<Finding>) {
         let mut root = Map::new();
         root.insert("StartAt".into(), self.start_at.clone().into());
-        let (states, found) = states_to_json(&self.into_states());
+        let (states, found) = states_to_json(self.into_states());
         root.insert("States".into(), states.into());
         (root.into(), found)
     }
@@ -138,21 +140,23 @@ impl Fragment {
 }
 
 /// The value of `States`, and what it cannot hold; pointers begin at the machine.
-pub(crate) fn states_to_json(states: &[(String, State)]) -> (Map<String, Value>, Vec<Finding>) {
-    let mut map = Map::new();
+pub(crate) fn states_to_json(states: Vec<(String, State)>) -> (Map<String, Value>, Vec<Finding>) {
+    let mut map = Map::with_capacity(states.len());
     let mut found = Vec::new();
     for (name, state) in states {
-        let pointer = push("/States", name);
-        if map.contains_key(name) {
+        if map.contains_key(&name) {
             let message = format!("two states have the name `{name}`");
-            found.push(Finding::new(Code::DuplicateStateName, pointer.clone(), message));
+            found.push(Finding::new(
+                Code::DuplicateStateName,
+                push("/States", &name),
+                message,
+            ));
         }
-        found.extend(state.found().iter().map(|finding| {
-            let mut finding = finding.clone();
-            finding.pointer = format!("{pointer}{}", finding.pointer);
+        found.extend(state.found.into_iter().map(|mut finding| {
+            finding.pointer = format!("{}{}", push("/States", &name), finding.pointer);
             finding
         }));
-        map.insert(name.clone(), state.to_json());
+        map.insert(name, Value::Object(state.fields));
     }
     (map, found)
 }

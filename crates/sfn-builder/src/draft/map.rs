@@ -8,6 +8,8 @@ use crate::finding::Finding;
 
 /// A Parallel state: runs branches at once; the result is the array of theirs.
 ///
+/// States Language, section "Parallel State".
+///
 /// ```
 /// use sfn_builder::{Parallel, Pass, StateMachine};
 ///
@@ -49,6 +51,8 @@ impl Default for Parallel {
 }
 
 /// A Map state: runs a machine for each item.
+///
+/// States Language, section "Map State".
 ///
 /// ```
 /// use serde_json::json;
@@ -183,6 +187,8 @@ impl Map {
 }
 
 /// `ItemReader` of a distributed Map state.
+///
+/// States Language, section "Map State", "ItemReader".
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct ItemReader(Object<String, Value>);
@@ -276,6 +282,8 @@ impl ItemReader {
 }
 
 /// `ItemBatcher` of a distributed Map state; it needs at least one limit.
+///
+/// States Language, section "Map State", "ItemBatcher".
 #[derive(Debug, Clone, PartialEq, Default)]
 #[must_use]
 pub struct ItemBatcher(Object<String, Value>);
@@ -318,6 +326,8 @@ impl ItemBatcher {
 }
 
 /// `ResultWriter` of a distributed Map state.
+///
+/// States Language, section "Map State", "ResultWriter".
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct ResultWriter(Object<String, Value>);

@@ -3,6 +3,8 @@
 use serde_json::{Map, Number, Value};
 
 /// An entry of a state's `Retry`, of Task, Parallel and Map.
+///
+/// States Language, section "Errors", "Retrying after error".
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Retry(Map<String, Value>);
@@ -69,6 +71,8 @@ impl From<Retry> for Value {
 }
 
 /// An entry of a state's `Catch`.
+///
+/// States Language, section "Errors", "Fallback states".
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Catch(Map<String, Value>);

@@ -7,6 +7,8 @@ use crate::checked::QueryLanguage;
 
 /// A Task state: calls something.
 ///
+/// States Language, section "Task State".
+///
 /// ```
 /// use serde_json::json;
 /// use sfn_builder::{Catch, Retry, Task};

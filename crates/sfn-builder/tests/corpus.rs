@@ -114,8 +114,9 @@ fn each_invalid_one_has_the_one_finding_that_the_table_says_at_its_place() {
 
 #[test]
 fn every_code_is_in_the_corpus() {
-    // Of a megabyte, or only a build can find it: see the tests below and those of the combinators.
+    // Of a megabyte, of YAML, or only a build can find it: see the tests below, of files and of the combinators.
     let elsewhere = [
+        Code::InvalidYaml,
         Code::TooLarge,
         Code::LargePayload,
         Code::UnknownInput,

@@ -114,9 +114,12 @@ fn each_invalid_one_has_the_one_finding_that_the_table_says_at_its_place() {
 
 #[test]
 fn every_code_is_in_the_corpus() {
-    // Of a megabyte, of YAML, or only a build can find it: see the tests below, of files and of the combinators.
+    // Of a megabyte, of a template or YAML, or only a build can find it: see the tests below, of files and of combinators.
     let elsewhere = [
         Code::InvalidYaml,
+        Code::NoDefinition,
+        Code::MissingSubstitution,
+        Code::UnusedSubstitution,
         Code::TooLarge,
         Code::LargePayload,
         Code::UnknownInput,

@@ -79,7 +79,7 @@ fn sarif() {
                     {
                       "id": "INVALID_JSON",
                       "shortDescription": {
-                        "text": "The text is not JSON, or its values nest deeper than 127 levels."
+                        "text": "The text is not JSON."
                       },
                       "defaultConfiguration": {
                         "level": "error"

@@ -31,7 +31,8 @@ type Rows = Arc<(Dataset, Dataset)>;
 
 /// Trains trials with [`train_dataset`]; the objective is `validation:discriminator_auc`.
 ///
-/// A trial that goes on is trained from its beginning again, which gives the same model.
+/// A trial that goes on is trained from its beginning again, for all its epochs: what an epoch does may depend on how many are
+/// to come. So every job's model is that which [`train_dataset`] gives for its epochs.
 pub struct EngineRunner<F> {
     rows: F,
     options: TrainOptions,

@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("geodata-sample", &[]),
     ("geodata", &["access-events", "geodata-sample (dev)"]),
     ("ipinsights", &["access-events"]),
+    ("ipinsights-container", &["access-events", "ipinsights"]),
     ("sfn-builder", &[]),
     ("sfn-local", &["sfn-builder"]),
     (

@@ -21,7 +21,7 @@ pub(crate) struct Schedule {
     learning_rate: f64,
     weight_decay: f64,
     /// `BETA1` and `BETA2` to the power of the steps taken.
-    powers: [f64; 2],
+    pub(crate) powers: [f64; 2],
 }
 
 impl Schedule {
@@ -48,8 +48,8 @@ impl Schedule {
 /// First and second moment of every weight of a table or of the dense layers, beside the weights themselves.
 #[derive(Debug, Clone)]
 pub(crate) struct Moments<T> {
-    first: Vec<T>,
-    second: Vec<T>,
+    pub(crate) first: Vec<T>,
+    pub(crate) second: Vec<T>,
 }
 
 impl<T: Real> Moments<T> {

@@ -16,13 +16,17 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 use flate2::{Compression, GzBuilder, bufread::GzDecoder};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::encoder::{PrefixIndex, Prefixes};
 use crate::hyperparameters::{Draft, InvalidHyperparameters};
 use crate::model::{Model, Provenance};
 use crate::network::{Network, PREFIX_WIDTH, Shape};
+use crate::tensors::{Data, Tensor, TensorFile};
+use crate::weights::{self, Weights};
+
+mod folder;
 
 /// The one version there is so far.
 const FORMAT_VERSION: u32 = 1;
@@ -68,7 +72,13 @@ pub enum ArchiveError {
         /// The file whose turn it is.
         expected: &'static str,
     },
-    /// The archive ends before a file that belongs in it.
+    /// A file of a model's folder that is a link, a folder or a device.
+    #[error("`{name}` of the model is no plain file")]
+    NoPlainFile {
+        /// The file.
+        name: &'static str,
+    },
+    /// The archive ends before a file that belongs in it, or a folder lacks it.
     #[error("the model archive has no `{name}`; maybe it is the archive of another algorithm")]
     MissingFile {
         /// The file.
@@ -203,11 +213,9 @@ impl Model {
             source,
         };
         let mut tar = tar::Builder::new(gzip);
-        let mut description = serde_json::to_vec_pretty(&self.describe())
-            .map_err(|source| ArchiveError::Description { source })?;
-        description.push(b'\n');
-        append(&mut tar, DESCRIPTION, &description).map_err(written)?;
-        append(&mut tar, TENSORS, &self.tensors()?).map_err(written)?;
+        append(&mut tar, DESCRIPTION, &self.description()?).map_err(written)?;
+        let tensors = self.tensors().map_err(written)?;
+        append_from(&mut tar, TENSORS, tensors.len(), tensors.reader()).map_err(written)?;
         let mut w = tar.into_inner().and_then(|gzip| gzip.finish()).map_err(written)?;
         w.flush().map_err(written)
     }
@@ -228,9 +236,15 @@ impl Model {
     /// As [`read_archive`](Self::read_archive).
     pub fn read_archive_limited(r: impl Read, limit: u64) -> Result<Self, ArchiveError> {
         let [description, tensors] = unpack(r, limit)?;
-        let description: Description =
-            serde_json::from_slice(&description).map_err(|source| ArchiveError::Description { source })?;
-        build(description, &tensors)
+        build(&description, Bytes::Memory(&tensors))
+    }
+
+    /// `model.json`.
+    fn description(&self) -> Result<Vec<u8>, ArchiveError> {
+        let mut json = serde_json::to_vec_pretty(&self.describe())
+            .map_err(|source| ArchiveError::Description { source })?;
+        json.push(b'\n');
+        Ok(json)
     }
 
     fn describe(&self) -> Description {
@@ -258,48 +272,36 @@ impl Model {
         }
     }
 
-    fn tensors(&self) -> Result<Vec<u8>, ArchiveError> {
+    fn tensors(&self) -> io::Result<TensorFile<'_>> {
         let network = &self.network;
-        let mut parts: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
-        let table = |name: &str, rows: &[u32], values: &[f32], width: usize| {
-            let rows_bytes = rows.iter().flat_map(|r| r.to_le_bytes()).collect();
-            [
-                (format!("{name}.rows"), Dtype::U32, vec![rows.len()], rows_bytes),
-                (
-                    format!("{name}.vectors"),
-                    Dtype::F32,
-                    vec![rows.len(), width],
-                    bytes(values),
-                ),
-            ]
-        };
-        parts.extend(table(
-            "entity",
+        let mut tensors: Vec<Tensor<'_>> = Vec::new();
+        let mut add = |name: String, shape: Vec<usize>, data| tensors.push(Tensor { name, shape, data });
+        let (width, prefixes) = (network.shape.prefix_width(), &self.index.prefixes);
+        let entity = (
+            "entity".to_owned(),
             &self.entity_rows,
             &network.entities,
             network.shape.dim,
-        ));
-        let width = network.shape.prefix_width();
-        for ((length, rows), values) in self
-            .index
-            .prefixes
+        );
+        let by_length = prefixes
             .lengths
             .iter()
             .zip(&self.index.rows)
-            .zip(&network.prefixes)
-        {
-            parts.extend(table(&format!("prefix.{length}"), rows, values, width));
+            .zip(&network.prefixes);
+        let tables =
+            by_length.map(|((length, rows), values)| (format!("prefix.{length}"), rows, values, width));
+        for (name, rows, values, width) in [entity].into_iter().chain(tables) {
+            add(format!("{name}.rows"), vec![rows.len()], Data::U32(rows));
+            add(
+                format!("{name}.vectors"),
+                vec![rows.len(), width],
+                Data::F32(values),
+            );
         }
         for (name, range, shape) in layers(network.shape) {
-            parts.push((name, Dtype::F32, shape, bytes(&network.dense[range])));
+            add(name, shape, Data::F32(&network.dense[range]));
         }
-        let wrong = |source| ArchiveError::Tensors { source };
-        let views = parts
-            .iter()
-            .map(|(name, dtype, shape, data)| Ok((name, TensorView::new(*dtype, shape.clone(), data)?)))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(wrong)?;
-        safetensors::serialize(views, None).map_err(wrong)
+        TensorFile::new(tensors, None)
     }
 }
 
@@ -326,14 +328,14 @@ fn layers(shape: Shape) -> Vec<(String, std::ops::Range<usize>, Vec<usize>)> {
     all
 }
 
-fn bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+fn append(tar: &mut tar::Builder<impl Write>, name: &str, data: &[u8]) -> io::Result<()> {
+    append_from(tar, name, data.len() as u64, data)
 }
 
-fn append(tar: &mut tar::Builder<impl Write>, name: &str, data: &[u8]) -> io::Result<()> {
+fn append_from(tar: &mut tar::Builder<impl Write>, name: &str, size: u64, data: impl Read) -> io::Result<()> {
     let mut header = tar::Header::new_ustar();
     header.set_path(name)?;
-    header.set_size(data.len() as u64);
+    header.set_size(size);
     header.set_mode(0o644);
     header.set_mtime(0);
     header.set_uid(0);
@@ -406,7 +408,40 @@ fn unpack(r: impl Read, limit: u64) -> Result<[Vec<u8>; 2], ArchiveError> {
     Ok(files.map(|(.., content)| content))
 }
 
-fn build(description: Description, tensors: &[u8]) -> Result<Model, ArchiveError> {
+/// The bytes of a file of tensors.
+#[derive(Clone, Copy)]
+enum Bytes<'a> {
+    Memory(&'a [u8]),
+    #[cfg(feature = "mmap")]
+    Mapped(&'a std::sync::Arc<memmap2::Mmap>),
+}
+
+impl<'a> Bytes<'a> {
+    fn all(self) -> &'a [u8] {
+        match self {
+            Self::Memory(bytes) => bytes,
+            #[cfg(feature = "mmap")]
+            Self::Mapped(map) => map,
+        }
+    }
+
+    /// The numbers in a part of these bytes: where they are when they are mapped, else a copy.
+    fn weights(self, part: &[u8]) -> Weights<f32> {
+        #[cfg(feature = "mmap")]
+        if let Self::Mapped(map) = self {
+            let start = part.as_ptr() as usize - map.as_ptr() as usize;
+            if let Some(numbers) = crate::map::Numbers::new(map, start..start + part.len()) {
+                return Weights::Mapped(numbers);
+            }
+        }
+        let numbers = part.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
+        Weights::Memory(numbers.collect())
+    }
+}
+
+fn build(description: &[u8], bytes: Bytes<'_>) -> Result<Model, ArchiveError> {
+    let description: Description =
+        serde_json::from_slice(description).map_err(|source| ArchiveError::Description { source })?;
     if description.format != FORMAT || description.format_version != FORMAT_VERSION {
         return Err(ArchiveError::UnknownFormat {
             format: description.format,
@@ -437,8 +472,12 @@ fn build(description: Description, tensors: &[u8]) -> Result<Model, ArchiveError
         layers: params.num_ip_encoder_layers() as usize,
         levels: prefixes.lengths.len(),
     };
-    let tensors = SafeTensors::deserialize(tensors).map_err(|source| ArchiveError::Tensors { source })?;
-    let mut reader = TensorReader { tensors, taken: 0 };
+    let tensors = SafeTensors::deserialize(bytes.all()).map_err(|source| ArchiveError::Tensors { source })?;
+    let mut reader = TensorReader {
+        bytes,
+        tensors,
+        taken: 0,
+    };
     let (entity_rows, entities) = reader.table("entity", shape.dim, params.num_entity_vectors())?;
     let (mut prefix_rows, mut prefix_values) = (Vec::new(), Vec::new());
     for (level, length) in prefixes.lengths.iter().enumerate() {
@@ -451,7 +490,7 @@ fn build(description: Description, tensors: &[u8]) -> Result<Model, ArchiveError
     for (name, range, shape) in layers(shape) {
         // The tensors come in the order of the dense weights.
         debug_assert_eq!(range.start, dense.len());
-        reader.floats(&name, &shape, &mut dense)?;
+        dense.extend_from_slice(&reader.floats(&name, &shape)?);
     }
     reader.finish()?;
     let network = Network {
@@ -525,6 +564,7 @@ fn check_encoder(encoder: &EncoderDescription) -> Result<Prefixes, ArchiveError>
 
 /// Takes tensors by name, each with the type and shape it must have.
 struct TensorReader<'a> {
+    bytes: Bytes<'a>,
     tensors: SafeTensors<'a>,
     taken: usize,
 }
@@ -536,7 +576,7 @@ impl<'a> TensorReader<'a> {
         name: &str,
         width: usize,
         rows_of_table: u64,
-    ) -> Result<(Vec<u32>, Vec<f32>), ArchiveError> {
+    ) -> Result<(Vec<u32>, Weights<f32>), ArchiveError> {
         let rows_name = format!("{name}.rows");
         let (shape, data) = self.take(&rows_name, Dtype::U32, |shape| shape.len() == 1, "a list of u32")?;
         let rows: Vec<u32> = data
@@ -552,22 +592,20 @@ impl<'a> TensorReader<'a> {
                 rows: rows_of_table,
             });
         }
-        let mut values = Vec::new();
-        self.floats(&format!("{name}.vectors"), &[shape[0], width], &mut values)?;
+        let values = self.floats(&format!("{name}.vectors"), &[shape[0], width])?;
         Ok((rows, values))
     }
 
-    /// Appends the weights of a tensor.
-    fn floats(&mut self, name: &str, shape: &[usize], out: &mut Vec<f32>) -> Result<(), ArchiveError> {
+    /// The weights of a tensor.
+    fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Weights<f32>, ArchiveError> {
         let (_, data) = self.take(name, Dtype::F32, |got| got == shape, &format!("F32 {shape:?}"))?;
-        let start = out.len();
-        out.extend(data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)));
-        if out[start..].iter().any(|w| !w.is_finite()) {
+        let values = self.bytes.weights(data);
+        if !weights::are_finite(&values) {
             return Err(ArchiveError::NotFinite {
                 name: name.to_owned(),
             });
         }
-        Ok(())
+        Ok(values)
     }
 
     fn take(

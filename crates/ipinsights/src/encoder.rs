@@ -71,21 +71,11 @@ impl PrefixIndex {
         }
     }
 
-    pub(crate) fn of_addresses(prefixes: Prefixes, addresses: impl Iterator<Item = u32> + Clone) -> Self {
-        let rows = (0..prefixes.lengths.len())
-            .map(|level| {
-                let whole = prefixes.lengths[level] <= prefixes.whole_bits;
-                let mut seen = vec![whole; prefixes.rows(level)];
-                for address in addresses.clone() {
-                    seen[prefixes.row(level, address) as usize] = true;
-                }
-                (0_u32..)
-                    .zip(seen)
-                    .filter_map(|(row, seen)| seen.then_some(row))
-                    .collect()
-            })
-            .collect();
-        Self::new(prefixes, rows)
+    #[cfg(test)]
+    pub(crate) fn of_addresses(prefixes: Prefixes, addresses: impl Iterator<Item = u32>) -> Self {
+        let mut occurring = Occurring::new(prefixes);
+        addresses.for_each(|address| occurring.add_address(address));
+        occurring.index()
     }
 
     pub(crate) fn levels(&self) -> usize {
@@ -102,5 +92,47 @@ impl PrefixIndex {
             }
         }
         depth
+    }
+}
+
+/// Collects the prefixes that occur.
+pub(crate) struct Occurring {
+    prefixes: Prefixes,
+    /// By level, for every possible row whether it is there.
+    rows: Vec<Vec<bool>>,
+}
+
+impl Occurring {
+    pub(crate) fn new(prefixes: Prefixes) -> Self {
+        let rows = (0..prefixes.lengths.len())
+            .map(|level| {
+                let whole = prefixes.lengths[level] <= prefixes.whole_bits;
+                vec![whole; prefixes.rows(level)]
+            })
+            .collect();
+        Self { prefixes, rows }
+    }
+
+    pub(crate) fn add_address(&mut self, address: u32) {
+        for (level, rows) in self.rows.iter_mut().enumerate() {
+            rows[self.prefixes.row(level, address) as usize] = true;
+        }
+    }
+
+    /// Adds what another index, of the same prefixes, has.
+    pub(crate) fn add_index(&mut self, index: &PrefixIndex) {
+        for (ours, theirs) in self.rows.iter_mut().zip(&index.rows) {
+            theirs.iter().for_each(|row| ours[*row as usize] = true);
+        }
+    }
+
+    pub(crate) fn index(self) -> PrefixIndex {
+        let rows = self.rows.into_iter().map(|seen| {
+            (0_u32..)
+                .zip(seen)
+                .filter_map(|(row, seen)| seen.then_some(row))
+                .collect()
+        });
+        PrefixIndex::new(self.prefixes, rows.collect())
     }
 }

@@ -20,6 +20,20 @@ const NAMES: [&str; 10] = [
     "weight_decay",
 ];
 
+/// The service's container prints these at the top of every log.
+const CONTAINER_DEFAULTS: [(&str, &str); NAMES.len()] = [
+    ("num_entity_vectors", "100000"),
+    ("vector_dim", "128"),
+    ("batch_metrics_publish_interval", "1000"),
+    ("epochs", "10"),
+    ("learning_rate", "0.001"),
+    ("mini_batch_size", "5000"),
+    ("num_ip_encoder_layers", "1"),
+    ("random_negative_sampling_rate", "1"),
+    ("shuffled_negative_sampling_rate", "1"),
+    ("weight_decay", "0.00001"),
+];
+
 /// R + S may not exceed this.
 const MAX_NEGATIVES: u32 = 500;
 
@@ -88,6 +102,25 @@ impl Draft {
         self.set("num_entity_vectors", rows)
     }
 
+    /// Fills in what is not set with the defaults of the service's own container, which differ from the documentation in
+    /// three: `num_entity_vectors` 100,000 and `vector_dim` 128, which the documentation asks for, and `mini_batch_size`
+    /// 5,000 where it says 10,000. A training job that names none of them gets these.
+    ///
+    /// ```
+    /// use ipinsights::Draft;
+    ///
+    /// let params = Draft::default().or_container_defaults().check()?;
+    /// assert_eq!((params.num_entity_vectors(), params.mini_batch_size()), (100_000, 5_000));
+    /// # Ok::<(), ipinsights::InvalidHyperparameters>(())
+    /// ```
+    #[must_use]
+    pub fn or_container_defaults(mut self) -> Self {
+        for (name, value) in CONTAINER_DEFAULTS {
+            self.values.entry(name).or_insert_with(|| value.to_owned());
+        }
+        self
+    }
+
     /// Numbers in an embedding. Default 128. Valid: 4 to 4,096.
     #[must_use]
     pub fn vector_dim(self, dim: u32) -> Self {
@@ -114,7 +147,8 @@ impl Draft {
 
     /// Samples in a mini-batch, negatives included, so it holds about `mini_batch_size / (1 + R + S)` observed rows.
     ///
-    /// Default 10,000 (as documented; the service's container has 5,000 in its own defaults file). Valid: 1 to 500,000.
+    /// Default 10,000, as documented; the service's container has 5,000 in its own defaults file, see
+    /// [`or_container_defaults`](Self::or_container_defaults). Valid: 1 to 500,000.
     #[must_use]
     pub fn mini_batch_size(self, samples: u32) -> Self {
         self.set("mini_batch_size", samples)
@@ -170,7 +204,12 @@ impl Draft {
             ),
             epochs: reader.integer("epochs", 1, u32::MAX, Some(10)),
             learning_rate: reader.float("learning_rate", 1e-6, 10.0, 0.001),
-            mini_batch_size: reader.integer("mini_batch_size", 1, 500_000, Some(10_000)),
+            mini_batch_size: reader.integer(
+                "mini_batch_size",
+                1,
+                500_000,
+                Some(Hyperparameters::DOCUMENTED_MINI_BATCH_SIZE),
+            ),
             num_ip_encoder_layers: reader.integer("num_ip_encoder_layers", 0, 100, Some(1)),
             random_negative_sampling_rate: reader.integer(
                 "random_negative_sampling_rate",
@@ -296,6 +335,18 @@ pub struct Hyperparameters {
 }
 
 impl Hyperparameters {
+    /// The default `mini_batch_size` of the documentation, and of a [`Draft`].
+    pub const DOCUMENTED_MINI_BATCH_SIZE: u32 = 10_000;
+    /// The default `mini_batch_size` in the service's container, and of [`Draft::or_container_defaults`].
+    pub const CONTAINER_MINI_BATCH_SIZE: u32 = 5_000;
+
+    /// The defaults of the service's container as a map of strings.
+    pub fn container_defaults() -> BTreeMap<String, String> {
+        CONTAINER_DEFAULTS
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+    }
+
     /// A draft with the one required value and the documented defaults.
     pub fn draft(num_entity_vectors: u64) -> Draft {
         Draft::default().num_entity_vectors(num_entity_vectors)

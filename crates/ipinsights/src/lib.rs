@@ -16,6 +16,8 @@ mod adam;
 #[cfg(feature = "engine")]
 mod archive;
 #[cfg(feature = "engine")]
+mod atomic;
+#[cfg(feature = "engine")]
 mod dataset;
 #[cfg(feature = "engine")]
 mod encoder;
@@ -25,6 +27,8 @@ mod executor;
 mod gemm;
 #[cfg(feature = "engine")]
 mod hash;
+#[cfg(feature = "mmap")]
+mod map;
 #[cfg(feature = "engine")]
 mod model;
 #[cfg(feature = "engine")]
@@ -36,7 +40,11 @@ mod sampler;
 #[cfg(feature = "engine")]
 mod step;
 #[cfg(feature = "engine")]
+mod tensors;
+#[cfg(feature = "engine")]
 mod train;
+#[cfg(feature = "engine")]
+mod weights;
 
 pub mod calibration;
 pub mod evaluation;
@@ -54,7 +62,10 @@ pub use score::{Prediction, Score};
 #[cfg(feature = "engine")]
 pub use {
     archive::ArchiveError,
-    dataset::Dataset,
+    dataset::{Dataset, DatasetError},
     model::Model,
-    train::{TrainError, TrainOptions, train, train_dataset},
+    train::{
+        BestEpoch, CheckpointError, Checkpoints, EarlyStop, TrainError, TrainOptions, Trained, Training,
+        train, train_dataset,
+    },
 };

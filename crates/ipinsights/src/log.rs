@@ -5,6 +5,10 @@
 use crate::hyperparameters::Hyperparameters;
 use crate::progress::{Progress, percent};
 
+mod job;
+
+pub use job::{JobLog, Line};
+
 /// The lines for one piece of news, without time stamps; none for most mini-batches.
 ///
 /// Batch lines come every `batch_metrics_publish_interval` mini-batches, but not for batch 0, and hold running means
@@ -22,6 +26,7 @@ use crate::progress::{Progress, percent};
 ///     discriminator_auc: None,
 ///     seconds: 106.5,
 ///     records_per_second: 133_800.0,
+///     rows_per_second: 19_114.0,
 /// };
 /// assert_eq!(log::lines(&news, &params)[5], "#progress_metric: host=algo-1, completed 20.0 % of epochs");
 /// # Ok::<(), ipinsights::InvalidHyperparameters>(())
@@ -42,6 +47,7 @@ pub fn lines(progress: &Progress, params: &Hyperparameters) -> Vec<String> {
             loss,
             accuracy,
             records_per_second,
+            rows_per_second: _,
         } => {
             let interval = params.batch_metrics_publish_interval() as usize;
             if *batch == 0 || batch % interval != 0 {
@@ -64,6 +70,7 @@ pub fn lines(progress: &Progress, params: &Hyperparameters) -> Vec<String> {
             discriminator_auc,
             seconds,
             records_per_second,
+            rows_per_second: _,
         } => {
             let mut lines = vec![
                 format!("Epoch[{epoch}] Train-{ACCURACY}={accuracy:.6}"),
@@ -85,6 +92,10 @@ pub fn lines(progress: &Progress, params: &Hyperparameters) -> Vec<String> {
                 "#throughput_metric: host=algo-1, train throughput={records_per_second} records/second"
             ));
             lines
+        }
+        // The service does neither.
+        Progress::Resumed { .. } | Progress::CheckpointWritten { .. } | Progress::StoppedEarly { .. } => {
+            Vec::new()
         }
     }
 }
@@ -111,6 +122,7 @@ mod tests {
             loss: 0.1993,
             accuracy: 0.9275,
             records_per_second: 141_900.0,
+            rows_per_second: 20_271.0,
         };
         check(&at(0), expect![""]);
         check(&at(999), expect![""]);
@@ -134,6 +146,7 @@ mod tests {
                 discriminator_auc: Some(0.990367),
                 seconds: 108.2,
                 records_per_second: 138_500.0,
+                rows_per_second: 19_786.0,
             },
             expect![[r#"
                 Epoch[4] Train-binary_classification_accuracy=0.987150

@@ -14,6 +14,7 @@ use std::ops::Range;
 use crate::encoder::ABSENT;
 use crate::gemm::{self, Matrix};
 use crate::real::Real;
+use crate::weights::{self, Weights};
 use crate::{hash, real};
 
 /// Width of a row of a prefix table, where there is a layer behind it.
@@ -95,11 +96,11 @@ const PREFIX_BOUND: f64 = 0.01;
 
 /// All weights. Tables hold the rows that there are, in ascending order.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Network<T> {
+pub(crate) struct Network<T: Real> {
     pub(crate) shape: Shape,
-    pub(crate) entities: Vec<T>,
+    pub(crate) entities: Weights<T>,
     /// By level.
-    pub(crate) prefixes: Vec<Vec<T>>,
+    pub(crate) prefixes: Vec<Weights<T>>,
     /// The layers, as [`Shape`] lays them out.
     pub(crate) dense: Vec<T>,
 }
@@ -119,7 +120,7 @@ impl<T: Real> Network<T> {
                 for (row, values) in rows.iter().zip(values.chunks_mut(width)) {
                     fill(values, seed, table, u64::from(*row), PREFIX_BOUND);
                 }
-                values
+                values.into()
             })
             .collect();
         let mut dense = vec![T::ZERO; shape.dense()];
@@ -139,7 +140,7 @@ impl<T: Real> Network<T> {
         }
         Self {
             shape,
-            entities,
+            entities: entities.into(),
             prefixes,
             dense,
         }
@@ -147,13 +148,7 @@ impl<T: Real> Network<T> {
 
     /// The number of weights.
     pub(crate) fn len(&self) -> usize {
-        self.entities.len() + self.prefixes.iter().map(Vec::len).sum::<usize>() + self.dense.len()
-    }
-
-    /// Whether no weight is infinite or NaN.
-    pub(crate) fn is_finite(&self) -> bool {
-        let tables = self.prefixes.iter().chain([&self.entities, &self.dense]);
-        tables.flatten().all(|w| w.to_f64().is_finite())
+        self.entities.len() + self.prefixes.iter().map(|p| p.len()).sum::<usize>() + self.dense.len()
     }
 
     pub(crate) fn entity(&self, slot: u32) -> &[T] {
@@ -411,6 +406,14 @@ impl<T: Real> Network<T> {
                 *x = *d * (T::ONE - *x * *x);
             }
         }
+    }
+}
+
+impl Network<f32> {
+    /// Whether no weight is infinite or NaN.
+    pub(crate) fn is_finite(&self) -> bool {
+        let mut tables = self.prefixes.iter().chain([&self.entities]);
+        tables.all(|values| weights::are_finite(values)) && weights::are_finite(&self.dense)
     }
 }
 

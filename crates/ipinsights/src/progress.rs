@@ -33,6 +33,8 @@ pub enum Progress {
         accuracy: f64,
         /// Samples, negatives included, per second since the epoch began.
         records_per_second: f64,
+        /// Observed rows per second since the epoch began: what is left of the samples without the negatives.
+        rows_per_second: f64,
     },
     /// An epoch is done.
     Epoch {
@@ -50,6 +52,31 @@ pub enum Progress {
         seconds: f64,
         /// Samples, negatives included, per second.
         records_per_second: f64,
+        /// Observed rows per second.
+        rows_per_second: f64,
+    },
+    /// Training goes on from a checkpoint; comes after [`Progress::Started`].
+    Resumed {
+        /// The epoch in which it stands.
+        epoch: u32,
+        /// The mini-batch that comes next.
+        batch: usize,
+    },
+    /// A checkpoint is on the disk.
+    CheckpointWritten {
+        /// The epoch in which training stands.
+        epoch: u32,
+        /// The mini-batch that comes next.
+        batch: usize,
+    },
+    /// Training ends before its last epoch; comes after that [`Progress::Epoch`].
+    StoppedEarly {
+        /// The last epoch that was trained.
+        epoch: u32,
+        /// The one whose weights the model has.
+        best_epoch: u32,
+        /// Its validation AUC.
+        discriminator_auc: f64,
     },
 }
 
@@ -67,6 +94,7 @@ pub enum Progress {
 ///     discriminator_auc: Some(0.95),
 ///     seconds: 2.0,
 ///     records_per_second: 1_000.0,
+///     rows_per_second: 333.0,
 /// });
 /// assert_eq!(metrics.get("train:progress"), Some(50.0));
 /// assert_eq!(metrics.get("validation:discriminator_auc"), Some(0.95));
@@ -80,7 +108,10 @@ impl Metrics {
     /// Takes in one piece of news.
     pub fn update(&mut self, progress: &Progress) {
         match progress {
-            Progress::Started { .. } => {}
+            Progress::Started { .. }
+            | Progress::Resumed { .. }
+            | Progress::CheckpointWritten { .. }
+            | Progress::StoppedEarly { .. } => {}
             Progress::Batch { loss, accuracy, .. } => {
                 self.latest
                     .insert("train:binary_classification_accuracy", *accuracy);

@@ -10,6 +10,7 @@ use std::ops::{Add, AddAssign, Div, Mul, Sub};
 /// A float.
 pub(crate) trait Real:
     Copy
+    + bytemuck::Pod
     + Debug
     + Default
     + PartialOrd

@@ -26,6 +26,20 @@ pub(crate) fn stream(seed: u64, purpose: Purpose, epoch: u64) -> ChaCha8Rng {
     rng
 }
 
+/// The random numbers of one purpose in one epoch for one of its parts (a mini-batch, a buffer), so that work can begin
+/// anywhere.
+pub(crate) fn stream_at(seed: u64, purpose: Purpose, epoch: u32, part: u64) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8] = purpose as u8;
+    // Never the key of `stream`.
+    key[9] = 1;
+    key[10..14].copy_from_slice(&epoch.to_le_bytes());
+    let mut rng = ChaCha8Rng::from_seed(key);
+    rng.set_stream(part);
+    rng
+}
+
 /// A uniform number below `n` (Lemire's method), for `n` of at least 1.
 pub(crate) fn below(rng: &mut impl Rng, n: u32) -> u32 {
     loop {
@@ -201,6 +215,10 @@ mod tests {
             first(Purpose::Order, 1),
             first(Purpose::Negatives, 0),
             first(Purpose::Validation, 0),
+            stream_at(5, Purpose::Order, 0, 0).next_u64(),
+            stream_at(5, Purpose::Order, 1, 0).next_u64(),
+            stream_at(5, Purpose::Order, 0, 1).next_u64(),
+            stream_at(5, Purpose::Negatives, 0, 0).next_u64(),
         ];
         for (i, a) in all.iter().enumerate() {
             assert!(!all[..i].contains(a));

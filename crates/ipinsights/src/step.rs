@@ -426,6 +426,24 @@ impl<T: Real> Trainer<T> {
         }
     }
 
+    /// All that the next step needs beside the weights and its batch, for a checkpoint: numbers, and tensors by name.
+    pub(crate) fn state(&mut self) -> (&mut [f64], Vec<(String, &mut [T])>) {
+        let mut moments = vec![
+            ("dense".to_owned(), &mut self.dense),
+            ("entity".to_owned(), &mut self.entities.moments),
+        ];
+        for (level, table) in self.prefixes.iter_mut().enumerate() {
+            moments.push((format!("prefix.{level}"), &mut table.moments));
+        }
+        let tensors = moments.into_iter().flat_map(|(name, Moments { first, second })| {
+            [
+                (format!("{name}.first"), &mut first[..]),
+                (format!("{name}.second"), &mut second[..]),
+            ]
+        });
+        (&mut self.schedule.powers, tensors.collect())
+    }
+
     /// Takes one step of Adam on the batch. Rows that are not in the batch are left as they are: no momentum, no decay.
     pub(crate) fn step(
         &mut self,
@@ -465,9 +483,9 @@ impl<T: Real> Trainer<T> {
 
 /// What one piece of a step updates.
 enum Update<'a, T> {
-    Entities(&'a mut Table<T>, &'a mut Vec<T>),
-    Prefixes(usize, &'a mut Table<T>, &'a mut Vec<T>),
-    Dense(&'a mut Moments<T>, &'a mut Vec<T>),
+    Entities(&'a mut Table<T>, &'a mut [T]),
+    Prefixes(usize, &'a mut Table<T>, &'a mut [T]),
+    Dense(&'a mut Moments<T>, &'a mut [T]),
 }
 
 #[cfg(test)]
@@ -532,7 +550,7 @@ mod tests {
         } = network;
         entities
             .iter_mut()
-            .chain(prefixes.iter_mut().flatten())
+            .chain(prefixes.iter_mut().flat_map(|p| p.iter_mut()))
             .chain(dense)
     }
 
@@ -639,8 +657,8 @@ mod tests {
         };
         let network = Network {
             shape,
-            entities: vec![1.0, 2.0],
-            prefixes: vec![vec![0.5, 0.25]],
+            entities: vec![1.0, 2.0].into(),
+            prefixes: vec![vec![0.5, 0.25].into()],
             dense: vec![-1.0, 0.5],
         };
         // The second address has no row of its own: its vector is the bias.

@@ -1,20 +1,23 @@
 //! Training: epochs of mini-batches.
 
+use std::io;
 use std::ops::ControlFlow;
-use std::time::Instant;
 
 use access_events::AccessEvent;
 
-use crate::dataset::{Dataset, Pair};
-use crate::encoder::{PrefixIndex, Prefixes};
-use crate::evaluation;
-use crate::executor::Executor;
+use crate::dataset::Dataset;
 use crate::hyperparameters::Hyperparameters;
-use crate::model::{Model, Provenance};
-use crate::network::{Network, Shape};
+use crate::model::Model;
 use crate::progress::Progress;
-use crate::sampler::{self, Batch, Purpose};
-use crate::step::{self, Outcome, Trainer};
+
+mod checkpoint;
+mod early_stop;
+mod order;
+mod run;
+mod slots;
+
+pub use checkpoint::{CheckpointError, Checkpoints};
+pub use early_stop::{BestEpoch, EarlyStop};
 
 /// What training needs beside hyperparameters and rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,6 +48,36 @@ pub enum TrainError {
         /// What training runs with.
         params: u64,
     },
+    /// The rows are in a file that cannot be read, or that has changed.
+    #[error("the {channel} rows cannot be read from their file")]
+    Rows {
+        /// `train` or `validation`.
+        channel: &'static str,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The model to begin with is of another form.
+    #[error(
+        "training cannot begin with this model: its {what} is {model}, but training runs with {params}; \
+         it has to be the same"
+    )]
+    OtherModel {
+        /// What differs.
+        what: &'static str,
+        /// In the model.
+        model: String,
+        /// In this training.
+        params: String,
+    },
+    /// The rule to stop early by makes no sense.
+    #[error("{problem}")]
+    EarlyStop {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A checkpoint cannot be written, or not be resumed from.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// The numbers grew beyond what a float holds.
     #[error(
         "the loss is no longer finite in epoch {epoch}, batch {batch}: lower learning_rate (now {learning_rate})"
@@ -70,10 +103,157 @@ pub enum TrainError {
     },
 }
 
+/// A training to be: what is not set has no part in it.
+///
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// use access_events::AccessEvent;
+/// use ipinsights::{Checkpoints, Dataset, EarlyStop, Hyperparameters, TrainOptions, Training};
+///
+/// let rows: Vec<_> = (0..100).map(|i| AccessEvent::new("ana", [192, 0, 2, i].into())).collect();
+/// let params = Hyperparameters::draft(1_000).mini_batch_size(50).epochs(20).check()?;
+/// let (train, validation) = (&rows[..80], &rows[80..]);
+/// let (train, validation) = (Dataset::from_slice(train, &params), Dataset::from_slice(validation, &params));
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path().join("checkpoints");
+/// let trained = Training::new(&params, &train)
+///     .options(TrainOptions { seed: 7, threads: 1 })
+///     .validation(&validation)
+///     .early_stop(EarlyStop::after(3))
+///     .checkpoints(Checkpoints::in_folder(folder))
+///     .run(&mut |_news| ControlFlow::Continue(()))?;
+/// let best = trained.best.expect("there are validation rows");
+/// assert!(best.discriminator_auc > 0.9 && best.epoch < trained.epochs);
+///
+/// // Tomorrow's rows, from where today's ended.
+/// let tomorrow = Training::new(&params, &validation).warm_start(&trained.model);
+/// let trained = tomorrow.run(&mut |_| ControlFlow::Continue(()))?;
+/// assert_eq!(trained.model.training_rows(), 100);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Training<'a> {
+    params: &'a Hyperparameters,
+    train: &'a Dataset,
+    validation: Option<&'a Dataset>,
+    options: TrainOptions,
+    warm_start: Option<&'a Model>,
+    early_stop: Option<EarlyStop>,
+    checkpoints: Option<Checkpoints>,
+    keep_so_far: bool,
+}
+
+/// What came of a training.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Trained {
+    /// The model: of the best epoch with [`Training::early_stop`], else of the last.
+    pub model: Model,
+    /// Epochs that were trained, those before a resume included.
+    pub epochs: u32,
+    /// The epoch with the highest validation AUC, where there are validation rows.
+    pub best: Option<BestEpoch>,
+    /// Whether [`Training::early_stop`] ended it before its last epoch.
+    pub stopped_early: bool,
+    /// Whether `progress` broke off; only with [`Training::keep_so_far`].
+    pub cancelled: bool,
+}
+
+impl<'a> Training<'a> {
+    /// Training on these rows.
+    pub fn new(params: &'a Hyperparameters, train: &'a Dataset) -> Self {
+        Self {
+            params,
+            train,
+            validation: None,
+            options: TrainOptions::default(),
+            warm_start: None,
+            early_stop: None,
+            checkpoints: None,
+            keep_so_far: false,
+        }
+    }
+
+    /// Seed and threads.
+    pub fn options(mut self, options: TrainOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Rows to compute `validation:discriminator_auc` on after each epoch. They change no weight.
+    pub fn validation(mut self, rows: &'a Dataset) -> Self {
+        self.validation = Some(rows);
+        self
+    }
+
+    /// Begins with the weights of a model instead of random ones. It must have the same `num_entity_vectors`, `vector_dim`
+    /// and `num_ip_encoder_layers`; what it knows of entities and networks that do not occur in the rows stays in the new
+    /// model. The optimiser begins anew.
+    pub fn warm_start(mut self, model: &'a Model) -> Self {
+        self.warm_start = Some(model);
+        self
+    }
+
+    /// Ends when the validation AUC no longer rises, and keeps the best epoch's weights.
+    pub fn early_stop(mut self, rule: EarlyStop) -> Self {
+        self.early_stop = Some(rule);
+        self
+    }
+
+    /// Writes checkpoints, and goes on from the one that is there.
+    pub fn checkpoints(mut self, checkpoints: Checkpoints) -> Self {
+        self.checkpoints = Some(checkpoints);
+        self
+    }
+
+    /// Whether the model so far is the outcome when `progress` breaks off, instead of an error; default false. It is that
+    /// of the best epoch with [`early_stop`](Self::early_stop), once there is one.
+    pub fn keep_so_far(mut self, keep: bool) -> Self {
+        self.keep_so_far = keep;
+        self
+    }
+
+    /// Trains. `progress` hears of every mini-batch and may break off at any.
+    ///
+    /// # Errors
+    ///
+    /// See [`TrainError`]. When `progress` breaks off, a checkpoint is written where they are asked for, and the error is
+    /// [`TrainError::Cancelled`]; with [`keep_so_far`](Self::keep_so_far) only before the first mini-batch.
+    pub fn run(&self, progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>) -> Result<Trained, TrainError> {
+        for (channel, dataset) in [("train", Some(self.train)), ("validation", self.validation)] {
+            let params = self.params.num_entity_vectors();
+            if let Some(dataset) = dataset.filter(|d| d.num_entity_vectors() != params) {
+                return Err(TrainError::OtherHyperparameters {
+                    channel,
+                    rows: dataset.num_entity_vectors(),
+                    params,
+                });
+            }
+        }
+        if self.train.is_empty() {
+            return Err(TrainError::NoRows);
+        }
+        if let Some(rule) = self.early_stop {
+            let without_rows = "early stopping asks for validation rows, and there are none".to_owned();
+            let problem = match self.validation {
+                Some(rows) if !rows.is_empty() => rule.problem(),
+                _ => Some(without_rows),
+            };
+            if let Some(problem) = problem {
+                return Err(TrainError::EarlyStop { problem });
+            }
+        }
+        run::Run::new(self)?.finish(progress)
+    }
+}
+
 /// Trains a model on observed pairs.
 ///
 /// `progress` hears of every mini-batch and may break off. Validation rows only serve to compute
-/// `validation:discriminator_auc` after each epoch.
+/// `validation:discriminator_auc` after each epoch. [`Training`] can do more.
 ///
 /// # Errors
 ///
@@ -108,237 +288,9 @@ pub fn train_dataset(
     options: &TrainOptions,
     progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Model, TrainError> {
-    for (channel, dataset) in [("train", Some(train)), ("validation", validation)] {
-        if let Some(dataset) = dataset.filter(|d| d.num_entity_vectors() != params.num_entity_vectors()) {
-            return Err(TrainError::OtherHyperparameters {
-                channel,
-                rows: dataset.num_entity_vectors(),
-                params: params.num_entity_vectors(),
-            });
-        }
+    let mut training = Training::new(params, train).options(options.clone());
+    if let Some(rows) = validation {
+        training = training.validation(rows);
     }
-    if train.is_empty() {
-        return Err(TrainError::NoRows);
-    }
-    Run::new(params, train, validation, options)?.epochs(progress)
-}
-
-/// One training in progress.
-struct Run<'a> {
-    params: &'a Hyperparameters,
-    options: &'a TrainOptions,
-    executor: Executor,
-    /// The rows in the order of this epoch; entities are slots.
-    pairs: Vec<Pair>,
-    batches: usize,
-    /// Validation rows, each with its random address.
-    validation: Option<[Vec<Pair>; 2]>,
-    model: Model,
-}
-
-impl<'a> Run<'a> {
-    fn new(
-        params: &'a Hyperparameters,
-        train: &Dataset,
-        validation: Option<&Dataset>,
-        options: &'a TrainOptions,
-    ) -> Result<Self, TrainError> {
-        let seed = options.seed;
-        let mut entity_rows: Vec<u32> = train.pairs.iter().map(|p| p.entity).collect();
-        entity_rows.sort_unstable();
-        entity_rows.dedup();
-        let pairs: Vec<Pair> = train
-            .pairs
-            .iter()
-            .map(|pair| Pair {
-                entity: entity_rows.partition_point(|row| *row < pair.entity) as u32,
-                address: pair.address,
-            })
-            .collect();
-        let index = PrefixIndex::of_addresses(Prefixes::default(), train.pairs.iter().map(|p| p.address));
-        let shape = Shape {
-            dim: params.vector_dim() as usize,
-            layers: params.num_ip_encoder_layers() as usize,
-            levels: index.levels(),
-        };
-        let network = Network::new(shape, seed, &entity_rows, &index.rows);
-        let batches = sampler::batches(
-            pairs.len(),
-            params.mini_batch_size() as usize,
-            params.random_negative_sampling_rate() as usize,
-            params.shuffled_negative_sampling_rate() as usize,
-        );
-        let validation = validation.filter(|v| !v.is_empty()).map(|v| {
-            let mut rng = sampler::stream(seed, Purpose::Validation, 0);
-            let random = v.pairs.iter().map(|pair| Pair {
-                address: rand::Rng::next_u32(&mut rng),
-                ..*pair
-            });
-            [v.pairs.clone(), random.collect()]
-        });
-        // The largest batch decides whether a second thread would ever have anything to do.
-        let addresses = pairs.len().div_ceil(batches) * (1 + params.random_negative_sampling_rate() as usize);
-        let scored = validation.as_ref().map_or(0, |v| v[0].len());
-        let threads = if step::pieces(addresses.max(scored)) > 1 {
-            options.threads
-        } else {
-            1
-        };
-        let executor = Executor::new(threads).map_err(|source| TrainError::Threads { threads, source })?;
-        Ok(Self {
-            params,
-            options,
-            executor,
-            batches,
-            validation,
-            model: Model::new(
-                params.clone(),
-                Provenance {
-                    seed,
-                    training_rows: pairs.len() as u64,
-                },
-                entity_rows,
-                index,
-                network,
-            ),
-            pairs,
-        })
-    }
-
-    fn epochs(mut self, progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>) -> Result<Model, TrainError> {
-        let mut trainer = Trainer::new(
-            &self.model.network,
-            self.params.learning_rate(),
-            self.params.weight_decay(),
-        );
-        tell(
-            progress,
-            Progress::Started {
-                rows: self.pairs.len(),
-                entities: self.model.entity_rows.len(),
-                weights: self.model.network.len(),
-                epochs: self.params.epochs(),
-                batches: self.batches,
-                threads: self.executor.threads(),
-            },
-        )?;
-        for epoch in 0..self.params.epochs() {
-            let start = Instant::now();
-            let total = self.epoch(&mut trainer, epoch, progress)?;
-            let seconds = start.elapsed().as_secs_f64();
-            let samples = total.samples as f64;
-            let discriminator_auc = self.discriminator_auc();
-            tell(
-                progress,
-                Progress::Epoch {
-                    epoch,
-                    epochs: self.params.epochs(),
-                    loss: total.loss / samples,
-                    accuracy: total.correct as f64 / samples,
-                    discriminator_auc,
-                    seconds,
-                    records_per_second: samples / seconds.max(1e-9),
-                },
-            )?;
-        }
-        if !self.model.network.is_finite() {
-            // The last step may have gone where no loss was computed any more.
-            return Err(self.diverged(self.params.epochs() - 1, self.batches - 1));
-        }
-        Ok(self.model)
-    }
-
-    fn epoch(
-        &mut self,
-        trainer: &mut Trainer<f32>,
-        epoch: u32,
-        progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
-    ) -> Result<Outcome, TrainError> {
-        let seed = self.options.seed;
-        sampler::shuffle(
-            &mut sampler::stream(seed, Purpose::Order, u64::from(epoch)),
-            &mut self.pairs,
-        );
-        let mut negatives = sampler::stream(seed, Purpose::Negatives, u64::from(epoch));
-        let start = Instant::now();
-        let mut batch = Batch::default();
-        let mut total = Outcome::default();
-        for number in 0..self.batches {
-            batch.draw(
-                &self.pairs[sampler::batch_range(self.pairs.len(), self.batches, number)],
-                self.params.random_negative_sampling_rate() as usize,
-                self.params.shuffled_negative_sampling_rate() as usize,
-                &mut negatives,
-            );
-            let Model { network, index, .. } = &mut self.model;
-            let outcome = trainer.step(network, index, &batch, &self.executor);
-            if !outcome.loss.is_finite() {
-                return Err(self.diverged(epoch, number));
-            }
-            total.loss += outcome.loss;
-            total.correct += outcome.correct;
-            total.samples += outcome.samples;
-            let samples = total.samples as f64;
-            tell(
-                progress,
-                Progress::Batch {
-                    epoch,
-                    batch: number,
-                    loss: total.loss / samples,
-                    accuracy: total.correct as f64 / samples,
-                    records_per_second: samples / start.elapsed().as_secs_f64().max(1e-9),
-                },
-            )?;
-        }
-        Ok(total)
-    }
-
-    /// The service's tuning objective. The random addresses are drawn once, so epochs can be compared.
-    fn discriminator_auc(&self) -> Option<f64> {
-        let [observed, random] = self.validation.as_ref()?;
-        let score = |pairs: &[Pair]| self.model.score_pairs(pairs, &self.executor);
-        evaluation::auc(&score(observed), &score(random))
-    }
-
-    fn diverged(&self, epoch: u32, batch: usize) -> TrainError {
-        TrainError::Diverged {
-            epoch,
-            batch,
-            learning_rate: self.params.learning_rate(),
-        }
-    }
-}
-
-fn tell(progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>, news: Progress) -> Result<(), TrainError> {
-    match progress(&news) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(TrainError::Cancelled),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Adam's steps are bounded, so it takes a broken start to leave the range of an f32.
-    #[test]
-    fn divergence_says_where_and_what_to_lower() {
-        let params = Hyperparameters::draft(10)
-            .vector_dim(4)
-            .epochs(3)
-            .check()
-            .unwrap();
-        let rows = Dataset::from_slice(&[AccessEvent::new("a", [1, 2, 3, 4].into())], &params);
-        let options = TrainOptions::default();
-        let diverged = |break_at: fn(&mut Network<f32>)| {
-            let mut run = Run::new(&params, &rows, None, &options).unwrap();
-            break_at(&mut run.model.network);
-            run.epochs(&mut |_| ControlFlow::Continue(()))
-                .unwrap_err()
-                .to_string()
-        };
-        let want = "the loss is no longer finite in epoch 0, batch 0: lower learning_rate (now 0.001)";
-        assert_eq!(diverged(|network| network.entities.fill(f32::INFINITY)), want);
-        assert_eq!(diverged(|network| network.dense[0] = f32::NAN), want);
-    }
+    training.run(progress).map(|trained| trained.model)
 }

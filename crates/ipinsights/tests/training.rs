@@ -8,7 +8,9 @@
 use std::ops::ControlFlow;
 
 use access_events::AccessEvent;
-use ipinsights::{Dataset, Draft, Hyperparameters, Model, Progress, TrainError, TrainOptions, evaluation};
+use ipinsights::{
+    Dataset, Draft, Hyperparameters, Model, Progress, TrainError, TrainOptions, Training, evaluation,
+};
 use proptest::prelude::*;
 
 /// Users at home: user `u` is seen in two networks of its own.
@@ -241,17 +243,20 @@ fn streamed_rows_are_the_same_rows() {
     let params = small().check().unwrap();
     let rows = users(4, 3);
     let streamed = Dataset::from_events(rows.iter().cloned().map(Ok::<_, String>), &params).unwrap();
-    assert_eq!(streamed, Dataset::from_slice(&rows, &params));
+    let slice = Dataset::from_slice(&rows, &params);
+    let model = |rows| archive(&Training::new(&params, rows).run(&mut quiet).unwrap().model);
+    assert_eq!(model(&streamed), model(&slice));
     let broken = rows.iter().cloned().map(Ok).chain([Err("line 13")]);
     assert_eq!(Dataset::from_events(broken, &params).unwrap_err(), "line 13");
 }
 
 #[test]
 fn unknown_entities_score_almost_nothing() {
-    let model = train(&small().epochs(20), &users(5, 20), &TrainOptions::default());
+    let model = train(&small().epochs(40), &users(5, 20), &TrainOptions::default());
     assert!(model.knows_entity("user_3") && !model.knows_entity("mallory"));
     assert!(model.score("mallory", [10, 0, 0, 1].into()).dot_product().abs() < 0.5);
-    assert!(model.score("user_0", [10, 0, 0, 1].into()).dot_product() > 1.0);
+    let at_home = model.score("user_0", [10, 0, 0, 1].into());
+    assert!(at_home.dot_product() > 1.0, "{at_home}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A whole database scanned, and sampled.
+//! A whole database scanned, and sampled, in its binary form and as CSV. Run with `cargo bench -p geodata --bench scan`.
 
 #![expect(
     clippy::unwrap_used,
@@ -21,6 +21,8 @@ fn main() {
 
 struct Files {
     mmdb: PathBuf,
+    csv_zip: PathBuf,
+    csv_folder: PathBuf,
     _folder: tempfile::TempDir,
 }
 
@@ -28,8 +30,18 @@ static FILES: LazyLock<Files> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let mmdb = folder.path().join("500k.mmdb");
     std::fs::write(&mmdb, common::mmdb(NETWORKS)).unwrap();
+    let csv_zip = folder.path().join("500k.zip");
+    std::fs::write(&csv_zip, common::csv_zip(NETWORKS)).unwrap();
+    let csv_folder = folder.path().join("GeoLite2-Country-CSV_20260529");
+    std::fs::create_dir(&csv_folder).unwrap();
+    let (blocks, locations) = common::csv(NETWORKS);
+    for (name, content) in [("Blocks-IPv4", blocks), ("Locations-en", locations)] {
+        std::fs::write(csv_folder.join(format!("GeoLite2-Country-{name}.csv")), content).unwrap();
+    }
     Files {
         mmdb,
+        csv_zip,
+        csv_folder,
         _folder: folder,
     }
 });
@@ -61,6 +73,34 @@ fn mmdb_500k_count_ipv6(bencher: Bencher) {
 #[divan::bench]
 fn mmdb_500k_open_scan_and_draw(bencher: Bencher) {
     let (path, spec) = (&FILES.mmdb, spec());
+    bencher
+        .counter(ItemsCount::new(NETWORKS))
+        .bench(|| geodata::sample(&Database::open(path).unwrap(), &spec, 42).unwrap());
+}
+
+#[divan::bench]
+fn csv_zip_500k_scan(bencher: Bencher) {
+    let database = Database::open(&FILES.csv_zip).unwrap();
+    assert_eq!(
+        database.networks().filter(|network| network.is_ok()).count(),
+        NETWORKS
+    );
+    bencher
+        .counter(ItemsCount::new(NETWORKS))
+        .bench(|| database.networks().filter(|network| network.is_ok()).count());
+}
+
+#[divan::bench]
+fn csv_zip_500k_open_scan_and_draw(bencher: Bencher) {
+    let (path, spec) = (&FILES.csv_zip, spec());
+    bencher
+        .counter(ItemsCount::new(NETWORKS))
+        .bench(|| geodata::sample(&Database::open(path).unwrap(), &spec, 42).unwrap());
+}
+
+#[divan::bench]
+fn csv_folder_500k_open_scan_and_draw(bencher: Bencher) {
+    let (path, spec) = (&FILES.csv_folder, spec());
     bencher
         .counter(ItemsCount::new(NETWORKS))
         .bench(|| geodata::sample(&Database::open(path).unwrap(), &spec, 42).unwrap());

@@ -106,6 +106,30 @@ fn every_form_gives_the_same_networks() {
     expected.assert_eq(&found.pop_first().unwrap());
 }
 
+#[cfg(feature = "mmap")]
+#[test]
+fn a_mapped_file_is_as_one_that_is_read() {
+    for name in ALL_FORMS {
+        let [mapped, read] = [true, false].map(|map| opened(name, &OpenOptions::default().memory_map(map)));
+        assert_eq!(walked(&mapped), walked(&read), "{name}");
+        assert_eq!(mapped.metadata(), read.metadata(), "{name}");
+    }
+    // Replacing the file, as updaters do, leaves what is open as it was.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("GeoLite2-Country.mmdb");
+    std::fs::copy(data("GeoLite2-Country.mmdb"), &path).unwrap();
+    let mapped = Database::open_with(&path, &OpenOptions::default().memory_map(true)).unwrap();
+    let before = walked(&mapped);
+    let newer = folder.path().join("newer");
+    std::fs::write(&newer, b"something else").unwrap();
+    std::fs::rename(&newer, &path).unwrap();
+    assert_eq!(walked(&mapped), before);
+    // A file without content has nothing to map.
+    std::fs::write(&newer, b"").unwrap();
+    let empty = Database::open_with(&newer, &OpenOptions::default().memory_map(true)).unwrap_err();
+    assert!(chain(&empty).contains("it is empty"), "{}", chain(&empty));
+}
+
 #[test]
 fn every_form_from_bytes() {
     for name in ALL_FORMS.iter().filter(|name| data(name).is_file()) {

@@ -6,7 +6,6 @@ use std::error::Error as _;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use expect_test::expect;
 use geodata::writer::Writer;
@@ -47,7 +46,6 @@ fn every_hostile_document() {
     files.sort();
     let mut said = String::new();
     for path in &files {
-        let start = Instant::now();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let title = path.display().to_string();
         let complaint = complaint(Database::open(path)).replace(&title, "FILE");
@@ -65,8 +63,6 @@ fn every_hostile_document() {
                 assert!(matches!(complaint.as_str(), c if c == error), "{name}: {error}");
             }
         }
-        // Not a measurement: an endless loop would take for ever.
-        assert!(start.elapsed() < Duration::from_secs(20), "{name}");
     }
     expect![[r#"
         csv-columns
@@ -376,7 +372,6 @@ fn a_web_of_ipv6_does_not_keep_the_count_for_ever() {
             node.copy_within(0..3, 3);
         }
     }
-    let start = Instant::now();
     let database = Database::from_bytes(bytes.clone()).unwrap();
     let error = chain(&database.ipv6_networks().unwrap_err());
     assert!(error.contains("the search tree is not a tree"), "{error}");
@@ -385,7 +380,6 @@ fn a_web_of_ipv6_does_not_keep_the_count_for_ever() {
         found.defects[0].what.contains("another way leads to node"),
         "{found:?}"
     );
-    assert!(start.elapsed() < Duration::from_secs(20));
 }
 
 /// Every record is a map of thousands of entries, and all of them overlap.

@@ -7,6 +7,7 @@
 )]
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use geodata::writer::Writer;
 use ipnet::Ipv4Net;
@@ -160,6 +161,27 @@ pub(crate) fn csv(networks: usize) -> (String, String) {
         writeln!(locations, "{geoname_id},en,EU,Europe,{code},\"{name}\",0").unwrap();
     }
     (blocks, locations)
+}
+
+/// The same as the zip archive that MaxMind ships.
+pub(crate) fn csv_zip(networks: usize) -> Vec<u8> {
+    let (blocks, locations) = csv(networks);
+    let mut archive = rawzip::ZipArchiveWriter::new(Vec::new());
+    for (name, content) in [("Blocks-IPv4", &blocks), ("Locations-en", &locations)] {
+        let path = format!("GeoLite2-Country-CSV_20260529/GeoLite2-Country-{name}.csv");
+        let (mut entry, config) = archive
+            .new_file(path.as_str())
+            .compression_method(rawzip::CompressionMethod::DEFLATE)
+            .start()
+            .unwrap();
+        let deflate = flate2::write::DeflateEncoder::new(&mut entry, flate2::Compression::default());
+        let mut writer = config.wrap(deflate);
+        writer.write_all(content.as_bytes()).unwrap();
+        let (deflate, descriptor) = writer.finish().unwrap();
+        deflate.finish().unwrap();
+        entry.finish(descriptor).unwrap();
+    }
+    archive.finish().unwrap()
 }
 
 struct SplitMix(u64);

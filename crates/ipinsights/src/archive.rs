@@ -1,17 +1,19 @@
 //! `model.tar.gz`: how a model is kept.
 //!
-//! A gzip-compressed tar of two files, in this order:
+//! A gzip-compressed tar of these files, in this order:
 //!
 //! - `model.json`: the format version, the hyperparameters as SageMaker's map of strings, the encoder's constants, the
 //!   seed and a few counts;
 //! - `model.safetensors`: the tensors `entity.rows` (u32), `entity.vectors` (f32), for each prefix length `prefix.N.rows` and
-//!   `prefix.N.vectors`, `output.weights`, `output.bias`, and for each residual layer `hidden.K.weights` and `hidden.K.bias`.
+//!   `prefix.N.vectors`, `output.weights`, `output.bias`, and for each residual layer `hidden.K.weights` and `hidden.K.bias`;
+//! - optionally `entities.safetensors`, `calibration.safetensors` and `history.safetensors`: see [`crate::part`].
 //!
 //! The bytes are a function of the model alone: no times, no owners.
 //!
 //! Reading trusts nothing: sizes are checked against limits and against each other before memory is taken for them, and
 //! whatever is not exactly as described is refused with an [`ArchiveError`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
@@ -19,10 +21,14 @@ use flate2::{Compression, GzBuilder, bufread::GzDecoder};
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
+use crate::detector::Detector;
 use crate::encoder::{PrefixIndex, Prefixes};
+use crate::entities::KnownEntities;
+use crate::history::History;
 use crate::hyperparameters::{Draft, InvalidHyperparameters};
-use crate::model::{Model, Provenance};
+use crate::model::{Model, Parts, Provenance};
 use crate::network::{Network, PREFIX_WIDTH, Shape};
+use crate::part::{Part, PartError};
 use crate::tensors::{Data, Tensor, TensorFile};
 use crate::weights::{self, Weights};
 
@@ -97,6 +103,14 @@ pub enum ArchiveError {
     /// Something after the last file.
     #[error("the model archive goes on after its last file")]
     TrailingData,
+    /// A part beside the weights is not what it should be.
+    #[error("`{name}` in the model archive is malformed")]
+    Part {
+        /// The file.
+        name: &'static str,
+        /// What is wrong with it.
+        source: PartError,
+    },
     /// `model.json` is no such description.
     #[error("`model.json` in the model archive is malformed")]
     Description {
@@ -216,6 +230,11 @@ impl Model {
         append(&mut tar, DESCRIPTION, &self.description()?).map_err(written)?;
         let tensors = self.tensors().map_err(written)?;
         append_from(&mut tar, TENSORS, tensors.len(), tensors.reader()).map_err(written)?;
+        for (name, content) in self.part_files()? {
+            if let Some(content) = content {
+                append(&mut tar, name, &content).map_err(written)?;
+            }
+        }
         let mut w = tar.into_inner().and_then(|gzip| gzip.finish()).map_err(written)?;
         w.flush().map_err(written)
     }
@@ -235,8 +254,39 @@ impl Model {
     ///
     /// As [`read_archive`](Self::read_archive).
     pub fn read_archive_limited(r: impl Read, limit: u64) -> Result<Self, ArchiveError> {
-        let [description, tensors] = unpack(r, limit)?;
-        build(&description, Bytes::Memory(&tensors))
+        let files = unpack(r, limit)?;
+        let model = build(&files[0].content, Bytes::Memory(&files[1].content))?;
+        model.with_part_files(|name, _| {
+            let file = files.iter().find(|file| file.name == name && file.there);
+            Ok(file.map(|file| Cow::Borrowed(&file.content[..])))
+        })
+    }
+
+    /// The files of all parts there can be, in their order, with the content of those that the model has.
+    fn part_files(&self) -> Result<[(&'static str, Option<Vec<u8>>); 3], ArchiveError> {
+        let Parts {
+            entities,
+            detector,
+            history,
+        } = &self.parts;
+        Ok([
+            write_part(entities.as_ref())?,
+            write_part(detector.as_ref())?,
+            write_part(history.as_ref())?,
+        ])
+    }
+
+    /// The model with the parts whose files `content` finds, by name and largest size.
+    fn with_part_files<'a>(
+        mut self,
+        mut content: impl FnMut(&'static str, u64) -> Result<Option<Cow<'a, [u8]>>, ArchiveError>,
+    ) -> Result<Self, ArchiveError> {
+        self.parts = Parts {
+            entities: read_part(&mut content)?,
+            detector: read_part(&mut content)?,
+            history: read_part(&mut content)?,
+        };
+        Ok(self)
     }
 
     /// `model.json`.
@@ -345,15 +395,77 @@ fn append_from(tar: &mut tar::Builder<impl Write>, name: &str, size: u64, data: 
     tar.append(&header, data)
 }
 
-/// The contents of the two files.
-fn unpack(r: impl Read, limit: u64) -> Result<[Vec<u8>; 2], ArchiveError> {
+fn write_part<P: Part>(part: Option<&P>) -> Result<(&'static str, Option<Vec<u8>>), ArchiveError> {
+    let Some(part) = part else { return Ok((P::FILE, None)) };
+    let bytes = part.to_bytes().map_err(|source| ArchiveError::Part {
+        name: P::FILE,
+        source,
+    })?;
+    // What is written can be read back.
+    if bytes.len() as u64 > P::MAX_BYTES {
+        return Err(ArchiveError::TooLarge {
+            name: P::FILE,
+            size: bytes.len() as u64,
+            limit: P::MAX_BYTES,
+        });
+    }
+    Ok((P::FILE, Some(bytes)))
+}
+
+fn read_part<'a, P: Part>(
+    content: &mut impl FnMut(&'static str, u64) -> Result<Option<Cow<'a, [u8]>>, ArchiveError>,
+) -> Result<Option<P>, ArchiveError> {
+    let Some(bytes) = content(P::FILE, P::MAX_BYTES)? else {
+        return Ok(None);
+    };
+    P::from_bytes(&bytes)
+        .map(Some)
+        .map_err(|source| ArchiveError::Part {
+            name: P::FILE,
+            source,
+        })
+}
+
+/// A file that may be in the archive.
+struct PackedFile {
+    name: &'static str,
+    /// What it may take, in bytes.
+    limit: u64,
+    required: bool,
+    there: bool,
+    content: Vec<u8>,
+}
+
+/// All files there can be, in their order; of `limit` bytes where they are not smaller by nature.
+fn files(limit: u64) -> Vec<PackedFile> {
+    fn part<P: Part>(limit: u64) -> (&'static str, u64, bool) {
+        (P::FILE, limit.min(P::MAX_BYTES), false)
+    }
+    let all = [
+        (DESCRIPTION, MAX_DESCRIPTION_BYTES, true),
+        (TENSORS, limit, true),
+        part::<KnownEntities>(limit),
+        part::<Detector>(limit),
+        part::<History>(limit),
+    ];
+    let file = |(name, limit, required)| PackedFile {
+        name,
+        limit,
+        required,
+        there: false,
+        content: Vec::new(),
+    };
+    all.map(file).into()
+}
+
+/// The contents of the files.
+fn unpack(r: impl Read, limit: u64) -> Result<Vec<PackedFile>, ArchiveError> {
     let read = |source| ArchiveError::Io {
         action: "read",
         source,
     };
     let mut gzip = GzDecoder::new(BufReader::new(r));
-    let mut files = [(DESCRIPTION, MAX_DESCRIPTION_BYTES), (TENSORS, limit)]
-        .map(|(name, limit)| (name, limit, Vec::new()));
+    let mut files = files(limit);
     {
         let mut tar = tar::Archive::new(&mut gzip);
         let mut wanted = files.iter_mut();
@@ -364,33 +476,37 @@ fn unpack(r: impl Read, limit: u64) -> Result<[Vec<u8>; 2], ArchiveError> {
             if entry.header().entry_type() != tar::EntryType::Regular {
                 return Err(ArchiveError::NotAFile { entry: entry_number });
             }
-            let Some((expected, limit, content)) = wanted.next() else {
+            let Some(mut file) = wanted.next() else {
                 return Err(ArchiveError::TrailingData);
             };
-            let name = entry.path_bytes();
-            if *name != *expected.as_bytes() {
-                return Err(ArchiveError::UnexpectedFile {
-                    entry: entry_number,
-                    name: String::from_utf8_lossy(&name).into_owned(),
-                    expected,
-                });
+            let name = entry.path_bytes().into_owned();
+            while name != file.name.as_bytes() {
+                if file.required {
+                    return Err(ArchiveError::UnexpectedFile {
+                        entry: entry_number,
+                        name: String::from_utf8_lossy(&name).into_owned(),
+                        expected: file.name,
+                    });
+                }
+                file = wanted.next().ok_or(ArchiveError::TrailingData)?;
             }
+            file.there = true;
             let size = entry.size();
-            if size > *limit {
+            if size > file.limit {
                 return Err(ArchiveError::TooLarge {
-                    name: expected,
+                    name: file.name,
                     size,
-                    limit: *limit,
+                    limit: file.limit,
                 });
             }
             // Grows with what really arrives, so that a claimed size alone takes no memory.
-            let arrived = entry.read_to_end(content).map_err(read)?;
+            let arrived = entry.read_to_end(&mut file.content).map_err(read)?;
             if arrived as u64 != size {
                 return Err(read(io::ErrorKind::UnexpectedEof.into()));
             }
         }
-        if let Some((name, ..)) = wanted.next() {
-            return Err(ArchiveError::MissingFile { name });
+        if let Some(file) = wanted.find(|file| file.required) {
+            return Err(ArchiveError::MissingFile { name: file.name });
         }
     }
     // To the end of the compressed stream, where its checksum is.
@@ -405,7 +521,7 @@ fn unpack(r: impl Read, limit: u64) -> Result<[Vec<u8>; 2], ArchiveError> {
     if !gzip.into_inner().fill_buf().map_err(read)?.is_empty() {
         return Err(ArchiveError::TrailingData);
     }
-    Ok(files.map(|(.., content)| content))
+    Ok(files)
 }
 
 /// The bytes of a file of tensors.

@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Score;
+use crate::interval::{self, Interval};
 
 /// The score below which a pair is called anomalous, and what is promised of it.
 ///
@@ -86,7 +87,7 @@ impl Threshold {
 /// assert_eq!(calibration.percentile(Score::new(50.0)), 50.0);
 /// # Ok::<(), ipinsights::CalibrationError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
     ascending: Vec<Score>, // INVARIANT: all finite, from most suspicious to most normal, at least one.
 }
@@ -127,6 +128,72 @@ impl Calibration {
         })
     }
 
+    /// How sure the threshold for this rate is, both ways; see [`ThresholdInterval`].
+    ///
+    /// # Errors
+    ///
+    /// As [`threshold`](Self::threshold); and when `confidence` is not strictly between 0 and 1.
+    ///
+    /// ```
+    /// use ipinsights::{Calibration, Score};
+    ///
+    /// let held_out: Vec<Score> = (1..=999).map(|i| Score::new(i as f32)).collect();
+    /// let interval = Calibration::new(&held_out)?.threshold_interval(0.05, 0.95)?;
+    /// assert_eq!((interval.low, interval.high), (Some(Score::new(37.0)), Some(Score::new(65.0))));
+    /// let rate = interval.false_positive_rate;
+    /// assert!(0.037 < rate.low && rate.low < 0.038 && 0.064 < rate.high && rate.high < 0.065);
+    /// # Ok::<(), ipinsights::CalibrationError>(())
+    /// ```
+    pub fn threshold_interval(
+        &self,
+        false_positive_rate: f64,
+        confidence: f64,
+    ) -> Result<ThresholdInterval, CalibrationError> {
+        let rows = self.rows();
+        let rank = rank(rows, false_positive_rate)?;
+        check_confidence(confidence)?;
+        let (low, high) = interval::quantile_ranks(rows, false_positive_rate, confidence);
+        let at = |rank: usize| rank.checked_sub(1).and_then(|i| self.ascending.get(i)).copied();
+        Ok(ThresholdInterval {
+            low: at(low),
+            high: at(high),
+            false_positive_rate: interval::share_below(rank, rows, confidence),
+        })
+    }
+
+    /// A threshold at which the rate is kept with this confidence, whatever rows were held out, instead of on average over
+    /// them: the largest order statistic that Wilks' tolerance limit allows. It is never above that of
+    /// [`threshold`](Self::threshold) by more than rounding, and takes more rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`threshold_interval`](Self::threshold_interval).
+    pub fn threshold_with_confidence(
+        &self,
+        false_positive_rate: f64,
+        confidence: f64,
+    ) -> Result<Threshold, CalibrationError> {
+        let threshold = self.threshold(false_positive_rate)?;
+        check_confidence(confidence)?;
+        match interval::cautious_rank(self.rows(), false_positive_rate, confidence) {
+            0 => Err(CalibrationError::TooFewRows {
+                rows: self.rows(),
+                false_positive_rate,
+                // The smallest of n draws is below the quantile with 1 - (1 - rate)^n.
+                least: (libm::log1p(-confidence) / libm::log1p(-false_positive_rate)).ceil() as usize,
+            }),
+            rank => Ok(Threshold {
+                value: self.ascending[rank - 1],
+                ..threshold
+            }),
+        }
+    }
+
+    /// The held-out scores, from most suspicious to most normal.
+    pub fn ascending(&self) -> &[Score] {
+        &self.ascending
+    }
+
     /// How many held-out rows there are; at least one.
     pub fn rows(&self) -> usize {
         self.ascending.len()
@@ -148,6 +215,20 @@ impl Calibration {
     }
 }
 
+/// How sure a threshold is.
+///
+/// Other held-out rows of the same kind would have given another threshold. These are exact, for any distribution of scores:
+/// see [`interval`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ThresholdInterval {
+    /// The score at which the rate would truly be reached is at least this; nothing where the rows cannot say.
+    pub low: Option<Score>,
+    /// And at most this; nothing where the rows cannot say.
+    pub high: Option<Score>,
+    /// The rate of false alarms that the threshold will truly have.
+    pub false_positive_rate: Interval,
+}
+
 /// Why there is no threshold.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -155,6 +236,19 @@ pub enum CalibrationError {
     /// The rate is not one.
     #[error("a false-positive rate must lie strictly between 0 and 1, got {0}")]
     InvalidRate(f64),
+    /// The confidence is none.
+    #[error("a confidence must lie strictly between 0 and 1, got {0}")]
+    InvalidConfidence(f64),
+    /// More rows than can be kept with a model.
+    #[error(
+        "{rows} held-out rows are more than are kept with a model: take at most {most} of them, at random"
+    )]
+    TooManyRows {
+        /// How many rows there are.
+        rows: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// There is nothing to calibrate on.
     #[error("there are no held-out rows to calibrate on")]
     NoRows,
@@ -179,6 +273,13 @@ pub enum CalibrationError {
         /// What it is instead of a finite number.
         score: f32,
     },
+}
+
+fn check_confidence(confidence: f64) -> Result<(), CalibrationError> {
+    if confidence > 0.0 && confidence < 1.0 {
+        return Ok(());
+    }
+    Err(CalibrationError::InvalidConfidence(confidence))
 }
 
 /// Which of `rows` ascending scores is the threshold, one-based.
@@ -407,6 +508,38 @@ mod tests {
                 prop_assert_eq!(threshold.is_anomalous(probe), calibration.p_value(probe) <= rate);
             }
         }
+    }
+
+    #[test]
+    fn a_confident_threshold_is_the_lower() {
+        let held_out = Calibration::new(&scores((1..=93).map(|i| i as f32))).unwrap();
+        let cautious = held_out.threshold_with_confidence(0.05, 0.95).unwrap();
+        assert_eq!(cautious.value(), Score::new(2.0));
+        assert_eq!(held_out.threshold(0.05).unwrap().value(), Score::new(4.0));
+        // A stored one reads back.
+        let json = serde_json::to_string(&cautious).unwrap();
+        assert_eq!(serde_json::from_str::<Threshold>(&json).unwrap(), cautious);
+
+        let few = Calibration::new(&scores((1..=58).map(|i| i as f32))).unwrap();
+        let error = few.threshold_with_confidence(0.05, 0.95).unwrap_err().to_string();
+        assert!(error.contains("it takes at least 59"), "{error}");
+        for confidence in [0.0, 1.0, f64::NAN] {
+            let error = held_out.threshold_interval(0.05, confidence).unwrap_err();
+            assert!(matches!(error, CalibrationError::InvalidConfidence(_)));
+            assert!(held_out.threshold_with_confidence(0.05, confidence).is_err());
+        }
+    }
+
+    #[test]
+    fn few_rows_leave_the_threshold_open() {
+        let held_out = Calibration::new(&scores((1..=19).map(|i| i as f32))).unwrap();
+        let interval = held_out.threshold_interval(0.05, 0.95).unwrap();
+        // P(no draw below) = 0.377, so below there is no bound.
+        assert_eq!((interval.low, interval.high), (None, Some(Score::new(4.0))));
+        // Beta(1, 19): 1 - 0.975^(1/19) and 1 - 0.025^(1/19).
+        let rate = interval.false_positive_rate;
+        assert!((rate.low - 0.001_331_6).abs() < 1e-7, "{rate:?}");
+        assert!((rate.high - 0.176_466_912).abs() < 1e-8, "{rate:?}");
     }
 
     #[test]

@@ -10,6 +10,16 @@ use serde::Serialize;
 
 use crate::Score;
 
+#[cfg(feature = "pictures")]
+mod pictures;
+mod reliability;
+mod report;
+
+#[cfg(feature = "pictures")]
+pub use pictures::{Picture, PictureError};
+pub use reliability::{Reliability, ReliabilityBin};
+pub use report::{ActivityGroup, AtThreshold, Evaluation, EvaluationError, Operation, RecallAt, Report};
+
 /// The area under the ROC curve: the probability that a random normal pair scores higher than a random anomalous one.
 ///
 /// A tie counts half. 1 is a perfect order, 0.5 is guessing, 0 is a perfect order the wrong way round. `None` when either
@@ -66,6 +76,56 @@ pub fn roc<S: Copy + Into<Score>>(normal: &[S], anomalous: &[S]) -> Option<Vec<R
     }
     point(Score::new(f32::INFINITY), flagged);
     Some(points)
+}
+
+/// What one choice of threshold finds, and how much of it is right.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PrecisionRecallPoint {
+    /// Scores strictly below this are flagged; at the last point it is infinite and everything is.
+    pub threshold: Score,
+    /// The share of anomalous pairs that is flagged.
+    pub recall: f64,
+    /// The share of flagged pairs that are anomalous.
+    pub precision: f64,
+}
+
+/// The precision-recall curve: a point for every threshold that makes a difference and flags something, from the fewest
+/// flagged to everything flagged.
+///
+/// Unlike the ROC curve it depends on how many pairs of each side there are. `None` in the same cases as [`auc`].
+pub fn precision_recall<S: Copy + Into<Score>>(
+    normal: &[S],
+    anomalous: &[S],
+) -> Option<Vec<PrecisionRecallPoint>> {
+    let groups = groups(normal, anomalous)?;
+    let next = groups.iter().skip(1).map(|group| group.score);
+    let thresholds = next.chain([Score::new(f32::INFINITY)]);
+    let (mut hits, mut flagged) = (0, 0);
+    let points = groups.iter().zip(thresholds).map(|(group, threshold)| {
+        hits += group.anomalous;
+        flagged += group.anomalous + group.normal;
+        PrecisionRecallPoint {
+            threshold,
+            recall: hits as f64 / anomalous.len() as f64,
+            precision: hits as f64 / flagged as f64,
+        }
+    });
+    Some(points.collect())
+}
+
+/// The area under the precision-recall curve as average precision: the precision at each step of the recall, weighted by the
+/// step, without joining points by lines, which would flatter.
+///
+/// `None` in the same cases as [`auc`].
+pub fn average_precision<S: Copy + Into<Score>>(normal: &[S], anomalous: &[S]) -> Option<f64> {
+    let points = precision_recall(normal, anomalous)?;
+    let mut before = 0.0;
+    let steps = points.iter().map(|point| {
+        let step = (point.recall - before) * point.precision;
+        before = point.recall;
+        step
+    });
+    Some(steps.sum())
 }
 
 /// The largest share of anomalous pairs that some threshold flags while it flags at most `false_positive_rate` of the
@@ -258,6 +318,28 @@ mod tests {
         ] {
             assert_eq!(recall_at(&normal, &anomalous, rate), Some(want), "{rate}");
         }
+    }
+
+    #[test]
+    fn precision_by_hand() {
+        let (normal, anomalous) = ([1.0, 2.0, 3.0, 3.0], [0.0, 2.0]);
+        let points = precision_recall(&normal, &anomalous).unwrap();
+        let plain: Vec<_> = points
+            .iter()
+            .map(|p| (p.threshold.dot_product(), p.recall, p.precision))
+            .collect();
+        let want = [
+            (1.0, 0.5, 1.0),
+            (2.0, 0.5, 0.5),
+            (3.0, 1.0, 0.5),
+            (f32::INFINITY, 1.0, 1.0 / 3.0),
+        ];
+        assert_eq!(plain, want);
+        assert_eq!(
+            average_precision(&normal, &anomalous),
+            Some(0.5 * 1.0 + 0.5 * 0.5)
+        );
+        assert_eq!(average_precision::<f32>(&normal, &[]), None);
     }
 
     #[test]

@@ -10,14 +10,18 @@ pub(crate) fn mix(mut x: u64) -> u64 {
     x ^ (x >> 33)
 }
 
-/// The row of an entity in a table of `rows` rows: FNV-1a (64 bits) of its UTF-8 bytes, mixed by [`mix`], scaled to the
-/// table by the upper half of the product.
-pub(crate) fn entity_row(entity: &str, rows: u32) -> u32 {
+/// What is kept of an entity's name: FNV-1a (64 bits) of its UTF-8 bytes, mixed by [`mix`].
+pub(crate) fn entity_fingerprint(entity: &str) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in entity.bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
-    ((u128::from(mix(hash)) * u128::from(rows)) >> 64) as u32
+    mix(hash)
+}
+
+/// The row of an entity in a table of `rows` rows: its fingerprint, scaled to the table by the upper half of the product.
+pub(crate) fn entity_row(entity: &str, rows: u32) -> u32 {
+    ((u128::from(entity_fingerprint(entity)) * u128::from(rows)) >> 64) as u32
 }
 
 /// The row of the `length`-bit prefix of an address in a table of 2^min(length, `table_bits`) rows: the prefix itself if

@@ -6,8 +6,10 @@
 )]
 
 mod advice;
+mod detector;
 mod hyperparameters;
 mod instance;
+mod outcome;
 mod progress;
 mod score;
 
@@ -22,6 +24,8 @@ mod dataset;
 #[cfg(feature = "engine")]
 mod encoder;
 #[cfg(feature = "engine")]
+mod entities;
+#[cfg(feature = "engine")]
 mod executor;
 #[cfg(feature = "engine")]
 mod gemm;
@@ -30,11 +34,17 @@ mod hash;
 #[cfg(feature = "mmap")]
 mod map;
 #[cfg(feature = "engine")]
+mod history;
+#[cfg(feature = "engine")]
 mod model;
 #[cfg(feature = "engine")]
 mod network;
 #[cfg(feature = "engine")]
+mod part;
+#[cfg(feature = "engine")]
 mod real;
+#[cfg(feature = "engine")]
+mod reasons;
 #[cfg(feature = "engine")]
 mod sampler;
 #[cfg(feature = "engine")]
@@ -49,13 +59,18 @@ mod weights;
 pub mod calibration;
 pub mod evaluation;
 pub mod inference;
+pub mod interval;
 pub mod log;
 pub mod tuning;
 
 pub use advice::{Advice, AdvisedValue};
-pub use calibration::{Calibration, CalibrationError, Threshold};
+pub use calibration::{Calibration, CalibrationError, Threshold, ThresholdInterval};
+pub use detector::{Detector, Judgement, Verdict};
 pub use hyperparameters::{Draft, Hyperparameters, InvalidHyperparameters, Problem};
 pub use instance::{Instance, SERVICE_MODEL_LIMIT, advised_instance, entity_table_bytes};
+pub use outcome::{
+    AddressOutcome, Doubtful, EntityOutcome, Impossible, OutcomePolicy, Outcomes, RawRow, Rejected,
+};
 pub use progress::{Metrics, Progress};
 pub use score::{Prediction, Score};
 
@@ -63,7 +78,14 @@ pub use score::{Prediction, Score};
 pub use {
     archive::ArchiveError,
     dataset::{Dataset, DatasetError},
+    entities::KnownEntities,
+    history::{History, HistoryBuilder, HistoryError, NetworkUser, NetworkUsers, Usage},
     model::Model,
+    part::PartError,
+    reasons::{
+        EntityCount, HistoryReasons, NearNetwork, NetworkCount, ReasonOptions, Reasons, TimedCount,
+        UsualEntities,
+    },
     train::{
         BestEpoch, CheckpointError, Checkpoints, EarlyStop, TrainError, TrainOptions, Trained, Training,
         train, train_dataset,

@@ -6,11 +6,15 @@ use std::net::Ipv4Addr;
 use access_events::AccessEvent;
 
 use crate::dataset::Pair;
+use crate::detector::{Detector, Judgement};
 use crate::encoder::PrefixIndex;
+use crate::entities::KnownEntities;
 use crate::executor::Executor;
 use crate::hash;
+use crate::history::History;
 use crate::hyperparameters::Hyperparameters;
 use crate::network::{self, Network, Scratch};
+use crate::outcome::{self, Doubtful, EntityOutcome, OutcomePolicy, Outcomes, RawRow, Rejected};
 use crate::real;
 use crate::score::{Prediction, Score};
 
@@ -29,6 +33,15 @@ pub struct Model {
     pub(crate) entity_rows: Vec<u32>,
     pub(crate) index: PrefixIndex,
     pub(crate) network: Network<f32>,
+    pub(crate) parts: Parts,
+}
+
+/// What goes with a model beside its weights; it has no influence on scores.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Parts {
+    pub(crate) entities: Option<KnownEntities>,
+    pub(crate) detector: Option<Detector>,
+    pub(crate) history: Option<History>,
 }
 
 /// What a model remembers of its training.
@@ -52,6 +65,7 @@ impl Model {
             entity_rows,
             index,
             network,
+            parts: Parts::default(),
         }
     }
 
@@ -69,10 +83,14 @@ impl Model {
     /// The scores of many pairs, in their order: the same as [`Model::score`] of each, on all cores.
     pub fn score_batch(&self, events: &[AccessEvent]) -> Vec<Score> {
         let pairs: Vec<Pair> = events.iter().map(|e| self.pair(&e.entity, e.ip)).collect();
+        self.score_in_parallel(&pairs)
+    }
+
+    fn score_in_parallel(&self, pairs: &[Pair]) -> Vec<Score> {
         // A block takes about a millisecond; fewer of them are not worth a thread.
         let threads = if pairs.len() > 8 * BLOCK { 0 } else { 1 };
         let executor = Executor::new(threads).unwrap_or(Executor::Here);
-        self.score_pairs(&pairs, &executor)
+        self.score_pairs(pairs, &executor)
     }
 
     /// The score together with the two vectors it is the dot product of.
@@ -89,10 +107,113 @@ impl Model {
         }
     }
 
-    /// Whether the entity's row of the table was trained. A `true` can be due to another entity with the same row.
+    /// Whether the entity was in the training rows.
+    ///
+    /// The model asks the set of entities it was given by [`Model::set_known_entities`], which is as sure as
+    /// [`KnownEntities`] says. Without one, this only tells whether the entity's row of the table was trained, and a `true`
+    /// can be due to another entity with the same row.
     pub fn knows_entity(&self, entity: &str) -> bool {
+        if let Some(known) = &self.parts.entities {
+            return known.contains(entity);
+        }
         let row = hash::entity_row(entity, self.params.num_entity_vectors() as u32);
         self.entity_rows.binary_search(&row).is_ok()
+    }
+
+    /// The set of entities the model was trained on, when it has one.
+    pub fn known_entities(&self) -> Option<&KnownEntities> {
+        self.parts.entities.as_ref()
+    }
+
+    /// Gives the model the set of entities it was trained on, or takes it away.
+    pub fn set_known_entities(&mut self, entities: Option<KnownEntities>) {
+        self.parts.entities = entities;
+    }
+
+    /// What turns the model's scores into verdicts, when it is calibrated.
+    pub fn detector(&self) -> Option<&Detector> {
+        self.parts.detector.as_ref()
+    }
+
+    /// Calibrates the model, or takes its calibration away. The weights stay as they are, and so do their bytes in the archive.
+    pub fn set_detector(&mut self, detector: Option<Detector>) {
+        self.parts.detector = detector;
+    }
+
+    /// What the training rows say of entities and networks, when it was kept; see [`Model::explain`].
+    pub fn history(&self) -> Option<&History> {
+        self.parts.history.as_ref()
+    }
+
+    /// Gives the model the history of its training rows, or takes it away.
+    pub fn set_history(&mut self, history: Option<History>) {
+        self.parts.history = history;
+    }
+
+    /// What is said of rows as they come, in their order: outcomes by policy, scores (on all cores), and verdicts where the
+    /// model is calibrated.
+    ///
+    /// # Errors
+    ///
+    /// The first row that the policy rejects.
+    ///
+    /// ```
+    /// # use std::ops::ControlFlow;
+    /// # use access_events::AccessEvent;
+    /// use ipinsights::{AddressOutcome, EntityOutcome, OutcomePolicy, RawRow};
+    /// # use ipinsights::{Hyperparameters, TrainOptions};
+    ///
+    /// # let rows = [AccessEvent::new("ana", [8, 8, 8, 8].into())];
+    /// # let params = Hyperparameters::draft(10).vector_dim(4).check()?;
+    /// # let go_on = &mut |_: &_| ControlFlow::Continue(());
+    /// # let model = ipinsights::train(&params, &rows, None, &TrainOptions::default(), go_on)?;
+    /// let rows = [
+    ///     RawRow { entity: "ana", address: "8.8.8.8" },
+    ///     RawRow { entity: "mallory", address: "8.8.8.8" },
+    ///     RawRow { entity: "ana", address: "2001:db8::1" },
+    /// ];
+    /// let judged = model.judge(&rows, &OutcomePolicy::default())?;
+    /// assert!(judged[0].score.is_some() && judged[0].outcomes.is_ordinary());
+    /// assert_eq!((judged[1].score, judged[1].outcomes.entity), (None, EntityOutcome::Unknown));
+    /// assert_eq!((judged[2].score, judged[2].outcomes.address), (None, AddressOutcome::Ipv6));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn judge(&self, rows: &[RawRow<'_>], policy: &OutcomePolicy) -> Result<Vec<Judgement>, Rejected> {
+        let mut judged = Vec::with_capacity(rows.len());
+        let (mut places, mut pairs) = (Vec::new(), Vec::new());
+        for (place, row) in rows.iter().enumerate() {
+            let (address, ipv4) = outcome::classify(row.address);
+            let entity = match self.knows_entity(row.entity) {
+                true => EntityOutcome::Known,
+                false => EntityOutcome::Unknown,
+            };
+            let outcomes = Outcomes { entity, address };
+            match (policy.of(outcomes), ipv4) {
+                (Doubtful::Reject, _) => {
+                    return Err(Rejected {
+                        row: place + 1,
+                        entity: row.entity.to_owned(),
+                        address: row.address.to_owned(),
+                        outcomes,
+                    });
+                }
+                (Doubtful::Score, Some(ip)) => {
+                    places.push(place);
+                    pairs.push(self.pair(row.entity, ip));
+                }
+                (Doubtful::Score, None) | (Doubtful::Withhold, _) => {}
+            }
+            judged.push(Judgement {
+                outcomes,
+                score: None,
+                verdict: None,
+            });
+        }
+        for (place, score) in places.into_iter().zip(self.score_in_parallel(&pairs)) {
+            judged[place].score = Some(score);
+            judged[place].verdict = self.parts.detector.as_ref().map(|d| d.verdict(score));
+        }
+        Ok(judged)
     }
 
     /// Numbers in an embedding.

@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 use access_events::AccessEvent;
 use expect_test::{Expect, expect};
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
-use ipinsights::{Hyperparameters, Model, TrainOptions};
+use ipinsights::{Detector, HistoryBuilder, Hyperparameters, KnownEntities, Model, Score, TrainOptions};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 
@@ -350,12 +350,125 @@ fn other_files_and_places() {
         ]),
         expect!["entry 2 of the model archive is `model.json`, expected `model.safetensors`"],
     );
+    for more in ["more", TENSORS] {
+        check(
+            &pack(vec![
+                plain(DESCRIPTION, description.clone()),
+                plain(TENSORS, tensors.clone()),
+                plain(more, vec![1]),
+            ]),
+            expect!["the model archive goes on after its last file"],
+        );
+    }
+}
+
+fn files_of(archive: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let tar = tar_of(archive);
+    let mut tar = tar::Archive::new(&tar[..]);
+    let entries = tar.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        let name = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        (name, content)
+    });
+    entries.collect()
+}
+
+/// A model with all that can go with it.
+fn whole_model() -> Model {
+    let mut model = model();
+    let rows = [AccessEvent::new("ana", [192, 0, 2, 1].into())];
+    model.set_known_entities(Some(KnownEntities::from_names(["ana"])));
+    model.set_history(Some(HistoryBuilder::of_events(&rows).unwrap()));
+    let held_out: Vec<Score> = (0..99_u8).map(|i| Score::new(f32::from(i))).collect();
+    model.set_detector(Some(Detector::calibrate(&held_out, 0.1).unwrap()));
+    model
+}
+
+#[test]
+fn parts_are_read_as_they_were_written_in_any_selection() {
+    let whole = whole_model();
+    for selection in 0..8 {
+        let mut model = whole.clone();
+        if selection & 1 > 0 {
+            model.set_known_entities(None);
+        }
+        if selection & 2 > 0 {
+            model.set_detector(None);
+        }
+        if selection & 4 > 0 {
+            model.set_history(None);
+        }
+        let mut bytes = Vec::new();
+        model.write_archive(&mut bytes).unwrap();
+        assert_eq!(Model::read_archive(&bytes[..]).unwrap(), model, "{selection}");
+    }
+}
+
+#[test]
+fn recalibration_leaves_all_other_bytes_alone() {
+    let mut bytes = Vec::new();
+    whole_model().write_archive(&mut bytes).unwrap();
+    let mut model = Model::read_archive(&bytes[..]).unwrap();
+    let stricter = model.detector().unwrap().with_rate(0.02).unwrap();
+    model.set_detector(Some(stricter));
+    let mut again = Vec::new();
+    model.write_archive(&mut again).unwrap();
+    let (before, after) = (files_of(&bytes), files_of(&again));
+    let names: Vec<&str> = after.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            DESCRIPTION,
+            TENSORS,
+            "entities.safetensors",
+            "calibration.safetensors",
+            "history.safetensors"
+        ]
+    );
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!(before.0, after.0);
+        assert_eq!(
+            before.1 == after.1,
+            before.0 != "calibration.safetensors",
+            "{}",
+            before.0
+        );
+    }
+}
+
+#[test]
+fn broken_parts_are_refused_by_name() {
+    let mut bytes = Vec::new();
+    whole_model().write_archive(&mut bytes).unwrap();
+    let files = files_of(&bytes);
+    let with = |index: usize, name: &str, content: Vec<u8>| {
+        let changed = files.iter().enumerate().map(|(i, file)| match i == index {
+            true => plain(name, content.clone()),
+            false => plain(&file.0, file.1.clone()),
+        });
+        pack(changed.collect())
+    };
     check(
-        &pack(vec![
-            plain(DESCRIPTION, description),
-            plain(TENSORS, tensors),
-            plain("more", vec![1]),
-        ]),
+        &with(3, "calibration.safetensors", b"no".to_vec()),
+        expect![
+            "`calibration.safetensors` in the model archive is malformed: it is no file of tensors: header too small"
+        ],
+    );
+    check(
+        &with(4, "history.safetensors", files[2].1.clone()),
+        expect![
+            "`history.safetensors` in the model archive is malformed: its description is malformed: unknown field `fingerprint`, expected one of `format`, `format_version`, `prefix`, `times` at line 1 column 64"
+        ],
+    );
+    // In another order, and twice.
+    check(
+        &with(2, "history.safetensors", files[4].1.clone()),
+        expect!["the model archive goes on after its last file"],
+    );
+    check(
+        &with(3, "entities.safetensors", files[2].1.clone()),
         expect!["the model archive goes on after its last file"],
     );
 }

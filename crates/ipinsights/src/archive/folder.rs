@@ -1,5 +1,6 @@
 //! A model in a folder, as the archive unpacks to: what a container finds in `/opt/ml/model`.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
@@ -32,6 +33,13 @@ impl Model {
         fs::create_dir_all(folder).map_err(written)?;
         let tensors = self.tensors().map_err(written)?;
         write(TENSORS, &mut tensors.reader()).map_err(written)?;
+        for (name, content) in self.part_files()? {
+            match content {
+                Some(content) => write(name, &mut &content[..]).map_err(written)?,
+                // What another model left there is not this one's.
+                None => remove(&folder.join(name)).map_err(written)?,
+            }
+        }
         // Last: a folder without it holds no model.
         write(DESCRIPTION, &mut &description[..]).map_err(written)
     }
@@ -59,7 +67,8 @@ impl Model {
     pub fn read_folder(folder: &Path) -> Result<Self, ArchiveError> {
         let description = read(folder, DESCRIPTION, MAX_DESCRIPTION_BYTES)?;
         let tensors = read(folder, TENSORS, MAX_MODEL_BYTES)?;
-        build(&description, super::Bytes::Memory(&tensors))
+        build(&description, super::Bytes::Memory(&tensors))?
+            .with_part_files(|name, limit| read_optional(folder, name, limit))
     }
 
     /// Like [`read_folder`](Self::read_folder), but the vectors stay in their file, which is mapped into memory: a model
@@ -76,7 +85,8 @@ impl Model {
         let description = read(folder, DESCRIPTION, MAX_DESCRIPTION_BYTES)?;
         let (file, _) = open(folder, TENSORS, MAX_MODEL_BYTES)?;
         let map = crate::map::file(&file).map_err(reading)?;
-        build(&description, super::Bytes::Mapped(&map))
+        build(&description, super::Bytes::Mapped(&map))?
+            .with_part_files(|name, limit| read_optional(folder, name, limit))
     }
 }
 
@@ -106,6 +116,25 @@ fn open(folder: &Path, name: &'static str, limit: u64) -> Result<(File, u64), Ar
         return Err(ArchiveError::TooLarge { name, size, limit });
     }
     Ok((file, size))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn read_optional(
+    folder: &Path,
+    name: &'static str,
+    limit: u64,
+) -> Result<Option<Cow<'static, [u8]>>, ArchiveError> {
+    match read(folder, name, limit) {
+        Ok(bytes) => Ok(Some(bytes.into())),
+        Err(ArchiveError::MissingFile { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn read(folder: &Path, name: &'static str, limit: u64) -> Result<Vec<u8>, ArchiveError> {

@@ -396,7 +396,9 @@ fn append_from(tar: &mut tar::Builder<impl Write>, name: &str, size: u64, data: 
 }
 
 fn write_part<P: Part>(part: Option<&P>) -> Result<(&'static str, Option<Vec<u8>>), ArchiveError> {
-    let Some(part) = part else { return Ok((P::FILE, None)) };
+    let Some(part) = part else {
+        return Ok((P::FILE, None));
+    };
     let bytes = part.to_bytes().map_err(|source| ArchiveError::Part {
         name: P::FILE,
         source,

@@ -31,10 +31,10 @@ mod executor;
 mod gemm;
 #[cfg(feature = "engine")]
 mod hash;
-#[cfg(feature = "mmap")]
-mod map;
 #[cfg(feature = "engine")]
 mod history;
+#[cfg(feature = "mmap")]
+mod map;
 #[cfg(feature = "engine")]
 mod model;
 #[cfg(feature = "engine")]

@@ -774,6 +774,22 @@ fn a_folder_is_what_an_archive_unpacks_to() {
 }
 
 #[test]
+fn what_goes_with_a_model_goes_into_its_folder_and_out_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = whole_model();
+    whole.write_folder(folder.path()).unwrap();
+    for (how, read) in readers() {
+        assert_eq!(read(folder.path()).unwrap(), whole, "{how}");
+    }
+    // Nothing of it is left for a model that comes without.
+    model().write_folder(folder.path()).unwrap();
+    for (how, read) in readers() {
+        assert_eq!(read(folder.path()).unwrap(), model(), "{how}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
 fn folders_that_hold_no_model() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -40,6 +40,45 @@ impl<R: Read> Iterator for Reader<R> {
     type Item = Result<AccessEvent, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        self.read(parse)
+    }
+}
+
+/// Reads rows one at a time whose address may be anything, such as IPv6 or a name: what is to be said of such a row is for the
+/// caller to decide. Otherwise as [`Reader`].
+///
+/// ```
+/// use access_events::csv::TextReader;
+///
+/// let rows = TextReader::new("ana,192.0.2.1\nben, 2001:db8::1\n".as_bytes());
+/// let rows: Vec<(String, String)> = rows.collect::<Result<_, _>>()?;
+/// assert_eq!(rows[1], ("ben".to_owned(), "2001:db8::1".to_owned()));
+/// # Ok::<(), access_events::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct TextReader<R>(Reader<R>);
+
+impl<R: Read> TextReader<R> {
+    /// A reader of `reader`, which need not be buffered.
+    pub fn new(reader: R) -> Self {
+        Self(Reader::new(reader))
+    }
+}
+
+impl<R: Read> Iterator for TextReader<R> {
+    /// Entity and address; no blanks around the address.
+    type Item = Result<(String, String), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.read(|row, line| {
+            let (entity, address) = texts(row, line)?;
+            Ok((entity.to_owned(), address.to_owned()))
+        })
+    }
+}
+
+impl<R: Read> Reader<R> {
+    fn read<T>(&mut self, parse: impl Fn(&ByteRecord, u64) -> Result<T, Error>) -> Option<Result<T, Error>> {
         Some(match self.rows.next()? {
             Ok(Row {
                 line,
@@ -68,7 +107,8 @@ impl<R: Read> Iterator for Reader<R> {
     }
 }
 
-fn parse(row: &ByteRecord, line: u64) -> Result<AccessEvent, Error> {
+/// Entity and address.
+fn texts(row: &ByteRecord, line: u64) -> Result<(&str, &str), Error> {
     let (Some(entity), Some(address), 2) = (row.get(0), row.get(1), row.len()) else {
         return Err(Error::FieldCount {
             line,
@@ -90,6 +130,11 @@ fn parse(row: &ByteRecord, line: u64) -> Result<AccessEvent, Error> {
             address: shorten(address),
         });
     }
+    Ok((entity, address))
+}
+
+fn parse(row: &ByteRecord, line: u64) -> Result<AccessEvent, Error> {
+    let (entity, address) = texts(row, line)?;
     match address.parse::<Ipv4Addr>() {
         Ok(ip) => Ok(AccessEvent::new(entity, ip)),
         Err(_) if address.parse::<Ipv6Addr>().is_ok() => Err(Error::Ipv6 {

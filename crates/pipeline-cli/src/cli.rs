@@ -10,6 +10,9 @@ use geodata::CountrySource;
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
 
+use crate::commands::calibrate::CalibrateArgs;
+use crate::commands::evaluate::EvaluateArgs;
+use crate::commands::score::Judging;
 use crate::exit;
 use crate::output::{Color, Format};
 
@@ -68,7 +71,11 @@ pub enum Command {
     /// Say which hyperparameters suit a CSV of `entity,ip` rows, and why
     Advise(AdviseArgs),
     /// Score `entity,ip` rows with a model file or through an endpoint
-    Score(ScoreArgs),
+    Score(Box<ScoreArgs>),
+    /// Put a threshold for a stated rate of false alarms into a model file
+    Calibrate(CalibrateArgs),
+    /// Say how well a model tells normal rows from others: figures, JSON, pictures
+    Evaluate(EvaluateArgs),
     /// Serve S3, SageMaker, its runtime and Step Functions on 127.0.0.1
     Serve(ServeArgs),
     /// Print or draw the state machine
@@ -677,12 +684,15 @@ pub struct ScoreArgs {
     /// Score through this endpoint
     #[arg(long, value_name = "NAME", default_value = "ipinsights")]
     pub endpoint: String,
-    /// Flag scores below this one
+    /// Flag scores below this one [default: the threshold a model file is calibrated for]
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true, value_parser = finite)]
     pub threshold: Option<f32>,
-    /// Which services.
+    /// Which services. Before what has a heading, which would reach on to it.
     #[command(flatten)]
     pub place: Place,
+    /// What a model file can say beside a score.
+    #[command(flatten)]
+    pub judging: Judging,
 }
 
 /// `ipinsights serve`

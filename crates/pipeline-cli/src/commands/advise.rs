@@ -22,7 +22,8 @@ struct Answer<'a> {
 pub fn run(args: &AdviseArgs, output: &Output) -> anyhow::Result<()> {
     let progress = Progress::late(output.quiet);
     progress.now("counting rows and entities");
-    let (rows, entities) = train::count(&Rows::of(&args.data)?)?;
+    let (rows, known) = train::count(&Rows::of(&args.data)?)?;
+    let entities = known.len();
     progress.finish();
     if rows == 0 {
         return Err(Failure::data(format!("`{}` has no rows", args.data.display())).into());

@@ -1,8 +1,10 @@
 //! One file per subcommand: arguments into a library call, the answer into text.
 
 pub mod advise;
+pub mod calibrate;
 pub mod definition;
 pub mod destroy;
+pub mod evaluate;
 pub mod extract;
 pub mod fetch;
 pub mod list;

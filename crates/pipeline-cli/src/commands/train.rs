@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use ipinsights::{Dataset, Hyperparameters, TrainOptions};
+use ipinsights::{Dataset, Hyperparameters, KnownEntities, TrainOptions};
 
 use crate::cli::{TrainArgs, Training};
 use crate::exit::Failure;
@@ -19,7 +19,8 @@ pub fn run(args: TrainArgs, output: &Output) -> anyhow::Result<()> {
     let archive = Draft::at(&args.output)?;
     // Once for the numbers that the advice needs, once for the rows, which are kept in eight bytes each.
     let data = Rows::of(&args.data)?;
-    let (rows, entities) = count(&data)?;
+    let (rows, known) = count(&data)?;
+    let entities = known.len();
     let params = hyperparameters(&args.training, rows, entities)?;
     let train = Dataset::from_events(data.read()?, &params)?;
     let validation = match &args.validation {
@@ -34,19 +35,22 @@ pub fn run(args: TrainArgs, output: &Output) -> anyhow::Result<()> {
         threads: args.threads,
     };
     let mut last = None;
-    let model = ipinsights::train_dataset(&params, &train, validation.as_ref(), &options, &mut |event| {
-        progress.training(event);
-        if let ipinsights::Progress::Epoch {
-            loss,
-            accuracy,
-            discriminator_auc,
-            ..
-        } = event
-        {
-            last = Some((*loss, *accuracy, *discriminator_auc));
-        }
-        ControlFlow::Continue(())
-    })?;
+    let mut model =
+        ipinsights::train_dataset(&params, &train, validation.as_ref(), &options, &mut |event| {
+            progress.training(event);
+            if let ipinsights::Progress::Epoch {
+                loss,
+                accuracy,
+                discriminator_auc,
+                ..
+            } = event
+            {
+                last = Some((*loss, *accuracy, *discriminator_auc));
+            }
+            ControlFlow::Continue(())
+        })?;
+    // The rows have lost their names by now; scoring is to tell who is a stranger all the same.
+    model.set_known_entities(Some(known));
     archive.fill(|file| Ok(model.write_archive(file)?))?;
     progress.finish();
 
@@ -103,7 +107,7 @@ pub fn hyperparameters(args: &Training, rows: usize, entities: usize) -> anyhow:
 }
 
 /// Rows and distinct entities of a file.
-pub fn count(rows: &Rows) -> anyhow::Result<(usize, usize)> {
+pub fn count(rows: &Rows) -> anyhow::Result<(usize, KnownEntities)> {
     let mut number = 0;
     let mut entities = HashSet::new();
     for event in rows.read()? {
@@ -113,5 +117,6 @@ pub fn count(rows: &Rows) -> anyhow::Result<(usize, usize)> {
             entities.insert(event.entity);
         }
     }
-    Ok((number, entities.len()))
+    let known = KnownEntities::from_names(entities.iter().map(String::as_str));
+    Ok((number, known))
 }

@@ -18,7 +18,7 @@ use crate::output::{Color, Format};
 
 mod tuning;
 
-pub use tuning::{AdviseArgs, TuneArgs, TuneStrategy};
+pub use tuning::{AdviseArgs, LogStyle, TrainArgs, TuneArgs, TuneStrategy};
 
 /// Finds logins and API calls from IP addresses that do not fit: trains IP Insights on (entity, IPv4) pairs, serves the
 /// model, scores new pairs. On this machine by default, or in an AWS account with --target aws.
@@ -644,29 +644,6 @@ fn time(text: &str) -> Result<Timestamp, String> {
         None => text.parse().ok(),
     };
     time.ok_or_else(|| "write it as 2025-03-01 (UTC) or 2025-03-01T12:00:00Z".to_owned())
-}
-
-/// `ipinsights train`
-#[derive(Debug, Args)]
-pub struct TrainArgs {
-    /// Training rows: `entity,ip` without a header
-    #[arg(long, short, value_name = "FILE")]
-    pub data: PathBuf,
-    /// Rows to compute the AUC on after each epoch
-    #[arg(long, value_name = "FILE")]
-    pub validation: Option<PathBuf>,
-    /// Where the model goes
-    #[arg(long, short, value_name = "FILE", default_value = "model.tar.gz")]
-    pub output: PathBuf,
-    /// How to train.
-    #[command(flatten)]
-    pub training: Training,
-    /// Seed: the same seed, rows and hyperparameters give the same model
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    /// Threads; 0 is one per core. The model does not depend on it
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub threads: usize,
 }
 
 /// `ipinsights score`

@@ -22,6 +22,11 @@ impl Signals {
         Self(receiver)
     }
 
+    /// Whether the first has come.
+    pub fn came(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Completes at the first signal, or at once when it has come already.
     pub async fn first(&self) {
         let mut receiver = self.0.clone();

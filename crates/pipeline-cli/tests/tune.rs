@@ -307,3 +307,107 @@ fn advice_comes_with_reasons() {
     assert_eq!(failure(folder.path(), &["advise", "empty.csv"]).0, 3);
     assert_eq!(failure(folder.path(), &["advise", "missing.csv"]).0, 7);
 }
+
+/// Training that begins, ends and is told as the flags say.
+#[test]
+fn training_goes_on_from_a_checkpoint() {
+    let folder = rows();
+    let train = |output: &'static str, more: &[&str]| {
+        let mut args = vec![
+            "train",
+            "--data",
+            "train.csv",
+            "--validation",
+            "validation.csv",
+            "--output",
+            output,
+            "-p",
+            "epochs=3",
+            "-p",
+            "vector_dim=8",
+            "--format",
+            "json",
+        ];
+        args.extend(more);
+        ipinsights(folder.path(), &args)
+    };
+    let read = |name| std::fs::read(folder.path().join(name)).unwrap();
+    assert_eq!(json(&train("plain.tar.gz", &[]))["epochs"], 3);
+    assert_eq!(
+        json(&train("first.tar.gz", &["--checkpoints", "kept"]))["epochs"],
+        3
+    );
+    let again = train("second.tar.gz", &["--checkpoints", "kept"]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("from the checkpoint"));
+    assert_eq!(json(&again)["loss"], Value::Null, "nothing was left to train");
+    assert!(read("plain.tar.gz") == read("first.tar.gz") && read("first.tar.gz") == read("second.tar.gz"));
+
+    let (code, said) = failure(
+        folder.path(),
+        &[
+            "train",
+            "--data",
+            "train.csv",
+            "--checkpoints",
+            "kept",
+            "-p",
+            "epochs=4",
+        ],
+    );
+    assert_eq!(code, 3);
+    assert!(said.contains("is the checkpoint of another training"), "{said}");
+    let anew = train(
+        "third.tar.gz",
+        &["--checkpoints", "kept", "--restart", "--seed", "1"],
+    );
+    assert_eq!(json(&anew)["epochs"], 3);
+
+    // From a model: its shape is taken over.
+    let warm = train("warm.tar.gz", &["--warm-start", "plain.tar.gz"]);
+    assert_eq!(json(&warm)["hyperparameters"]["vector_dim"], "8");
+    assert!(read("warm.tar.gz") != read("plain.tar.gz"));
+}
+
+#[test]
+fn training_stops_early_and_speaks_as_the_service_does() {
+    let folder = rows();
+    let output = ipinsights(
+        folder.path(),
+        &[
+            "train",
+            "--data",
+            "train.csv",
+            "--validation",
+            "validation.csv",
+            "-p",
+            "epochs=500",
+            "-p",
+            "vector_dim=8",
+            "-p",
+            "learning_rate=0.01",
+            "--early-stop",
+            "2",
+            "--log",
+            "service",
+            "--format",
+            "json",
+        ],
+    );
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let answer = json(&output);
+    assert_eq!(answer["stopped_early"], true);
+    assert!(answer["epochs"].as_u64().unwrap() < 500);
+    for line in [
+        "Docker entrypoint called with argument(s): train",
+        "#quality_metric: host=algo-1, epoch=0, validation discriminator_auc <score>=",
+        "#metrics {\"StartTime\":",
+        "INFO 1] Final configuration: {",
+    ] {
+        assert!(said.contains(line), "{line} is not in {said}");
+    }
+    let (code, _) = failure(
+        folder.path(),
+        &["train", "--data", "train.csv", "--early-stop", "2"],
+    );
+    assert_eq!(code, 2);
+}

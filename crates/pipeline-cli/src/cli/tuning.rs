@@ -1,10 +1,63 @@
-//! The arguments of `tune` and `advise`.
+//! The arguments of `train`, `tune` and `advise`.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use super::Training;
+
+/// `ipinsights train`
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Training rows: `entity,ip` without a header
+    #[arg(long, short, value_name = "FILE")]
+    pub data: PathBuf,
+    /// Rows to compute the AUC on after each epoch
+    #[arg(long, value_name = "FILE")]
+    pub validation: Option<PathBuf>,
+    /// Where the model goes
+    #[arg(long, short, value_name = "FILE", default_value = "model.tar.gz")]
+    pub output: PathBuf,
+    /// How to train.
+    #[command(flatten)]
+    pub training: Training,
+    /// Seed: the same seed, rows and hyperparameters give the same model
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Threads; 0 is one per core. The model does not depend on it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+    /// Begin with this model's weights; num_entity_vectors, vector_dim and num_ip_encoder_layers are then its own
+    #[arg(long, value_name = "FILE")]
+    pub warm_start: Option<PathBuf>,
+    /// End when the validation AUC has not risen for so many epochs, with the best epoch's model
+    #[arg(long, value_name = "EPOCHS", requires = "validation")]
+    pub early_stop: Option<u32>,
+    /// What an epoch must bring to count as better
+    #[arg(long, value_name = "AUC", default_value_t = 0.0, requires = "early_stop")]
+    pub min_delta: f64,
+    /// Write a checkpoint to this folder after each epoch and at Ctrl-C, and go on from the one that is there
+    #[arg(long, value_name = "DIR")]
+    pub checkpoints: Option<PathBuf>,
+    /// Write one after so many mini-batches, too
+    #[arg(long, value_name = "BATCHES", requires = "checkpoints")]
+    pub checkpoint_every: Option<u64>,
+    /// Begin anew, whatever checkpoint is there
+    #[arg(long, requires = "checkpoints")]
+    pub restart: bool,
+    /// How training is told on stderr
+    #[arg(long, value_enum, default_value = "progress")]
+    pub log: LogStyle,
+}
+
+/// How training is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogStyle {
+    /// An epoch a line, for people.
+    Progress,
+    /// The service's own log lines, for tools that read them.
+    Service,
+}
 
 /// `ipinsights tune`
 #[derive(Debug, Args)]

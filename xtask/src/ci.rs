@@ -49,6 +49,7 @@ const STEPS: &[Step] = &[
         needs: Some("cargo-deny"),
         ..Step::new("deny", &["deny", "--locked", "check"])
     },
+    Step::new("validators", &["xtask", "validators"]),
     Step::new("test", &["test", "--workspace"]),
 ];
 

@@ -14,6 +14,7 @@ mod release;
 mod sample_db;
 #[cfg(test)]
 mod templates;
+mod validators;
 #[cfg(test)]
 mod workflows;
 mod workspace;
@@ -44,6 +45,7 @@ enum Task {
     Codebuild(codebuild::Args),
     Release(release::Args),
     SampleDb(sample_db::Args),
+    Validators(validators::Args),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         // 1 says that the build ran and failed.
         Task::Codebuild(args) => (codebuild::run(args), 2),
         Task::SampleDb(args) => (sample_db::run(args).map(|()| ExitCode::SUCCESS), 1),
+        Task::Validators(args) => (validators::run(args).map(|()| ExitCode::SUCCESS), 1),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -65,7 +65,6 @@ const OPTIONAL: &[(&str, &str)] = &[
     ("pipeline-cli", "access-events"),
     ("pipeline-cli", "ipinsights"),
     ("pipeline-cli", "ipinsights-client"),
-    ("pipeline-cli", "sfn-builder"),
     ("score-lambda", "access-events"),
     ("pipeline", "geodata-sample"),
     ("pipeline", "aws-local"),

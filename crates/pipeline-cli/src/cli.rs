@@ -80,6 +80,12 @@ pub enum Command {
     Serve(ServeArgs),
     /// Print or draw the state machine
     Definition(Box<DefinitionArgs>),
+    /// Check definitions of state machines: Amazon States Language as JSON or YAML, CloudFormation and SAM templates
+    Validate(ValidateArgs),
+    /// Draw a state machine from its definition, with what an execution did in it
+    Graph(GraphArgs),
+    /// Say what differs between two definitions, state by state
+    Diff(DiffArgs),
     /// Delete endpoint, configurations, models and state machine of a pipeline
     Destroy(DestroyArgs),
 }
@@ -725,6 +731,58 @@ pub enum DefinitionForm {
     Dot,
     /// Mermaid.
     Mermaid,
+}
+
+/// `ipinsights validate`
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 no errors (warnings aside), 1 errors, 2 a file could not be read.")]
+pub struct ValidateArgs {
+    /// Definitions or templates; `-` is stdin
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// How findings are printed
+    #[arg(
+        long,
+        value_parser = Format::among(&[Format::Text, Format::Json, Format::Sarif]),
+        default_value = "text"
+    )]
+    pub format: Format,
+}
+
+/// `ipinsights graph`
+#[derive(Debug, Args)]
+pub struct GraphArgs {
+    /// Definition or template; `-` is stdin
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// As what
+    #[arg(
+        long,
+        value_parser = Format::among(&[Format::Svg, Format::Dot, Format::Mermaid]),
+        default_value = "svg"
+    )]
+    pub format: Format,
+    /// Events of an execution, as `aws stepfunctions get-execution-history` prints them: states get their outcome and
+    /// duration
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+    /// Which state machine of a template, by its logical id [default: the only one]
+    #[arg(long, value_name = "ID")]
+    pub state_machine: Option<String>,
+}
+
+/// `ipinsights diff`
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// Definition or template; `-` is stdin
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+    /// The same, later
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+    /// Which state machine of a template, by its logical id [default: the only one]
+    #[arg(long, value_name = "ID")]
+    pub state_machine: Option<String>,
 }
 
 /// `ipinsights destroy`

@@ -54,6 +54,9 @@ pub async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<()> {
         Command::Evaluate(args) => commands::evaluate::run(&args, output),
         Command::Serve(args) => commands::serve::run(&cli.common, args, output).await,
         Command::Definition(args) => commands::definition::run(*args, output),
+        Command::Validate(args) => commands::machines::validate(&args, output),
+        Command::Graph(args) => commands::machines::graph(&args, output),
+        Command::Diff(args) => commands::machines::diff(&args, output),
         Command::Destroy(args) => commands::destroy::run(&cli.common, args, output).await,
     }
 }

@@ -23,6 +23,14 @@ pub enum Format {
     Csv,
     /// One JSON object a line.
     Jsonl,
+    /// A log of findings for code scanning, SARIF 2.1.0.
+    Sarif,
+    /// A picture.
+    Svg,
+    /// Graphviz.
+    Dot,
+    /// Mermaid.
+    Mermaid,
 }
 
 impl Format {

@@ -9,6 +9,7 @@ pub mod extract;
 pub mod fetch;
 pub mod list;
 pub mod lookup;
+pub mod machines;
 pub mod run;
 pub mod sample;
 pub mod score;

@@ -263,7 +263,7 @@ impl Model {
     }
 
     /// The files of all parts there can be, in their order, with the content of those that the model has.
-    fn part_files(&self) -> Result<[(&'static str, Option<Vec<u8>>); 3], ArchiveError> {
+    fn part_files(&self) -> Result<[PartFile; 3], ArchiveError> {
         let Parts {
             entities,
             detector,
@@ -395,7 +395,10 @@ fn append_from(tar: &mut tar::Builder<impl Write>, name: &str, size: u64, data: 
     tar.append(&header, data)
 }
 
-fn write_part<P: Part>(part: Option<&P>) -> Result<(&'static str, Option<Vec<u8>>), ArchiveError> {
+/// The name of a part's file, and its content where there is such a part.
+type PartFile = (&'static str, Option<Vec<u8>>);
+
+fn write_part<P: Part>(part: Option<&P>) -> Result<PartFile, ArchiveError> {
     let Some(part) = part else {
         return Ok((P::FILE, None));
     };

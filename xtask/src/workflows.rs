@@ -128,7 +128,7 @@ fn ci_runs_what_everyone_runs() {
             .map(|run| run.text().unwrap().trim().to_owned())
             .collect()
     };
-    assert_eq!(commands("ci.yml").last().unwrap(), ".ci/run");
+    assert!(commands("ci.yml").contains(&".ci/run".to_owned()));
     let pipeline = commands("pipeline.yml");
     for target in ["local", "aws"] {
         let run = format!("cargo run --release -p pipeline-cli -- run --target {target} --report out");

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::run::{Ended, Runner};
 use super::search::Job;
 use crate::dataset::Dataset;
+use crate::entities::KnownEntities;
 use crate::hyperparameters::Hyperparameters;
 use crate::model::Model;
 use crate::progress::Progress;
@@ -36,6 +37,7 @@ type Rows = Arc<(Dataset, Dataset)>;
 pub struct EngineRunner<F> {
     rows: F,
     options: TrainOptions,
+    known: Option<KnownEntities>,
     /// For which `num_entity_vectors` rows were read last, and these.
     read: Mutex<Option<(u64, Rows)>>,
 }
@@ -47,8 +49,16 @@ impl<F> EngineRunner<F> {
         Self {
             rows,
             options,
+            known: None,
             read: Mutex::new(None),
         }
+    }
+
+    /// Gives every model the entities that the training rows are of, which the rows themselves no longer name.
+    #[must_use]
+    pub fn known_entities(mut self, known: KnownEntities) -> Self {
+        self.known = Some(known);
+        self
     }
 }
 
@@ -112,10 +122,13 @@ where
             ControlFlow::Continue(())
         });
         match result {
-            Ok(model) => Ok(Ended::Model {
-                objective: last,
-                model,
-            }),
+            Ok(mut model) => {
+                model.set_known_entities(self.known.clone());
+                Ok(Ended::Model {
+                    objective: last,
+                    model,
+                })
+            }
             Err(TrainError::Cancelled) => Ok(Ended::Broken),
             Err(error @ TrainError::Diverged { .. }) => Ok(Ended::Failed(error.to_string())),
             Err(error) => Err(EngineError::Train(error)),

@@ -11,7 +11,7 @@ use ipinsights::tuning::{
     Best, EngineError, EngineRunner, Fingerprint, Halving, Journal, News, Outcome, Range, Search, Settings,
     SpaceDraft, Status, Stopping, Strategy, Trial, TuneError, Tuned, documented_range, tune,
 };
-use ipinsights::{Dataset, Hyperparameters, Model, TrainOptions};
+use ipinsights::{Dataset, Hyperparameters, KnownEntities, Model, TrainOptions};
 use serde::Serialize;
 
 use crate::cli::{TuneArgs, TuneStrategy};
@@ -64,13 +64,15 @@ pub fn run(args: TuneArgs, output: &Output) -> anyhow::Result<()> {
     let (data, validation) = (Rows::of(&args.data)?, Rows::of(&args.validation)?);
     let counted = Counted::of(&data)?;
     let held_out = Counted::of(&validation)?;
-    let base = train::hyperparameters(&args.training, counted.rows, counted.entities)?;
+    let base = train::hyperparameters(&args.training, counted.rows, counted.entities.len())?;
     let search = Search::new(space(&args.ranges)?.check(&base)?, settings(&args))?;
     progress.done(
         "read",
         &format!(
             "{} rows, {} entities; {} rows for validation",
-            counted.rows, counted.entities, held_out.rows
+            counted.rows,
+            counted.entities.len(),
+            held_out.rows
         ),
     );
     let mut journal = journal(&args, &search, &counted, &held_out, &progress)?;
@@ -98,7 +100,8 @@ pub fn run(args: TuneArgs, output: &Output) -> anyhow::Result<()> {
             seed: args.seed,
             threads: (threads / side_by_side).max(1),
         },
-    );
+    )
+    .known_entities(counted.entities.clone());
     let mut teller = Teller {
         progress: &progress,
         planned: search.planned(),
@@ -129,7 +132,7 @@ pub fn run(args: TuneArgs, output: &Output) -> anyhow::Result<()> {
             journal: &args.journal,
             objective: ipinsights::tuning::OBJECTIVE,
             rows: counted.rows,
-            entities: counted.entities,
+            entities: counted.entities.len(),
             strategy: settings.strategy,
             seed: settings.seed,
             parallel: settings.parallel,
@@ -250,7 +253,7 @@ fn settings(args: &TuneArgs) -> Settings {
 /// A first pass over a file.
 struct Counted {
     rows: usize,
-    entities: usize,
+    entities: KnownEntities,
     fingerprint: Fingerprint,
 }
 
@@ -269,7 +272,7 @@ impl Counted {
         }
         Ok(Self {
             rows: number,
-            entities: entities.len(),
+            entities: KnownEntities::from_names(entities.iter().map(String::as_str)),
             fingerprint,
         })
     }
@@ -344,8 +347,11 @@ fn trials(tuned: &Tuned<Model>, names: &[&str]) -> Table {
     lines.set_header(header.map(|name| name.replace('_', "\n")).collect::<Vec<_>>());
     let mut ranked: Vec<&Trial> = tuned.trials.iter().collect();
     ranked.sort_by(|a, b| {
-        let [a, b] = [a, b].map(|trial| trial.objective.unwrap_or(f64::NEG_INFINITY));
-        b.total_cmp(&a)
+        let [a, b] = [a, b].map(|trial| {
+            let best = trial.trial == tuned.best.job.trial;
+            (best, trial.objective.unwrap_or(f64::NEG_INFINITY))
+        });
+        b.0.cmp(&a.0).then(b.1.total_cmp(&a.1))
     });
     for trial in ranked {
         let status = match trial.status {

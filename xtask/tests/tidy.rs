@@ -49,6 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "geodata-sample",
             "ipinsights",
             "ipinsights-client",
+            "ipinsights-container",
             "pipeline",
             "sfn-builder",
         ],

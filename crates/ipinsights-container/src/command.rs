@@ -36,9 +36,9 @@ pub struct ServeArgs {
     /// The files.
     #[command(flatten)]
     pub root: Root,
-    /// Address to listen on; the port comes from SAGEMAKER_BIND_TO_PORT, else 8080. A container is reached from outside,
-    /// so it is every address; on a machine of your own, 127.0.0.1 may be better
-    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    /// Address to listen on; the port comes from SAGEMAKER_BIND_TO_PORT, else 8080. A container is reached from outside, so
+    /// the image sets 0.0.0.0
+    #[arg(long, value_name = "IP", env = "IPINSIGHTS_ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub address: IpAddr,
 }
 

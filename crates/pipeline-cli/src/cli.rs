@@ -78,6 +78,9 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Serve S3, SageMaker, its runtime and Step Functions on 127.0.0.1
     Serve(ServeArgs),
+    /// Train or serve as SageMaker calls a container: files under /opt/ml, port 8080
+    #[command(subcommand)]
+    Container(ipinsights_container::Command),
     /// Print or draw the state machine
     Definition(Box<DefinitionArgs>),
     /// Check definitions of state machines: Amazon States Language as JSON or YAML, CloudFormation and SAM templates

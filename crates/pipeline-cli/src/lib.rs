@@ -53,6 +53,7 @@ pub async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<()> {
         Command::Calibrate(args) => commands::calibrate::run(&args, output),
         Command::Evaluate(args) => commands::evaluate::run(&args, output),
         Command::Serve(args) => commands::serve::run(&cli.common, args, output).await,
+        Command::Container(command) => commands::container::run(command).await,
         Command::Definition(args) => commands::definition::run(*args, output),
         Command::Validate(args) => commands::machines::validate(&args, output),
         Command::Graph(args) => commands::machines::graph(&args, output),

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ipinsights_client::{EndpointConfig, Model, TrainingJob, endpoint_parameters};
+use ipinsights_client::{EndpointConfig, Model, TrainingJob};
 use serde_json::{Value, json};
-use sfn_builder::{Catch, Choice, Condition, Fail, Retry, StateMachine, Succeed, Task, Wait};
+use sfn_builder::{Catch, EndpointDeployment, Retry, StateMachine, Succeed, Task};
 
 use crate::{Error, Settings};
 
@@ -53,21 +53,23 @@ pub mod state {
 /// The error names that the machine's own Fail states give.
 pub mod failure {
     /// The endpoint ended as failed; the cause is SageMaker's reason.
-    pub const ENDPOINT_FAILED: &str = "EndpointFailed";
+    pub const ENDPOINT_FAILED: &str = super::EndpointDeployment::ENDPOINT_FAILED;
     /// The update failed and SageMaker went back to the old configuration.
-    pub const ROLLED_BACK: &str = "EndpointRolledBack";
+    pub const ROLLED_BACK: &str = super::EndpointDeployment::ROLLED_BACK;
 }
 
 /// Seconds before the first retry of a refused call.
 const RETRY_SECONDS: u64 = 1;
 
-/// The statuses that an endpoint does not leave by itself.
-const BROKEN: [&str; 3] = ["Failed", "UpdateRollbackFailed", "OutOfService"];
-
 /// The state machine for these settings, training with the algorithm in `image`.
 pub fn definition(settings: &Settings, image: &str) -> Result<StateMachine, Error> {
     use state::*;
 
+    let deployment = EndpointDeployment::new(of_input(input::ENDPOINT_NAME), of_input(input::MODEL_NAME))
+        .wait_seconds(settings.pace.endpoint_wait.into())
+        .retry([refused()])
+        .failed_state(FAILED)
+        .done(Succeed::new().output_path("$.Endpoint"));
     let machine = StateMachine::builder(TRAIN)
         .comment("Trains IP Insights, and serves the model behind an endpoint that is created or updated")
         .timeout_seconds(settings.pace.execution_timeout.into())
@@ -80,7 +82,9 @@ pub fn definition(settings: &Settings, image: &str) -> Result<StateMachine, Erro
         )
         .state(
             SAVE,
-            guarded(Task::create_model().parameters(model(settings, image)?)).result_path("$.Model").next(CONFIGURE),
+            guarded(Task::create_model().parameters(model(settings, image)?))
+                .result_path("$.Model")
+                .next(CONFIGURE),
         )
         .state(
             CONFIGURE,
@@ -88,101 +92,7 @@ pub fn definition(settings: &Settings, image: &str) -> Result<StateMachine, Erro
                 .result_path("$.Config")
                 .next(LOOK),
         )
-        .state(
-            LOOK,
-            Task::aws_sdk("sagemaker", "describeEndpoint")
-                .parameters(json!({ "EndpointName.$": of_input(input::ENDPOINT_NAME) }))
-                .result_path("$.Endpoint")
-                .catch(Catch::all(MISSING).result_path("$.Error"))
-                .next(UPDATABLE),
-        )
-        .state(
-            MISSING,
-            Choice::new()
-                .when(Condition::string_matches("$.Error.Cause", "*Could not find endpoint*"), CREATE)
-                .default(FAILED),
-        )
-        .state(
-            UPDATABLE,
-            Choice::new()
-                .when(endpoint_is("InService"), UPDATE)
-                .when(endpoint_is_any(&["Failed", "OutOfService"]), REMOVE)
-                .when(
-                    Condition::all([
-                        endpoint_is("UpdateRollbackFailed"),
-                        Condition::is_present("$.Endpoint.FailureReason", true),
-                    ]),
-                    ENDPOINT_FAILED,
-                )
-                .when(endpoint_is("UpdateRollbackFailed"), NO_REASON)
-                .default(SETTLE),
-        )
-        .state(
-            REMOVE,
-            guarded(
-                Task::aws_sdk("sagemaker", "deleteEndpoint")
-                    .parameters(json!({ "EndpointName.$": of_input(input::ENDPOINT_NAME) })),
-            )
-            .result_path("$.Deleted")
-            .next(SETTLE),
-        )
-        .state(SETTLE, Wait::seconds(settings.pace.endpoint_wait.into()).next(LOOK))
-        .state(
-            CREATE,
-            guarded(Task::create_endpoint().parameters(endpoint()?)).result_path("$.Endpoint").next(CHECK),
-        )
-        // Not looked at before a pause: an update just begun may not show yet, and would pass for one rolled back.
-        .state(
-            UPDATE,
-            guarded(Task::update_endpoint().parameters(endpoint()?)).result_path("$.Endpoint").next(WAIT),
-        )
-        .state(
-            CHECK,
-            guarded(
-                Task::aws_sdk("sagemaker", "describeEndpoint")
-                    .parameters(json!({ "EndpointName.$": of_input(input::ENDPOINT_NAME) })),
-            )
-            .result_path("$.Endpoint")
-            .next(SERVING),
-        )
-        .state(
-            SERVING,
-            Choice::new()
-                .when(
-                    Condition::all([
-                        endpoint_is("InService"),
-                        Condition::string_equals_path("$.Endpoint.EndpointConfigName", of_input(input::MODEL_NAME)),
-                    ]),
-                    DONE,
-                )
-                .when(endpoint_is("InService"), ROLLED_BACK)
-                .when(
-                    Condition::all([
-                        endpoint_is_any(&BROKEN),
-                        Condition::is_present("$.Endpoint.FailureReason", true),
-                    ]),
-                    ENDPOINT_FAILED,
-                )
-                .when(endpoint_is_any(&BROKEN), NO_REASON)
-                .default(WAIT),
-        )
-        .state(WAIT, Wait::seconds(settings.pace.endpoint_wait.into()).next(CHECK))
-        .state(DONE, Succeed::new().output_path("$.Endpoint"))
-        .state(FAILED, Fail::new().error_path("$.Error.Error").cause_path("$.Error.Cause"))
-        .state(
-            ROLLED_BACK,
-            Fail::new().error(failure::ROLLED_BACK).cause(
-                "SageMaker could not bring up the new model and serves the old one again; the endpoint's log says why",
-            ),
-        )
-        .state(
-            ENDPOINT_FAILED,
-            Fail::new().error(failure::ENDPOINT_FAILED).cause_path("$.Endpoint.FailureReason"),
-        )
-        .state(
-            NO_REASON,
-            Fail::new().error(failure::ENDPOINT_FAILED).cause("SageMaker gave no reason; the endpoint's log may"),
-        )
+        .fragment(deployment)
         .build()?;
     Ok(machine)
 }
@@ -191,24 +101,19 @@ pub fn definition(settings: &Settings, image: &str) -> Result<StateMachine, Erro
 ///
 /// The retried error is the one a refused request gives, never a failed job's: a job's name cannot be used again.
 fn guarded(task: Task) -> Task {
-    task.retry(
-        Retry::on([
-            "SageMaker.AmazonSageMakerException",
-            "SageMaker.SageMakerException",
-        ])
-        .interval_seconds(RETRY_SECONDS)
-        .max_attempts(2)
-        .backoff_rate(2.0),
-    )
-    .catch(Catch::all(state::FAILED).result_path("$.Error"))
+    task.retry(refused())
+        .catch(Catch::all(state::FAILED).result_path("$.Error"))
 }
 
-fn endpoint_is(status: &str) -> Condition {
-    Condition::string_equals("$.Endpoint.EndpointStatus", status)
-}
-
-fn endpoint_is_any(statuses: &[&str]) -> Condition {
-    Condition::any(statuses.iter().map(|status| endpoint_is(status)))
+/// Tries a refused request twice again.
+fn refused() -> Retry {
+    Retry::on([
+        "SageMaker.AmazonSageMakerException",
+        "SageMaker.SageMakerException",
+    ])
+    .interval_seconds(RETRY_SECONDS)
+    .max_attempts(2)
+    .backoff_rate(2.0)
 }
 
 /// The path of a member of the execution's input, from anywhere in the machine.
@@ -285,17 +190,6 @@ fn endpoint_config(settings: &Settings) -> Result<Value, Error> {
     take(
         &mut parameters,
         "/ProductionVariants/0/ModelName",
-        of_input(input::MODEL_NAME),
-    );
-    Ok(parameters)
-}
-
-fn endpoint() -> Result<Value, Error> {
-    let mut parameters = endpoint_parameters(&OPEN.parse()?, &OPEN.parse()?);
-    take(&mut parameters, "/EndpointName", of_input(input::ENDPOINT_NAME));
-    take(
-        &mut parameters,
-        "/EndpointConfigName",
         of_input(input::MODEL_NAME),
     );
     Ok(parameters)

@@ -2,6 +2,7 @@
 
 pub mod advise;
 pub mod calibrate;
+pub mod container;
 pub mod definition;
 pub mod destroy;
 pub mod evaluate;

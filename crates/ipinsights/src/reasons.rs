@@ -363,7 +363,8 @@ impl Reasons {
     fn of_score(&self, threshold: Option<&crate::Threshold>) -> String {
         let score = self.score.dot_product();
         match (self.verdict, threshold) {
-            (Some(verdict), Some(threshold)) => format!(
+            // No verdict where the sentence has just said that the score means nothing.
+            (Some(verdict), Some(threshold)) if self.outcomes.entity == EntityOutcome::Known => format!(
                 "score {score:.2} is {} the threshold {:.2} ({} % false alarms): {}",
                 if verdict.anomalous { "below" } else { "not below" },
                 threshold.value().dot_product(),

@@ -281,7 +281,7 @@ impl Report {
                 .label("threshold")
                 .legend(key(INK));
         }
-        legend(&mut chart)
+        legend(&mut chart, SeriesLabelPosition::UpperLeft)
     }
 
     fn draw_reliability(&self, area: &Area<'_>, title: &str) -> Drawn {
@@ -316,7 +316,7 @@ impl Report {
             .label("share that is normal")
             .legend(key(NORMAL));
         chart.draw_series(points.into_iter().map(|p| Circle::new(p, 4, NORMAL.filled())))?;
-        legend(&mut chart)
+        legend(&mut chart, SeriesLabelPosition::LowerRight)
     }
 
     fn draw_activity(&self, area: &Area<'_>, title: &str) -> Drawn {
@@ -364,7 +364,7 @@ impl Report {
             });
             chart.draw_series(bars)?.label(label).legend(key(colour));
         }
-        legend(&mut chart)
+        legend(&mut chart, SeriesLabelPosition::UpperLeft)
     }
 }
 
@@ -432,10 +432,11 @@ fn key<'a>(colour: RGBColor) -> impl Fn((i32, i32)) -> Rectangle<(i32, i32)> + '
 
 fn legend<'a, 'b: 'a, X: Ranged<ValueType = f64>, Y: Ranged<ValueType = f64>>(
     chart: &mut ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>,
+    position: SeriesLabelPosition,
 ) -> Drawn {
     let drawn = chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(position)
         .margin(10)
         .background_style(PAPER.mix(0.85))
         .border_style(GRID)

@@ -138,6 +138,16 @@ fn sentences() {
     let held_out: Vec<Score> = (1..=99).map(|i| Score::new(i as f32 - 1000.0)).collect();
     model.set_detector(Some(Detector::calibrate(&held_out, 0.05).unwrap()));
     let none = ReasonOptions::default();
+    // A verdict would contradict what the sentence begins with.
+    check(
+        &model,
+        "mallory",
+        [10, 0, 0, 1],
+        &none,
+        expect![
+            "`mallory` was not in the training rows, so the score says nothing of it; 10.0.0.1 is a private address; score S (larger is more normal)."
+        ],
+    );
     check(
         &model,
         "ana",

@@ -4,8 +4,8 @@
 //!
 //! - `model.json`: the format version, the hyperparameters as SageMaker's map of strings, the encoder's constants, the
 //!   seed and a few counts;
-//! - `model.safetensors`: the tensors `entity.rows` (u32), `entity.vectors` (f32), for each prefix length `prefix.N.rows` and
-//!   `prefix.N.vectors`, `output.weights`, `output.bias`, and for each residual layer `hidden.K.weights` and `hidden.K.bias`.
+//! - `model.safetensors`: the tensors `entity.rows` (u32), `entity.vectors` (f32), `entity.common`, for each cut of the address space
+//!   `range.N.starts` (u32, first addresses) and `range.N.vectors`, `output.weights`, `output.bias`, and for each residual layer `hidden.K.weights` and `hidden.K.bias`.
 //!
 //! The bytes are a function of the model alone: no times, no owners.
 //!
@@ -19,18 +19,17 @@ use flate2::{Compression, GzBuilder, bufread::GzDecoder};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::encoder::{PrefixIndex, Prefixes};
+use crate::encoder::RangeIndex;
 use crate::hyperparameters::{Draft, InvalidHyperparameters};
 use crate::model::{Model, Provenance};
-use crate::network::{Network, PREFIX_WIDTH, Shape};
+use crate::network::{Network, RANGE_WIDTH, Shape};
 
-/// The one version there is so far.
-const FORMAT_VERSION: u32 = 1;
+/// Version 1 had embeddings of hashed prefixes, version 2 has ranges that follow the data.
+const FORMAT_VERSION: u32 = 2;
 const FORMAT: &str = "ipinsights-model";
 const DESCRIPTION: &str = "model.json";
 const TENSORS: &str = "model.safetensors";
 const ENTITY_HASH: &str = "fnv1a64-fmix64";
-const PREFIX_HASH: &str = "fibonacci32";
 const ACTIVATION: &str = "tanh";
 
 /// The service's own limit on a model.
@@ -143,6 +142,12 @@ pub enum ArchiveError {
         /// Rows of the table.
         rows: u64,
     },
+    /// Ranges of addresses that leave out the first.
+    #[error("the ranges of tensor `{name}.starts` of the model archive do not begin with the first address")]
+    Ranges {
+        /// The name of its level.
+        name: String,
+    },
     /// A weight is infinite or NaN.
     #[error("tensor `{name}` of the model archive holds a weight that is not finite")]
     NotFinite {
@@ -168,11 +173,9 @@ struct Description {
 #[serde(deny_unknown_fields)]
 struct EncoderDescription {
     entity_hash: String,
-    prefix_hash: String,
-    prefix_lengths: Vec<u32>,
-    prefix_table_bits: u32,
-    prefix_whole_bits: u32,
-    prefix_width: usize,
+    /// Cuts of the address space.
+    levels: usize,
+    range_width: usize,
     activation: String,
 }
 
@@ -181,7 +184,7 @@ struct EncoderDescription {
 struct Counts {
     training_rows: u64,
     trained_entity_vectors: usize,
-    trained_prefixes: usize,
+    ranges: usize,
     weights: usize,
 }
 
@@ -234,25 +237,21 @@ impl Model {
     }
 
     fn describe(&self) -> Description {
-        let prefixes = &self.index.prefixes;
         Description {
             format: FORMAT.to_owned(),
             format_version: FORMAT_VERSION,
             hyperparameters: self.params.to_map(),
             encoder: EncoderDescription {
                 entity_hash: ENTITY_HASH.to_owned(),
-                prefix_hash: PREFIX_HASH.to_owned(),
-                prefix_lengths: prefixes.lengths.clone(),
-                prefix_table_bits: prefixes.table_bits,
-                prefix_whole_bits: prefixes.whole_bits,
-                prefix_width: PREFIX_WIDTH,
+                levels: self.index.levels(),
+                range_width: RANGE_WIDTH,
                 activation: ACTIVATION.to_owned(),
             },
             seed: self.provenance.seed.to_string(),
             counts: Counts {
                 training_rows: self.provenance.training_rows,
                 trained_entity_vectors: self.entity_rows.len(),
-                trained_prefixes: self.index.rows.iter().map(Vec::len).sum(),
+                ranges: self.index.starts().iter().map(Vec::len).sum(),
                 weights: self.network.len(),
             },
         }
@@ -261,10 +260,10 @@ impl Model {
     fn tensors(&self) -> Result<Vec<u8>, ArchiveError> {
         let network = &self.network;
         let mut parts: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
-        let table = |name: &str, rows: &[u32], values: &[f32], width: usize| {
+        let table = |name: &str, of: &str, rows: &[u32], values: &[f32], width: usize| {
             let rows_bytes = rows.iter().flat_map(|r| r.to_le_bytes()).collect();
             [
-                (format!("{name}.rows"), Dtype::U32, vec![rows.len()], rows_bytes),
+                (format!("{name}.{of}"), Dtype::U32, vec![rows.len()], rows_bytes),
                 (
                     format!("{name}.vectors"),
                     Dtype::F32,
@@ -275,20 +274,16 @@ impl Model {
         };
         parts.extend(table(
             "entity",
+            "rows",
             &self.entity_rows,
             &network.entities,
             network.shape.dim,
         ));
-        let width = network.shape.prefix_width();
-        for ((length, rows), values) in self
-            .index
-            .prefixes
-            .lengths
-            .iter()
-            .zip(&self.index.rows)
-            .zip(&network.prefixes)
-        {
-            parts.extend(table(&format!("prefix.{length}"), rows, values, width));
+        let common = ("entity.common".to_owned(), Dtype::F32, vec![network.shape.dim]);
+        parts.push((common.0, common.1, common.2, bytes(&network.common)));
+        let width = network.shape.range_width();
+        for (level, (starts, values)) in self.index.starts().iter().zip(&network.ranges).enumerate() {
+            parts.extend(table(&format!("range.{level}"), "starts", starts, values, width));
         }
         for (name, range, shape) in layers(network.shape) {
             parts.push((name, Dtype::F32, shape, bytes(&network.dense[range])));
@@ -424,7 +419,7 @@ fn build(description: Description, tensors: &[u8]) -> Result<Model, ArchiveError
             "the documented names",
         ));
     }
-    let prefixes = check_encoder(&description.encoder)?;
+    check_encoder(&description.encoder)?;
     let Ok(seed) = description.seed.parse() else {
         return Err(encoder_error(
             "seed",
@@ -435,17 +430,23 @@ fn build(description: Description, tensors: &[u8]) -> Result<Model, ArchiveError
     let shape = Shape {
         dim: params.vector_dim() as usize,
         layers: params.num_ip_encoder_layers() as usize,
-        levels: prefixes.lengths.len(),
+        levels: description.encoder.levels,
     };
     let tensors = SafeTensors::deserialize(tensors).map_err(|source| ArchiveError::Tensors { source })?;
     let mut reader = TensorReader { tensors, taken: 0 };
-    let (entity_rows, entities) = reader.table("entity", shape.dim, params.num_entity_vectors())?;
-    let (mut prefix_rows, mut prefix_values) = (Vec::new(), Vec::new());
-    for (level, length) in prefixes.lengths.iter().enumerate() {
-        let name = format!("prefix.{length}");
-        let (rows, values) = reader.table(&name, shape.prefix_width(), prefixes.rows(level) as u64)?;
-        prefix_rows.push(rows);
-        prefix_values.push(values);
+    let (entity_rows, entities) = reader.table("entity", "rows", shape.dim, params.num_entity_vectors())?;
+    let mut common = Vec::new();
+    reader.floats("entity.common", &[shape.dim], &mut common)?;
+    let (mut starts, mut ranges) = (Vec::new(), Vec::new());
+    for level in 0..shape.levels {
+        let name = format!("range.{level}");
+        let (level_starts, values) = reader.table(&name, "starts", shape.range_width(), 1 << 32)?;
+        // The first range begins with the first address, so that every address lies in one.
+        if level_starts.first() != Some(&0) {
+            return Err(ArchiveError::Ranges { name });
+        }
+        starts.push(level_starts);
+        ranges.push(values);
     }
     let mut dense = Vec::new();
     for (name, range, shape) in layers(shape) {
@@ -457,14 +458,15 @@ fn build(description: Description, tensors: &[u8]) -> Result<Model, ArchiveError
     let network = Network {
         shape,
         entities,
-        prefixes: prefix_values,
+        common,
+        ranges,
         dense,
     };
     let provenance = Provenance {
         seed,
         training_rows: description.counts.training_rows,
     };
-    let index = PrefixIndex::new(prefixes, prefix_rows);
+    let index = RangeIndex::new(starts);
     Ok(Model::new(params, provenance, entity_rows, index, network))
 }
 
@@ -476,51 +478,33 @@ fn encoder_error(what: &'static str, got: String, expected: impl ToString) -> Ar
     }
 }
 
-fn check_encoder(encoder: &EncoderDescription) -> Result<Prefixes, ArchiveError> {
+/// More cuts of the address space than any model has.
+const MAX_LEVELS: usize = 64;
+
+fn check_encoder(encoder: &EncoderDescription) -> Result<(), ArchiveError> {
     for (what, got, expected) in [
         ("entity_hash", &encoder.entity_hash, ENTITY_HASH),
-        ("prefix_hash", &encoder.prefix_hash, PREFIX_HASH),
         ("activation", &encoder.activation, ACTIVATION),
     ] {
         if got != expected {
             return Err(encoder_error(what, format!("`{got}`"), format!("`{expected}`")));
         }
     }
-    if encoder.prefix_width != PREFIX_WIDTH {
+    if encoder.range_width != RANGE_WIDTH {
         return Err(encoder_error(
-            "prefix_width",
-            encoder.prefix_width.to_string(),
-            PREFIX_WIDTH,
+            "range_width",
+            encoder.range_width.to_string(),
+            RANGE_WIDTH,
         ));
     }
-    if !(0..=32).contains(&encoder.prefix_whole_bits) {
+    if !(1..=MAX_LEVELS).contains(&encoder.levels) {
         return Err(encoder_error(
-            "prefix_whole_bits",
-            encoder.prefix_whole_bits.to_string(),
-            "0 to 32",
+            "levels",
+            encoder.levels.to_string(),
+            format!("1 to {MAX_LEVELS}"),
         ));
     }
-    if !(1..=20).contains(&encoder.prefix_table_bits) {
-        return Err(encoder_error(
-            "prefix_table_bits",
-            encoder.prefix_table_bits.to_string(),
-            "1 to 20",
-        ));
-    }
-    let lengths = &encoder.prefix_lengths;
-    let valid = lengths.iter().all(|length| (1..=32).contains(length)) && lengths.is_sorted_by(|a, b| a < b);
-    if lengths.is_empty() || !valid {
-        return Err(encoder_error(
-            "prefix_lengths",
-            format!("{lengths:?}"),
-            "ascending numbers from 1 to 32",
-        ));
-    }
-    Ok(Prefixes {
-        lengths: lengths.clone(),
-        table_bits: encoder.prefix_table_bits,
-        whole_bits: encoder.prefix_whole_bits,
-    })
+    Ok(())
 }
 
 /// Takes tensors by name, each with the type and shape it must have.
@@ -534,10 +518,11 @@ impl<'a> TensorReader<'a> {
     fn table(
         &mut self,
         name: &str,
+        of: &str,
         width: usize,
         rows_of_table: u64,
     ) -> Result<(Vec<u32>, Vec<f32>), ArchiveError> {
-        let rows_name = format!("{name}.rows");
+        let rows_name = format!("{name}.{of}");
         let (shape, data) = self.take(&rows_name, Dtype::U32, |shape| shape.len() == 1, "a list of u32")?;
         let rows: Vec<u32> = data
             .as_chunks()

@@ -37,6 +37,8 @@ mod sampler;
 mod step;
 #[cfg(feature = "engine")]
 mod train;
+#[cfg(feature = "engine")]
+mod vector;
 
 pub mod calibration;
 pub mod evaluation;

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use access_events::AccessEvent;
 
 use crate::dataset::Pair;
-use crate::encoder::PrefixIndex;
+use crate::encoder::RangeIndex;
 use crate::executor::Executor;
 use crate::hash;
 use crate::hyperparameters::Hyperparameters;
@@ -27,7 +27,7 @@ pub struct Model {
     pub(crate) provenance: Provenance,
     /// Rows of the entity table that were trained, ascending; their places are the slots.
     pub(crate) entity_rows: Vec<u32>,
-    pub(crate) index: PrefixIndex,
+    pub(crate) index: RangeIndex,
     pub(crate) network: Network<f32>,
 }
 
@@ -43,7 +43,7 @@ impl Model {
         params: Hyperparameters,
         provenance: Provenance,
         entity_rows: Vec<u32>,
-        index: PrefixIndex,
+        index: RangeIndex,
         network: Network<f32>,
     ) -> Self {
         Self {
@@ -58,7 +58,7 @@ impl Model {
     /// The score of a pair; larger is more normal.
     ///
     /// Any entity has a score, also one that was never seen: its row of the table is then either untrained, and the score
-    /// almost 0, or shared with another entity. [`Model::knows_entity`] tells the first case.
+    /// that of entities at large, or shared with another entity. [`Model::knows_entity`] tells the first case.
     pub fn score(&self, entity: &str, ip: Ipv4Addr) -> Score {
         let pair = [self.pair(entity, ip)];
         let mut score = [Score::new(0.0)];
@@ -163,9 +163,7 @@ impl Model {
         }
         let Buffers { slots, x, y, scratch } = buffers;
         self.network.gather(slots, x);
-        // The addresses are in the caller's order, not by depth: all levels of all of them count.
-        let depths = vec![pairs.len(); shape.levels];
-        self.network.encode(slots, x, &depths, y, scratch);
+        self.network.encode(slots, x, y, scratch);
     }
 
     fn copy_entity(&self, row: u32, out: &mut [f32]) {
@@ -173,6 +171,7 @@ impl Model {
             Ok(slot) => out.copy_from_slice(self.network.entity(slot as u32)),
             Err(_) => network::initial_entity(self.provenance.seed, row, out),
         }
+        real::add(out, &self.network.common);
     }
 }
 

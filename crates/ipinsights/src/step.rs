@@ -3,32 +3,33 @@
 //! The work is cut into pieces whose number follows from the batch alone. Each piece writes only what is its own, and
 //! whatever crosses pieces is added up in their order, so one thread and many give the same bits.
 
-use std::ops::Range;
-
 use crate::adam::{Moments, Schedule, Step};
-use crate::encoder::{ABSENT, PrefixIndex};
+use crate::encoder::RangeIndex;
 use crate::executor::Executor;
+use crate::gemm::{self, Matrix};
 use crate::network::{Network, Scratch, Shape, Transposed};
 use crate::real::{self, Real};
-use crate::sampler::Batch;
-
-/// Below this many addresses a second piece costs more than it brings.
-const PIECE: usize = 128;
+use crate::sampler::{Batch, Group};
+use crate::vector::{self, Work};
 
 /// Pieces at most. Each has its own sum of the layers' gradient, so their number bounds memory.
 const MAX_PIECES: usize = 16;
 
-/// How many pieces a batch of this many addresses falls into.
-pub(crate) fn pieces(addresses: usize) -> usize {
-    (addresses / PIECE).clamp(1, MAX_PIECES)
-}
+/// How sure the model is meant to be of an observed row: its label is 1 less this. Without it the scores of an entity's
+/// own networks grow as long as training lasts, and with them, as a vector has only so many dimensions, the noise in the
+/// scores of all other networks. With it they end near `ln(1 / SMOOTHING - 1)`, 1.4. Odds of other pairs, which are rarely
+/// observed, hardly change.
+pub(crate) const SMOOTHING: f64 = 0.2;
+
+/// Columns of a matrix of scores are rounded up to a multiple of this, the widest vector.
+const LANES: usize = 16;
 
 /// What came of a mini-batch, before its step.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Outcome {
-    /// Cross-entropy, summed over samples.
+    /// Cross-entropy against labels of 0 and 1, summed over samples.
     pub(crate) loss: f64,
-    /// Samples whose score has the sign of their label.
+    /// Samples whose score has the sign of their label; rounded, since negatives are weighted.
     pub(crate) correct: u64,
     pub(crate) samples: u64,
 }
@@ -36,24 +37,10 @@ pub(crate) struct Outcome {
 /// Buffers of a mini-batch, kept from one to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Workspace<T> {
-    // Addresses are sorted by falling depth, see `sort`.
-    /// By sorted address: its slots, level by level.
+    /// By address: its slots, level by level.
     slots: Vec<u32>,
-    /// By sorted address: its place in `Batch::addresses`.
-    original: Vec<u32>,
-    /// By place in `Batch::addresses`: its sorted place.
-    sorted: Vec<u32>,
-    /// Per level: how many addresses reach it.
-    depths: Vec<usize>,
-    unsorted_slots: Vec<u32>,
-    unsorted_depths: Vec<u8>,
-    /// By sorted address: the input of the layers; after `gradients`, the gradient of its prefix rows.
+    /// By address: the input of the layers, then the gradient of its range rows; without layers that of its vector.
     x: Vec<T>,
-    /// By sorted address: its vector; then the gradient of it.
-    y: Vec<T>,
-    dy: Vec<T>,
-    /// By row: the gradient of each sample's score, the observed one first, then R, then S.
-    dz: Vec<T>,
     /// By row: the gradient of its entity.
     de: Vec<T>,
     transposed: Transposed<T>,
@@ -64,9 +51,30 @@ pub(crate) struct Workspace<T> {
 #[derive(Debug, Default)]
 struct Piece<T> {
     scratch: Scratch<T>,
-    /// Its part of the gradient of the layers.
+    /// By address of a group: its vector, and the gradient of it; and the vectors turned round.
+    y: Vec<T>,
+    dy: Vec<T>,
+    turned: Vec<T>,
+    /// By row of a group: its entity's vector.
+    e: Vec<T>,
+    /// By row and address of a group: the score, then its gradient.
+    z: Vec<T>,
+    /// By address of a group: what it weighs as a negative; the loss; the right answers.
+    weights: Vec<T>,
+    loss: Vec<T>,
+    correct: Vec<T>,
+    /// The piece's part of the gradient of the layers.
     dense: Vec<T>,
-    outcome: Outcome,
+    /// Loss and right answers of the piece.
+    total: [f64; 2],
+}
+
+/// Numbers for each address in `Workspace::x`.
+fn stride(shape: Shape) -> usize {
+    match shape.layers {
+        0 => shape.dim,
+        _ => shape.inputs(),
+    }
 }
 
 impl<T: Real> Workspace<T> {
@@ -74,181 +82,53 @@ impl<T: Real> Workspace<T> {
     pub(crate) fn gradients(
         &mut self,
         network: &Network<T>,
-        index: &PrefixIndex,
+        index: &RangeIndex,
         batch: &Batch,
         executor: &Executor,
     ) -> Outcome {
         let shape = network.shape;
-        self.sort(index, batch);
-        let addresses = batch.addresses.len();
-        let count = pieces(addresses);
+        let count = batch.groups.len().clamp(1, MAX_PIECES);
         self.pieces.resize_with(count, Piece::default);
-        self.transposed.take(network);
-        self.x.resize(addresses * shape.inputs(), T::ZERO);
-        for buffer in [&mut self.y, &mut self.dy] {
-            buffer.resize(addresses * shape.dim, T::ZERO);
-        }
-        self.dz.resize(batch.samples(), T::ZERO);
+        vector::run(Turn {
+            network,
+            transposed: &mut self.transposed,
+        });
+        self.slots.resize(batch.addresses.len() * shape.levels, 0);
+        self.x.resize(batch.addresses.len() * stride(shape), T::ZERO);
         self.de.resize(batch.rows * shape.dim, T::ZERO);
-        self.encode(network, executor);
-        self.score(network, batch, executor);
-        self.backward(network, batch, executor);
-        let mut outcome = Outcome::default();
+        let mut work = Vec::with_capacity(count);
+        let (mut slots, mut x, mut de) = (&mut self.slots[..], &mut self.x[..], &mut self.de[..]);
+        for (i, piece) in self.pieces.iter_mut().enumerate() {
+            let groups = &batch.groups[batch.groups.len() * i / count..batch.groups.len() * (i + 1) / count];
+            let addresses: usize = groups.iter().map(|group| group.addresses.len()).sum();
+            let rows: usize = groups.iter().map(|group| group.rows.len()).sum();
+            work.push(Part {
+                network,
+                index,
+                batch,
+                transposed: &self.transposed,
+                groups,
+                slots: take(&mut slots, addresses * shape.levels),
+                x: take(&mut x, addresses * stride(shape)),
+                de: take(&mut de, rows * shape.dim),
+                piece,
+            });
+        }
+        executor.for_each(work, vector::run);
+        let mut total = [0.0; 2];
         for piece in &self.pieces {
-            outcome.loss += piece.outcome.loss;
-            outcome.correct += piece.outcome.correct;
-            outcome.samples += piece.outcome.samples;
+            total = [total[0] + piece.total[0], total[1] + piece.total[1]];
         }
-        outcome
-    }
-
-    /// Looks up the addresses and sorts them by falling depth: most random addresses have only short prefixes in common
-    /// with the data, and sorted, the long ones can be passed over in whole blocks.
-    fn sort(&mut self, index: &PrefixIndex, batch: &Batch) {
-        let levels = index.levels();
-        let n = batch.addresses.len();
-        self.unsorted_slots.resize(n * levels, ABSENT);
-        self.unsorted_depths.clear();
-        let mut counts = vec![0; levels + 1];
-        for (address, slots) in batch.addresses.iter().zip(self.unsorted_slots.chunks_mut(levels)) {
-            let depth = index.look_up(*address, slots);
-            self.unsorted_depths.push(depth as u8);
-            counts[depth] += 1;
-        }
-        // Where the addresses of each depth begin, deepest first.
-        let mut next = vec![0; levels + 1];
-        let mut start = 0;
-        self.depths.resize(levels, 0);
-        for depth in (0..=levels).rev() {
-            next[depth] = start;
-            start += counts[depth];
-            if depth > 0 {
-                self.depths[depth - 1] = start;
-            }
-        }
-        self.slots.resize(n * levels, ABSENT);
-        self.original.resize(n, 0);
-        self.sorted.resize(n, 0);
-        for (i, depth) in self.unsorted_depths.iter().enumerate() {
-            let place = next[usize::from(*depth)];
-            next[usize::from(*depth)] += 1;
-            self.original[place] = i as u32;
-            self.sorted[i] = place as u32;
-            self.slots[place * levels..][..levels]
-                .copy_from_slice(&self.unsorted_slots[i * levels..][..levels]);
-        }
-    }
-
-    fn encode(&mut self, network: &Network<T>, executor: &Executor) {
-        let shape = network.shape;
-        let work = cut(
-            &mut self.x,
-            shape.inputs(),
-            &mut self.y,
-            shape.dim,
-            &mut self.pieces,
-        );
-        let (slots, depths) = (&self.slots, &self.depths);
-        executor.for_each(
-            work,
-            |Part {
-                 range,
-                 a: x,
-                 b: y,
-                 piece,
-             }| {
-                let depths = reach(depths, &range);
-                let slots = &slots[range.start * shape.levels..range.end * shape.levels];
-                network.gather(slots, x);
-                network.encode(slots, x, &depths, y, &mut piece.scratch);
-            },
-        );
-    }
-
-    /// Scores, loss, and the gradients of scores and entities, row by row.
-    fn score(&mut self, network: &Network<T>, batch: &Batch, executor: &Executor) {
-        let shape = network.shape;
-        let per_row = 1 + batch.random + batch.shuffled;
-        let samples = batch.samples() as f64;
-        let work = cut(&mut self.dz, per_row, &mut self.de, shape.dim, &mut self.pieces);
-        let (sorted, y) = (&self.sorted, &self.y);
-        executor.for_each(
-            work,
-            |Part {
-                 range,
-                 a: dz,
-                 b: de,
-                 piece,
-             }| {
-                let mut outcome = Outcome::default();
-                for ((row, dz), de) in range.zip(dz.chunks_mut(per_row)).zip(de.chunks_mut(shape.dim)) {
-                    let entity = network.entity(batch.entities[row]);
-                    de.fill(T::ZERO);
-                    for (sample, dz) in dz.iter_mut().enumerate() {
-                        let address = sorted[address_of(batch, row, sample)] as usize;
-                        let vector = &y[address * shape.dim..][..shape.dim];
-                        let z = real::dot(entity, vector).to_f64();
-                        let observed = sample == 0;
-                        let label = if observed { 1.0 } else { 0.0 };
-                        *dz = T::from_f64((real::sigmoid(z) - label) / samples);
-                        real::add_scaled(de, *dz, vector);
-                        outcome.loss += real::cross_entropy(z, observed);
-                        outcome.correct += u64::from((z > 0.0) == observed);
-                        outcome.samples += 1;
-                    }
-                }
-                piece.outcome = outcome;
-            },
-        );
-    }
-
-    /// From the gradients of the scores to those of layers and prefix rows, address by address.
-    fn backward(&mut self, network: &Network<T>, batch: &Batch, executor: &Executor) {
-        let shape = network.shape;
-        let per_row = 1 + batch.random + batch.shuffled;
-        let work = cut(
-            &mut self.x,
-            shape.inputs(),
-            &mut self.dy,
-            shape.dim,
-            &mut self.pieces,
-        );
-        let (original, depths, dz, transposed) = (&self.original, &self.depths, &self.dz, &self.transposed);
-        executor.for_each(
-            work,
-            |Part {
-                 range,
-                 a: x,
-                 b: dy,
-                 piece,
-             }| {
-                for (address, dy) in original[range.clone()].iter().zip(dy.chunks_mut(shape.dim)) {
-                    let address = *address as usize;
-                    dy.fill(T::ZERO);
-                    if address < batch.rows {
-                        real::add_scaled(dy, dz[address * per_row], network.entity(batch.entities[address]));
-                        for s in 0..batch.shuffled {
-                            let row = batch.visitors[s * batch.rows + address] as usize;
-                            let dz = dz[row * per_row + 1 + batch.random + s];
-                            real::add_scaled(dy, dz, network.entity(batch.entities[row]));
-                        }
-                    } else {
-                        let row = (address - batch.rows) / batch.random;
-                        let r = (address - batch.rows) % batch.random;
-                        real::add_scaled(dy, dz[row * per_row + 1 + r], network.entity(batch.entities[row]));
-                    }
-                }
-                piece.dense.clear();
-                piece.dense.resize(shape.dense(), T::ZERO);
-                let depths = reach(depths, &range);
-                network.backward(transposed, x, &depths, dy, &mut piece.dense, &mut piece.scratch);
-            },
-        );
         // In the order of the pieces.
         if let Some((first, rest)) = self.pieces.split_first_mut() {
             for piece in rest {
                 real::add(&mut first.dense, &piece.dense);
             }
+        }
+        Outcome {
+            loss: total[0],
+            correct: total[1].round() as u64,
+            samples: batch.samples() as u64,
         }
     }
 
@@ -257,80 +137,205 @@ impl<T: Real> Workspace<T> {
         &self.pieces[0].dense
     }
 
-    /// Adds up the gradient of each entity in the batch.
-    pub(crate) fn sum_entities(&self, shape: Shape, batch: &Batch, sums: &mut RowSums<T>) {
+    /// Adds up the gradient of each entity in the batch, and that of what they have in common.
+    #[inline(always)]
+    pub(crate) fn sum_entities(
+        &self,
+        shape: Shape,
+        batch: &Batch,
+        sums: &mut RowSums<T>,
+        common: &mut Vec<T>,
+    ) {
         sums.start(shape.dim);
-        for (slot, de) in batch.entities.iter().zip(self.de.chunks(shape.dim)) {
+        common.clear();
+        common.resize(shape.dim, T::ZERO);
+        for (slot, de) in batch.entities.iter().zip(self.de.chunks_exact(shape.dim)) {
             sums.add(*slot, de);
+            real::add(common, de);
         }
     }
 
-    /// Adds up the gradient of each row of one prefix table.
-    pub(crate) fn sum_prefixes(&self, shape: Shape, level: usize, sums: &mut RowSums<T>) {
-        let width = shape.prefix_width();
+    /// Adds up the gradient of each row of one range table.
+    #[inline(always)]
+    pub(crate) fn sum_ranges(&self, shape: Shape, level: usize, sums: &mut RowSums<T>) {
+        let width = shape.range_width();
         // Without layers the vector's gradient is that of every row in the sum.
-        let (source, stride, offset) = match shape.layers {
-            0 => (&self.dy, shape.dim, 0),
-            _ => (&self.x, shape.inputs(), level * width),
-        };
+        let offset = if shape.layers == 0 { 0 } else { level * width };
         sums.start(width);
-        let slots = self.slots.chunks(shape.levels).take(self.depths[level]);
-        for (slots, gradient) in slots.zip(source.chunks(stride)) {
-            if slots[level] != ABSENT {
-                sums.add(slots[level], &gradient[offset..offset + width]);
-            }
+        let slots = self.slots.chunks_exact(shape.levels);
+        for (slots, gradient) in slots.zip(self.x.chunks_exact(stride(shape))) {
+            sums.add(slots[level], &gradient[offset..offset + width]);
         }
     }
 }
 
-/// The place in `Batch::addresses` of a row's sample: the observed one, then R random, then S shuffled.
-fn address_of(batch: &Batch, row: usize, sample: usize) -> usize {
-    match sample.checked_sub(1 + batch.random) {
-        Some(s) => batch.partners[s * batch.rows + row] as usize,
-        None if sample == 0 => row,
-        None => batch.rows + row * batch.random + sample - 1,
+/// Splits off the first `n`.
+fn take<'a, T>(rest: &mut &'a mut [T], n: usize) -> &'a mut [T] {
+    let (first, others) = std::mem::take(rest).split_at_mut(n);
+    *rest = others;
+    first
+}
+
+/// Turns the layers' weights round.
+struct Turn<'a, T> {
+    network: &'a Network<T>,
+    transposed: &'a mut Transposed<T>,
+}
+
+impl<T: Real> Work for Turn<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.transposed.take(self.network);
     }
 }
 
-/// What is left of the depths for the addresses in `range`.
-fn reach(depths: &[usize], range: &Range<usize>) -> Vec<usize> {
-    depths
-        .iter()
-        .map(|d| d.saturating_sub(range.start).min(range.len()))
-        .collect()
-}
-
-/// What one piece works on: a range of rows or addresses, and their part of two buffers.
+/// What one piece works on: some groups, and their part of the buffers.
 struct Part<'a, T> {
-    range: Range<usize>,
-    a: &'a mut [T],
-    b: &'a mut [T],
+    network: &'a Network<T>,
+    index: &'a RangeIndex,
+    batch: &'a Batch,
+    transposed: &'a Transposed<T>,
+    groups: &'a [Group],
+    slots: &'a mut [u32],
+    x: &'a mut [T],
+    de: &'a mut [T],
     piece: &'a mut Piece<T>,
 }
 
-/// Cuts two buffers evenly among the pieces. `b` has `b_width` numbers for each row, `a` has `a_width`.
-fn cut<'a, T>(
-    mut a: &'a mut [T],
-    a_width: usize,
-    mut b: &'a mut [T],
-    b_width: usize,
-    pieces: &'a mut [Piece<T>],
-) -> Vec<Part<'a, T>> {
-    let (rows, count) = (b.len() / b_width, pieces.len());
-    let mut parts = Vec::with_capacity(count);
-    for (i, piece) in pieces.iter_mut().enumerate() {
-        let range = rows * i / count..rows * (i + 1) / count;
-        let (a_part, a_rest) = a.split_at_mut(range.len() * a_width);
-        let (b_part, b_rest) = b.split_at_mut(range.len() * b_width);
-        (a, b) = (a_rest, b_rest);
-        parts.push(Part {
-            range,
-            a: a_part,
-            b: b_part,
-            piece,
-        });
+impl<T: Real> Work for Part<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(mut self) {
+        let shape = self.network.shape;
+        self.piece.total = [0.0; 2];
+        self.piece.dense.clear();
+        self.piece.dense.resize(shape.dense(), T::ZERO);
+        let groups = self.groups;
+        for group in groups {
+            let addresses = group.addresses.len();
+            let slots = take(&mut self.slots, addresses * shape.levels);
+            let x = take(&mut self.x, addresses * stride(shape));
+            let de = take(&mut self.de, group.rows.len() * shape.dim);
+            self.group(group, slots, x, de);
+        }
     }
-    parts
+}
+
+impl<T: Real> Part<'_, T> {
+    #[inline(always)]
+    fn group(&mut self, group: &Group, slots: &mut [u32], x: &mut [T], de: &mut [T]) {
+        let (network, batch, shape) = (self.network, self.batch, self.network.shape);
+        let (rows, addresses) = (group.rows.len(), group.addresses.len());
+        let Piece {
+            scratch,
+            y,
+            dy,
+            turned,
+            e,
+            z,
+            weights,
+            loss,
+            correct,
+            dense,
+            total,
+        } = &mut *self.piece;
+        let of_group = &batch.addresses[group.addresses.clone()];
+        for (address, slots) in of_group.iter().zip(slots.chunks_exact_mut(shape.levels)) {
+            self.index.look_up(*address, slots);
+        }
+        y.resize(addresses * shape.dim, T::ZERO);
+        network.gather(slots, x);
+        network.encode(slots, x, y, scratch);
+        e.clear();
+        for slot in &batch.entities[group.rows.clone()] {
+            e.extend(
+                network
+                    .entity(*slot)
+                    .iter()
+                    .zip(&network.common)
+                    .map(|(e, c)| *e + *c),
+            );
+        }
+
+        // Every entity of the group at every address of it.
+        let columns = addresses.next_multiple_of(LANES);
+        turned.clear();
+        turned.resize(shape.dim * columns, T::ZERO);
+        gemm::transpose([addresses, shape.dim], y, turned, columns);
+        z.clear();
+        z.resize(rows * columns, T::ZERO);
+        gemm::multiply_add(
+            [rows, columns, shape.dim],
+            Matrix::rows(e, shape.dim),
+            (turned, columns),
+            (z, columns),
+        );
+        for buffer in [&mut *loss, &mut *correct, &mut *weights] {
+            buffer.clear();
+            buffer.resize(columns, T::ZERO);
+        }
+        let samples = batch.samples() as f64;
+        let scale = T::from_f64(1.0 / samples);
+        let random = addresses - rows;
+        let random_weight = T::from_f64(batch.random as f64 / random.max(1) as f64);
+        for (i, z) in z.chunks_exact_mut(columns).enumerate() {
+            // What each address weighs: as a shuffled negative, as itself, as a random negative.
+            let mut of_others = 0.0;
+            for (j, weight) in batch.weights[group.rows.clone()].iter().enumerate() {
+                of_others += if j == i { 0.0 } else { f64::from(*weight) };
+            }
+            let shuffled = if of_others > 0.0 {
+                batch.shuffled as f64 / of_others
+            } else {
+                0.0
+            };
+            for (to, weight) in weights.iter_mut().zip(&batch.weights[group.rows.clone()]) {
+                *to = T::from_f64(f64::from(*weight) * shuffled);
+            }
+            weights[i] = T::ZERO;
+            weights[rows..addresses].fill(random_weight);
+            let own = z[i];
+            for (((z, weight), loss), correct) in
+                z.iter_mut().zip(&*weights).zip(&mut *loss).zip(&mut *correct)
+            {
+                let [sigmoid, softplus] = z.logistic();
+                *loss = weight.mul_add(softplus, *loss);
+                *correct += if *z > T::ZERO { T::ZERO } else { *weight };
+                *z = sigmoid * *weight * scale;
+            }
+            // The sigmoid of -z is 1 less that of z.
+            let [miss, softplus] = (T::ZERO - own).logistic();
+            loss[i] += softplus;
+            correct[i] += if own > T::ZERO { T::ONE } else { T::ZERO };
+            z[i] = (T::from_f64(SMOOTHING) - miss) * scale;
+        }
+        for (loss, correct) in loss.iter().zip(&*correct) {
+            *total = [total[0] + loss.to_f64(), total[1] + correct.to_f64()];
+        }
+
+        de.fill(T::ZERO);
+        gemm::multiply_add(
+            [rows, shape.dim, addresses],
+            Matrix::rows(z, columns),
+            (y, shape.dim),
+            (de, shape.dim),
+        );
+        dy.clear();
+        dy.resize(addresses * shape.dim, T::ZERO);
+        gemm::multiply_add(
+            [addresses, shape.dim, rows],
+            Matrix::transposed(z, columns),
+            (e, shape.dim),
+            (dy, shape.dim),
+        );
+        network.backward(self.transposed, x, dy, dense, scratch);
+        if shape.layers == 0 {
+            x.copy_from_slice(dy);
+        }
+    }
 }
 
 /// Gradients of the rows of one table, summed over a mini-batch, for the rows that occur in it.
@@ -353,6 +358,7 @@ impl<T: Real> RowSums<T> {
         }
     }
 
+    #[inline(always)]
     fn start(&mut self, width: usize) {
         for slot in self.touched.drain(..) {
             self.places[slot as usize] = 0;
@@ -361,6 +367,7 @@ impl<T: Real> RowSums<T> {
         self.width = width;
     }
 
+    #[inline(always)]
     fn add(&mut self, slot: u32, gradient: &[T]) {
         let place = &mut self.places[slot as usize];
         if *place == 0 {
@@ -375,16 +382,21 @@ impl<T: Real> RowSums<T> {
 
     /// Slots with their sums, in the order of their first row.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (u32, &[T])> {
-        self.touched.iter().copied().zip(self.sums.chunks(self.width))
+        self.touched
+            .iter()
+            .copied()
+            .zip(self.sums.chunks_exact(self.width))
     }
 }
 
-/// Weights, Adam's moments and buffers: everything that training carries from batch to batch.
+/// Adam's moments and buffers: everything that training carries from batch to batch beside the weights.
 pub(crate) struct Trainer<T> {
     schedule: Schedule,
     workspace: Workspace<T>,
     entities: Table<T>,
-    prefixes: Vec<Table<T>>,
+    common: Moments<T>,
+    common_gradient: Vec<T>,
+    ranges: Vec<Table<T>>,
     dense: Moments<T>,
 }
 
@@ -402,6 +414,7 @@ impl<T: Real> Table<T> {
         }
     }
 
+    #[inline(always)]
     fn apply(&mut self, step: Step<T>, weights: &mut [T]) {
         for (slot, gradient) in self.sums.rows() {
             self.moments
@@ -411,16 +424,19 @@ impl<T: Real> Table<T> {
 }
 
 impl<T: Real> Trainer<T> {
-    pub(crate) fn new(network: &Network<T>, learning_rate: f64, weight_decay: f64) -> Self {
+    /// For a training of `steps` mini-batches.
+    pub(crate) fn new(network: &Network<T>, learning_rate: f64, weight_decay: f64, steps: u64) -> Self {
         let shape = network.shape;
         Self {
-            schedule: Schedule::new(learning_rate, weight_decay),
+            schedule: Schedule::new(learning_rate, weight_decay, steps),
             workspace: Workspace::default(),
             entities: Table::new(network.entities.len(), shape.dim),
-            prefixes: network
-                .prefixes
+            common: Moments::new(shape.dim),
+            common_gradient: Vec::new(),
+            ranges: network
+                .ranges
                 .iter()
-                .map(|p| Table::new(p.len(), shape.prefix_width()))
+                .map(|table| Table::new(table.len(), shape.range_width()))
                 .collect(),
             dense: Moments::new(network.dense.len()),
         }
@@ -430,57 +446,101 @@ impl<T: Real> Trainer<T> {
     pub(crate) fn step(
         &mut self,
         network: &mut Network<T>,
-        index: &PrefixIndex,
+        index: &RangeIndex,
         batch: &Batch,
         executor: &Executor,
     ) -> Outcome {
         let outcome = self.workspace.gradients(network, index, batch, executor);
         let step = self.schedule.next();
         let (shape, workspace) = (network.shape, &self.workspace);
-        // One piece per table, and one for the layers. Small batches are done before a second thread would wake up.
-        let mut work: Vec<Update<'_, T>> = vec![Update::Entities(&mut self.entities, &mut network.entities)];
-        for (level, (table, weights)) in self.prefixes.iter_mut().zip(&mut network.prefixes).enumerate() {
-            work.push(Update::Prefixes(level, table, weights));
-        }
-        work.push(Update::Dense(&mut self.dense, &mut network.dense));
-        let update = |update| match update {
-            Update::Entities(table, weights) => {
-                workspace.sum_entities(shape, batch, &mut table.sums);
-                table.apply(step, weights);
-            }
-            Update::Prefixes(level, table, weights) => {
-                workspace.sum_prefixes(shape, level, &mut table.sums);
-                table.apply(step, weights);
-            }
-            Update::Dense(moments, weights) => moments.apply(step, 0, weights, workspace.dense()),
+        let update = |target| Update {
+            shape,
+            workspace,
+            batch,
+            step,
+            target,
         };
-        if pieces(batch.addresses.len()) > 1 {
-            executor.for_each(work, update);
+        // One piece per table, and one for the layers. Small batches are done before a second thread would wake up.
+        let mut work = vec![update(Tables::Entities {
+            table: &mut self.entities,
+            weights: &mut network.entities,
+            common: (&mut self.common, &mut network.common),
+            common_gradient: &mut self.common_gradient,
+        })];
+        // The fine levels, whose rows are many, first.
+        for (level, (table, weights)) in self.ranges.iter_mut().zip(&mut network.ranges).enumerate().rev() {
+            work.push(update(Tables::Ranges(level, table, weights)));
+        }
+        work.push(update(Tables::Dense(&mut self.dense, &mut network.dense)));
+        if batch.groups.len() > 1 {
+            executor.for_each(work, vector::run);
         } else {
-            work.into_iter().for_each(update);
+            work.into_iter().for_each(vector::run);
         }
         outcome
     }
 }
 
-/// What one piece of a step updates.
-enum Update<'a, T> {
-    Entities(&'a mut Table<T>, &'a mut Vec<T>),
-    Prefixes(usize, &'a mut Table<T>, &'a mut Vec<T>),
-    Dense(&'a mut Moments<T>, &'a mut Vec<T>),
+/// One piece of a step.
+struct Update<'a, T> {
+    shape: Shape,
+    workspace: &'a Workspace<T>,
+    batch: &'a Batch,
+    step: Step<T>,
+    target: Tables<'a, T>,
+}
+
+/// What it updates.
+enum Tables<'a, T> {
+    Entities {
+        table: &'a mut Table<T>,
+        weights: &'a mut [T],
+        common: (&'a mut Moments<T>, &'a mut [T]),
+        common_gradient: &'a mut Vec<T>,
+    },
+    Ranges(usize, &'a mut Table<T>, &'a mut [T]),
+    Dense(&'a mut Moments<T>, &'a mut [T]),
+}
+
+impl<T: Real> Work for Update<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let step = self.step;
+        match self.target {
+            Tables::Entities {
+                table,
+                weights,
+                common,
+                common_gradient,
+            } => {
+                self.workspace
+                    .sum_entities(self.shape, self.batch, &mut table.sums, common_gradient);
+                table.apply(step, weights);
+                common.0.apply(step, 0, common.1, common_gradient);
+            }
+            Tables::Ranges(level, table, weights) => {
+                self.workspace.sum_ranges(self.shape, level, &mut table.sums);
+                table.apply(step, weights);
+            }
+            Tables::Dense(moments, weights) => moments.apply(step, 0, weights, self.workspace.dense()),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
     use crate::dataset::Pair;
-    use crate::encoder::Prefixes;
     use crate::hash;
     use crate::sampler::{self, Purpose};
 
     /// A small network with weights large enough to be far from linear, and a batch for it. Some addresses share
     /// prefixes, some entities occur twice.
-    fn setup(layers: usize, random: usize, shuffled: usize) -> (Network<f64>, PrefixIndex, Batch) {
+    fn setup(layers: usize, random: usize, shuffled: usize) -> (Network<f64>, RangeIndex, Batch) {
         let addresses = [
             0x0a00_0001,
             0x0a00_0101,
@@ -498,24 +558,24 @@ mod tests {
                 address: *address,
             })
             .collect();
-        let prefixes = Prefixes {
-            lengths: vec![2, 4, 8, 20],
-            table_bits: 10,
-            whole_bits: 2,
-        };
-        let index = PrefixIndex::of_addresses(prefixes, addresses.iter().copied());
+        let index = RangeIndex::new(vec![
+            vec![0, 1 << 30, 1 << 31],
+            vec![0, 0x0a00_0001, 0x0a00_1000, 0x5000_0000, 0xc0a8_0000],
+            vec![0, 0x0a00_0100, 0x0a10_0000, 0xc0a8_0001],
+        ]);
         let shape = Shape {
             dim: 5,
             layers,
             levels: index.levels(),
         };
-        let mut network = Network::new(shape, 1, &[3, 5, 8, 9], &index.rows);
+        let mut network = Network::new(shape, 1, &[3, 5, 8, 9], index.starts().iter().map(Vec::len));
         for (i, w) in weights(&mut network).enumerate() {
             *w = 0.7 * hash::initial(9, 9, i as u64);
         }
         let mut batch = Batch::default();
         batch.draw(
             &pairs,
+            &[2, 20, 3, 1],
             random,
             shuffled,
             &mut sampler::stream(1, Purpose::Negatives, 0),
@@ -526,24 +586,85 @@ mod tests {
     fn weights(network: &mut Network<f64>) -> impl Iterator<Item = &mut f64> {
         let Network {
             entities,
-            prefixes,
+            common,
+            ranges,
             dense,
             ..
         } = network;
         entities
             .iter_mut()
-            .chain(prefixes.iter_mut().flatten())
+            .chain(common)
+            .chain(ranges.iter_mut().flatten())
             .chain(dense)
     }
 
-    fn loss(network: &Network<f64>, index: &PrefixIndex, batch: &Batch) -> f64 {
-        let outcome = Workspace::default().gradients(network, index, batch, &Executor::Here);
-        assert_eq!(outcome.samples, batch.samples() as u64);
-        outcome.loss / outcome.samples as f64
+    /// The vector of an address, written out once more.
+    fn vector(network: &Network<f64>, index: &RangeIndex, address: u32) -> Vec<f64> {
+        let shape = network.shape;
+        let mut slots = vec![0; shape.levels];
+        index.look_up(address, &mut slots);
+        let rows = slots.iter().zip(&network.ranges).map(|(slot, table)| {
+            let width = shape.range_width();
+            &table[*slot as usize * width..][..width]
+        });
+        let product = |h: &[f64], weights: Range<usize>, bias: Range<usize>| -> Vec<f64> {
+            let mut out = network.dense[bias].to_vec();
+            for (h, row) in h.iter().zip(network.dense[weights].chunks(out.len())) {
+                out.iter_mut().zip(row).for_each(|(out, w)| *out += h * w);
+            }
+            out
+        };
+        if shape.layers == 0 {
+            let mut sum = network.dense[shape.output_bias()].to_vec();
+            rows.flat_map(|row| row.iter().enumerate())
+                .for_each(|(i, w)| sum[i] += w);
+            return sum;
+        }
+        let mut h: Vec<f64> = rows.flatten().map(|w| w.tanh()).collect();
+        for layer in 0..shape.hidden() {
+            let u = product(&h, shape.hidden_weights(layer), shape.hidden_bias(layer));
+            let scale = 1.0 / (shape.hidden() as f64).sqrt();
+            h.iter_mut().zip(u).for_each(|(h, u)| *h += scale * u.tanh());
+        }
+        product(&h, shape.output_weights(), shape.output_bias())
+    }
+
+    /// What training minimises, written out pair by pair; with labels that are `smoothing` less than sure.
+    fn loss(network: &Network<f64>, index: &RangeIndex, batch: &Batch, smoothing: f64) -> f64 {
+        let mut sum = 0.0;
+        for group in &batch.groups {
+            let rows = group.rows.len();
+            let vectors: Vec<Vec<f64>> = batch.addresses[group.addresses.clone()]
+                .iter()
+                .map(|address| vector(network, index, *address))
+                .collect();
+            for i in 0..rows {
+                let row = group.rows.start + i;
+                let own = network.entity(batch.entities[row]).iter().zip(&network.common);
+                let entity: Vec<f64> = own.map(|(own, common)| own + common).collect();
+                let others: f64 = (0..rows)
+                    .filter(|j| *j != i)
+                    .map(|j| f64::from(batch.weights[group.rows.start + j]))
+                    .sum();
+                for (j, vector) in vectors.iter().enumerate() {
+                    let z: f64 = entity.iter().zip(vector).map(|(e, v)| e * v).sum();
+                    sum += if j == i {
+                        (1.0 - smoothing) * real::cross_entropy(z, true)
+                            + smoothing * real::cross_entropy(z, false)
+                    } else if j < rows {
+                        let weight = f64::from(batch.weights[group.rows.start + j]);
+                        batch.shuffled as f64 * weight / others * real::cross_entropy(z, false)
+                    } else {
+                        batch.random as f64 / (vectors.len() - rows) as f64 * real::cross_entropy(z, false)
+                    };
+                }
+            }
+        }
+        sum / batch.samples() as f64
     }
 
     /// The gradient of every weight, in the order of `weights`.
-    fn gradient(network: &Network<f64>, index: &PrefixIndex, batch: &Batch) -> Vec<f64> {
+    fn gradient(network: &Network<f64>, index: &RangeIndex, batch: &Batch) -> Vec<f64> {
         let mut workspace = Workspace::default();
         workspace.gradients(network, index, batch, &Executor::Here);
         let shape = network.shape;
@@ -555,11 +676,13 @@ mod tests {
             all
         };
         let mut sums = RowSums::new(network.entities.len() / shape.dim);
-        workspace.sum_entities(shape, batch, &mut sums);
+        let mut common = Vec::new();
+        workspace.sum_entities(shape, batch, &mut sums, &mut common);
         let mut all = scatter(&sums, network.entities.len());
-        for (level, values) in network.prefixes.iter().enumerate() {
-            let mut sums = RowSums::new(values.len() / shape.prefix_width());
-            workspace.sum_prefixes(shape, level, &mut sums);
+        all.extend(common);
+        for (level, values) in network.ranges.iter().enumerate() {
+            let mut sums = RowSums::new(values.len() / shape.range_width());
+            workspace.sum_ranges(shape, level, &mut sums);
             all.extend(scatter(&sums, values.len()));
         }
         all.extend(workspace.dense());
@@ -576,7 +699,7 @@ mod tests {
         for (i, got) in gradient.iter().enumerate().step_by(every) {
             let mut at = |offset: f64| {
                 *weights(&mut network).nth(i).unwrap() += offset;
-                let loss = loss(&network, &index, &batch);
+                let loss = loss(&network, &index, &batch, SMOOTHING);
                 *weights(&mut network).nth(i).unwrap() -= offset;
                 loss
             };
@@ -613,8 +736,14 @@ mod tests {
     fn first_loss_is_ln_2() {
         for layers in [0, 1, 2, 100] {
             let (network, index, batch) = setup(layers, 5, 1);
-            let fresh = Network::<f64>::new(network.shape, 1, &[3, 5, 8, 9], &index.rows);
-            let loss = loss(&fresh, &index, &batch);
+            let fresh = Network::<f64>::new(
+                network.shape,
+                1,
+                &[3, 5, 8, 9],
+                index.starts().iter().map(Vec::len),
+            );
+            let outcome = Workspace::default().gradients(&fresh, &index, &batch, &Executor::Here);
+            let loss = outcome.loss / outcome.samples as f64;
             // The service's own first batches lie between 0.69317 and 0.69348.
             assert!(
                 (loss - std::f64::consts::LN_2).abs() < 1e-4,
@@ -623,15 +752,22 @@ mod tests {
         }
     }
 
-    /// One row, one random negative, no layers, one prefix in common: every number by hand.
+    #[test]
+    fn reported_loss_is_that_of_plain_labels() {
+        for (layers, random, shuffled) in [(0, 1, 1), (1, 5, 2), (3, 0, 1), (1, 2, 0)] {
+            let (network, index, batch) = setup(layers, random, shuffled);
+            let outcome = Workspace::default().gradients(&network, &index, &batch, &Executor::Here);
+            assert_eq!(outcome.samples, batch.samples() as u64);
+            let got = outcome.loss / outcome.samples as f64;
+            let want = loss(&network, &index, &batch, 0.0);
+            assert!((got - want).abs() < 1e-12, "{got} instead of {want}");
+        }
+    }
+
+    /// One row, one random negative, no layers, one range: every number by hand.
     #[test]
     fn loss_and_gradient_by_hand() {
-        let prefixes = Prefixes {
-            lengths: vec![1],
-            table_bits: 1,
-            whole_bits: 0,
-        };
-        let index = PrefixIndex::of_addresses(prefixes, [0].into_iter());
+        let index = RangeIndex::new(vec![vec![0, 1 << 31]]);
         let shape = Shape {
             dim: 2,
             layers: 0,
@@ -639,61 +775,82 @@ mod tests {
         };
         let network = Network {
             shape,
-            entities: vec![1.0, 2.0],
-            prefixes: vec![vec![0.5, 0.25]],
+            entities: vec![0.75, 2.0],
+            common: vec![0.25, 0.0],
+            ranges: vec![vec![0.5, 0.25, 0.0, 0.0]],
             dense: vec![-1.0, 0.5],
         };
-        // The second address has no row of its own: its vector is the bias.
         let batch = Batch {
             rows: 1,
             random: 1,
+            shuffled: 0,
             entities: vec![0],
+            weights: vec![1.0],
             addresses: vec![0, 1 << 31],
-            ..Batch::default()
+            groups: vec![Group {
+                rows: 0..1,
+                addresses: 0..2,
+            }],
         };
         // Scores: (1, 2) (-0.5, 0.75) = 1 and (1, 2) (-1, 0.5) = 0.
-        let want = ((-1.0_f64).exp().ln_1p() + 2.0_f64.ln()) / 2.0;
-        assert!((loss(&network, &index, &batch) - want).abs() < 1e-15);
-        let (down, up) = ((real::sigmoid(1.0) - 1.0) / 2.0, 0.25);
+        let outcome = Workspace::default().gradients(&network, &index, &batch, &Executor::Here);
+        let want = (-1.0_f64).exp().ln_1p() + 2.0_f64.ln();
+        assert!((outcome.loss - want).abs() < 1e-15);
+        // A score of 0 is not above 0, which is right for a negative.
+        assert_eq!((outcome.correct, outcome.samples), (2, 2));
+        let (down, up) = ((real::sigmoid(1.0) - 0.8) / 2.0, 0.25);
+        let entity = [down * -0.5 - up, down * 0.75 + up * 0.5];
         let want = [
-            // The entity: both vectors.
-            down * -0.5 - up,
-            down * 0.75 + up * 0.5,
-            // The prefix: the observed sample alone. The bias: both.
+            // The entity: both vectors. What is common: the same.
+            entity[0],
+            entity[1],
+            entity[0],
+            entity[1],
+            // The ranges: each its own sample. The bias: both.
             down,
             down * 2.0,
+            up,
+            up * 2.0,
             down + up,
             (down + up) * 2.0,
         ];
         for (got, want) in gradient(&network, &index, &batch).iter().zip(want) {
             assert!((got - want).abs() < 1e-15, "{got} instead of {want}");
         }
-        let outcome = Workspace::default().gradients(&network, &index, &batch, &Executor::Here);
-        // A score of 0 is not above 0, which is right for a negative.
-        assert_eq!(outcome.correct, 2);
     }
 
     #[test]
-    fn pieces_do_not_change_the_sum() {
-        // Enough addresses for several pieces, on one thread and on three.
+    fn threads_do_not_change_the_sum() {
+        // Enough rows for several pieces.
         let pairs: Vec<Pair> = (0..400_u32)
             .map(|i| Pair {
                 entity: i % 7,
                 address: hash::mix(u64::from(i % 90)) as u32,
             })
             .collect();
-        let index = PrefixIndex::of_addresses(Prefixes::default(), pairs.iter().map(|p| p.address));
+        let index = RangeIndex::of_addresses(pairs.iter().map(|p| p.address));
         let shape = Shape {
             dim: 9,
             layers: 2,
             levels: index.levels(),
         };
         let mut batch = Batch::default();
-        batch.draw(&pairs, 1, 1, &mut sampler::stream(1, Purpose::Negatives, 0));
-        assert!(pieces(batch.addresses.len()) > 3);
+        batch.draw(
+            &pairs,
+            &[1; 7],
+            1,
+            1,
+            &mut sampler::stream(1, Purpose::Negatives, 0),
+        );
+        assert!(batch.groups.len() > 3);
         let train = |executor: &Executor| {
-            let mut network = Network::<f32>::new(shape, 1, &[0, 1, 2, 3, 4, 5, 6], &index.rows);
-            let mut trainer = Trainer::new(&network, 0.01, 0.001);
+            let mut network = Network::<f32>::new(
+                shape,
+                1,
+                &[0, 1, 2, 3, 4, 5, 6],
+                index.starts().iter().map(Vec::len),
+            );
+            let mut trainer = Trainer::new(&network, 0.01, 0.001, 5);
             let outcomes: Vec<Outcome> = (0..5)
                 .map(|_| trainer.step(&mut network, &index, &batch, executor))
                 .collect();
@@ -701,6 +858,56 @@ mod tests {
         };
         let alone = train(&Executor::Here);
         assert!(alone.1[4].loss < alone.1[0].loss);
-        assert_eq!(alone, train(&Executor::new(3).unwrap()));
+        for threads in [2, 3, 4] {
+            assert_eq!(
+                alone,
+                train(&Executor::new(threads).unwrap()),
+                "{threads} threads"
+            );
+        }
+    }
+
+    /// Part of a step on every vector unit, down to the bits of every gradient.
+    #[test]
+    fn vector_units_do_not_change_a_bit() {
+        for layers in [0, 1, 3] {
+            let (_, index, batch) = setup(layers, 5, 1);
+            let shape = Shape {
+                dim: 37,
+                layers,
+                levels: index.levels(),
+            };
+            let mut network =
+                Network::<f32>::new(shape, 1, &[3, 5, 8, 9], index.starts().iter().map(Vec::len));
+            for (i, w) in network.entities.iter_mut().chain(&mut network.dense).enumerate() {
+                *w = hash::initial(9, 9, i as u64) as f32;
+            }
+            let mut transposed = Transposed::default();
+            transposed.take(&network);
+            let on = |unit| {
+                let mut piece = Piece::default();
+                let addresses = batch.addresses.len();
+                let mut slots = vec![0; addresses * shape.levels];
+                let mut x = vec![0.0; addresses * stride(shape)];
+                let mut de = vec![0.0; batch.rows * shape.dim];
+                let part = Part {
+                    network: &network,
+                    index: &index,
+                    batch: &batch,
+                    transposed: &transposed,
+                    groups: &batch.groups,
+                    slots: &mut slots,
+                    x: &mut x,
+                    de: &mut de,
+                    piece: &mut piece,
+                };
+                vector::run_on(unit, part);
+                (x, de, piece.dense, piece.total)
+            };
+            let portable = on(vector::Unit::Portable);
+            for unit in vector::Unit::ALL {
+                assert!(on(unit) == portable, "{unit:?}, {layers} layers");
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use access_events::AccessEvent;
 
 use crate::dataset::{Dataset, Pair};
-use crate::encoder::{PrefixIndex, Prefixes};
+use crate::encoder::RangeIndex;
 use crate::evaluation;
 use crate::executor::Executor;
 use crate::hyperparameters::Hyperparameters;
@@ -14,7 +14,7 @@ use crate::model::{Model, Provenance};
 use crate::network::{Network, Shape};
 use crate::progress::Progress;
 use crate::sampler::{self, Batch, Purpose};
-use crate::step::{self, Outcome, Trainer};
+use crate::step::{Outcome, Trainer};
 
 /// What training needs beside hyperparameters and rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -130,6 +130,8 @@ struct Run<'a> {
     executor: Executor,
     /// The rows in the order of this epoch; entities are slots.
     pairs: Vec<Pair>,
+    /// By entity, how many rows it has.
+    activity: Vec<u32>,
     batches: usize,
     /// Validation rows, each with its random address.
     validation: Option<[Vec<Pair>; 2]>,
@@ -155,13 +157,17 @@ impl<'a> Run<'a> {
                 address: pair.address,
             })
             .collect();
-        let index = PrefixIndex::of_addresses(Prefixes::default(), train.pairs.iter().map(|p| p.address));
+        let index = RangeIndex::of_addresses(train.pairs.iter().map(|p| p.address));
         let shape = Shape {
             dim: params.vector_dim() as usize,
             layers: params.num_ip_encoder_layers() as usize,
             levels: index.levels(),
         };
-        let network = Network::new(shape, seed, &entity_rows, &index.rows);
+        let network = Network::new(shape, seed, &entity_rows, index.starts().iter().map(Vec::len));
+        let mut activity = vec![0; entity_rows.len()];
+        for pair in &pairs {
+            activity[pair.entity as usize] += 1;
+        }
         let batches = sampler::batches(
             pairs.len(),
             params.mini_batch_size() as usize,
@@ -176,10 +182,10 @@ impl<'a> Run<'a> {
             });
             [v.pairs.clone(), random.collect()]
         });
-        // The largest batch decides whether a second thread would ever have anything to do.
-        let addresses = pairs.len().div_ceil(batches) * (1 + params.random_negative_sampling_rate() as usize);
+        // Whether a second thread would ever have anything to do.
+        let rows = pairs.len().div_ceil(batches);
         let scored = validation.as_ref().map_or(0, |v| v[0].len());
-        let threads = if step::pieces(addresses.max(scored)) > 1 {
+        let threads = if sampler::groups(rows) > 1 || scored > 1_000 {
             options.threads
         } else {
             1
@@ -202,6 +208,7 @@ impl<'a> Run<'a> {
                 network,
             ),
             pairs,
+            activity,
         })
     }
 
@@ -210,6 +217,7 @@ impl<'a> Run<'a> {
             &self.model.network,
             self.params.learning_rate(),
             self.params.weight_decay(),
+            self.batches as u64 * u64::from(self.params.epochs()),
         );
         tell(
             progress,
@@ -266,6 +274,7 @@ impl<'a> Run<'a> {
         for number in 0..self.batches {
             batch.draw(
                 &self.pairs[sampler::batch_range(self.pairs.len(), self.batches, number)],
+                &self.activity,
                 self.params.random_negative_sampling_rate() as usize,
                 self.params.shuffled_negative_sampling_rate() as usize,
                 &mut negatives,

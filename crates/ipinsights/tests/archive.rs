@@ -151,7 +151,7 @@ fn description_and_tensors() {
     expect![[r#"
         {
           "format": "ipinsights-model",
-          "format_version": 1,
+          "format_version": 2,
           "hyperparameters": {
             "batch_metrics_publish_interval": "1000",
             "epochs": "20",
@@ -166,27 +166,16 @@ fn description_and_tensors() {
           },
           "encoder": {
             "entity_hash": "fnv1a64-fmix64",
-            "prefix_hash": "fibonacci32",
-            "prefix_lengths": [
-              6,
-              8,
-              10,
-              12,
-              16,
-              20,
-              24
-            ],
-            "prefix_table_bits": 17,
-            "prefix_whole_bits": 8,
-            "prefix_width": 32,
+            "levels": 4,
+            "range_width": 32,
             "activation": "tanh"
           },
           "seed": "1",
           "counts": {
             "training_rows": 3,
             "trained_entity_vectors": 1,
-            "trained_prefixes": 330,
-            "weights": 11464
+            "ranges": 5440,
+            "weights": 174604
           }
         }
     "#]]
@@ -199,24 +188,19 @@ fn description_and_tensors() {
         .collect();
     list.sort();
     expect![[r#"
+        entity.common F32 [4]
         entity.rows U32 [1]
         entity.vectors F32 [1, 4]
         output.bias F32 [4]
-        output.weights F32 [224, 4]
-        prefix.10.rows U32 [2]
-        prefix.10.vectors F32 [2, 32]
-        prefix.12.rows U32 [2]
-        prefix.12.vectors F32 [2, 32]
-        prefix.16.rows U32 [2]
-        prefix.16.vectors F32 [2, 32]
-        prefix.20.rows U32 [2]
-        prefix.20.vectors F32 [2, 32]
-        prefix.24.rows U32 [2]
-        prefix.24.vectors F32 [2, 32]
-        prefix.6.rows U32 [64]
-        prefix.6.vectors F32 [64, 32]
-        prefix.8.rows U32 [256]
-        prefix.8.vectors F32 [256, 32]
+        output.weights F32 [128, 4]
+        range.0.starts U32 [64]
+        range.0.vectors F32 [64, 32]
+        range.1.starts U32 [256]
+        range.1.vectors F32 [256, 32]
+        range.2.starts U32 [1024]
+        range.2.vectors F32 [1024, 32]
+        range.3.starts U32 [4096]
+        range.3.vectors F32 [4096, 32]
     "#]]
     .assert_eq(&list.concat());
 }
@@ -227,7 +211,7 @@ fn scores_of_a_golden_model() {
     let model = model();
     let scores =
         ["192.0.2.1", "192.0.77.1", "8.8.8.8"].map(|ip| model.score("ana", ip.parse().unwrap()).to_string());
-    expect!["-0.52177477 -0.5420008 -2.9090126"].assert_eq(&scores.join(" "));
+    expect!["-0.43128446 -0.43128446 -0.5418526"].assert_eq(&scores.join(" "));
 }
 
 #[test]
@@ -422,7 +406,7 @@ fn claimed_sizes_are_checked_before_memory_is_taken() {
     let error = Model::read_archive_limited(&archive()[..], 1_000)
         .unwrap_err()
         .to_string();
-    expect!["`model.safetensors` in the model archive claims 48540 bytes, more than the limit of 1000"]
+    expect!["`model.safetensors` in the model archive claims 721180 bytes, more than the limit of 1000"]
         .assert_eq(&error);
     // A header of safetensors that claims more than there is.
     let mut tensors = file(TENSORS);
@@ -461,15 +445,15 @@ fn data_after_the_end() {
 #[test]
 fn descriptions_that_do_not_fit() {
     check_description(
-        |d| d["format_version"] = json!(2),
+        |d| d["format_version"] = json!(1),
         expect![
-            "the model archive has format `ipinsights-model` version 2, this program reads `ipinsights-model` version 1"
+            "the model archive has format `ipinsights-model` version 1, this program reads `ipinsights-model` version 2"
         ],
     );
     check_description(
         |d| d["format"] = json!("xgboost"),
         expect![
-            "the model archive has format `xgboost` version 1, this program reads `ipinsights-model` version 1"
+            "the model archive has format `xgboost` version 2, this program reads `ipinsights-model` version 2"
         ],
     );
     check_description(
@@ -502,7 +486,7 @@ fn descriptions_that_do_not_fit() {
     );
     check_description(
         |d| d["hyperparameters"]["num_ip_encoder_layers"] = json!("0"),
-        expect!["tensor `prefix.6.vectors` of the model archive is F32 [64, 32], expected F32 [64, 4]"],
+        expect!["tensor `range.0.vectors` of the model archive is F32 [64, 32], expected F32 [64, 4]"],
     );
     check_description(
         |d| d["hyperparameters"]["num_entity_vectors"] = json!("1"),
@@ -517,34 +501,20 @@ fn descriptions_that_do_not_fit() {
         expect!["the model archive's activation is `relu`, this program reads `tanh`"],
     );
     check_description(
-        |d| d["encoder"]["prefix_width"] = json!(64),
-        expect!["the model archive's prefix_width is 64, this program reads 32"],
+        |d| d["encoder"]["range_width"] = json!(64),
+        expect!["the model archive's range_width is 64, this program reads 32"],
     );
     check_description(
-        |d| d["encoder"]["prefix_table_bits"] = json!(31),
-        expect!["the model archive's prefix_table_bits is 31, this program reads 1 to 20"],
+        |d| d["encoder"]["levels"] = json!(0),
+        expect!["the model archive's levels is 0, this program reads 1 to 64"],
     );
     check_description(
-        |d| d["encoder"]["prefix_lengths"] = json!([]),
-        expect![
-            "the model archive's prefix_lengths is [], this program reads ascending numbers from 1 to 32"
-        ],
+        |d| d["encoder"]["levels"] = json!(1_000_000),
+        expect!["the model archive's levels is 1000000, this program reads 1 to 64"],
     );
     check_description(
-        |d| d["encoder"]["prefix_lengths"] = json!([8, 8]),
-        expect![
-            "the model archive's prefix_lengths is [8, 8], this program reads ascending numbers from 1 to 32"
-        ],
-    );
-    check_description(
-        |d| d["encoder"]["prefix_lengths"] = json!([8, 40]),
-        expect![
-            "the model archive's prefix_lengths is [8, 40], this program reads ascending numbers from 1 to 32"
-        ],
-    );
-    check_description(
-        |d| d["encoder"]["prefix_lengths"] = json!([8, 32]),
-        expect!["tensor `prefix.32.rows` of the model archive is missing, expected a list of u32"],
+        |d| d["encoder"]["levels"] = json!(9),
+        expect!["tensor `range.4.starts` of the model archive is missing, expected a list of u32"],
     );
 }
 
@@ -559,7 +529,7 @@ fn tensors_that_do_not_fit() {
             let bias = t["output.bias"].clone();
             t.insert("surprise".to_owned(), bias);
         },
-        expect!["tensor `(all)` of the model archive is 19 tensors, expected 18"],
+        expect!["tensor `(all)` of the model archive is 14 tensors, expected 13"],
     );
     check_tensors(
         |t| t.get_mut("output.bias").unwrap().0 = Dtype::U32,
@@ -569,27 +539,31 @@ fn tensors_that_do_not_fit() {
         |t| t.get_mut("entity.vectors").unwrap().1 = vec![4, 1],
         expect!["tensor `entity.vectors` of the model archive is F32 [4, 1], expected F32 [1, 4]"],
     );
-    let rows = |rows: &'static [u32]| {
+    let first_two = |rows: [u32; 2]| {
         move |t: &mut Tensors| {
-            t.get_mut("prefix.24.rows").unwrap().2 = rows.iter().flat_map(|r| r.to_le_bytes()).collect();
+            for (bytes, row) in t
+                .get_mut("range.0.starts")
+                .unwrap()
+                .2
+                .chunks_exact_mut(4)
+                .zip(rows)
+            {
+                bytes.copy_from_slice(&row.to_le_bytes());
+            }
         }
     };
+    for rows in [[0, 0], [7, 6]] {
+        check_tensors(
+            first_two(rows),
+            expect![
+                "tensor `range.0.starts` of the model archive does not hold ascending row numbers below 4294967296"
+            ],
+        );
+    }
     check_tensors(
-        rows(&[7, 7]),
+        first_two([1, 2]),
         expect![
-            "tensor `prefix.24.rows` of the model archive does not hold ascending row numbers below 131072"
-        ],
-    );
-    check_tensors(
-        rows(&[8, 7]),
-        expect![
-            "tensor `prefix.24.rows` of the model archive does not hold ascending row numbers below 131072"
-        ],
-    );
-    check_tensors(
-        rows(&[7, 1 << 17]),
-        expect![
-            "tensor `prefix.24.rows` of the model archive does not hold ascending row numbers below 131072"
+            "the ranges of tensor `range.0.starts` of the model archive do not begin with the first address"
         ],
     );
 }
@@ -597,7 +571,7 @@ fn tensors_that_do_not_fit() {
 #[test]
 fn weights_that_are_not_finite() {
     for weight in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        for tensor in ["entity.vectors", "prefix.24.vectors", "output.weights"] {
+        for tensor in ["entity.vectors", "range.1.vectors", "output.weights"] {
             let archive = with_tensors(|t| {
                 t.get_mut(tensor).unwrap().2[4..8].copy_from_slice(&weight.to_le_bytes());
             });

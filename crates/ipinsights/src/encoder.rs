@@ -20,22 +20,25 @@ pub(crate) struct RangeIndex {
 struct Hints {
     /// Bits to shift an address by.
     shift: u32,
-    /// By the address's upper bits: how many starts lie at or below the first address with these bits; and one more entry for the end.
+    /// By the address's upper bits: how many starts lie below the first address with these
+    /// bits; and one more entry for the end.
     places: Vec<u32>,
 }
 
-/// Prefix lengths of the fixed cuts: of whole ones where there are many addresses, and of whole and partial ones where
-/// there are few, and so hardly any cuts that follow the data.
-const FIXED: [[&[u32]; 2]; 2] = [[&[8], &[]], [&[6, 8], &[10, 12]]];
+/// Prefix lengths of the fixed cuts where there are many addresses, and where there are few.
+const FIXED: [&[u32]; 2] = [&[8], &[6, 8]];
 
 /// Fewer distinct addresses than this are few.
 const FEW: usize = 1 << 16;
 
 /// Distinct addresses in a range of the finest cut, at least.
-const LEAST_IN_RANGE: usize = 16;
+const LEAST_IN_RANGE: [usize; 2] = [16, 4];
 
-/// Ranges of the coarsest and of the finest cut that follow the data, at most; each has four times those of the one before.
-const RANGES: [usize; 2] = [1 << 8, 1 << 14];
+/// Ranges of the coarsest cut that follows the data.
+const COARSEST: [usize; 2] = [1 << 8, 1 << 4];
+
+/// Ranges of the finest cut, at most; each has four times those of the one before.
+const FINEST: usize = 1 << 14;
 
 impl RangeIndex {
     /// Every list must ascend from 0 on.
@@ -49,11 +52,10 @@ impl RangeIndex {
         let mut addresses: Vec<u32> = addresses.collect();
         addresses.sort_unstable();
         addresses.dedup();
-        let [whole, partial] = FIXED[usize::from(addresses.len() < FEW)];
-        let mut starts: Vec<Vec<u32>> = whole.iter().map(|length| prefixes(*length)).collect();
-        starts.extend(partial.iter().map(|length| occurring(&addresses, *length)));
-        let [mut ranges, most] = RANGES;
-        let most = most.min(addresses.len() / LEAST_IN_RANGE);
+        let few = usize::from(addresses.len() < FEW);
+        let mut starts: Vec<Vec<u32>> = FIXED[few].iter().map(|length| prefixes(*length)).collect();
+        let mut ranges = COARSEST[few];
+        let most = FINEST.min(addresses.len() / LEAST_IN_RANGE[few]);
         while ranges <= most {
             starts.push(quantiles(&addresses, ranges, false));
             starts.push(quantiles(&addresses, ranges, true));
@@ -108,20 +110,6 @@ fn prefixes(length: u32) -> Vec<u32> {
     (0..1_u32 << length)
         .map(|prefix| prefix << (32 - length))
         .collect()
-}
-
-/// The prefixes of a length that occur among the ascending addresses, and what lies between two of them.
-fn occurring(addresses: &[u32], length: u32) -> Vec<u32> {
-    let mut starts = vec![0];
-    for address in addresses {
-        let first = address >> (32 - length) << (32 - length);
-        starts.push(first);
-        // After the last prefix nothing is left.
-        starts.extend(first.checked_add(1 << (32 - length)));
-    }
-    starts.sort_unstable();
-    starts.dedup();
-    starts
 }
 
 /// Cuts so that each range has the same number of the ascending addresses, as far as it goes; or in the middle of these ranges.
@@ -185,15 +173,11 @@ mod tests {
         let addresses = [10, 11, 12, 13, 100, 200, 300, 400];
         assert_eq!(quantiles(&addresses, 4, false), [0, 12, 100, 300]);
         assert_eq!(quantiles(&addresses, 4, true), [0, 11, 13, 200, 400]);
-        assert_eq!(
-            occurring(&[0x0a00_0001, 0x0a00_0007, 0x0b10_0000, u32::MAX], 8),
-            [0, 0x0a00_0000, 0x0b00_0000, 0x0c00_0000, 0xff00_0000]
-        );
         // The same whatever the order, and repetitions do not count.
         let index = RangeIndex::of_addresses((0..8_192).map(|i| (8_191 - i) << 10));
         let repeated = RangeIndex::of_addresses((0..30_000).map(|i| (i % 8_192) << 10));
         assert_eq!(index, repeated);
         let ranges: Vec<usize> = index.starts().iter().map(Vec::len).collect();
-        assert_eq!(ranges, [64, 256, 3, 9, 256, 257]);
+        assert_eq!(ranges, [64, 256, 16, 17, 64, 65, 256, 257, 1_024, 1_025]);
     }
 }

@@ -309,8 +309,8 @@ impl Hyperparameters {
     ///
     /// | rows | `mini_batch_size` | `learning_rate` | `epochs` |
     /// | --- | --- | --- | --- |
-    /// | up to 500 | 20 | 0.0005 | 20 |
-    /// | up to 5,000 | 50 | 0.001 | 10 |
+    /// | up to 500 | 20 | 0.001 | 20 |
+    /// | up to 5,000 | 50 | 0.002 | 10 |
     /// | more | 1,000 | 0.01 | 5 |
     ///
     /// The last line is what the service's tutorial uses for 2.1 million rows. `num_entity_vectors` is twice the entities,
@@ -318,8 +318,8 @@ impl Hyperparameters {
     pub fn advise(rows: u64, entities: u64) -> Draft {
         let draft = Self::draft(entities.saturating_mul(2).clamp(1_000, 250_000_000));
         match rows {
-            ..=500 => draft.mini_batch_size(20).learning_rate(0.0005).epochs(20),
-            501..=5_000 => draft.mini_batch_size(50).learning_rate(0.001).epochs(10),
+            ..=500 => draft.mini_batch_size(20).learning_rate(0.001).epochs(20),
+            501..=5_000 => draft.mini_batch_size(50).learning_rate(0.002).epochs(10),
             _ => draft.mini_batch_size(1_000).learning_rate(0.01).epochs(5),
         }
     }

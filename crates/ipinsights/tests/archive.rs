@@ -166,7 +166,7 @@ fn description_and_tensors() {
           },
           "encoder": {
             "entity_hash": "fnv1a64-fmix64",
-            "levels": 4,
+            "levels": 2,
             "range_width": 32,
             "activation": "tanh"
           },
@@ -174,8 +174,8 @@ fn description_and_tensors() {
           "counts": {
             "training_rows": 3,
             "trained_entity_vectors": 1,
-            "ranges": 330,
-            "weights": 11084
+            "ranges": 320,
+            "weights": 10508
           }
         }
     "#]]
@@ -192,15 +192,11 @@ fn description_and_tensors() {
         entity.rows U32 [1]
         entity.vectors F32 [1, 4]
         output.bias F32 [4]
-        output.weights F32 [128, 4]
+        output.weights F32 [64, 4]
         range.0.starts U32 [64]
         range.0.vectors F32 [64, 32]
         range.1.starts U32 [256]
         range.1.vectors F32 [256, 32]
-        range.2.starts U32 [5]
-        range.2.vectors F32 [5, 32]
-        range.3.starts U32 [5]
-        range.3.vectors F32 [5, 32]
     "#]]
     .assert_eq(&list.concat());
 }
@@ -482,7 +478,7 @@ fn descriptions_that_do_not_fit() {
     );
     check_description(
         |d| d["hyperparameters"]["num_ip_encoder_layers"] = json!("2"),
-        expect!["tensor `hidden.0.weights` of the model archive is missing, expected F32 [128, 128]"],
+        expect!["tensor `hidden.0.weights` of the model archive is missing, expected F32 [64, 64]"],
     );
     check_description(
         |d| d["hyperparameters"]["num_ip_encoder_layers"] = json!("0"),
@@ -514,7 +510,7 @@ fn descriptions_that_do_not_fit() {
     );
     check_description(
         |d| d["encoder"]["levels"] = json!(9),
-        expect!["tensor `range.4.starts` of the model archive is missing, expected a list of u32"],
+        expect!["tensor `range.2.starts` of the model archive is missing, expected a list of u32"],
     );
 }
 
@@ -529,7 +525,7 @@ fn tensors_that_do_not_fit() {
             let bias = t["output.bias"].clone();
             t.insert("surprise".to_owned(), bias);
         },
-        expect!["tensor `(all)` of the model archive is 14 tensors, expected 13"],
+        expect!["tensor `(all)` of the model archive is 10 tensors, expected 9"],
     );
     check_tensors(
         |t| t.get_mut("output.bias").unwrap().0 = Dtype::U32,

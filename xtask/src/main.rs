@@ -10,6 +10,7 @@ mod ci;
 mod codebuild;
 #[cfg(test)]
 mod guide;
+mod moto;
 mod release;
 mod sample_db;
 #[cfg(test)]
@@ -43,6 +44,7 @@ enum Task {
     /// Run what CI runs: format, clippy, docs, dependency rules, tests.
     Ci(ci::Args),
     Codebuild(codebuild::Args),
+    Moto(moto::Args),
     Release(release::Args),
     SampleDb(sample_db::Args),
     Validators(validators::Args),
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
     let (result, code) = match &cli.task {
         Task::BenchData(args) => (bench::data::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Ci(args) => (ci::run(args).map(|()| ExitCode::SUCCESS), 1),
+        Task::Moto(args) => (moto::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Release(args) => (release::run(args).map(|()| ExitCode::SUCCESS), 1),
         // 1 says that the build ran and failed.
         Task::Codebuild(args) => (codebuild::run(args), 2),

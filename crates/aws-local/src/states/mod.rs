@@ -300,28 +300,41 @@ fn check_name(name: &str) -> ApiResult<()> {
     Err(ApiError::new("InvalidName", format!("Invalid Name: '{name}'")))
 }
 
-/// Reads JSON; what is wrong with it is told as the service's parser tells it.
+/// Reads JSON; what is wrong with it is told as the service's parser tells it, but for the place.
 fn parse_json(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| {
         if error.is_eof() {
             return "Unexpected end-of-input".to_owned();
         }
+        // The column counts bytes from 1.
         let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
         let at = error.column().saturating_sub(1);
-        // The column counts bytes.
-        let before = line.get(..at).unwrap_or_default();
-        let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
-        let begin = before.rfind(|c| !is_word(c)).map_or(0, |i| i + 1);
-        let token: String = line.get(begin..).unwrap_or_default().chars().take_while(|c| is_word(*c)).collect();
-        if token.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_' || c == '$') {
-            return format!(
-                "Unrecognized token '{token}': was expecting (JSON String, Number, Array, Object or token 'null', \
-                 'true' or 'false')"
-            );
-        }
+        let told = error.to_string();
+        let wanted = match told.as_str() {
+            told if told.starts_with("key must be a string") || told.starts_with("trailing comma") => {
+                "was expecting double-quote to start field name"
+            }
+            told if told.starts_with("expected `,` or `}`") => "was expecting comma to separate Object entries",
+            told if told.starts_with("expected `,` or `]`") => "was expecting comma to separate Array entries",
+            told if told.starts_with("expected `:`") => "was expecting a colon to separate field name and value",
+            _ => {
+                let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+                let before = line.get(..at).unwrap_or_default();
+                let begin = before.rfind(|c| !is_word(c)).map_or(0, |i| i + 1);
+                let rest = line.get(begin..).unwrap_or_default();
+                let token: String = rest.chars().take_while(|c| is_word(*c)).collect();
+                if token.chars().next().is_some_and(|c| !c.is_ascii_digit()) {
+                    return format!(
+                        "Unrecognized token '{token}': was expecting (JSON String, Number, Array, Object or token \
+                         'null', 'true' or 'false')"
+                    );
+                }
+                "expected a valid value (JSON String, Number, Array, Object or token 'null', 'true' or 'false')"
+            }
+        };
         match line.get(at..).and_then(|rest| rest.chars().next()) {
-            Some(c) => format!("Unexpected character ('{c}' (code {})): {error}", u32::from(c)),
-            None => error.to_string(),
+            Some(c) => format!("Unexpected character ('{c}' (code {})): {wanted}", u32::from(c)),
+            None => told,
         }
     })
 }
@@ -363,4 +376,33 @@ fn page_token<T>(check: &mut Check<'_>, read: impl Fn(&str) -> Option<T>) -> Api
     };
     let invalid = || ApiError::new("InvalidToken", format!("Invalid Token: '{token}'"));
     read(token).map(Some).ok_or_else(invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_json() {
+        const VALUE: &str = "(JSON String, Number, Array, Object or token 'null', 'true' or 'false')";
+        for (text, expected) in [
+            ("nope", format!("Unrecognized token 'nope': was expecting {VALUE}")),
+            ("{\"a\": tru}", format!("Unrecognized token 'tru': was expecting {VALUE}")),
+            ("{\"a\": ?}", format!("Unexpected character ('?' (code 63)): expected a valid value {VALUE}")),
+            ("{a", "Unexpected character ('a' (code 97)): was expecting double-quote to start field name".into()),
+            (
+                "{\"a\": \"\"\", \"b\": 1}",
+                "Unexpected character ('\"' (code 34)): was expecting comma to separate Object entries".into(),
+            ),
+            ("[1 2]", "Unexpected character ('2' (code 50)): was expecting comma to separate Array entries".into()),
+            (
+                "{\"a\" 1}",
+                "Unexpected character ('1' (code 49)): was expecting a colon to separate field name and value".into(),
+            ),
+            ("{", "Unexpected end-of-input".into()),
+        ] {
+            assert_eq!(parse_json(text).unwrap_err(), expected, "{text}");
+        }
+        assert_eq!(parse_json(" [1] "), Ok(json!([1])));
+    }
 }

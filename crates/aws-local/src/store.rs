@@ -164,6 +164,11 @@ impl<T: Serialize + DeserializeOwned + Clone> Collection<T> {
         self.read().get(name).cloned()
     }
 
+    /// What `look` sees in the record of that name, which is not copied.
+    pub(crate) fn look<R>(&self, name: &str, look: impl FnOnce(&T) -> R) -> Option<R> {
+        self.read().get(name).map(look)
+    }
+
     /// Whether there is a record of that name.
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.read().contains_key(name)

@@ -245,9 +245,10 @@ impl States {
     /// An execution as the interpreter knows it.
     pub(super) fn run_of(&self, execution: &Execution) -> serde_json::Result<sfn_local::Execution> {
         let input = serde_json::from_str(&execution.input)?;
+        // Definitions are large.
         let role = self
-            .revision(&execution.revision)
-            .map(|revision| revision.role_arn);
+            .revisions
+            .look(&execution.revision, |revision| revision.role_arn.clone());
         let mut run = sfn_local::Execution::new(&execution.machine_arn, &execution.name, input)
             .with_input_text(&execution.input)
             .with_seed(execution.seed);

@@ -5,9 +5,11 @@
     reason = "a command line tool: printing is what it is for"
 )]
 
+mod account;
 mod bench;
 mod ci;
 mod codebuild;
+mod deploy;
 #[cfg(test)]
 mod guide;
 mod release;
@@ -43,6 +45,7 @@ enum Task {
     /// Run what CI runs: format, clippy, docs, dependency rules, tests.
     Ci(ci::Args),
     Codebuild(codebuild::Args),
+    DeployInfra(deploy::Args),
     Release(release::Args),
     SampleDb(sample_db::Args),
     Validators(validators::Args),
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Task::Release(args) => (release::run(args).map(|()| ExitCode::SUCCESS), 1),
         // 1 says that the build ran and failed.
         Task::Codebuild(args) => (codebuild::run(args), 2),
+        Task::DeployInfra(args) => (deploy::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::SampleDb(args) => (sample_db::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Validators(args) => (validators::run(args).map(|()| ExitCode::SUCCESS), 1),
     };

@@ -792,7 +792,7 @@ fn the_workspace_has_a_build_specification_that_can_be_run() {
     assert!(
         commands
             .iter()
-            .any(|command| command.contains("cargo test --workspace")),
+            .any(|command| command.contains("cargo nextest run --workspace")),
         "{commands:?}"
     );
     assert!(

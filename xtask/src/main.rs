@@ -12,6 +12,8 @@ mod codebuild;
 mod deploy;
 #[cfg(test)]
 mod guide;
+mod registry;
+mod rehearsal;
 mod release;
 mod sample_db;
 #[cfg(test)]
@@ -47,6 +49,7 @@ enum Task {
     Codebuild(codebuild::Args),
     DeployInfra(deploy::Args),
     Release(release::Args),
+    ReleaseRehearsal(rehearsal::Args),
     SampleDb(sample_db::Args),
     Validators(validators::Args),
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::BenchData(args) => (bench::data::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Ci(args) => (ci::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Release(args) => (release::run(args).map(|()| ExitCode::SUCCESS), 1),
+        Task::ReleaseRehearsal(args) => (rehearsal::run(args).map(|()| ExitCode::SUCCESS), 1),
         // 1 says that the build ran and failed.
         Task::Codebuild(args) => (codebuild::run(args), 2),
         Task::DeployInfra(args) => (deploy::run(args).map(|()| ExitCode::SUCCESS), 1),

@@ -25,6 +25,7 @@ use crate::{
     s3::{self, ObjectStore},
     sagemaker::SageMaker,
     states::States,
+    store::{Database, Shelf},
 };
 
 /// Sees every training job's progress: the job's name, and how far it has come.
@@ -169,10 +170,11 @@ impl Builder {
             observer,
             ..
         } = self;
+        let records = Shelf::new(Database::open(&data_dir)?, &data_dir);
         let store = Arc::new(ObjectStore::open(data_dir.join("s3"))?);
         let logs = Arc::new(Logs::open(data_dir.join("logs"), &region)?);
         let sagemaker = SageMaker::open(
-            &data_dir.join("sagemaker"),
+            &records.join("sagemaker"),
             &region,
             store.clone(),
             logs.clone(),
@@ -181,7 +183,7 @@ impl Builder {
             tasks.clone(),
         )?;
         let states = States::open(
-            &data_dir.join("states"),
+            &records.join("states"),
             &region,
             sagemaker.clone(),
             stop.clone(),

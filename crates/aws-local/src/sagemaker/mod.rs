@@ -14,7 +14,6 @@ mod work;
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    path::Path,
     sync::{Arc, Mutex, RwLock},
 };
 
@@ -29,7 +28,7 @@ use crate::{
     logs::Logs,
     s3::ObjectStore,
     server::TrainingObserver,
-    store::Collection,
+    store::{Collection, Shelf},
 };
 
 /// The service.
@@ -81,7 +80,7 @@ pub(crate) const OPERATIONS: [&str; 22] = [
 impl SageMaker {
     /// Opens the records, ends what a server before this one left running, and loads the endpoints.
     pub(crate) fn open(
-        folder: &Path,
+        folder: &Shelf,
         region: &str,
         s3: Arc<ObjectStore>,
         logs: Arc<Logs>,

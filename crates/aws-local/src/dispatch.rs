@@ -134,11 +134,15 @@ fn json_answer(content_type: &HeaderValue, result: ApiResult) -> Response<Body> 
 }
 
 async fn call(app: &App, target: &str, body: &[u8]) -> ApiResult {
-    let input = api::parse(body)?;
+    operation(app, target, &api::parse(body)?).await
+}
+
+/// Calls an operation of a JSON service, named as its clients do.
+pub(crate) async fn operation(app: &App, target: &str, input: &serde_json::Value) -> ApiResult {
     match target.split_once('.') {
-        Some(("SageMaker", operation)) => app.sagemaker.call(operation, &input),
-        Some(("AWSStepFunctions", operation)) => app.states.call(operation, &input),
-        Some(("Logs_20140328", operation)) => app.logs.call(operation, &input),
+        Some(("SageMaker", operation)) => app.sagemaker.call(operation, input),
+        Some(("AWSStepFunctions", operation)) => app.states.call(operation, input).await,
+        Some(("Logs_20140328", operation)) => app.logs.call(operation, input),
         Some((service, operation)) => Err(ApiError::unknown_operation(service, operation)),
         None => Err(ApiError::unknown_operation(target, "")),
     }
@@ -192,6 +196,8 @@ fn is_loopback(host: &str) -> bool {
         _ => host,
     };
     let name = name.to_ascii_lowercase();
+    // StartSyncExecution and TestState put a word before the host.
+    let name = name.strip_prefix("sync-").unwrap_or(&name);
     name == "127.0.0.1" || name == "[::1]" || name == "localhost" || name.ends_with(".localhost")
 }
 
@@ -244,6 +250,9 @@ mod tests {
             ("[::1]:80", true),
             ("bucket.localhost:80", true),
             ("bucket.s3.localhost", true),
+            ("sync-localhost:80", true),
+            ("sync-127.0.0.1", true),
+            ("sync-evil.example", false),
             ("127.0.0.1.evil.example", false),
             ("evil.example:80", false),
             ("localhost.evil.example", false),

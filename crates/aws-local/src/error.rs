@@ -56,3 +56,14 @@ pub enum Error {
         source: io::Error,
     },
 }
+
+/// What a service answers in place of a result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+#[non_exhaustive]
+pub struct OperationError {
+    /// The error's type, such as `ExecutionDoesNotExist`.
+    pub code: String,
+    /// Its message.
+    pub message: String,
+}

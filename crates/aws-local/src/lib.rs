@@ -16,8 +16,9 @@ mod error;
 mod store;
 mod time;
 
-pub use error::Error;
+pub use error::{Error, OperationError};
 pub use server::{Builder, Server, TrainingObserver};
+pub use sfn_local::{VirtualClock, handlers::MockConfig};
 
 /// The region that everything is in unless the builder says otherwise.
 pub const REGION: &str = "us-east-1";

@@ -6,7 +6,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -15,16 +15,20 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
 };
+use serde_json::Value;
+use sfn_local::{BoxFuture, Clock, TaskHandler, handlers::MockConfig};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Error, REGION, disk,
+    Error, OperationError, REGION,
+    api::ApiError,
+    disk,
     dispatch::{self, App},
     logs::Logs,
     s3::{self, ObjectStore},
     sagemaker::SageMaker,
-    states::States,
+    states::{Settings, States},
     store::{Database, Shelf},
 };
 
@@ -32,10 +36,11 @@ use crate::{
 pub type TrainingObserver = Arc<dyn Fn(&str, &ipinsights::Progress) + Send + Sync>;
 
 /// A running server. It stops when it is dropped; [`Server::shutdown`] also waits until it has.
-#[derive(Debug)]
 pub struct Server {
     url: String,
     address: SocketAddr,
+    /// Gone when the server has stopped.
+    app: Weak<App>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -47,6 +52,23 @@ pub struct Builder {
     port: u16,
     region: String,
     observer: Option<TrainingObserver>,
+    clock: Arc<dyn Clock>,
+    wait_time_scale: f64,
+    mocks: Option<MockConfig>,
+    handler: Option<Arc<dyn TaskHandler>>,
+}
+
+/// Real time.
+struct RealTime;
+
+impl Clock for RealTime {
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::now()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
 }
 
 /// How many connections are served at once; further ones wait.
@@ -64,6 +86,10 @@ impl Server {
             port: 0,
             region: REGION.to_owned(),
             observer: None,
+            clock: Arc::new(RealTime),
+            wait_time_scale: 1.0,
+            mocks: None,
+            handler: None,
         }
     }
 
@@ -77,10 +103,40 @@ impl Server {
         self.address
     }
 
-    /// Stops it: requests under way are answered, trainings and executions are given up, the folder is free.
+    /// Calls an operation of SageMaker, Step Functions or CloudWatch Logs without a connection: what clients send as
+    /// `X-Amz-Target`, such as `AWSStepFunctions.StartExecution`, and the members of the request.
+    ///
+    /// # Errors
+    ///
+    /// What the service answers in place of a result.
+    pub async fn call(&self, operation: &str, input: &Value) -> Result<Value, OperationError> {
+        let told = |error: ApiError| OperationError {
+            code: error.code,
+            message: error.message,
+        };
+        let Some(app) = self.app.upgrade() else {
+            return Err(told(ApiError::new(
+                "ServiceUnavailable",
+                "the server has stopped",
+            )));
+        };
+        let answer = dispatch::operation(&app, operation, input).await;
+        answer.map(Option::unwrap_or_default).map_err(told)
+    }
+
+    /// Stops it: requests under way are answered, trainings are given up, the folder is free. Executions that
+    /// run go on when a server is started on the folder again.
     pub async fn shutdown(mut self) {
         self.stop.cancel();
         let _ = (&mut self.task).await; // an error here is a panic in the server, and it has stopped
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -96,13 +152,17 @@ impl fmt::Debug for Builder {
             data_dir,
             port,
             region,
-            observer: _,
+            wait_time_scale,
+            mocks,
+            ..
         } = self;
         let mut debug = f.debug_struct("Builder");
         debug
             .field("data_dir", data_dir)
             .field("port", port)
             .field("region", region)
+            .field("wait_time_scale", wait_time_scale)
+            .field("mocks", mocks)
             .finish_non_exhaustive()
     }
 }
@@ -124,6 +184,34 @@ impl Builder {
     /// Who sees the progress of training jobs. It is called from the training's thread and should be quick.
     pub fn on_training(mut self, observer: TrainingObserver) -> Self {
         self.observer = Some(observer);
+        self
+    }
+
+    /// The clock of executions; the default is real time. With [`sfn_local::VirtualClock`] an hour of waiting takes as long as
+    /// it takes to move the clock.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Scales what Wait states wait, as `WAIT_TIME_SCALE` of the service's local version does; 1, the default, is real time.
+    /// What is not a positive number counts as 0.
+    pub fn wait_time_scale(mut self, scale: f64) -> Self {
+        self.wait_time_scale = scale;
+        self
+    }
+
+    /// Mocked results of tasks, in the form of the service's local version: an execution of `<machine's ARN>#<test case>` gets
+    /// those of that test case. States that the test case does not name call the services.
+    pub fn mock_config(mut self, mocks: MockConfig) -> Self {
+        self.mocks = Some(mocks);
+        self
+    }
+
+    /// Who does the tasks of executions, in place of the services of this server. Whoever has the token of a task
+    /// that waits for one can answer as well, with SendTaskSuccess or SendTaskFailure.
+    pub fn task_handler(mut self, handler: Arc<dyn TaskHandler>) -> Self {
+        self.handler = Some(handler);
         self
     }
 
@@ -154,10 +242,13 @@ impl Builder {
         let app = opened
             .unwrap_or_else(|panic| Err(io::Error::other(panic)))
             .map_err(|source| Error::FolderNotReadable { folder, source })?;
-        let task = tokio::spawn(serve(listener, Arc::new(app), stop.clone(), tasks, lock));
+        let app = Arc::new(app);
+        let told = Arc::downgrade(&app);
+        let task = tokio::spawn(serve(listener, app, stop.clone(), tasks, lock));
         Ok(Server {
             url: format!("http://{address}"),
             address,
+            app: told,
             stop,
             task,
         })
@@ -168,6 +259,10 @@ impl Builder {
             data_dir,
             region,
             observer,
+            clock,
+            wait_time_scale,
+            mocks,
+            handler,
             ..
         } = self;
         let records = Shelf::new(Database::open(&data_dir)?, &data_dir);
@@ -184,8 +279,17 @@ impl Builder {
         )?;
         let states = States::open(
             &records.join("states"),
+            &data_dir.join("states"),
             &region,
             sagemaker.clone(),
+            store.clone(),
+            logs.clone(),
+            Settings {
+                clock,
+                wait_scale: wait_time_scale,
+                mocks,
+                handler,
+            },
             stop.clone(),
             tasks.clone(),
         )?;

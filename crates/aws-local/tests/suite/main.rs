@@ -8,10 +8,12 @@
 )]
 
 mod common;
+mod conformance;
 mod endpoints;
 mod folder;
 mod logs;
 mod objects;
 mod refusals;
 mod state_machines;
+mod step_functions;
 mod trainings;

@@ -12,8 +12,13 @@ pub async fn run(common: &Common, args: ServeArgs, output: &Output) -> anyhow::R
     let signals = Signals::listen();
     let progress = std::sync::Arc::new(Progress::new(common.quiet));
     let told = std::sync::Arc::clone(&progress);
-    let server = Server::builder(&args.data_dir)
+    let mut builder = Server::builder(&args.data_dir)
         .port(args.port)
+        .wait_time_scale(args.wait_time_scale);
+    if let Some(path) = &args.mock_config {
+        builder = builder.mock_config(super::states::mock_config(path)?);
+    }
+    let server = builder
         .on_training(std::sync::Arc::new(
             move |_job: &str, event: &ipinsights::Progress| told.training(event),
         ))

@@ -245,7 +245,11 @@ mod tests {
             ),
             ("arn:aws:states:::sagemaker:createEndpoint.sync", None),
             ("arn:aws:states:::sagemaker:createTransformJob", None),
-            ("arn:aws:states:::aws-sdk:sagemaker:createTransformJob", None),
+            (
+                "arn:aws:states:::aws-sdk:sagemaker:createTransformJob",
+                Some((Style::Sdk, "CreateTransformJob")),
+            ),
+            ("arn:aws:states:::aws-sdk:sagemaker:createCluster", None),
             ("arn:aws:states:::lambda:invoke", None),
             ("arn:aws:lambda:us-east-1:000000000000:function:f", None),
         ] {

@@ -7,9 +7,11 @@
     reason = "helpers of tests are not seen as tests"
 )]
 
+mod access;
 mod common;
 mod endpoints;
 mod folder;
+mod jobs;
 mod logs;
 mod objects;
 mod refusals;

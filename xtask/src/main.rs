@@ -7,6 +7,7 @@
 
 mod bench;
 mod ci;
+mod clients;
 mod codebuild;
 #[cfg(test)]
 mod guide;
@@ -42,6 +43,7 @@ enum Task {
     BenchData(bench::data::Args),
     /// Run what CI runs: format, clippy, docs, dependency rules, tests.
     Ci(ci::Args),
+    Clients(clients::Args),
     Codebuild(codebuild::Args),
     Release(release::Args),
     SampleDb(sample_db::Args),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Task::BenchData(args) => (bench::data::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Ci(args) => (ci::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Release(args) => (release::run(args).map(|()| ExitCode::SUCCESS), 1),
+        Task::Clients(args) => (clients::run(args).map(|()| ExitCode::SUCCESS), 1),
         // 1 says that the build ran and failed.
         Task::Codebuild(args) => (codebuild::run(args), 2),
         Task::SampleDb(args) => (sample_db::run(args).map(|()| ExitCode::SUCCESS), 1),

@@ -5,12 +5,16 @@
     reason = "a command line tool: printing is what it is for"
 )]
 
+mod account;
 mod bench;
 mod ci;
 mod clients;
 mod codebuild;
+mod deploy;
 #[cfg(test)]
 mod guide;
+mod registry;
+mod rehearsal;
 mod release;
 mod sample_db;
 #[cfg(test)]
@@ -45,7 +49,9 @@ enum Task {
     Ci(ci::Args),
     Clients(clients::Args),
     Codebuild(codebuild::Args),
+    DeployInfra(deploy::Args),
     Release(release::Args),
+    ReleaseRehearsal(rehearsal::Args),
     SampleDb(sample_db::Args),
     Validators(validators::Args),
 }
@@ -57,8 +63,10 @@ fn main() -> ExitCode {
         Task::Ci(args) => (ci::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Release(args) => (release::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Clients(args) => (clients::run(args).map(|()| ExitCode::SUCCESS), 1),
+        Task::ReleaseRehearsal(args) => (rehearsal::run(args).map(|()| ExitCode::SUCCESS), 1),
         // 1 says that the build ran and failed.
         Task::Codebuild(args) => (codebuild::run(args), 2),
+        Task::DeployInfra(args) => (deploy::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::SampleDb(args) => (sample_db::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Validators(args) => (validators::run(args).map(|()| ExitCode::SUCCESS), 1),
     };

@@ -34,6 +34,7 @@ use crate::{
     sagemaker::{Pace, SageMaker},
     signature::Keys,
     states::States,
+    store::{Database, Shelf},
 };
 
 /// Sees every training job's progress: the job's name, and how far it has come.
@@ -315,10 +316,13 @@ impl Opener {
             keys,
             remote,
         } = self;
+        std::fs::create_dir_all(folder)?;
+        let records = Shelf::new(Database::open(folder)?, folder);
         let store = Arc::new(ObjectStore::open(folder.join("s3"))?);
         let logs = Arc::new(Logs::open(folder.join("logs"), &region)?);
         let sagemaker = SageMaker::open(
-            &folder.join("sagemaker"),
+            &records.join("sagemaker"),
+            folder.join("work"),
             &region,
             store.clone(),
             logs.clone(),
@@ -328,7 +332,7 @@ impl Opener {
             tasks.clone(),
         )?;
         let states = States::open(
-            &folder.join("states"),
+            &records.join("states"),
             &region,
             sagemaker.clone(),
             stop.clone(),

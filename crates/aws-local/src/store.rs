@@ -1,49 +1,160 @@
-//! Named records, in memory for reading and in a folder for the next start: one JSON file each.
+//! Named records, in memory for reading and in a database for the next start.
+//!
+//! One SQLite file holds all of them. It is in WAL mode: a change is one transaction, and a process that is killed at any
+//! moment leaves every transaction whole or undone.
 
 use std::{
     collections::BTreeMap,
     convert::Infallible,
     fs, io,
     path::{Path, PathBuf},
-    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rusqlite::{Connection, Transaction, params};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::disk;
 
-/// A set of records of one kind. Every change is on disk before the call returns.
-pub(crate) struct Collection<T> {
+/// The database's file in the data folder.
+const FILE: &str = "records.sqlite3";
+/// What `user_version` says of a database of this form.
+const VERSION: i64 = 1;
+
+/// The database of a data folder.
+pub(crate) struct Database {
+    connection: Mutex<Connection>,
+}
+
+impl Database {
+    /// Opens the database of a folder, which is made if it is not there.
+    pub(crate) fn open(folder: &Path) -> io::Result<Arc<Self>> {
+        let path = folder.join(FILE);
+        let open = || {
+            let connection = Connection::open(&path).map_err(failed)?;
+            connection.set_prepared_statement_cache_capacity(64);
+            connection
+                .pragma_update(None, "journal_mode", "WAL")
+                .and_then(|()| connection.pragma_update(None, "synchronous", "NORMAL"))
+                .map_err(failed)?;
+            let version: i64 = connection
+                .pragma_query_value(None, "user_version", |row| row.get(0))
+                .map_err(failed)?;
+            if version > VERSION {
+                return Err(io::Error::other(format!(
+                    "the database is of form {version}, this program knows {VERSION}; use a newer one, or another folder"
+                )));
+            }
+            connection
+                .execute_batch(
+                    "CREATE TABLE IF NOT EXISTS records (
+                         collection TEXT NOT NULL,
+                         name TEXT NOT NULL,
+                         record TEXT NOT NULL,
+                         PRIMARY KEY (collection, name)
+                     ) WITHOUT ROWID",
+                )
+                .and_then(|()| connection.pragma_update(None, "user_version", VERSION))
+                .map_err(failed)?;
+            Ok(connection)
+        };
+        let told = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()));
+        Ok(Arc::new(Self {
+            connection: Mutex::new(open().map_err(told)?),
+        }))
+    }
+
+    /// Reads, or makes a change that is one statement.
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&Connection) -> rusqlite::Result<R>) -> io::Result<R> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        act(&connection).map_err(failed)
+    }
+
+    /// Makes changes of which all happen, or none.
+    pub(crate) fn transaction<R>(
+        &self,
+        act: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<R>,
+    ) -> io::Result<R> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = connection.transaction().and_then(|transaction| {
+            let outcome = act(&transaction)?;
+            transaction.commit()?;
+            Ok(outcome)
+        });
+        changed.map_err(failed)
+    }
+}
+
+fn failed(error: rusqlite::Error) -> io::Error {
+    io::Error::other(error)
+}
+
+/// A place for collections: part of the database, named as a folder is. The folder itself is where an earlier form of the
+/// data folder kept the records.
+#[derive(Clone)]
+pub(crate) struct Shelf {
+    database: Arc<Database>,
+    name: String,
     folder: PathBuf,
+}
+
+impl Shelf {
+    /// The whole of a data folder.
+    pub(crate) fn new(database: Arc<Database>, folder: &Path) -> Self {
+        Self {
+            database,
+            name: String::new(),
+            folder: folder.to_owned(),
+        }
+    }
+
+    /// A part of it.
+    pub(crate) fn join(&self, name: &str) -> Self {
+        Self {
+            database: self.database.clone(),
+            name: format!("{}/{name}", self.name),
+            folder: self.folder.join(name),
+        }
+    }
+
+    /// The database that it is in.
+    pub(crate) fn database(&self) -> &Arc<Database> {
+        &self.database
+    }
+}
+
+/// A set of records of one kind. Every change is in the database before the call returns.
+pub(crate) struct Collection<T> {
+    shelf: Shelf,
     records: RwLock<BTreeMap<String, T>>,
 }
 
-/// Characters that stay as they are in a record's file name.
+/// Characters that stay as they are in a file name.
 const FILE_NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
 impl<T: Serialize + DeserializeOwned + Clone> Collection<T> {
-    /// Opens `folder`, which is made if it is not there, and reads what it holds.
-    pub(crate) fn open(folder: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&folder)?;
+    /// Reads what the shelf holds. Records in files, of an earlier form of the data folder, move into the database.
+    pub(crate) fn open(shelf: Shelf) -> io::Result<Self> {
+        move_files::<T>(&shelf)?;
+        let rows = shelf.database.with(|connection| {
+            connection
+                .prepare("SELECT name, record FROM records WHERE collection = ?1")?
+                .query_map([&shelf.name], |row| {
+                    Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+                })?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        })?;
         let mut records = BTreeMap::new();
-        for entry in fs::read_dir(&folder)? {
-            let path = entry?.path();
-            let Some(name) = path.file_name().and_then(|n| n.to_str()) else {
-                continue;
-            };
-            if name.ends_with(disk::TEMPORARY) {
-                disk::remove(&path)?;
-            } else if let Some(name) = name.strip_suffix(".json") {
-                let record = disk::read_json(&path)?;
-                let name = percent_encoding::percent_decode_str(name)
-                    .decode_utf8_lossy()
-                    .into_owned();
-                records.insert(name, record);
-            }
+        for (name, text) in rows {
+            let record = serde_json::from_str(&text).map_err(|error| {
+                let what = format!("the record `{}/{name}` in `{FILE}`: {error}", shelf.name);
+                io::Error::new(io::ErrorKind::InvalidData, what)
+            })?;
+            records.insert(name, record);
         }
         Ok(Self {
-            folder,
+            shelf,
             records: RwLock::new(records),
         })
     }
@@ -110,28 +221,75 @@ impl<T: Serialize + DeserializeOwned + Clone> Collection<T> {
         if !records.contains_key(name) {
             return Ok(None);
         }
-        disk::remove(&self.path(name))?;
+        self.shelf.database.with(|connection| {
+            connection
+                .prepare_cached("DELETE FROM records WHERE collection = ?1 AND name = ?2")?
+                .execute([self.shelf.name.as_str(), name])
+        })?;
         Ok(records.remove(name))
     }
 
     fn save(&self, name: &str, record: &T) -> io::Result<()> {
-        disk::write_atomically(&self.path(name), &serde_json::to_vec(record)?)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        file_in(&self.folder, name, "json")
+        let text = serde_json::to_string(record)?;
+        self.shelf.database.with(|connection| {
+            connection
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO records (collection, name, record) VALUES (?1, ?2, ?3)",
+                )?
+                .execute(params![self.shelf.name, name, text])
+        })?;
+        Ok(())
     }
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, T>> {
-        self.records.read().unwrap_or_else(|e| e.into_inner())
+        self.records.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<String, T>> {
-        self.records.write().unwrap_or_else(|e| e.into_inner())
+        self.records.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The file for a record of that name; no name leads out of the folder.
+/// Moves records out of files, one JSON text each, into the database. Other files are left alone.
+fn move_files<T: Serialize + DeserializeOwned>(shelf: &Shelf) -> io::Result<()> {
+    let files = match fs::read_dir(&shelf.folder) {
+        Ok(files) => files,
+        Err(error) if disk::is_absent(&error) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let mut moved = Vec::new();
+    for file in files {
+        let path = file?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        if name.ends_with(disk::TEMPORARY) {
+            disk::remove(&path)?;
+        } else if let Some(name) = name.strip_suffix(".json") {
+            let record: T = disk::read_json(&path)?;
+            let name = percent_encoding::percent_decode_str(name)
+                .decode_utf8_lossy()
+                .into_owned();
+            moved.push((name, serde_json::to_string(&record)?, path));
+        }
+    }
+    shelf.database.transaction(|transaction| {
+        // What is in the database already is from a start that was cut off after this step.
+        let mut insert = transaction
+            .prepare("INSERT OR IGNORE INTO records (collection, name, record) VALUES (?1, ?2, ?3)")?;
+        for (name, record, _) in &moved {
+            insert.execute(params![shelf.name, name, record])?;
+        }
+        Ok(())
+    })?;
+    for (_, _, path) in &moved {
+        disk::remove(path)?;
+    }
+    let _ = fs::remove_dir(&shelf.folder); // not when files of others are in it
+    Ok(())
+}
+
+/// The file for something of that name; no name leads out of the folder.
 pub(crate) fn file_in(folder: &Path, name: &str, extension: &str) -> PathBuf {
     folder.join(format!("{}.{extension}", utf8_percent_encode(name, FILE_NAME)))
 }

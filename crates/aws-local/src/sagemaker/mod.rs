@@ -19,7 +19,7 @@ mod work;
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, RwLock},
     time::Duration,
 };
@@ -39,7 +39,7 @@ use crate::{
     partition,
     s3::ObjectStore,
     server::TrainingObserver,
-    store::Collection,
+    store::{Collection, Shelf},
 };
 
 /// The service.
@@ -109,7 +109,8 @@ impl SageMaker {
     /// Opens the records, loads the endpoints, and goes on with what a server before this one left running.
     #[expect(clippy::too_many_arguments, reason = "everything that the service is made of")]
     pub(crate) fn open(
-        folder: &Path,
+        folder: &Shelf,
+        work_folder: PathBuf,
         region: &str,
         s3: Arc<ObjectStore>,
         logs: Arc<Logs>,
@@ -132,7 +133,7 @@ impl SageMaker {
             running: Mutex::default(),
             transforming: Mutex::default(),
             tuning: Mutex::default(),
-            work_folder: folder.join("work"),
+            work_folder,
             pace,
             deployments: RwLock::default(),
             observer,

@@ -224,7 +224,7 @@ impl States {
     pub(super) fn execution_history(&self, input: &Value) -> ApiResult<Value> {
         let execution = self.execution_of(input)?;
         let mut check = Check::new(input);
-        let mut events = self.histories.get(&execution.arn);
+        let mut events = self.histories.get(&execution.arn)?;
         if check.get("reverseOrder") == Some(&Value::Bool(true)) {
             events.reverse();
         }
@@ -248,7 +248,7 @@ impl States {
             self.finish(arn, "ABORTED", None, None, Some(INTERRUPTED.to_owned()))?;
             let last = self
                 .histories
-                .get(arn)
+                .get(arn)?
                 .last()
                 .and_then(|event| event["id"].as_u64())
                 .unwrap_or(0);
@@ -259,7 +259,7 @@ impl States {
                 "previousEventId": last,
                 "executionAbortedEventDetails": {"cause": INTERRUPTED},
             });
-            self.histories.add(arn, event);
+            self.histories.add(arn, &event)?;
         }
         Ok(())
     }
@@ -274,7 +274,7 @@ impl States {
         let mut history = Vec::<HistoryEvent>::new();
         let mut record = |event: &HistoryEvent| {
             history.push(event.clone());
-            self.histories.add(&arn, event.to_json());
+            let _ = self.histories.add(&arn, &event.to_json()); // a database that is full
         };
         let handler = super::tasks::Tasks {
             sagemaker: self.sagemaker.clone(),
@@ -305,7 +305,7 @@ impl States {
                 .map(|execution| (execution.error, execution.cause))
                 .unwrap_or_default();
             for event in sfn_local::abort(&history, Timestamp::now(), error, cause) {
-                self.histories.add(&arn, event.to_json());
+                let _ = self.histories.add(&arn, &event.to_json());
             }
         }
         drop(finished); // a record that could not be written says RUNNING, and is ended at the next start

@@ -8,7 +8,6 @@ mod tasks;
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -19,7 +18,7 @@ use crate::{
     ACCOUNT,
     api::{ApiError, ApiResult, Check, Form, TEXT},
     sagemaker::SageMaker,
-    store::Collection,
+    store::{Collection, Shelf},
 };
 
 /// The service.
@@ -40,7 +39,7 @@ pub(crate) struct States {
 impl States {
     /// Opens the records, and ends what a server before this one left running.
     pub(crate) fn open(
-        folder: &Path,
+        shelf: &Shelf,
         region: &str,
         sagemaker: Arc<SageMaker>,
         stop: CancellationToken,
@@ -49,10 +48,10 @@ impl States {
         let this = Arc::new(Self {
             region: region.to_owned(),
             sagemaker,
-            machines: Collection::open(folder.join("machines"))?,
-            executions: Collection::open(folder.join("executions"))?,
-            tags: Collection::open(folder.join("tags"))?,
-            histories: history::Histories::open(folder.join("histories"))?,
+            machines: Collection::open(shelf.join("machines"))?,
+            executions: Collection::open(shelf.join("executions"))?,
+            tags: Collection::open(shelf.join("tags"))?,
+            histories: history::Histories::open(shelf.database().clone())?,
             running: Mutex::default(),
             stop,
             tasks,

@@ -308,7 +308,9 @@ async fn files_of_others_are_left_alone() {
         "states/.DS_Store",
     ];
     for stray in strays {
-        std::fs::write(world.path().join(stray), "").unwrap();
+        let stray = world.path().join(stray);
+        std::fs::create_dir_all(stray.parent().unwrap()).unwrap();
+        std::fs::write(stray, "").unwrap();
     }
     let world = world.restart().await;
     let listed = world.s3.list_objects_v2().bucket("data").send().await.unwrap();
@@ -386,6 +388,7 @@ async fn what_a_killed_server_left_behind_is_swept() {
     let orphan = folder.path().join("s3/blobs/0123456789abcdef0123456789abcdef");
     std::fs::write(&orphan, "half an obj").unwrap();
     std::fs::write(folder.path().join("s3/buckets/data/x.json.1.tmp"), "{\"ke").unwrap();
+    std::fs::create_dir_all(folder.path().join("sagemaker/models")).unwrap();
     std::fs::write(folder.path().join("sagemaker/models/m.json.1.tmp"), "{\"na").unwrap();
     Server::builder(folder.path())
         .start()
@@ -418,4 +421,45 @@ async fn an_observer_sees_every_epoch() {
     world.bucket_with_data().await;
     world.trained("job").await;
     assert_eq!(seen.load(Ordering::Relaxed), 2);
+}
+
+/// Folders of version 0.1.0 had a file for each record.
+#[tokio::test]
+async fn records_in_files_move_into_the_database() {
+    let folder = TempDir::new().unwrap();
+    let tags = folder.path().join("sagemaker/tags");
+    let models = folder.path().join("sagemaker/models");
+    std::fs::create_dir_all(&tags).unwrap();
+    std::fs::create_dir_all(&models).unwrap();
+    let model = r#"{"name":"m","arn":"arn:aws:sagemaker:us-east-1:000000000000:model/m","created":1.5,
+        "request":{"ModelName":"m","ExecutionRoleArn":"arn:aws:iam::000000000000:role/r"},
+        "data_url":"s3://b/m.tar.gz","image":"382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights:1"}"#;
+    std::fs::write(models.join("m.json"), model).unwrap();
+    std::fs::write(tags.join("arn%3Aaws.json"), r#"{"a":"b"}"#).unwrap();
+    let world = World::with_server(Server::builder(folder.path()).start().await.unwrap(), folder);
+    assert!(!tags.exists() && !models.exists());
+    let world = world.restart().await;
+    let described = world
+        .sagemaker
+        .describe_model()
+        .model_name("m")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(described.creation_time().unwrap().as_secs_f64(), 1.5);
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_form_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let database = rusqlite::Connection::open(folder.path().join("records.sqlite3")).unwrap();
+    database.pragma_update(None, "user_version", 99).unwrap();
+    drop(database);
+    let error = Server::builder(folder.path()).start().await.unwrap_err();
+    assert!(matches!(error, Error::FolderNotReadable { .. }), "{error:?}");
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(
+        source.contains("records.sqlite3") && source.contains("form 99"),
+        "{source}"
+    );
 }

@@ -8,6 +8,7 @@
 mod account;
 mod bench;
 mod ci;
+mod clients;
 mod codebuild;
 mod deploy;
 #[cfg(test)]
@@ -46,6 +47,7 @@ enum Task {
     BenchData(bench::data::Args),
     /// Run what CI runs: format, clippy, docs, dependency rules, tests.
     Ci(ci::Args),
+    Clients(clients::Args),
     Codebuild(codebuild::Args),
     DeployInfra(deploy::Args),
     Release(release::Args),
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Task::BenchData(args) => (bench::data::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Ci(args) => (ci::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Release(args) => (release::run(args).map(|()| ExitCode::SUCCESS), 1),
+        Task::Clients(args) => (clients::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::ReleaseRehearsal(args) => (rehearsal::run(args).map(|()| ExitCode::SUCCESS), 1),
         // 1 says that the build ran and failed.
         Task::Codebuild(args) => (codebuild::run(args), 2),

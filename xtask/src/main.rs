@@ -13,6 +13,7 @@ mod codebuild;
 mod deploy;
 #[cfg(test)]
 mod guide;
+mod moto;
 mod registry;
 mod rehearsal;
 mod release;
@@ -50,6 +51,7 @@ enum Task {
     Clients(clients::Args),
     Codebuild(codebuild::Args),
     DeployInfra(deploy::Args),
+    Moto(moto::Args),
     Release(release::Args),
     ReleaseRehearsal(rehearsal::Args),
     SampleDb(sample_db::Args),
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
     let (result, code) = match &cli.task {
         Task::BenchData(args) => (bench::data::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Ci(args) => (ci::run(args).map(|()| ExitCode::SUCCESS), 1),
+        Task::Moto(args) => (moto::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Release(args) => (release::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Clients(args) => (clients::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::ReleaseRehearsal(args) => (rehearsal::run(args).map(|()| ExitCode::SUCCESS), 1),

@@ -1,5 +1,7 @@
 //! A server that is killed at any moment: started again, it goes on with every execution from its last event.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
@@ -20,6 +22,7 @@ impl Served {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ipinsights"))
             .args(["--quiet", "serve", "--data-dir"])
             .arg(folder)
+            .env_clear()
             .env("WAIT_TIME_SCALE", "0.002")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -127,6 +127,10 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS executions_of_machine ON executions (machine, started DESC, id DESC);
     CREATE INDEX IF NOT EXISTS executions_of_map_run ON executions (map_run, started DESC, id DESC)
         WHERE map_run IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS executions_of_version ON executions (version, started DESC, id DESC)
+        WHERE version IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS executions_of_alias ON executions (alias, started DESC, id DESC)
+        WHERE alias IS NOT NULL;
     CREATE INDEX IF NOT EXISTS executions_running ON executions (id) WHERE status = 'RUNNING';
     CREATE TABLE IF NOT EXISTS events (
         execution INTEGER NOT NULL,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use sfn_builder::StateMachine;
-use sfn_local::{HistoryEvent, MapRunSettings, MapRunStatus, Observer, Outcome, Runner};
+use sfn_local::{Event, HistoryEvent, MapRunSettings, MapRunStatus, Observer, Outcome, Runner};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -118,17 +118,19 @@ impl States {
         let runner = self.runner(&handler).with_observer(&*recorder);
         let mut record = |event: &HistoryEvent| recorder.add(Write::Event(id, event.clone()));
         let running = async {
-            match begin {
-                Begin::New => Some(runner.run(machine, &run, &mut record).await),
-                Begin::Resumed => {
-                    let history = self.journal.history(id).ok()?;
-                    runner.resume(machine, &run, history, &mut record).await.ok()
-                }
-                Begin::Redriven => {
-                    let history = self.journal.history(id).ok()?;
-                    runner.redrive(machine, &run, history, &mut record).await.ok()?
-                }
-            }
+            let history = match begin {
+                Begin::New => return Some(Ok(runner.run(machine, &run, &mut record).await)),
+                Begin::Resumed | Begin::Redriven => self.journal.history(id).ok()?,
+            };
+            let went_on = match begin {
+                Begin::Redriven => runner.redrive(machine, &run, history, &mut record).await,
+                _ => runner.resume(machine, &run, history, &mut record).await.map(Some),
+            };
+            Some(match went_on {
+                Ok(Some(outcome)) => Ok(outcome),
+                Ok(None) => Err("its history has no failure".to_owned()),
+                Err(error) => Err(error.to_string()),
+            })
         };
         let mut running = pin!(running);
         // What has happened in a turn is written before the next; the end, together with what it means for the record.
@@ -154,7 +156,14 @@ impl States {
             outcome = turns => outcome,
         };
         // Without an outcome the database failed: the next start goes on from what it has.
-        let Some(outcome) = outcome else { return };
+        let outcome = match outcome {
+            None => return,
+            Some(Ok(outcome)) => outcome,
+            Some(Err(reason)) => {
+                self.give_up(id, execution, &reason);
+                return;
+            }
+        };
         match outcome {
             Outcome::Succeeded { output } => {
                 execution.status = "SUCCEEDED".to_owned();
@@ -172,6 +181,30 @@ impl States {
         execution.stopped = Some(self.now());
         recorder.add(Write::Record(id, Box::new(execution)));
         let _ = recorder.flush();
+    }
+
+    /// Fails an execution that cannot go on: its machine or its history is of a form that is no longer known.
+    fn give_up(&self, id: i64, mut execution: Execution, reason: &str) {
+        let cause = format!("The execution cannot go on: {reason}");
+        let (error, cause) = (Some("States.Runtime".to_owned()), Some(cause));
+        // An error here is the database's: the next start tries again.
+        let Ok(last) = self.journal.last_event(id) else {
+            return;
+        };
+        let failed = HistoryEvent {
+            id: last + 1,
+            previous_event_id: last,
+            timestamp: self.clock.now(),
+            event: Event::ExecutionFailed {
+                error: error.clone(),
+                cause: cause.clone(),
+            },
+        };
+        execution.status = "FAILED".to_owned();
+        execution.stopped = Some(self.now());
+        (execution.error, execution.cause) = (error, cause);
+        let writes = [Write::Event(id, failed), Write::Record(id, Box::new(execution))];
+        let _ = self.journal.write(&writes);
     }
 
     fn abort(&self, id: i64, execution: &mut Execution, recorder: &Recorder, control: &Control) {
@@ -194,9 +227,11 @@ impl States {
     /// Goes on with what a server before this one left running.
     pub(super) fn resume_executions(self: &Arc<Self>) -> std::io::Result<()> {
         for (id, execution) in self.journal.running()? {
-            // A definition that is no longer taken fails its execution when it is asked for, not the start.
-            if let Ok(machine) = self.machine_of(&execution.revision) {
-                self.spawn(id, execution, machine, Begin::Resumed);
+            match self.machine_of(&execution.revision) {
+                Ok(machine) => {
+                    self.spawn(id, execution, machine, Begin::Resumed);
+                }
+                Err(error) => self.give_up(id, execution, &error.message),
             }
         }
         Ok(())
@@ -334,7 +369,6 @@ impl Recorder {
 
 impl Observer for Recorder {
     fn child_event(&self, map_run_arn: &str, child: &sfn_local::Execution, event: &HistoryEvent) {
-        use sfn_local::Event;
         let mut inner = self.lock();
         let moment = seconds_of(event.timestamp);
         if inner.express.get(map_run_arn).copied().unwrap_or(false) {
@@ -411,6 +445,11 @@ impl Observer for Recorder {
         run.tolerated_failure_percentage = status.settings.tolerated_failure_percentage.unwrap_or(0.0);
         if status.status != RUNNING {
             run.stopped = Some(self.states.now());
+            self.states
+                .map_run_settings
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(arn);
         }
         let run = run.clone();
         inner.writes.push(Write::MapRun(Box::new(run)));

@@ -308,10 +308,14 @@ impl Tasks {
         {
             *input = input.to_string().into();
         }
-        let started = self
-            .states
-            .start_execution(&request)
-            .map_err(|error| failure(style, "StepFunctions", &error))?;
+        let started = match self.states.start_execution(&request) {
+            // The call was under way when the server before this one ended: the message ends with the ARN in quotes.
+            Err(error) if self.again && error.code == "ExecutionAlreadyExists" => {
+                let arn = error.message.split('\'').nth(1).unwrap_or_default();
+                json!({"executionArn": arn})
+            }
+            other => other.map_err(|error| failure(style, "StepFunctions", &error))?,
+        };
         let arn = started["executionArn"].as_str().unwrap_or_default().to_owned();
         let mut answer = renamed_top(started, &char::to_uppercase);
         if let Some(date) = answer["StartDate"].as_f64() {

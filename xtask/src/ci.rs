@@ -50,6 +50,7 @@ const STEPS: &[Step] = &[
         ..Step::new("deny", &["deny", "--locked", "check"])
     },
     Step::new("validators", &["xtask", "validators"]),
+    Step::new("moto", &["xtask", "moto"]),
     Step::new("test", &["test", "--workspace"]),
 ];
 

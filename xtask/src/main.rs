@@ -8,10 +8,12 @@
 mod account;
 mod bench;
 mod ci;
+mod clients;
 mod codebuild;
 mod deploy;
 #[cfg(test)]
 mod guide;
+mod moto;
 mod registry;
 mod rehearsal;
 mod release;
@@ -46,8 +48,10 @@ enum Task {
     BenchData(bench::data::Args),
     /// Run what CI runs: format, clippy, docs, dependency rules, tests.
     Ci(ci::Args),
+    Clients(clients::Args),
     Codebuild(codebuild::Args),
     DeployInfra(deploy::Args),
+    Moto(moto::Args),
     Release(release::Args),
     ReleaseRehearsal(rehearsal::Args),
     SampleDb(sample_db::Args),
@@ -59,7 +63,9 @@ fn main() -> ExitCode {
     let (result, code) = match &cli.task {
         Task::BenchData(args) => (bench::data::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Ci(args) => (ci::run(args).map(|()| ExitCode::SUCCESS), 1),
+        Task::Moto(args) => (moto::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Release(args) => (release::run(args).map(|()| ExitCode::SUCCESS), 1),
+        Task::Clients(args) => (clients::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::ReleaseRehearsal(args) => (rehearsal::run(args).map(|()| ExitCode::SUCCESS), 1),
         // 1 says that the build ran and failed.
         Task::Codebuild(args) => (codebuild::run(args), 2),

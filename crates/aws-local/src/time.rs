@@ -16,6 +16,11 @@ pub(crate) fn seconds(time: SystemTime) -> Seconds {
     millis as f64 / 1000.0
 }
 
+/// A timestamp in seconds since 1970, cut to the millisecond.
+pub(crate) fn seconds_of(time: jiff::Timestamp) -> Seconds {
+    time.as_millisecond() as f64 / 1000.0
+}
+
 /// The other way round.
 pub(crate) fn system_time(seconds: Seconds) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(millis(seconds))

@@ -176,6 +176,32 @@ fn interrupted_anywhere_the_bytes_are_the_same() {
 }
 
 #[test]
+fn checkpoints_of_some_epochs_alone() {
+    let setting = Setting::new();
+    let whole = setting.run(None, &mut quiet).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut written = Vec::new();
+    let checkpoints = Checkpoints::in_folder(folder.path()).every_epochs(2);
+    setting
+        .run(Some(checkpoints), &mut |news| {
+            if let Progress::CheckpointWritten { epoch, batch } = news {
+                written.push((*epoch, *batch));
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    // After every other epoch, and after the last in any case.
+    let mut expected: Vec<_> = (1..=whole.epochs).filter(|epoch| epoch % 2 == 0).collect();
+    if whole.epochs % 2 == 1 {
+        expected.push(whole.epochs);
+    }
+    assert_eq!(
+        written,
+        expected.into_iter().map(|epoch| (epoch, 0)).collect::<Vec<_>>()
+    );
+}
+
+#[test]
 fn what_is_told_goes_on_where_it_ended() {
     let setting = Setting::new();
     let mut whole = Vec::new();

@@ -89,6 +89,9 @@ pub enum Command {
     Graph(GraphArgs),
     /// Say what differs between two definitions, state by state
     Diff(DiffArgs),
+    /// Run a state machine, or one state of it, without an account
+    #[command(subcommand)]
+    States(StatesCommand),
     /// Delete endpoint, configurations, models and state machine of a pipeline
     Destroy(DestroyArgs),
 }
@@ -684,9 +687,24 @@ pub struct ScoreArgs {
 /// `ipinsights serve`
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Port on 127.0.0.1; 0 takes a free one
+    /// Port; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub port: u16,
+    /// Address to listen on; one that other machines can reach needs --allow-remote
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub listen: std::net::IpAddr,
+    /// Answer other machines, too: whoever reaches the port can do everything, unless there are --credentials
+    #[arg(long)]
+    pub allow_remote: bool,
+    /// Keep nothing, whatever --data-dir says: a temporary folder, which goes with the server; POST /_reset empties it
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// Let jobs and endpoints take about as long as the service takes to find machines for them
+    #[arg(long)]
+    pub realistic_timing: bool,
+    /// Refuse requests that are not signed with a key of this file: one `KEY_ID SECRET` a line
+    #[arg(long, value_name = "FILE")]
+    pub credentials: Option<PathBuf>,
     /// Folder of objects and resources
     #[arg(
         long,
@@ -695,6 +713,12 @@ pub struct ServeArgs {
         default_value = ".ipinsights"
     )]
     pub data_dir: PathBuf,
+    /// Scale what Wait states of executions wait; 0.01 makes a minute of 100
+    #[arg(long, value_name = "FACTOR", env = "WAIT_TIME_SCALE", default_value_t = 1.0)]
+    pub wait_time_scale: f64,
+    /// Results of tasks by test case, in the form of Step Functions Local
+    #[arg(long, value_name = "FILE", env = "SFN_MOCK_CONFIG")]
+    pub mock_config: Option<PathBuf>,
     /// Also print the lines that point AWS clients here, for `eval`
     #[arg(long)]
     pub print_env: bool,
@@ -786,6 +810,93 @@ pub struct DiffArgs {
     /// Which state machine of a template, by its logical id [default: the only one]
     #[arg(long, value_name = "ID")]
     pub state_machine: Option<String>,
+}
+
+/// `ipinsights states`
+#[derive(Debug, Subcommand)]
+pub enum StatesCommand {
+    /// Run a machine to its end and print its output
+    Run(StatesRunArgs),
+    /// Run one state as TestState does and print what came of it
+    Test(StatesTestArgs),
+}
+
+/// `ipinsights states run`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 the execution has succeeded, 1 the definition or the mock file cannot be used, 2 a file \
+could not be read, 5 the execution has not succeeded."
+)]
+pub struct StatesRunArgs {
+    /// Definition or template; `-` is stdin
+    #[arg(value_name = "DEFINITION")]
+    pub definition: PathBuf,
+    /// Input: JSON, or a file that holds it [default: {}]
+    #[arg(long, value_name = "FILE|JSON")]
+    pub input: Option<String>,
+    /// Results of tasks, in the form of Step Functions Local (SFN_MOCK_CONFIG)
+    #[arg(long, value_name = "FILE")]
+    pub mock: Option<PathBuf>,
+    /// Which test case of the mock file [default: the only one]
+    #[arg(long, value_name = "NAME", requires = "mock")]
+    pub test_case: Option<String>,
+    /// Print the events, too
+    #[arg(long)]
+    pub history: bool,
+    /// Take no time for waiting; for machines whose tasks are mocked, since all timeouts pass as fast
+    #[arg(long)]
+    pub virtual_time: bool,
+    /// Scale what Wait states wait; 0.01 makes a minute of 100
+    #[arg(long, value_name = "FACTOR", env = "WAIT_TIME_SCALE")]
+    pub wait_time_scale: Option<f64>,
+    /// Folder of objects and resources that tasks can use [default: an empty one, removed afterwards]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Which state machine of a template, by its logical id [default: the only one]
+    #[arg(long, value_name = "ID")]
+    pub state_machine: Option<String>,
+}
+
+/// `ipinsights states test`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 the state has succeeded, is to be retried, or its error was caught; 1 the definition cannot be \
+used, 2 a file could not be read, 5 the state has failed."
+)]
+pub struct StatesTestArgs {
+    /// The state's definition, or with --name a machine's; `-` is stdin
+    #[arg(value_name = "STATE")]
+    pub state: PathBuf,
+    /// Which state of a machine
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Input: JSON, or a file that holds it [default: {}]
+    #[arg(long, value_name = "FILE|JSON")]
+    pub input: Option<String>,
+    /// Variables: a JSON object, or a file that holds it
+    #[arg(long, value_name = "FILE|JSON")]
+    pub variables: Option<String>,
+    /// The context object: JSON, or a file that holds it
+    #[arg(long, value_name = "FILE|JSON")]
+    pub context: Option<String>,
+    /// Result in place of the task's, or of what is inside of a Map or Parallel state
+    #[arg(long, value_name = "FILE|JSON", conflicts_with = "error")]
+    pub result: Option<String>,
+    /// Error in place of the result
+    #[arg(long, value_name = "NAME")]
+    pub error: Option<String>,
+    /// Cause of the error
+    #[arg(long, value_name = "TEXT", requires = "error")]
+    pub cause: Option<String>,
+    /// How many retries there have been before
+    #[arg(long, value_name = "N")]
+    pub retry_count: Option<u32>,
+    /// How much is told
+    #[arg(long, value_parser = ["info", "debug", "trace"], default_value = "info")]
+    pub level: String,
+    /// Folder of objects and resources that the task can use [default: an empty one, removed afterwards]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
 }
 
 /// `ipinsights destroy`

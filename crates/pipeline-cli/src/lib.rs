@@ -58,6 +58,7 @@ pub async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<()> {
         Command::Validate(args) => commands::machines::validate(&args, output),
         Command::Graph(args) => commands::machines::graph(&args, output),
         Command::Diff(args) => commands::machines::diff(&args, output),
+        Command::States(command) => commands::states::run(command, output).await,
         Command::Destroy(args) => commands::destroy::run(&cli.common, args, output).await,
     }
 }

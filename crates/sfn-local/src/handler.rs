@@ -105,6 +105,12 @@ impl TaskCall {
         }
     }
 
+    /// A call outside of an execution: nobody listens to what it reports.
+    #[must_use]
+    pub fn outside(request: TaskRequest) -> Self {
+        Self::new(request, Submitted::ignored(), TaskProgress::ignored())
+    }
+
     /// Whether the resource is to be waited for (`.sync`).
     #[must_use]
     pub fn is_sync(&self) -> bool {

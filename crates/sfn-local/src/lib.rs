@@ -16,5 +16,5 @@ pub use execution::{Execution, Outcome};
 pub use futures::future::BoxFuture;
 pub use handler::{Submitted, TaskCall, TaskFailure, TaskHandler, TaskProgress, TaskRequest};
 pub use history::{Event, HistoryEvent, InvalidRecord, Phase, StateType, TaskDetails, abort};
-pub use run::{MapRunStatus, Observer, Record, Runner, run};
+pub use run::{MapRunSettings, MapRunStatus, Observer, Record, Runner, run};
 pub use support::{Unsupported, UnsupportedPart, check_supported};

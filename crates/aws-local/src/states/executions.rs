@@ -1,169 +1,403 @@
-//! Executions: started, watched, stopped.
+//! Executions: started, watched, stopped, redriven.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use sfn_builder::StateMachine;
-use sfn_local::{BoxFuture, Clock, HistoryEvent, Outcome};
-use tokio_util::sync::CancellationToken;
+use sfn_local::{HistoryEvent, Outcome};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{States, check_name, machines, page};
+use super::{
+    MAX_DATA, States, arn, check_name,
+    journal::{After, Execution, Of, RUNNING},
+    labelled,
+    machines::{Kind, included_data, logging_or_default, tracing_or_default},
+    missing_machine, page_size, page_token, parse_json,
+    running::Begin,
+    set_default,
+    tasks::Tasks,
+};
 use crate::{
+    ACCOUNT,
     api::{ApiError, ApiResult, Check, Form, TEXT},
-    time::{Seconds, now},
+    time::{Seconds, millis},
 };
 
-/// An execution.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Execution {
-    arn: String,
-    name: String,
-    machine_arn: String,
-    machine_name: String,
-    /// What it runs, whatever becomes of the machine.
-    definition: String,
-    role_arn: String,
-    status: String,
-    /// As it was sent.
-    input: String,
-    output: Option<String>,
-    error: Option<String>,
-    cause: Option<String>,
-    started: Seconds,
-    stopped: Option<Seconds>,
-}
+/// How long an Express execution takes at most.
+const EXPRESS_LIMIT: Duration = Duration::from_secs(300);
+/// A redrive is possible for 14 days.
+const REDRIVABLE: Seconds = 14.0 * 86_400.0;
+/// How long, and how many, tokens of requests to redrive are known.
+const TOKEN_VALID: Seconds = 900.0;
+const TOKENS: usize = 10;
 
-const RUNNING: &str = "RUNNING";
+const TRACE: Form = Form {
+    pattern: "\\p{ASCII}*",
+    matches: str::is_ascii,
+    max: 256,
+};
 
-/// The longest input, in characters.
-const MAX_INPUT: usize = 262_144;
-
-/// Real time.
-struct TokioClock;
-
-impl Clock for TokioClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
-
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(duration))
-    }
+/// What a request asks to run.
+struct Asked {
+    execution: Execution,
+    kind: Kind,
 }
 
 impl States {
     pub(super) fn start_execution(self: &Arc<Self>, input: &Value) -> ApiResult<Value> {
+        let Asked { execution, kind } = self.asked(input)?;
+        let machine = self.machine_of(&execution.revision)?;
+        let answer =
+            |execution: &Execution| json!({"executionArn": execution.arn, "startDate": execution.started});
+        if kind == Kind::Express {
+            let this = self.clone();
+            let answer = answer(&execution);
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    () = this.stop.cancelled() => {}
+                    _ = this.run_express(&execution, &machine) => {}
+                }
+            });
+            return Ok(answer);
+        }
+        match self.journal.insert(&execution)? {
+            Ok(id) => {
+                let answer = answer(&execution);
+                self.spawn(id, execution, machine, Begin::New);
+                Ok(answer)
+            }
+            // Asked for again just as it is, it runs already.
+            Err(there) if there.status == RUNNING && there.input == execution.input => Ok(answer(&there)),
+            Err(there) => {
+                let message = format!("Execution Already Exists: '{}'", there.arn);
+                Err(ApiError::new("ExecutionAlreadyExists", message))
+            }
+        }
+    }
+
+    /// Reads a request to start an execution, and finds what it is to run.
+    fn asked(&self, input: &Value) -> ApiResult<Asked> {
         let mut check = Check::new(input);
-        let machine_arn = check.required("stateMachineArn", TEXT);
+        let arn = check.required("stateMachineArn", TEXT);
         let name = check.text("name", TEXT).map(str::to_owned);
-        let text = check
-            .text(
-                "input",
-                Form {
-                    max: MAX_INPUT,
-                    ..TEXT
-                },
-            )
-            .unwrap_or("{}");
+        let text = check.text("input", MAX_DATA).unwrap_or("{}");
+        let trace_header = check.text("traceHeader", TRACE).map(str::to_owned);
         check.finish()?;
-        let machine = self.machine(machine_arn)?;
+        let named = arn::machine(arn)?;
+        if named.label.is_some() {
+            return Err(labelled(arn));
+        }
         let name = name.unwrap_or_else(|| Uuid::new_v4().to_string());
         check_name(&name)?;
-        let value: Value = serde_json::from_str(text).map_err(|error| {
-            let message = format!("Invalid State Machine Execution Input: '{error}'");
+        let machine = self.machine(&named.base).map_err(|_| missing_machine(arn))?;
+        let (mut version_arn, mut alias_arn) = (None, None);
+        let revision = match named.alias() {
+            Some(_) => {
+                let qualified = named.qualified();
+                let alias = self.aliases.get(&qualified).ok_or_else(|| missing_machine(arn))?;
+                let version = self.routed(&alias, &name).ok_or_else(|| missing_machine(arn))?;
+                alias_arn = Some(qualified);
+                version_arn = Some(version.arn);
+                version.revision
+            }
+            None if named.qualifier.is_some() => {
+                let version = self.version(&named)?;
+                version_arn = Some(version.arn);
+                version.revision
+            }
+            None => machine.revision.clone(),
+        };
+        if text.len() > MAX_DATA.max {
+            return Err(ApiError::new(
+                "InvalidExecutionInput",
+                format!(
+                    "Invalid State Machine Execution Input: 'The input is longer than {} bytes'",
+                    MAX_DATA.max
+                ),
+            ));
+        }
+        parse_json(text).map_err(|reason| {
+            let message = format!("Invalid State Machine Execution Input: '{reason}'");
             ApiError::new("InvalidExecutionInput", message)
         })?;
-        let definition = machines::parse(&machine.definition)?;
-        let run = sfn_local::Execution::new(&machine.arn, &name, value)
-            .with_role_arn(&machine.role_arn)
-            .with_input_text(text)
-            .with_seed(Uuid::new_v4().as_u64_pair().0);
+        if let (Some(case), Some(mocks)) = (&named.test_case, &self.mocks) {
+            if mocks.test_case(&machine.name, case).is_none() {
+                let message = format!("The mock file has no test case `{case}` of `{}`", machine.name);
+                return Err(ApiError::validation(message));
+            }
+        } else if named.test_case.is_some() {
+            let message = "The ARN names a test case, but the server has no mock file (SFN_MOCK_CONFIG)";
+            return Err(ApiError::validation(message));
+        }
+        let before = format!("arn:aws:states:{}:{ACCOUNT}", self.region);
+        let arn = match machine.kind {
+            Kind::Standard => format!("{before}:execution:{}:{name}", machine.name),
+            Kind::Express => format!("{before}:express:{}:{name}:{}", machine.name, Uuid::new_v4()),
+        };
         let execution = Execution {
-            arn: run.arn.clone(),
+            seed: seed(&arn),
+            arn,
             name,
             machine_arn: machine.arn,
-            machine_name: machine.name,
-            definition: machine.definition,
-            role_arn: machine.role_arn,
+            revision,
+            version_arn,
+            alias_arn,
+            map_run_arn: None,
             status: RUNNING.to_owned(),
             input: text.to_owned(),
             output: None,
             error: None,
             cause: None,
-            started: now(),
+            started: self.now(),
             stopped: None,
+            test_case: named.test_case,
+            trace_header,
+            redrives: 0,
+            redriven: None,
+            redrive_tokens: Vec::new(),
         };
-        let started = match self.executions.insert_new(&run.arn, execution.clone())? {
-            Ok(()) => execution.started,
-            // Asked for again just as it is, it runs already.
-            Err(there) if there.status == RUNNING && there.input == text => {
-                return Ok(json!({"executionArn": there.arn, "startDate": there.started}));
+        Ok(Asked {
+            execution,
+            kind: machine.kind,
+        })
+    }
+
+    pub(super) async fn start_sync_execution(self: &Arc<Self>, input: &Value) -> ApiResult<Value> {
+        let mut check = Check::new(input);
+        let included = included_data(&mut check);
+        check.finish()?;
+        let Asked { execution, kind } = self.asked(input)?;
+        if kind == Kind::Standard {
+            return Err(type_not_supported());
+        }
+        let machine = self.machine_of(&execution.revision)?;
+        let outcome = tokio::select! {
+            () = self.stop.cancelled() => {
+                return Err(ApiError::new("InternalFailure", "the server stops"));
             }
-            Err(there) => {
-                let message = format!("Execution Already Exists: '{}'", there.arn);
-                return Err(ApiError::new("ExecutionAlreadyExists", message));
-            }
+            outcome = self.run_express(&execution, &machine) => outcome,
         };
-        let stop = self.stop.child_token();
-        self.running
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .insert(run.arn.clone(), stop.clone());
-        let arn = run.arn.clone();
-        let this = self.clone();
-        self.tasks
-            .spawn(async move { this.run(definition, run, stop).await });
-        Ok(json!({"executionArn": arn, "startDate": started}))
+        let stopped = self.now();
+        let took = millis(stopped).saturating_sub(millis(execution.started));
+        let mut answer = json!({
+            "executionArn": execution.arn,
+            "stateMachineArn": execution.machine_arn,
+            "name": execution.name,
+            "startDate": execution.started,
+            "stopDate": stopped,
+            "status": outcome.status(),
+            "inputDetails": {"included": included},
+            "billingDetails": {
+                "billedMemoryUsedInMB": 64,
+                "billedDurationInMilliseconds": took.max(1).div_ceil(100) * 100,
+            },
+        });
+        if included {
+            answer["input"] = execution.input.into();
+        }
+        match outcome {
+            Outcome::Succeeded { output } => {
+                if included {
+                    answer["output"] = output.to_string().into();
+                }
+                answer["outputDetails"] = json!({"included": included});
+            }
+            Outcome::Failed { error, cause } | Outcome::TimedOut { error, cause } => {
+                for (member, text) in [("error", error), ("cause", cause)] {
+                    if let Some(text) = text {
+                        answer[member] = text.into();
+                    }
+                }
+            }
+        }
+        if let Some(header) = execution.trace_header {
+            answer["traceHeader"] = header.into();
+        }
+        Ok(answer)
+    }
+
+    /// Runs an Express execution, which leaves no history.
+    async fn run_express(
+        self: &Arc<Self>,
+        execution: &Execution,
+        machine: &sfn_builder::StateMachine,
+    ) -> Outcome {
+        let Ok(run) = self.run_of(execution) else {
+            return Outcome::Failed {
+                error: Some("States.Runtime".to_owned()),
+                cause: None,
+            };
+        };
+        let handler = Tasks::of(self, execution, None, false);
+        let runner = self.runner(&handler);
+        let mut record = |_: &HistoryEvent| {};
+        tokio::select! {
+            biased;
+            outcome = runner.run(machine, &run, &mut record) => outcome,
+            () = self.clock.sleep(EXPRESS_LIMIT) => Outcome::TimedOut {
+                error: Some("States.Timeout".to_owned()),
+                cause: None,
+            },
+        }
     }
 
     pub(super) fn describe_execution(&self, input: &Value) -> ApiResult<Value> {
-        let execution = self.execution_of(input)?;
+        let mut check = Check::new(input);
+        let included = included_data(&mut check);
+        check.finish()?;
+        let (id, execution) = self.execution_of(input)?;
         let mut answer = Map::new();
-        answer.insert("executionArn".into(), execution.arn.into());
-        answer.insert("stateMachineArn".into(), execution.machine_arn.into());
-        answer.insert("name".into(), execution.name.into());
-        answer.insert("status".into(), execution.status.into());
+        answer.insert("executionArn".into(), execution.arn.clone().into());
+        answer.insert("stateMachineArn".into(), execution.machine_arn.clone().into());
+        answer.insert("name".into(), execution.name.clone().into());
+        answer.insert("status".into(), execution.status.clone().into());
         answer.insert("startDate".into(), execution.started.into());
         if let Some(stopped) = execution.stopped {
             answer.insert("stopDate".into(), stopped.into());
         }
-        answer.insert("input".into(), execution.input.into());
-        answer.insert("inputDetails".into(), json!({"included": true}));
-        if let Some(output) = execution.output {
-            answer.insert("output".into(), output.into());
-            answer.insert("outputDetails".into(), json!({"included": true}));
+        if included {
+            answer.insert("input".into(), execution.input.clone().into());
         }
-        for (member, text) in [("error", execution.error), ("cause", execution.cause)] {
+        answer.insert("inputDetails".into(), json!({"included": included}));
+        if let Some(output) = &execution.output {
+            if included {
+                answer.insert("output".into(), output.clone().into());
+            }
+            answer.insert("outputDetails".into(), json!({"included": included}));
+        }
+        for (member, text) in [
+            ("error", &execution.error),
+            ("cause", &execution.cause),
+            ("traceHeader", &execution.trace_header),
+            ("mapRunArn", &execution.map_run_arn),
+            ("stateMachineVersionArn", &execution.version_arn),
+            ("stateMachineAliasArn", &execution.alias_arn),
+        ] {
             if let Some(text) = text {
-                answer.insert(member.into(), text.into());
+                answer.insert(member.into(), text.clone().into());
             }
         }
-        answer.insert("redriveCount".into(), 0.into());
-        answer.insert("redriveStatus".into(), "NOT_REDRIVABLE".into());
-        answer.insert(
-            "redriveStatusReason".into(),
-            "Redrive is not implemented by aws-local".into(),
-        );
+        answer.insert("redriveCount".into(), execution.redrives.into());
+        if let Some(redriven) = execution.redriven {
+            answer.insert("redriveDate".into(), redriven.into());
+        }
+        match self.not_redrivable(id, &execution)? {
+            None => {
+                let status = match &execution.map_run_arn {
+                    None => "REDRIVABLE",
+                    Some(_) => "REDRIVABLE_BY_MAP_RUN",
+                };
+                answer.insert("redriveStatus".into(), status.into());
+            }
+            Some(reason) => {
+                answer.insert("redriveStatus".into(), "NOT_REDRIVABLE".into());
+                answer.insert("redriveStatusReason".into(), reason.into());
+            }
+        }
         Ok(answer.into())
     }
 
+    /// Why an execution cannot be redriven.
+    fn not_redrivable(&self, id: i64, execution: &Execution) -> ApiResult<Option<String>> {
+        let status = execution.status.as_str();
+        if matches!(status, RUNNING | "SUCCEEDED") {
+            return Ok(Some(format!("Execution is {status} and cannot be redriven")));
+        }
+        let stopped = execution.stopped.unwrap_or(execution.started);
+        if self.now() - stopped > REDRIVABLE {
+            return Ok(Some("Execution redrivable period exceeded".to_owned()));
+        }
+        // A redrive has to have room for more than its own event.
+        if self.journal.last_event(id)? >= 24_999 {
+            return Ok(Some("Execution history event limit exceeded".to_owned()));
+        }
+        Ok(None)
+    }
+
+    pub(super) fn redrive_execution(self: &Arc<Self>, input: &Value) -> ApiResult<Value> {
+        let mut check = Check::new(input);
+        let token = check.text(
+            "clientToken",
+            Form {
+                pattern: "[!-~]+",
+                matches: |s| !s.is_empty() && s.bytes().all(|b| b.is_ascii_graphic()),
+                max: 64,
+            },
+        );
+        check.finish()?;
+        let (id, mut execution) = self.execution_of(input)?;
+        let now = self.now();
+        if let Some(token) = token
+            && let Some((_, date)) = execution
+                .redrive_tokens
+                .iter()
+                .find(|(known, date)| known == token && now - date <= TOKEN_VALID)
+        {
+            return Ok(json!({"redriveDate": date}));
+        }
+        if execution.map_run_arn.is_some() {
+            let message = "Child executions of a map run are redriven with the execution that started it";
+            return Err(ApiError::new("ExecutionNotRedrivable", message));
+        }
+        if let Some(reason) = self.not_redrivable(id, &execution)? {
+            return Err(ApiError::new("ExecutionNotRedrivable", reason));
+        }
+        let machine = self.machine_of(&execution.revision)?;
+        execution.status = RUNNING.to_owned();
+        execution.redrives += 1;
+        execution.redriven = Some(now);
+        (execution.stopped, execution.error, execution.cause) = (None, None, None);
+        if let Some(token) = token {
+            execution.redrive_tokens.push((token.to_owned(), now));
+            let surplus = execution.redrive_tokens.len().saturating_sub(TOKENS);
+            execution.redrive_tokens.drain(..surplus);
+        }
+        let _changing = self.changing();
+        // Another request may have come first.
+        if self.execution(&execution.arn)?.1.status == RUNNING {
+            let reason = format!("Execution is {RUNNING} and cannot be redriven");
+            return Err(ApiError::new("ExecutionNotRedrivable", reason));
+        }
+        self.journal.update(id, &execution)?;
+        self.spawn(id, execution, machine, Begin::Redriven);
+        Ok(json!({"redriveDate": now}))
+    }
+
     pub(super) fn describe_machine_of_execution(&self, input: &Value) -> ApiResult<Value> {
-        let execution = self.execution_of(input)?;
-        Ok(json!({
+        let mut check = Check::new(input);
+        let included = included_data(&mut check);
+        check.finish()?;
+        let (_, execution) = self.execution_of(input)?;
+        let revision = self
+            .revision(&execution.revision)
+            .ok_or_else(|| missing_machine(&execution.machine_arn))?;
+        let name = execution.machine_arn.rsplit(':').next().unwrap_or_default();
+        let mut answer = json!({
             "stateMachineArn": execution.machine_arn,
-            "name": execution.machine_name,
-            "definition": execution.definition,
-            "roleArn": execution.role_arn,
-            "updateDate": execution.started,
-        }))
+            "name": name,
+            "definition": if included { revision.definition.as_str() } else { "{}" },
+            "roleArn": revision.role_arn,
+            "updateDate": revision.updated,
+            "loggingConfiguration": logging_or_default(&revision.logging),
+            "tracingConfiguration": tracing_or_default(&revision.tracing),
+        });
+        if let Some(map_run) = execution.map_run_arn {
+            answer["mapRunArn"] = map_run.into();
+            if let Some((_, label)) = name.split_once('/') {
+                answer["label"] = label.into();
+            }
+        }
+        if let Some(id) = revision.revision_id {
+            answer["revisionId"] = id.into();
+        }
+        set_default(&mut answer, "encryptionConfiguration", &revision.encryption);
+        Ok(answer)
     }
 
     pub(super) fn list_executions(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
-        let machine_arn = check.required("stateMachineArn", TEXT);
+        let machine_arn = check.text("stateMachineArn", TEXT);
+        let map_run = check.text("mapRunArn", TEXT);
         let statuses = [
             "RUNNING",
             "SUCCEEDED",
@@ -173,37 +407,60 @@ impl States {
             "PENDING_REDRIVE",
         ];
         let status = check.choice("statusFilter", &statuses);
-        let mut found = self.executions.select(|execution| {
-            execution.machine_arn == machine_arn && status.is_none_or(|status| execution.status == status)
-        });
-        found.sort_by(|a, b| b.started.total_cmp(&a.started).then_with(|| a.name.cmp(&b.name)));
-        let (found, next) = page(&mut check, found, 100)?;
+        let redriven = check
+            .choice("redriveFilter", &["REDRIVEN", "NOT_REDRIVEN"])
+            .map(|filter| filter == "REDRIVEN");
+        let max = page_size(&mut check, 100);
+        let after: After = page_token(&mut check, |token| {
+            let (started, id) = token.split_once('-')?;
+            Some((started.parse().ok()?, id.parse().ok()?))
+        })?;
         check.finish()?;
-        self.machine(machine_arn)?;
-        let executions: Vec<_> = found
-            .into_iter()
-            .map(|execution| {
-                let mut printed = json!({
-                    "executionArn": execution.arn,
-                    "stateMachineArn": execution.machine_arn,
-                    "name": execution.name,
-                    "status": execution.status,
-                    "startDate": execution.started,
-                });
-                if let Some(stopped) = execution.stopped {
-                    printed["stopDate"] = stopped.into();
+        let named;
+        let of = match (machine_arn, map_run) {
+            (Some(_), Some(_)) | (None, None) => {
+                return Err(ApiError::validation(
+                    "Must specify either a stateMachineArn or a mapRunArn, but not both",
+                ));
+            }
+            (None, Some(arn)) => {
+                arn::map_run(arn)?;
+                if self.journal.map_run(arn)?.is_none() {
+                    let message = format!("Map Run Does Not Exist: '{arn}'");
+                    return Err(ApiError::new("ResourceNotFound", message));
                 }
-                printed
-            })
-            .collect();
+                Of::MapRun(arn)
+            }
+            (Some(arn), None) => {
+                if status == Some("PENDING_REDRIVE") {
+                    return Err(ApiError::validation(
+                        "The statusFilter PENDING_REDRIVE is supported with a mapRunArn only",
+                    ));
+                }
+                let parsed = arn::machine(arn)?;
+                let machine = self.machine(&parsed.base).map_err(|_| missing_machine(arn))?;
+                if machine.kind == Kind::Express {
+                    return Err(type_not_supported());
+                }
+                named = parsed.qualified();
+                match (parsed.version(), parsed.alias()) {
+                    (Some(_), _) if self.versions.contains(&named) => Of::Version(&named),
+                    (_, Some(_)) if self.aliases.contains(&named) => Of::Alias(&named),
+                    (None, None) => Of::Machine(&named),
+                    _ => return Err(missing_machine(arn)),
+                }
+            }
+        };
+        let (found, next) = self.journal.list(&of, status, redriven, after, max)?;
+        let executions: Vec<_> = found.into_iter().map(listed).collect();
         let mut answer = json!({"executions": executions});
-        if let Some(next) = next {
-            answer["nextToken"] = next.into();
+        if let Some((started, id)) = next {
+            answer["nextToken"] = format!("{started}-{id}").into();
         }
         Ok(answer)
     }
 
-    pub(super) fn stop_execution(&self, input: &Value) -> ApiResult<Value> {
+    pub(super) async fn stop_execution(self: &Arc<Self>, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
         let error = check.text("error", Form { max: 256, ..TEXT }).map(str::to_owned);
         let cause = check
@@ -211,161 +468,117 @@ impl States {
             .map(str::to_owned);
         let arn = check.required("executionArn", TEXT);
         check.finish()?;
-        self.execution(arn)?;
-        // From here on it is stopped, whatever it comes to in the next moment.
-        self.finish(arn, "ABORTED", None, error, cause)?;
-        if let Some(stop) = self.running.lock().unwrap_or_else(|e| e.into_inner()).get(arn) {
-            stop.cancel();
+        arn::execution(arn)?;
+        let (_, execution) = self.execution(arn)?;
+        if execution.map_run_arn.is_some() {
+            return Err(ApiError::validation(
+                "Stopping a child execution of a map run is not implemented by aws-local.",
+            ));
         }
-        let stopped = self.execution(arn)?.stopped;
-        Ok(json!({"stopDate": stopped}))
+        let control = self.controls().get(arn).cloned();
+        if let Some(control) = control {
+            control.stop(error, cause);
+            control.ended().await;
+        }
+        let (_, execution) = self.execution(arn)?;
+        Ok(json!({"stopDate": execution.stopped.unwrap_or_else(|| self.now())}))
     }
 
     pub(super) fn execution_history(&self, input: &Value) -> ApiResult<Value> {
-        let execution = self.execution_of(input)?;
         let mut check = Check::new(input);
-        let mut events = self.histories.get(&execution.arn)?;
-        if check.get("reverseOrder") == Some(&Value::Bool(true)) {
-            events.reverse();
-        }
-        let (mut events, next) = page(&mut check, events, 100)?;
+        let reverse = check.get("reverseOrder") == Some(&Value::Bool(true));
         let without_data = check.get("includeExecutionData") == Some(&Value::Bool(false));
+        let max = page_size(&mut check, 100);
+        let from = page_token(&mut check, |token| token.parse::<u64>().ok().filter(|id| *id > 0))?;
         check.finish()?;
-        if without_data {
-            events.iter_mut().for_each(remove_data);
-        }
+        let (id, execution) = self.execution_of(input)?;
+        let from = from.unwrap_or(if reverse { u64::from(u32::MAX) } else { 1 });
+        let mut events = self.journal.events(id, from, reverse, max + 1)?;
+        let next = (events.len() > max).then(|| events.split_off(max)[0].id);
+        let events: Vec<Value> = events
+            .iter()
+            .map(|event| {
+                let mut told = match without_data {
+                    true => event.to_json_without_data(),
+                    false => event.to_json(),
+                };
+                if let Some(details) = told.get_mut("executionStartedEventDetails") {
+                    for (member, arn) in [
+                        ("stateMachineAliasArn", &execution.alias_arn),
+                        ("stateMachineVersionArn", &execution.version_arn),
+                    ] {
+                        if let Some(arn) = arn {
+                            details[member] = arn.as_str().into();
+                        }
+                    }
+                }
+                told
+            })
+            .collect();
         let mut answer = json!({"events": events});
         if let Some(next) = next {
-            answer["nextToken"] = next.into();
+            answer["nextToken"] = next.to_string().into();
         }
         Ok(answer)
     }
 
-    /// Executions that ran when the server before this one ended will not go on.
-    pub(super) fn end_interrupted_executions(&self) -> io::Result<()> {
-        for execution in self.executions.select(|execution| execution.status == RUNNING) {
-            let arn = &execution.arn;
-            self.finish(arn, "ABORTED", None, None, Some(INTERRUPTED.to_owned()))?;
-            let last = self
-                .histories
-                .get(arn)?
-                .last()
-                .and_then(|event| event["id"].as_u64())
-                .unwrap_or(0);
-            let event = json!({
-                "timestamp": now(),
-                "type": "ExecutionAborted",
-                "id": last + 1,
-                "previousEventId": last,
-                "executionAbortedEventDetails": {"cause": INTERRUPTED},
-            });
-            self.histories.add(arn, &event)?;
-        }
-        Ok(())
-    }
-
-    async fn run(
-        self: Arc<Self>,
-        machine: StateMachine,
-        execution: sfn_local::Execution,
-        stop: CancellationToken,
-    ) {
-        let arn = execution.arn.clone();
-        let mut history = Vec::<HistoryEvent>::new();
-        let mut record = |event: &HistoryEvent| {
-            history.push(event.clone());
-            let _ = self.histories.add(&arn, &event.to_json()); // a database that is full
-        };
-        let handler = super::tasks::Tasks {
-            sagemaker: self.sagemaker.clone(),
-        };
-        let outcome = tokio::select! {
-            biased;
-            () = stop.cancelled() => None,
-            outcome = sfn_local::run(&machine, &execution, &handler, &TokioClock, &mut record) => Some(outcome),
-        };
-        let finished = match outcome {
-            Some(Outcome::Succeeded { output }) => {
-                self.finish(&arn, "SUCCEEDED", Some(output.to_string()), None, None)
-            }
-            Some(Outcome::Failed { error, cause }) => self.finish(&arn, "FAILED", None, error, cause),
-            Some(Outcome::TimedOut { error, cause }) => self.finish(&arn, "TIMED_OUT", None, error, cause),
-            None => self.finish(&arn, "ABORTED", None, None, Some(INTERRUPTED.to_owned())),
-        };
-        // The record says how it ended: stopped by a caller, it has the caller's error and cause.
-        let record = self.executions.get(&arn);
-        let aborted = record
-            .as_ref()
-            .is_some_and(|execution| execution.status == "ABORTED");
-        let closed = history
-            .last()
-            .is_some_and(|event| event.event.type_name().starts_with("Execution") && event.id > 1);
-        if aborted && !closed {
-            let (error, cause) = record
-                .map(|execution| (execution.error, execution.cause))
-                .unwrap_or_default();
-            for event in sfn_local::abort(&history, Timestamp::now(), error, cause) {
-                let _ = self.histories.add(&arn, &event.to_json());
-            }
-        }
-        drop(finished); // a record that could not be written says RUNNING, and is ended at the next start
-        self.running
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .remove(&arn);
-    }
-
-    /// Ends an execution, unless it has ended.
-    fn finish(
-        &self,
-        arn: &str,
-        status: &str,
-        output: Option<String>,
-        error: Option<String>,
-        cause: Option<String>,
-    ) -> io::Result<()> {
-        self.executions.update(arn, |execution| {
-            if execution.status == RUNNING {
-                execution.status = status.to_owned();
-                execution.stopped = Some(now());
-                execution.output = output;
-                execution.error = error;
-                execution.cause = cause;
-            }
-        })?;
-        Ok(())
-    }
-
-    fn execution_of(&self, input: &Value) -> ApiResult<Execution> {
+    fn execution_of(&self, input: &Value) -> ApiResult<(i64, Execution)> {
         let mut check = Check::new(input);
         let arn = check.required("executionArn", TEXT);
         check.finish()?;
+        arn::execution(arn)?;
         self.execution(arn)
     }
 
-    fn execution(&self, arn: &str) -> ApiResult<Execution> {
+    pub(super) fn execution(&self, arn: &str) -> ApiResult<(i64, Execution)> {
         let missing = || {
             ApiError::new(
                 "ExecutionDoesNotExist",
                 format!("Execution Does Not Exist: '{arn}'"),
             )
         };
-        self.executions.get(arn).ok_or_else(missing)
+        self.journal.get(arn)?.ok_or_else(missing)
     }
 }
 
-const INTERRUPTED: &str = "the server was stopped while the execution was running";
-
-/// Takes out of an event what `includeExecutionData` stands for.
-fn remove_data(event: &mut Value) {
-    for details in event
-        .as_object_mut()
-        .into_iter()
-        .flat_map(Map::values_mut)
-        .filter_map(Value::as_object_mut)
-    {
-        details.retain(|member, _| {
-            !["input", "inputDetails", "output", "outputDetails", "parameters"].contains(&member.as_str())
-        });
+fn listed(execution: Execution) -> Value {
+    let mut told = json!({
+        "executionArn": execution.arn,
+        "stateMachineArn": execution.machine_arn,
+        "name": execution.name,
+        "status": execution.status,
+        "startDate": execution.started,
+    });
+    if let Some(stopped) = execution.stopped {
+        told["stopDate"] = stopped.into();
     }
+    for (member, text) in [
+        ("mapRunArn", execution.map_run_arn),
+        ("stateMachineVersionArn", execution.version_arn),
+        ("stateMachineAliasArn", execution.alias_arn),
+    ] {
+        if let Some(text) = text {
+            told[member] = text.into();
+        }
+    }
+    told["redriveCount"] = execution.redrives.into();
+    if let Some(redriven) = execution.redriven {
+        told["redriveDate"] = redriven.into();
+    }
+    told
+}
+
+fn type_not_supported() -> ApiError {
+    ApiError::new(
+        "StateMachineTypeNotSupported",
+        "This operation is not supported by this type of state machine",
+    )
+}
+
+/// Where an execution's randomness comes from: its name.
+fn seed(arn: &str) -> u64 {
+    let digest = Sha256::digest(arn.as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    u64::from_le_bytes(first)
 }

@@ -1,14 +1,21 @@
-//! State machines: definitions that have passed the checks.
+//! State machines: definitions that have passed the checks, their revisions, versions and aliases.
+
+use std::{collections::HashMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sfn_builder::{StateMachine, checked::StateKind};
+use sfn_builder::{
+    Finding, Severity, StateMachine,
+    checked::{Integration, Mode, Pattern, StateKind},
+};
 use uuid::Uuid;
 
-use super::{States, check_name, page, tags, tasks};
+use super::{
+    States, arn, arn::MachineArn, check_name, encryption, labelled, missing_machine, page, set_default, tags,
+};
 use crate::{
-    api::{ApiError, ApiResult, Check, ROLE, TEXT},
-    time::{Seconds, now},
+    api::{ApiError, ApiResult, Check, Form, ROLE, TEXT},
+    time::Seconds,
 };
 
 /// A state machine.
@@ -16,101 +23,272 @@ use crate::{
 pub(super) struct Machine {
     pub(super) name: String,
     pub(super) arn: String,
+    pub(super) kind: Kind,
+    pub(super) created: Seconds,
+    /// The name of the revision in force.
+    pub(super) revision: String,
+    /// The revision as the API names it; none before the first update.
+    #[serde(default)]
+    pub(super) revision_id: Option<String>,
+    /// How many versions were published.
+    #[serde(default)]
+    pub(super) versions: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(super) enum Kind {
+    Standard,
+    Express,
+}
+
+impl Kind {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "STANDARD",
+            Self::Express => "EXPRESS",
+        }
+    }
+}
+
+/// What a machine is from one update to the next. Executions and versions keep theirs.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Revision {
     /// As it was sent.
     pub(super) definition: String,
     pub(super) role_arn: String,
-    created: Seconds,
-    updated: Seconds,
-    revision: String,
+    #[serde(default)]
+    pub(super) logging: Value,
+    #[serde(default)]
+    pub(super) tracing: Value,
+    #[serde(default)]
+    pub(super) encryption: Value,
+    pub(super) updated: Seconds,
+    #[serde(default)]
+    pub(super) revision_id: Option<String>,
 }
+
+/// A published revision.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Version {
+    pub(super) arn: String,
+    pub(super) machine_arn: String,
+    pub(super) number: u64,
+    pub(super) revision: String,
+    #[serde(default)]
+    pub(super) description: Option<String>,
+    pub(super) created: Seconds,
+}
+
+const DEFINITION: Form = Form {
+    max: 1_048_576,
+    ..TEXT
+};
+pub(super) const DESCRIPTION: Form = Form { max: 256, ..TEXT };
 
 impl States {
     pub(super) fn create_state_machine(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
         let name = check.required("name", TEXT);
-        let definition = check.required("definition", TEXT);
-        let role_arn = check.required("roleArn", ROLE);
+        let definition = check.required("definition", DEFINITION);
+        let role_arn = check.required("roleArn", TEXT);
         let kind = check.choice("type", &["STANDARD", "EXPRESS"]);
         let tags = tags(&mut check);
-        refuse_unsupported(&check)?;
+        let (logging, tracing, encryption) = (logging(&mut check), tracing(&check), encryption(&mut check));
+        let (publish, description) = publication(&mut check);
         check.finish()?;
         check_name(name)?;
-        if kind == Some("EXPRESS") {
-            let message = "Express state machines are not implemented by aws-local.";
-            return Err(ApiError::new("StateMachineTypeNotSupported", message));
-        }
-        parse(definition)?;
+        check_role(role_arn)?;
+        check_publication(publish, description)?;
+        let (logging, tracing, encryption) = (logging?, tracing?, encryption?);
+        let kind = match kind {
+            Some("EXPRESS") => Kind::Express,
+            _ => Kind::Standard,
+        };
+        let parsed = parse(definition, kind)?;
         let arn = self.machine_arn(name);
+        let now = self.now();
+        let revision = Revision {
+            definition: definition.to_owned(),
+            role_arn: role_arn.to_owned(),
+            logging,
+            tracing,
+            encryption,
+            updated: now,
+            revision_id: None,
+        };
         let machine = Machine {
             name: name.to_owned(),
             arn: arn.clone(),
-            definition: definition.to_owned(),
-            role_arn: role_arn.to_owned(),
-            created: now(),
-            updated: now(),
+            kind,
+            created: now,
             revision: Uuid::new_v4().to_string(),
+            revision_id: None,
+            versions: 0,
         };
-        // Made again with the same definition, it is there already; the service ignores another role or other tags.
-        let created = match self.machines.insert_new(&arn, machine)? {
-            Ok(()) => {
+        // One at a time, so that two requests for a name do not both find it free.
+        let _changing = self.changing();
+        let there = match self.machines.get(&arn) {
+            None => {
+                let _ = self.revisions.insert_new(&machine.revision, revision)?;
+                self.remember(&machine.revision, parsed);
+                let _ = self.machines.insert_new(&arn, machine.clone())?;
                 self.set_tags(&arn, tags)?;
-                self.machines
-                    .get(&arn)
-                    .map_or_else(now, |machine| machine.created)
+                let mut answer = json!({"stateMachineArn": arn, "creationDate": machine.created});
+                if publish {
+                    let version = self.publish(&arn, description)?;
+                    answer["stateMachineVersionArn"] = version.arn.into();
+                }
+                return Ok(answer);
             }
-            Err(there) if there.definition == definition => there.created,
-            Err(_) => {
-                let message = format!("State Machine Already Exists: '{arn}'");
-                return Err(ApiError::new("StateMachineAlreadyExists", message));
-            }
+            Some(there) => there,
         };
-        Ok(json!({"stateMachineArn": arn, "creationDate": created}))
+        // Made again just as it is, it is there already; another role or other tags are ignored.
+        let same = there.kind == kind
+            && self.revision(&there.revision).is_some_and(|old| {
+                old.definition == revision.definition
+                    && old.logging == revision.logging
+                    && old.tracing == revision.tracing
+                    && old.encryption == revision.encryption
+            });
+        let version = self.version_of_revision(&there);
+        let same_version = match (&version, publish) {
+            (Some(version), true) => version.description.as_deref() == description,
+            (None, true) => false,
+            (_, false) => true,
+        };
+        if !same || !same_version {
+            let message = format!("State Machine Already Exists: '{arn}'");
+            return Err(ApiError::new("StateMachineAlreadyExists", message));
+        }
+        let mut answer = json!({"stateMachineArn": arn, "creationDate": there.created});
+        if let Some(version) = version.filter(|_| publish) {
+            answer["stateMachineVersionArn"] = version.arn.into();
+        }
+        Ok(answer)
     }
 
     pub(super) fn update_state_machine(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
         let arn = check.required("stateMachineArn", TEXT);
-        let definition = check.text("definition", TEXT);
-        let role_arn = check.text("roleArn", ROLE);
-        refuse_unsupported(&check)?;
+        let definition = check.text("definition", DEFINITION);
+        let role_arn = check.text("roleArn", TEXT);
+        let changes = [
+            "loggingConfiguration",
+            "tracingConfiguration",
+            "encryptionConfiguration",
+        ];
+        let [has_logging, has_tracing, has_encryption] = changes.map(|member| check.get(member).is_some());
+        let (logging, tracing, encryption) = (logging(&mut check), tracing(&check), encryption(&mut check));
+        let (publish, description) = publication(&mut check);
         check.finish()?;
-        self.machine(arn)?;
-        if definition.is_none() && role_arn.is_none() {
+        let parsed_arn = self.unqualified(arn)?;
+        let arn = &parsed_arn.base;
+        let machine = self.machine(arn)?;
+        check_publication(publish, description)?;
+        if definition.is_none() && role_arn.is_none() && !has_logging && !has_tracing && !has_encryption {
             let message = "Either the definition, the role ARN, the logging, tracing or encryption configuration must be specified";
             return Err(ApiError::new("MissingRequiredParameter", message));
         }
-        definition.map(parse).transpose()?;
-        let updated = self.machines.update(arn, |machine| {
-            if let Some(definition) = definition {
-                machine.definition = definition.to_owned();
-            }
-            if let Some(role_arn) = role_arn {
-                machine.role_arn = role_arn.to_owned();
-            }
-            machine.updated = now();
-            machine.revision = Uuid::new_v4().to_string();
-            json!({"updateDate": machine.updated, "revisionId": machine.revision})
+        role_arn.map(check_role).transpose()?;
+        let (logging, tracing, encryption) = (logging?, tracing?, encryption?);
+        let parsed = definition
+            .map(|definition| parse(definition, machine.kind))
+            .transpose()?;
+        let _changing = self.changing();
+        let machine = self.machine(arn)?;
+        let mut revision = self
+            .revision(&machine.revision)
+            .ok_or_else(|| missing_machine(arn))?;
+        if let Some(definition) = definition {
+            revision.definition = definition.to_owned();
+        }
+        if let Some(role_arn) = role_arn {
+            revision.role_arn = role_arn.to_owned();
+        }
+        if has_logging {
+            revision.logging = logging;
+        }
+        if has_tracing {
+            revision.tracing = tracing;
+        }
+        if has_encryption {
+            revision.encryption = encryption;
+        }
+        revision.updated = self.now();
+        let id = Uuid::new_v4().to_string();
+        revision.revision_id = Some(id.clone());
+        let mut answer = json!({"updateDate": revision.updated, "revisionId": id});
+        let key = Uuid::new_v4().to_string();
+        let _ = self.revisions.insert_new(&key, revision)?;
+        if let Some(parsed) = parsed {
+            self.remember(&key, parsed);
+        }
+        self.machines.update(arn, |machine| {
+            machine.revision = key;
+            machine.revision_id = Some(id);
         })?;
-        updated.ok_or_else(|| missing(arn))
+        if publish {
+            let version = self.publish(arn, description)?;
+            answer["stateMachineVersionArn"] = version.arn.into();
+        }
+        Ok(answer)
     }
 
     pub(super) fn describe_state_machine(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
         let arn = check.required("stateMachineArn", TEXT);
+        let included = included_data(&mut check);
         check.finish()?;
-        let machine = self.machine(arn)?;
-        Ok(json!({
-            "stateMachineArn": machine.arn,
-            "name": machine.name,
+        let named = arn::machine(arn)?;
+        let machine = self.machine(&machine_part(&named))?;
+        let (revision, version) = match &named.qualifier {
+            None => (machine.revision.clone(), None),
+            Some(_) => {
+                let version = self.version(&named)?;
+                (version.revision.clone(), Some(version))
+            }
+        };
+        let revision = self.revision(&revision).ok_or_else(|| missing_machine(arn))?;
+        let mut definition = revision.definition.clone();
+        let mut name = machine.name.clone();
+        if let Some(label) = &named.label {
+            definition = processor(&revision.definition, label).ok_or_else(|| missing_machine(arn))?;
+            name = format!("{name}/{label}");
+        }
+        let mut answer = json!({
+            "stateMachineArn": named.qualified(),
+            "name": name,
             "status": "ACTIVE",
-            "definition": machine.definition,
-            "roleArn": machine.role_arn,
-            "type": "STANDARD",
-            "creationDate": machine.created,
-            "loggingConfiguration": {"level": "OFF", "includeExecutionData": false},
-            "tracingConfiguration": {"enabled": false},
-            "revisionId": machine.revision,
-        }))
+            "definition": definition,
+            "roleArn": revision.role_arn,
+            "type": machine.kind.as_str(),
+            "creationDate": version.as_ref().map_or(machine.created, |version| version.created),
+            "loggingConfiguration": logging_or_default(&revision.logging),
+            "tracingConfiguration": tracing_or_default(&revision.tracing),
+        });
+        if let Some(label) = named.label {
+            answer["label"] = label.into();
+        }
+        if let Some(id) = revision.revision_id {
+            answer["revisionId"] = id.into();
+        }
+        if let Some(description) = version.and_then(|version| version.description) {
+            answer["description"] = description.into();
+        }
+        set_default(&mut answer, "encryptionConfiguration", &revision.encryption);
+        if included {
+            let references = variable_references(&definition);
+            if references
+                .as_object()
+                .is_some_and(|references| !references.is_empty())
+            {
+                answer["variableReferences"] = references;
+            }
+        } else {
+            answer["definition"] = "{}".into();
+        }
+        Ok(answer)
     }
 
     pub(super) fn list_state_machines(&self, input: &Value) -> ApiResult<Value> {
@@ -125,7 +303,7 @@ impl States {
                 json!({
                     "stateMachineArn": machine.arn,
                     "name": machine.name,
-                    "type": "STANDARD",
+                    "type": machine.kind.as_str(),
                     "creationDate": machine.created,
                 })
             })
@@ -142,59 +320,217 @@ impl States {
         let mut check = Check::new(input);
         let arn = check.required("stateMachineArn", TEXT);
         check.finish()?;
-        self.machines.remove(arn)?;
-        self.tags.remove(arn)?;
+        let arn = self.unqualified(arn)?.base;
+        let _changing = self.changing();
+        for alias in self.aliases.select(|alias| alias.machine_arn == arn) {
+            self.aliases.remove(&alias.arn)?;
+        }
+        for version in self.versions.select(|version| version.machine_arn == arn) {
+            self.versions.remove(&version.arn)?;
+        }
+        self.machines.remove(&arn)?;
+        self.tags.remove(&arn)?;
         Ok(json!({}))
     }
 
-    /// The machine of that ARN.
+    /// The machine of that ARN, which has no qualifier.
     pub(super) fn machine(&self, arn: &str) -> ApiResult<Machine> {
-        self.machines.get(arn).ok_or_else(|| missing(arn))
+        self.machines.get(arn).ok_or_else(|| missing_machine(arn))
+    }
+
+    pub(super) fn revision(&self, key: &str) -> Option<Revision> {
+        self.revisions.get(key)
+    }
+
+    /// The machine of a revision, ready to run.
+    pub(super) fn machine_of(&self, revision: &str) -> ApiResult<Arc<StateMachine>> {
+        if let Some(parsed) = self.parsed().get(revision) {
+            return Ok(parsed.clone());
+        }
+        let found = self.revision(revision).ok_or_else(|| missing_machine(revision))?;
+        let machine = StateMachine::from_json(&found.definition)
+            .map_err(|error| ApiError::new("InvalidDefinition", error.service_message()))?;
+        Ok(self.remember(revision, machine))
+    }
+
+    fn remember(&self, revision: &str, machine: StateMachine) -> Arc<StateMachine> {
+        let machine = Arc::new(machine);
+        self.parsed().insert(revision.to_owned(), machine.clone());
+        machine
+    }
+
+    fn parsed(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<StateMachine>>> {
+        self.parsed.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Keeps others from changing machines, versions and aliases.
+    pub(super) fn changing(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.change.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// An ARN that has to be a machine's own.
+    pub(super) fn unqualified(&self, arn: &str) -> ApiResult<MachineArn> {
+        let named = arn::machine(arn)?;
+        if named.label.is_some() {
+            return Err(labelled(arn));
+        }
+        if named.qualifier.is_some() {
+            return Err(missing_machine(arn));
+        }
+        Ok(named)
+    }
+}
+
+/// The ARN of the whole machine, when a distributed Map state is named.
+pub(super) fn machine_part(named: &MachineArn) -> String {
+    match &named.label {
+        Some(label) => named
+            .base
+            .strip_suffix(label.as_str())
+            .and_then(|base| base.strip_suffix('/'))
+            .unwrap_or(&named.base)
+            .to_owned(),
+        None => named.base.clone(),
+    }
+}
+
+/// The item processor of the Map state with that label, as a definition of its own.
+fn processor(definition: &str, label: &str) -> Option<String> {
+    fn find(value: &Value, label: &str) -> Option<Value> {
+        match value {
+            Value::Object(map) => {
+                if value["Type"] == "Map" && value["Label"] == label {
+                    return map.get("ItemProcessor").or_else(|| map.get("Iterator")).cloned();
+                }
+                map.values().find_map(|value| find(value, label))
+            }
+            Value::Array(items) => items.iter().find_map(|item| find(item, label)),
+            _ => None,
+        }
+    }
+    let document: Value = serde_json::from_str(definition).ok()?;
+    find(&document, label).map(|processor| processor.to_string())
+}
+
+/// By state, the variables that it reads.
+fn variable_references(definition: &str) -> Value {
+    let Ok(machine) = StateMachine::from_json(definition) else {
+        return json!({});
+    };
+    let document: Value = serde_json::from_str(definition).unwrap_or_default();
+    let mut references = serde_json::Map::new();
+    for state in machine.all_states() {
+        let Some(mut state_document) = document.pointer(&state.pointer).cloned() else {
+            continue;
+        };
+        if let Some(members) = state_document.as_object_mut() {
+            // What is inside of those are states of their own.
+            for inner in ["Branches", "ItemProcessor", "Iterator"] {
+                members.shift_remove(inner);
+            }
+        }
+        let mut names = Vec::new();
+        read_variables(&state_document, &mut names);
+        if !names.is_empty() {
+            references.insert(state.name.clone(), names.into());
+        }
+    }
+    references.into()
+}
+
+fn read_variables(value: &Value, names: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => map.values().for_each(|value| read_variables(value, names)),
+        Value::Array(items) => items.iter().for_each(|item| read_variables(item, names)),
+        Value::String(text) => {
+            let is_jsonata = text.starts_with("{%") && text.ends_with("%}");
+            if !is_jsonata && !text.starts_with('$') && !text.starts_with("States.") {
+                return;
+            }
+            for (at, _) in text.match_indices('$') {
+                let name: String = text[at + 1..]
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
+                let is_call = text[at + 1 + name.len()..].trim_start().starts_with('(');
+                let is_name = name.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_');
+                let after_dollar = at > 0 && text.as_bytes()[at - 1] == b'$';
+                if is_name && !is_call && !after_dollar && name != "states" && !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        _ => {}
     }
 }
 
 /// Checks a definition without keeping it.
 pub(super) fn validate_definition(input: &Value) -> ApiResult<Value> {
     let mut check = Check::new(input);
-    let definition = check.required("definition", TEXT);
+    let definition = check.required("definition", DEFINITION);
+    let kind = check.choice("type", &["STANDARD", "EXPRESS"]);
+    let severity = check.choice("severity", &["ERROR", "WARNING"]);
+    let max = check.integer("maxResults", 0, 100).unwrap_or(0);
     check.finish()?;
-    let mut diagnostics: Vec<_> = Vec::new();
-    let mut add = |severity: &str, code: &str, message: &str, location: &str| {
-        diagnostics
-            .push(json!({"severity": severity, "code": code, "message": message, "location": location}));
+    let max = if max == 0 { 100 } else { max as usize };
+    let kind = match kind {
+        Some("EXPRESS") => Kind::Express,
+        _ => Kind::Standard,
     };
-    // Warnings are not told: the API asks for errors unless `severity` says otherwise.
-    let valid = match StateMachine::from_json(definition) {
-        Ok(machine) => {
-            let problems = problems(&machine);
-            for (message, pointer) in &problems {
-                add("ERROR", "SCHEMA_VALIDATION_FAILED", message, pointer);
-            }
-            problems.is_empty()
+    let mut diagnostics: Vec<Value> = Vec::new();
+    let mut add = |severity: Severity, code: &str, message: &str, location: Option<String>| {
+        let severity = match severity {
+            Severity::Error => "ERROR",
+            Severity::Warning => "WARNING",
+        };
+        let mut diagnostic = json!({"severity": severity, "code": code, "message": message});
+        if let Some(location) = location {
+            diagnostic["location"] = location.into();
         }
-        Err(invalid) => {
-            for finding in invalid.errors() {
-                add(
-                    "ERROR",
-                    finding.code.service_code(),
-                    &finding.message,
-                    &finding.pointer,
-                );
-            }
-            false
-        }
+        diagnostics.push(diagnostic);
     };
-    let result = if valid { "OK" } else { "FAIL" };
-    Ok(json!({"result": result, "diagnostics": diagnostics, "truncated": false}))
+    let tell = |finding: &Finding| {
+        add(
+            finding.severity(),
+            finding.code.service_code(),
+            &finding.message,
+            finding.service_location(),
+        );
+    };
+    let (findings, problems) = match StateMachine::from_json(definition) {
+        Ok(machine) => (machine.warnings().to_vec(), problems(&machine, kind)),
+        Err(invalid) => (invalid.findings().to_vec(), Vec::new()),
+    };
+    findings.iter().for_each(tell);
+    for (message, location) in problems {
+        diagnostics.push(json!({
+            "severity": "ERROR",
+            "code": "SCHEMA_VALIDATION_FAILED",
+            "message": message,
+            "location": location,
+        }));
+    }
+    let failed = diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic["severity"] == "ERROR");
+    if severity != Some("WARNING") {
+        diagnostics.retain(|diagnostic| diagnostic["severity"] == "ERROR");
+    }
+    // Errors come first.
+    diagnostics.sort_by_key(|diagnostic| diagnostic["severity"] != "ERROR");
+    let truncated = diagnostics.len() > max;
+    diagnostics.truncate(max);
+    let result = if failed { "FAIL" } else { "OK" };
+    Ok(json!({"result": result, "diagnostics": diagnostics, "truncated": truncated}))
 }
 
-/// Reads a definition; every task in it must be one that can be called here, and every state one that can be run.
-pub(super) fn parse(definition: &str) -> ApiResult<StateMachine> {
+/// Reads a definition; every state in it must be one that can be run here.
+pub(super) fn parse(definition: &str, kind: Kind) -> ApiResult<StateMachine> {
     let invalid = |message: String| ApiError::new("InvalidDefinition", message);
     let machine = StateMachine::from_json(definition).map_err(|error| invalid(error.service_message()))?;
-    let problems: Vec<_> = problems(&machine)
+    let problems: Vec<_> = problems(&machine, kind)
         .into_iter()
-        .map(|(message, pointer)| format!("SCHEMA_VALIDATION_FAILED: {message} at {pointer}"))
+        .map(|(message, location)| format!("SCHEMA_VALIDATION_FAILED: {message} at {location}"))
         .collect();
     if problems.is_empty() {
         return Ok(machine);
@@ -205,15 +541,34 @@ pub(super) fn parse(definition: &str) -> ApiResult<StateMachine> {
     )))
 }
 
-/// What of a valid machine cannot be run here: `(message, JSON pointer)`.
-fn problems(machine: &StateMachine) -> Vec<(String, String)> {
+/// What of a valid machine its type does not allow, or cannot be run here: message and location.
+fn problems(machine: &StateMachine, kind: Kind) -> Vec<(String, String)> {
     let mut problems: Vec<(String, String)> = Vec::new();
-    for state in machine.all_states() {
-        if let StateKind::Task(task) = &state.kind
-            && !tasks::is_known(&task.resource.arn)
-        {
-            let arn = &task.resource.arn;
-            problems.push((not_recognized(arn), format!("{}/Resource", state.pointer)));
+    if kind == Kind::Express {
+        for state in machine.all_states() {
+            match &state.kind {
+                StateKind::Task(task) => {
+                    let what = match &task.resource.integration {
+                        Integration::Activity => "Activity ARN".to_owned(),
+                        Integration::Service { pattern, .. } => match pattern {
+                            Pattern::Sync | Pattern::Sync2 => "'.sync' service integration".to_owned(),
+                            Pattern::WaitForTaskToken => "'.waitForTaskToken' service integration".to_owned(),
+                            _ => continue,
+                        },
+                        _ => continue,
+                    };
+                    let message = format!("Express state machine does not support {what}");
+                    problems.push((message, format!("{}/Resource", state.pointer)));
+                }
+                StateKind::Map(map) if map.mode != Mode::Inline => {
+                    let message = "Express state machine does not support DISTRIBUTED Mode for Map state";
+                    problems.push((
+                        message.to_owned(),
+                        format!("{}/ItemProcessor/ProcessorConfig/Mode", state.pointer),
+                    ));
+                }
+                _ => {}
+            }
         }
     }
     if let Err(unsupported) = sfn_local::check_supported(machine) {
@@ -225,38 +580,87 @@ fn problems(machine: &StateMachine) -> Vec<(String, String)> {
     problems
 }
 
-fn not_recognized(arn: &str) -> String {
-    format!(
-        "The resource provided {arn} is not recognized. The value is not a valid resource ARN, or the resource is not \
-         available in this region."
-    )
+fn check_role(role_arn: &str) -> ApiResult<()> {
+    if (ROLE.matches)(role_arn) {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        "InvalidArn",
+        format!("Invalid Role Arn: '{role_arn}'"),
+    ))
 }
 
-fn refuse_unsupported(check: &Check<'_>) -> ApiResult<()> {
-    if check.get("publish") == Some(&Value::Bool(true)) {
-        return Err(ApiError::not_implemented("publish"));
-    }
-    if check.get("tracingConfiguration.enabled") == Some(&Value::Bool(true)) {
-        return Err(ApiError::not_implemented("tracingConfiguration"));
-    }
-    if check
-        .get("loggingConfiguration.level")
-        .is_some_and(|level| level != "OFF")
-    {
-        return Err(ApiError::not_implemented("loggingConfiguration"));
-    }
-    if check
-        .get("encryptionConfiguration.type")
-        .is_some_and(|kind| kind != "AWS_OWNED_KEY")
-    {
-        return Err(ApiError::not_implemented("encryptionConfiguration"));
+fn publication<'a>(check: &mut Check<'a>) -> (bool, Option<&'a str>) {
+    let publish = check.get("publish") == Some(&Value::Bool(true));
+    (publish, check.text("versionDescription", DESCRIPTION))
+}
+
+fn check_publication(publish: bool, description: Option<&str>) -> ApiResult<()> {
+    if description.is_some() && !publish {
+        let message = "Version description can only be set when publish is true";
+        return Err(ApiError::validation(message));
     }
     Ok(())
 }
 
-fn missing(arn: &str) -> ApiError {
-    ApiError::new(
-        "StateMachineDoesNotExist",
-        format!("State Machine Does Not Exist: '{arn}'"),
-    )
+/// `includedData`: whether the data is to be told.
+pub(super) fn included_data(check: &mut Check<'_>) -> bool {
+    check.choice("includedData", &["ALL_DATA", "METADATA_ONLY"]) != Some("METADATA_ONLY")
+}
+
+/// `loggingConfiguration`: it is kept and told back; nothing is logged.
+fn logging(check: &mut Check<'_>) -> ApiResult<Value> {
+    let level = check.choice("loggingConfiguration.level", &["ALL", "ERROR", "FATAL", "OFF"]);
+    let destinations = check.list("loggingConfiguration.destinations", 0, 100);
+    let Some(configuration) = check.get("loggingConfiguration") else {
+        return Ok(Value::Null);
+    };
+    let invalid = |what: &str| {
+        ApiError::new(
+            "InvalidLoggingConfiguration",
+            format!("Invalid Logging Configuration: {what}"),
+        )
+    };
+    if destinations.len() > 1 {
+        return Err(invalid("Must specify exactly one Log Destination."));
+    }
+    if level.is_some_and(|level| level != "OFF") && destinations.is_empty() {
+        return Err(invalid("Must specify exactly one Log Destination."));
+    }
+    for destination in destinations {
+        let group = destination["cloudWatchLogsLogGroup"]["logGroupArn"]
+            .as_str()
+            .unwrap_or_default();
+        if !group.starts_with("arn:") || !group.contains(":logs:") || !group.ends_with(":*") {
+            return Err(invalid("Log Destination is not valid."));
+        }
+    }
+    Ok(configuration.clone())
+}
+
+/// `tracingConfiguration`: it is kept and told back; nothing is traced.
+fn tracing(check: &Check<'_>) -> ApiResult<Value> {
+    match check.get("tracingConfiguration") {
+        None => Ok(Value::Null),
+        Some(configuration) if configuration["enabled"].is_boolean() => Ok(configuration.clone()),
+        Some(_) => Err(ApiError::new(
+            "InvalidTracingConfiguration",
+            "Your tracingConfiguration key does not match, or enabled has not been set to true or false.",
+        )),
+    }
+}
+
+pub(super) fn logging_or_default(logging: &Value) -> Value {
+    let mut told = json!({"level": "OFF", "includeExecutionData": false});
+    for (member, value) in logging.as_object().into_iter().flatten() {
+        told[member] = value.clone();
+    }
+    told
+}
+
+pub(super) fn tracing_or_default(tracing: &Value) -> Value {
+    match tracing {
+        Value::Null => json!({"enabled": false}),
+        tracing => tracing.clone(),
+    }
 }

@@ -1,67 +1,129 @@
 //! Step Functions: state machines and their executions, run by `sfn-local`.
 
+mod activities;
+mod arn;
+mod earlier;
 mod executions;
-mod history;
+mod journal;
 mod machines;
+mod map_runs;
+mod running;
 mod tasks;
+mod test_state;
+mod tokens;
+mod versions;
 
 use std::{
     collections::{BTreeMap, HashMap},
     io,
+    path::Path,
     sync::{Arc, Mutex},
 };
 
 use serde_json::{Value, json};
+use sfn_builder::StateMachine;
+use sfn_local::{Clock, MapRunSettings, TaskHandler, handlers::MockConfig};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     ACCOUNT,
     api::{ApiError, ApiResult, Check, Form, TEXT},
+    logs::Logs,
+    s3::ObjectStore,
     sagemaker::SageMaker,
     store::{Collection, Shelf},
+    time::{Seconds, seconds_of},
 };
 
 /// The service.
 pub(crate) struct States {
     region: String,
     sagemaker: Arc<SageMaker>,
-    /// By ARN, as everything here.
+    objects: Arc<ObjectStore>,
+    logs: Arc<Logs>,
+    /// By ARN, as everything here but revisions.
     machines: Collection<machines::Machine>,
-    executions: Collection<executions::Execution>,
+    revisions: Collection<machines::Revision>,
+    versions: Collection<machines::Version>,
+    aliases: Collection<versions::Alias>,
     tags: Collection<BTreeMap<String, String>>,
-    histories: history::Histories,
-    /// What is needed to stop an execution that runs.
-    running: Mutex<HashMap<String, CancellationToken>>,
+    /// Machines that are ready to run, by revision.
+    parsed: Mutex<HashMap<String, Arc<StateMachine>>>,
+    /// Held by whoever changes machines, versions or aliases.
+    change: Mutex<()>,
+    activities: activities::Activities,
+    tokens: tokens::Tokens,
+    journal: journal::Journal,
+    /// Executions that run.
+    running: Mutex<HashMap<String, Arc<running::Control>>>,
+    /// What map runs were told to keep to since they began.
+    map_run_settings: Mutex<HashMap<String, MapRunSettings>>,
+    clock: Arc<dyn Clock>,
+    wait_scale: f64,
+    mocks: Option<MockConfig>,
+    /// Does the tasks in place of the services.
+    handler: Option<Arc<dyn TaskHandler>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
+/// How executions run.
+pub(crate) struct Settings {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) wait_scale: f64,
+    pub(crate) mocks: Option<MockConfig>,
+    pub(crate) handler: Option<Arc<dyn TaskHandler>>,
+}
+
+/// Inputs, outputs and variables: 256 KiB.
+const MAX_DATA: Form = Form { max: 262_144, ..TEXT };
+
 impl States {
-    /// Opens the records, and ends what a server before this one left running.
+    /// Opens the records, and goes on with the executions that a server before this one left running.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the server")]
     pub(crate) fn open(
         shelf: &Shelf,
+        folder: &Path,
         region: &str,
         sagemaker: Arc<SageMaker>,
+        objects: Arc<ObjectStore>,
+        logs: Arc<Logs>,
+        settings: Settings,
         stop: CancellationToken,
         tasks: TaskTracker,
     ) -> io::Result<Arc<Self>> {
+        let tokens = tokens::Tokens::default();
         let this = Arc::new(Self {
             region: region.to_owned(),
             sagemaker,
-            machines: Collection::open(shelf.join("machines"))?,
-            executions: Collection::open(shelf.join("executions"))?,
+            objects,
+            logs,
+            machines: Collection::open(shelf.join("state-machines"))?,
+            revisions: Collection::open(shelf.join("revisions"))?,
+            versions: Collection::open(shelf.join("versions"))?,
+            aliases: Collection::open(shelf.join("aliases"))?,
             tags: Collection::open(shelf.join("tags"))?,
-            histories: history::Histories::open(shelf.database().clone())?,
+            parsed: Mutex::default(),
+            change: Mutex::default(),
+            activities: activities::Activities::open(shelf.join("activities"), tokens.clone())?,
+            tokens,
+            journal: journal::Journal::open(shelf.database().clone())?,
             running: Mutex::default(),
+            map_run_settings: Mutex::default(),
+            clock: settings.clock,
+            wait_scale: settings.wait_scale,
+            mocks: settings.mocks,
+            handler: settings.handler,
             stop,
             tasks,
         });
-        this.end_interrupted_executions()?;
+        earlier::move_in(&this, folder)?;
+        this.resume_executions()?;
         Ok(this)
     }
 
     /// Answers an operation.
-    pub(crate) fn call(self: &Arc<Self>, operation: &str, input: &Value) -> ApiResult {
+    pub(crate) async fn call(self: &Arc<Self>, operation: &str, input: &Value) -> ApiResult {
         let answer = match operation {
             "CreateStateMachine" => self.create_state_machine(input),
             "UpdateStateMachine" => self.update_state_machine(input),
@@ -69,18 +131,44 @@ impl States {
             "ListStateMachines" => self.list_state_machines(input),
             "DeleteStateMachine" => self.delete_state_machine(input),
             "ValidateStateMachineDefinition" => machines::validate_definition(input),
+            "PublishStateMachineVersion" => self.publish_version(input),
+            "ListStateMachineVersions" => self.list_versions(input),
+            "DeleteStateMachineVersion" => self.delete_version(input),
+            "CreateStateMachineAlias" => self.create_alias(input),
+            "UpdateStateMachineAlias" => self.update_alias(input),
+            "DescribeStateMachineAlias" => self.describe_alias(input),
+            "ListStateMachineAliases" => self.list_aliases(input),
+            "DeleteStateMachineAlias" => self.delete_alias(input),
             "StartExecution" => self.start_execution(input),
+            "StartSyncExecution" => self.start_sync_execution(input).await,
+            "StopExecution" => self.stop_execution(input).await,
+            "RedriveExecution" => self.redrive_execution(input),
             "DescribeExecution" => self.describe_execution(input),
-            "ListExecutions" => self.list_executions(input),
-            "StopExecution" => self.stop_execution(input),
-            "GetExecutionHistory" => self.execution_history(input),
             "DescribeStateMachineForExecution" => self.describe_machine_of_execution(input),
+            "ListExecutions" => self.list_executions(input),
+            "GetExecutionHistory" => self.execution_history(input),
+            "DescribeMapRun" => self.describe_map_run(input),
+            "ListMapRuns" => self.list_map_runs(input),
+            "UpdateMapRun" => self.update_map_run(input),
+            "CreateActivity" => self.create_activity(input),
+            "DescribeActivity" => self.describe_activity(input),
+            "ListActivities" => self.list_activities(input),
+            "DeleteActivity" => self.delete_activity(input),
+            "GetActivityTask" => self.get_activity_task(input).await,
+            "SendTaskSuccess" => self.send_task_success(input),
+            "SendTaskFailure" => self.send_task_failure(input),
+            "SendTaskHeartbeat" => self.send_task_heartbeat(input),
+            "TestState" => self.test_state(input).await,
             "TagResource" => self.tag(input),
             "UntagResource" => self.untag(input),
             "ListTagsForResource" => self.list_tags(input),
             _ => Err(ApiError::unknown_operation("Step Functions", operation)),
         };
         answer.map(Some)
+    }
+
+    fn now(&self) -> Seconds {
+        seconds_of(self.clock.now())
     }
 
     fn machine_arn(&self, name: &str) -> String {
@@ -90,12 +178,15 @@ impl States {
     fn tag(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
         let arn = check.required("resourceArn", TEXT);
-        check.list("tags", 0, 50);
         let new = tags(&mut check);
         check.finish()?;
         self.require(arn)?;
         let mut tags = self.tags.get(arn).unwrap_or_default();
         tags.extend(new);
+        if tags.len() > MAX_TAGS {
+            let message = format!("Number of tags exceeds the limit of {MAX_TAGS}: '{arn}'");
+            return Err(ApiError::new("TooManyTags", message));
+        }
         self.set_tags(arn, tags)?;
         Ok(json!({}))
     }
@@ -134,7 +225,7 @@ impl States {
     }
 
     fn require(&self, arn: &str) -> ApiResult<()> {
-        if self.machines.contains(arn) {
+        if self.machines.contains(arn) || self.activities.contains(arn) {
             return Ok(());
         }
         Err(ApiError::new(
@@ -144,9 +235,12 @@ impl States {
     }
 }
 
+/// How many tags a resource has at most.
+const MAX_TAGS: usize = 50;
+
 /// The tags of a request.
 fn tags(check: &mut Check<'_>) -> BTreeMap<String, String> {
-    let count = check.list("tags", 0, 50).len();
+    let count = check.list("tags", 0, MAX_TAGS).len();
     let mut tags = BTreeMap::new();
     for i in 0..count {
         let key = check.required(&format!("tags.{i}.key"), Form { max: 128, ..TEXT });
@@ -158,29 +252,115 @@ fn tags(check: &mut Check<'_>) -> BTreeMap<String, String> {
     tags
 }
 
-/// A name as the service allows it, a little narrower: it becomes part of file names.
+/// `encryptionConfiguration`: it is kept and told back; nothing is encrypted.
+fn encryption(check: &mut Check<'_>) -> ApiResult<Value> {
+    let kind = check.choice(
+        "encryptionConfiguration.type",
+        &["AWS_OWNED_KEY", "CUSTOMER_MANAGED_KMS_KEY"],
+    );
+    let key = check.text("encryptionConfiguration.kmsKeyId", Form { max: 2048, ..TEXT });
+    let period = check.integer("encryptionConfiguration.kmsDataKeyReusePeriodSeconds", 60, 900);
+    let Some(configuration) = check.get("encryptionConfiguration") else {
+        return Ok(Value::Null);
+    };
+    let invalid = |what: &str| {
+        let message = format!("Invalid Encryption Configuration: '{what}'");
+        Err(ApiError::new("InvalidEncryptionConfiguration", message))
+    };
+    match kind {
+        Some("CUSTOMER_MANAGED_KMS_KEY") if key.is_none() => {
+            invalid("kmsKeyId must be specified for CUSTOMER_MANAGED_KMS_KEY")
+        }
+        Some("AWS_OWNED_KEY") if key.is_some() || period.is_some() => {
+            invalid("kmsKeyId and kmsDataKeyReusePeriodSeconds must not be specified for AWS_OWNED_KEY")
+        }
+        _ => Ok(configuration.clone()),
+    }
+}
+
+/// Adds a member that was asked for, and leaves it out otherwise.
+fn set_default(answer: &mut Value, member: &str, value: &Value) {
+    if !value.is_null() {
+        answer[member] = value.clone();
+    }
+}
+
+/// A name as the service allows it.
 fn check_name(name: &str) -> ApiResult<()> {
-    let good = name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-    if good && (1..=80).contains(&name.len()) {
+    let allowed = |c: char| {
+        !c.is_whitespace()
+            && !c.is_control()
+            && !"<>{}[]?*\"#%\\^|~`$&,;:/".contains(c)
+            && !matches!(c, '\u{FFFE}' | '\u{FFFF}' | '\u{10FFFF}')
+    };
+    let length = name.chars().count();
+    if (1..=80).contains(&length) && name.chars().all(allowed) {
         return Ok(());
     }
     Err(ApiError::new("InvalidName", format!("Invalid Name: '{name}'")))
 }
 
+/// Reads JSON; what is wrong with it is told as the service's parser tells it.
+fn parse_json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| {
+        if error.is_eof() {
+            return "Unexpected end-of-input".to_owned();
+        }
+        let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
+        let at = error.column().saturating_sub(1);
+        // The column counts bytes.
+        let before = line.get(..at).unwrap_or_default();
+        let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+        let begin = before.rfind(|c| !is_word(c)).map_or(0, |i| i + 1);
+        let token: String = line.get(begin..).unwrap_or_default().chars().take_while(|c| is_word(*c)).collect();
+        if token.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_' || c == '$') {
+            return format!(
+                "Unrecognized token '{token}': was expecting (JSON String, Number, Array, Object or token 'null', \
+                 'true' or 'false')"
+            );
+        }
+        match line.get(at..).and_then(|rest| rest.chars().next()) {
+            Some(c) => format!("Unexpected character ('{c}' (code {})): {error}", u32::from(c)),
+            None => error.to_string(),
+        }
+    })
+}
+
+fn missing_machine(arn: &str) -> ApiError {
+    ApiError::new(
+        "StateMachineDoesNotExist",
+        format!("State Machine Does Not Exist: '{arn}'"),
+    )
+}
+
+/// The service's answer to an operation that knows no distributed Map states.
+fn labelled(arn: &str) -> ApiError {
+    ApiError::validation(format!("This operation does not support labeled ARNs: '{arn}'"))
+}
+
 /// A page of a list that only grows or shrinks: the token is the first entry's number.
 fn page<T>(check: &mut Check<'_>, entries: Vec<T>, default: usize) -> ApiResult<(Vec<T>, Option<String>)> {
-    let max = check.integer("maxResults", 0, 1000).unwrap_or(0) as usize;
-    let max = if max == 0 { default } else { max };
-    let from = match check.text("nextToken", TEXT) {
-        Some(token) => token
-            .parse()
-            .map_err(|_| ApiError::new("InvalidToken", format!("Invalid Token: '{token}'")))?,
-        None => 0,
-    };
+    let max = page_size(check, default);
+    let from: usize = page_token(check, |token| token.parse().ok())?.unwrap_or(0);
     let more = entries.len() > max.saturating_add(from);
     let page: Vec<T> = entries.into_iter().skip(from).take(max).collect();
     let next = more.then(|| (from + page.len()).to_string());
     Ok((page, next))
+}
+
+fn page_size(check: &mut Check<'_>, default: usize) -> usize {
+    let max = check.integer("maxResults", 0, 1000).unwrap_or(0);
+    usize::try_from(max)
+        .ok()
+        .filter(|max| *max > 0)
+        .unwrap_or(default)
+}
+
+/// `nextToken`, as `read` reads it.
+fn page_token<T>(check: &mut Check<'_>, read: impl Fn(&str) -> Option<T>) -> ApiResult<Option<T>> {
+    let Some(token) = check.text("nextToken", TEXT) else {
+        return Ok(None);
+    };
+    let invalid = || ApiError::new("InvalidToken", format!("Invalid Token: '{token}'"));
+    read(token).map(Some).ok_or_else(invalid)
 }

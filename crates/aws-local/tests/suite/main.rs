@@ -7,11 +7,15 @@
     reason = "helpers of tests are not seen as tests"
 )]
 
+mod access;
 mod common;
+mod conformance;
 mod endpoints;
 mod folder;
+mod jobs;
 mod logs;
 mod objects;
 mod refusals;
 mod state_machines;
+mod step_functions;
 mod trainings;

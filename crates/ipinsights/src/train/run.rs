@@ -49,6 +49,7 @@ pub(super) struct Run<'a> {
 struct Kept {
     path: PathBuf,
     every_batches: Option<u64>,
+    every_epochs: u32,
     identity: Identity,
 }
 
@@ -106,6 +107,7 @@ impl<'a> Run<'a> {
                 Some(Kept {
                     path: checkpoints.path(),
                     every_batches: checkpoints.every_batches,
+                    every_epochs: checkpoints.every_epochs,
                     identity: Identity {
                         program: env!("CARGO_PKG_VERSION").to_owned(),
                         hyperparameters: params.to_map(),
@@ -291,7 +293,12 @@ impl<'a> Run<'a> {
             };
             tell(progress, news)?;
         }
-        self.save_and_tell(progress)
+        let done = self.standing.epoch;
+        let due = |kept: &Kept| done.is_multiple_of(kept.every_epochs) || done == self.params.epochs();
+        if self.standing.stopped_early || self.checkpoints.as_ref().is_some_and(due) {
+            self.save_and_tell(progress)?;
+        }
+        Ok(())
     }
 
     /// Keeps the best epoch, and ends training when the rule says so.

@@ -113,7 +113,7 @@ fn machine(path: &Path, wanted: Option<&str>) -> anyhow::Result<StateMachine> {
     })
 }
 
-fn definition(path: &Path, wanted: Option<&str>) -> anyhow::Result<sfn_builder::FileDefinition> {
+pub(super) fn definition(path: &Path, wanted: Option<&str>) -> anyhow::Result<sfn_builder::FileDefinition> {
     let file = File::read(&read(path)?);
     let names: Vec<&str> = file
         .definitions()
@@ -148,7 +148,7 @@ fn definition(path: &Path, wanted: Option<&str>) -> anyhow::Result<sfn_builder::
     Err(unusable(message).into())
 }
 
-fn unusable(message: String) -> Failure {
+pub(super) fn unusable(message: String) -> Failure {
     Failure {
         code: ExitCode::Failure,
         ..Failure::usage(message)
@@ -164,7 +164,7 @@ fn name(path: &Path) -> String {
 }
 
 /// A file, or stdin for `-`.
-fn read(path: &Path) -> anyhow::Result<String> {
+pub(super) fn read(path: &Path) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     let result = if path == Path::new("-") {
         std::io::stdin()

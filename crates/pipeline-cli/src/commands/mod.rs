@@ -15,6 +15,7 @@ pub mod run;
 pub mod sample;
 pub mod score;
 pub mod serve;
+pub mod states;
 pub mod train;
 pub mod tune;
 pub mod verify;

@@ -96,19 +96,37 @@ impl<'m> Engine<'m> {
             Some(_) => Vec::new(),
             None => self.items(thread, map, &data)?,
         };
-        let started = Event::StateStarted {
-            state_type: StateType::Map,
-            length: Some(items.len() as u64),
-        };
-        self.emit(&mut thread.previous, started);
+        let again = std::mem::take(&mut thread.redriven)
+            .then(|| thread.map_run.take())
+            .flatten();
+        if again.is_none() {
+            let started = Event::StateStarted {
+                state_type: StateType::Map,
+                length: Some(items.len() as u64),
+            };
+            self.emit(&mut thread.previous, started);
+        }
         let limit = self.count(thread, Some(&map.max_concurrency), "MaxConcurrency", &data)?;
         if let Mode::Distributed(_) = map.mode {
-            let run = self.map_run(thread, state, map, data, items, limit.unwrap_or(0))?;
+            let mut run = self.map_run(thread, state, map, data, items, limit.unwrap_or(0))?;
             let task = TaskId(self.next_task);
             self.next_task += 1;
             self.flights.insert(task, id);
-            let event = Event::MapRunStarted {
-                map_run_arn: run.map_run_arn().to_owned(),
+            let event = match again {
+                None => {
+                    let map_run_arn = run.map_run_arn().to_owned();
+                    thread.map_run = Some((map_run_arn.clone(), 0));
+                    Event::MapRunStarted { map_run_arn }
+                }
+                Some((map_run_arn, redrives)) => {
+                    let redrive_count = redrives + 1;
+                    run.go_on(map_run_arn.clone());
+                    thread.map_run = Some((map_run_arn.clone(), redrive_count));
+                    Event::MapRunRedriven {
+                        map_run_arn,
+                        redrive_count,
+                    }
+                }
             };
             self.emit(&mut thread.previous, event);
             thread.status = Status::MapRun(task);
@@ -457,7 +475,7 @@ impl<'m> Engine<'m> {
     /// Goes on with an execution that has failed, timed out or was aborted, from the states that have not ended well. Their
     /// retriers count from the beginning. `false` when there is nothing to redrive.
     pub fn redrive(&mut self, now: jiff::Timestamp) -> bool {
-        if matches!(self.outcome, None | Some(Outcome::Succeeded { .. })) {
+        if self.aborted.take().is_none() && matches!(self.outcome, None | Some(Outcome::Succeeded { .. })) {
             return false;
         }
         self.set_now(now);
@@ -495,6 +513,7 @@ impl<'m> Engine<'m> {
             }
             None => {
                 self.drop_children(&mut thread);
+                thread.redriven = thread.map_run.is_some();
                 let next = match thread.state {
                     Some(_) => super::Next::Attempt,
                     None => super::Next::Start,

@@ -15,6 +15,7 @@ use crate::data::context::Context;
 use crate::data::{self, Compute, DataError, Parsed, Random, Scope, Variables};
 use crate::execution::Execution;
 use crate::handler::TaskFailure;
+use crate::run::MapRunSettings;
 
 /// The run of a distributed Map state: an item, or a batch of items, to a child execution.
 pub struct MapRun<'m> {
@@ -48,6 +49,16 @@ pub(crate) struct Shape {
     pub(crate) writer: Option<Value>,
 }
 
+impl Shape {
+    pub(crate) fn settings(&self) -> MapRunSettings {
+        MapRunSettings {
+            max_concurrency: self.max_concurrency,
+            tolerated_failure_count: self.tolerated_count,
+            tolerated_failure_percentage: self.tolerated_percentage,
+        }
+    }
+}
+
 /// The settings of an `ItemBatcher`.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
@@ -69,6 +80,11 @@ impl<'m> MapRun<'m> {
     #[must_use]
     pub fn map_run_arn(&self) -> &str {
         &self.map_run_arn
+    }
+
+    /// Goes on with a run that was begun before.
+    pub(super) fn go_on(&mut self, map_run_arn: String) {
+        self.map_run_arn = map_run_arn;
     }
 
     /// The machine that each child execution runs.

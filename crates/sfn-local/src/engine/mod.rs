@@ -27,7 +27,6 @@ pub(crate) use self::failure::Failure;
 use self::failure::matches;
 pub(crate) use self::fan::members_of;
 pub use self::map_run::MapRun;
-pub(crate) use self::map_run::Shape;
 pub use self::replay::ResumeError;
 use self::thread::{Next, Status, Thread};
 use crate::data::context::{Context, Item};
@@ -164,6 +163,8 @@ pub struct Engine<'m> {
     /// The event at which the history turned out to be another machine's.
     mismatch: Option<u64>,
     outcome: Option<Outcome>,
+    /// The event with which it was stopped.
+    aborted: Option<u64>,
     wait_scale: f64,
 }
 
@@ -199,6 +200,7 @@ impl<'m> Engine<'m> {
             recorded: VecDeque::new(),
             mismatch: None,
             outcome: None,
+            aborted: None,
             wait_scale: 1.0,
         }
     }
@@ -400,8 +402,14 @@ impl<'m> Engine<'m> {
             .and_then(Option::as_ref)
             .map_or(0, |root| root.previous);
         self.emit(&mut previous, event);
+        self.stand_still(previous);
+        self.outcome = Some(outcome);
+    }
+
+    /// Stops all that is under way; a redrive would go on after the event `last`.
+    fn stand_still(&mut self, last: u64) {
         if let Some(root) = self.threads.get_mut(ROOT).and_then(Option::as_mut) {
-            root.previous = previous;
+            root.previous = last;
         }
         let mut tasks: Vec<TaskId> = self.flights.drain().map(|(task, _)| task).collect();
         tasks.sort_unstable();
@@ -410,7 +418,6 @@ impl<'m> Engine<'m> {
         self.timers.clear();
         self.timeout = None;
         self.ready.clear();
-        self.outcome = Some(outcome);
     }
 
     fn spawn(&mut self, thread: Thread<'m>) -> ThreadId {

@@ -8,7 +8,7 @@ use super::thread::Status;
 use super::{Engine, Progress, Signal, TaskId, ThreadId};
 use crate::execution::Execution;
 use crate::handler::TaskFailure;
-use crate::history::{Event, HistoryEvent};
+use crate::history::{Event, HistoryEvent, Phase};
 
 /// Why an execution cannot go on from a history.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +42,19 @@ impl<'m> Engine<'m> {
         execution: &'m Execution,
         history: impl IntoIterator<Item = HistoryEvent>,
     ) -> Result<Self, ResumeError> {
+        let engine = Self::replay(machine, execution, history)?;
+        match engine.aborted {
+            Some(id) => Err(ResumeError::Aborted { id }),
+            None => Ok(engine),
+        }
+    }
+
+    /// Like [`resume`](Self::resume), but an execution that was aborted can be redriven.
+    pub(crate) fn replay(
+        machine: &'m Machine,
+        execution: &'m Execution,
+        history: impl IntoIterator<Item = HistoryEvent>,
+    ) -> Result<Self, ResumeError> {
         let mut engine = Self::new(machine, execution);
         engine.recorded = history.into_iter().collect();
         let Some(first) = engine.recorded.front() else {
@@ -49,18 +62,14 @@ impl<'m> Engine<'m> {
         };
         engine.start(first.timestamp);
         loop {
-            while engine.replaying() && engine.advance_replay() {}
+            // A stop comes between two steps, whatever is ready.
+            while engine.replaying() && (engine.skip_abort() || engine.advance_replay()) {}
             if let Some(id) = engine.mismatch {
                 return Err(ResumeError::Mismatch { id });
             }
             let Some(front) = engine.recorded.front() else {
                 break;
             };
-            if let Event::ExecutionAborted { .. } | Event::StateAborted { .. } | Event::MapRunAborted =
-                front.event
-            {
-                return Err(ResumeError::Aborted { id: front.id });
-            }
             let (event, previous, id, at) = (
                 front.event.clone(),
                 front.previous_event_id,
@@ -75,6 +84,45 @@ impl<'m> Engine<'m> {
         }
         engine.forget_ended();
         Ok(engine)
+    }
+
+    /// Takes the events that close the history of an execution that was stopped, when they are next.
+    fn skip_abort(&mut self) -> bool {
+        if self.outcome.is_some() || self.aborted.is_some() {
+            return false;
+        }
+        let is_abort = |event: &Event| {
+            matches!(
+                event,
+                Event::ExecutionAborted { .. }
+                    | Event::StateAborted { .. }
+                    | Event::MapRunAborted
+                    | Event::MapIteration {
+                        phase: Phase::Aborted,
+                        ..
+                    }
+            )
+        };
+        let count = self
+            .recorded
+            .iter()
+            .take_while(|event| is_abort(&event.event))
+            .count();
+        let closed = count
+            .checked_sub(1)
+            .and_then(|last| self.recorded.get(last))
+            .is_some_and(|last| matches!(last.event, Event::ExecutionAborted { .. }));
+        if !closed {
+            return false;
+        }
+        let last = self.recorded.drain(..count).next_back();
+        if let Some(last) = last {
+            self.set_now(last.timestamp);
+            self.last_id = last.id;
+            self.stand_still(last.id);
+            self.aborted = Some(last.id);
+        }
+        true
     }
 
     fn replaying(&self) -> bool {

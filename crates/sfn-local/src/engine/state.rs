@@ -35,6 +35,7 @@ impl<'m> Engine<'m> {
     pub(super) fn enter(&mut self, id: ThreadId, thread: &mut Thread<'m>, state: &'m State) {
         thread.state = Some(state);
         thread.attempts.clear();
+        thread.map_run = None;
         thread.retry_count = 0;
         let input = thread
             .input_text

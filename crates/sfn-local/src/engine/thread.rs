@@ -36,6 +36,10 @@ pub(super) struct Thread<'m> {
     pub(super) retry_count: u64,
     /// The token of the task under way.
     pub(super) token: Option<String>,
+    /// The ARN of the state's map run, and how often it was redriven.
+    pub(super) map_run: Option<(String, u64)>,
+    /// The next attempt goes on with the map run.
+    pub(super) redriven: bool,
     /// The chains inside the state.
     pub(super) fan: Option<Fan>,
     pub(super) status: Status<'m>,
@@ -94,6 +98,8 @@ impl<'m> Thread<'m> {
             attempts: Vec::new(),
             retry_count: 0,
             token: None,
+            map_run: None,
+            redriven: false,
             fan: None,
             status: Status::Ready(Next::Start),
         }

@@ -171,6 +171,13 @@ impl MockConfig {
         Ok(Self { machines, responses })
     }
 
+    /// All test cases: the machine's name, and the case's.
+    pub fn test_cases(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.machines
+            .iter()
+            .flat_map(|(machine, cases)| cases.keys().map(|case| (machine.as_str(), case.as_str())))
+    }
+
     /// The tasks of a test case of a machine; an execution of the local version names it after its machine's ARN and a `#`.
     /// `None` when there is no such machine or test case.
     #[must_use]
@@ -201,6 +208,14 @@ fn range(key: &str) -> Option<(u64, u64)> {
 pub struct MockedTasks {
     responses: HashMap<String, Vec<Response>>,
     calls: Mutex<HashMap<String, u64>>,
+}
+
+impl MockedTasks {
+    /// Whether the test case names the state.
+    #[must_use]
+    pub fn mocks(&self, state: &str) -> bool {
+        self.responses.contains_key(state)
+    }
 }
 
 impl TaskHandler for MockedTasks {

@@ -53,7 +53,7 @@ pub fn abort(
                 name: name.clone(),
                 index: *index,
             },
-            Event::MapRunStarted { .. } => Event::MapRunAborted,
+            Event::MapRunStarted { .. } | Event::MapRunRedriven { .. } => Event::MapRunAborted,
             // States that take no time have no such event.
             _ => continue,
         };
@@ -95,7 +95,8 @@ impl<'h> Open<'h> {
                     phase: Phase::Started,
                     ..
                 }
-                | Event::MapRunStarted { .. } => {
+                | Event::MapRunStarted { .. }
+                | Event::MapRunRedriven { .. } => {
                     // The next iteration is said to follow the last event of the one before it.
                     let outer = match &event.event {
                         Event::MapIteration { name, .. } => open.map_of(inside, name),
@@ -116,7 +117,9 @@ impl<'h> Open<'h> {
                     matches!(event, Event::MapIteration { name: n, index: i, .. } if n == name && i == index)
                 }),
                 Event::MapRunSucceeded { .. } | Event::MapRunFailed { .. } | Event::MapRunAborted => {
-                    open.close(inside, |event| matches!(event, Event::MapRunStarted { .. }))
+                    open.close(inside, |event| {
+                        matches!(event, Event::MapRunStarted { .. } | Event::MapRunRedriven { .. })
+                    })
                 }
                 // Another attempt: what was inside the one before it is over.
                 Event::StateStarted { state_type, .. } => {

@@ -10,7 +10,7 @@ use sfn_builder::checked::{
 use super::Runner;
 use crate::data::context::Item;
 use crate::engine::MapRun;
-use crate::handler::{Submitted, TaskCall, TaskFailure, TaskProgress, TaskRequest};
+use crate::handler::{TaskCall, TaskFailure, TaskRequest};
 
 const GET: &str = "arn:aws:states:::s3:getObject";
 
@@ -38,7 +38,7 @@ impl Runner<'_> {
             token: None,
             role_arn: None,
         };
-        let call = TaskCall::new(request, Submitted::ignored(), TaskProgress::ignored());
+        let call = TaskCall::outside(request);
         self.handler.call(call).await
     }
 

@@ -6,11 +6,11 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use sfn_builder::checked::WriterTransformation;
+use sfn_builder::checked::{ExecutionType, Mode, WriterTransformation};
 
 use super::{MapRunStatus, Runner, STEPS, yield_now};
 use crate::data::context::Item;
-use crate::engine::{Engine, MapRun, Progress, Shape};
+use crate::engine::{Engine, MapRun, Progress};
 use crate::execution::{Execution, Outcome};
 use crate::handler::TaskFailure;
 
@@ -39,6 +39,8 @@ impl Runner<'_> {
             map_run_arn: run.map_run_arn().to_owned(),
             status: "RUNNING".to_owned(),
             items: items.len() as u64,
+            express: run.map.mode == Mode::Distributed(ExecutionType::Express),
+            settings: run.shape.settings(),
             ..MapRunStatus::default()
         };
         let inputs = inputs(&mut run, items)?;
@@ -66,16 +68,19 @@ impl Runner<'_> {
         status: &mut MapRunStatus,
     ) -> Result<Vec<Child>, TaskFailure> {
         let total = inputs.len();
-        let limit = match usize::try_from(run.shape.max_concurrency) {
-            Ok(0) | Err(_) => MAX_CHILDREN,
-            Ok(limit) => limit.min(MAX_CHILDREN),
-        };
         let mut inputs = inputs.into_iter().enumerate();
         let mut running = FuturesUnordered::new();
         let mut children: Vec<Option<Child>> = (0..total).map(|_| None).collect();
         let mut in_a_row = 0;
         loop {
             let mut ended = None;
+            if let Some(settings) = self.observer.settings(run.map_run_arn()) {
+                status.settings = settings;
+            }
+            let limit = match usize::try_from(status.settings.max_concurrency) {
+                Ok(0) | Err(_) => MAX_CHILDREN,
+                Ok(limit) => limit.min(MAX_CHILDREN),
+            };
             while running.len() < limit && ended.is_none() {
                 let Some((index, input)) = inputs.next() else {
                     break;
@@ -115,7 +120,7 @@ impl Runner<'_> {
             }
             let index = child.index;
             children[index] = Some(child);
-            if exceeded(&run.shape, status) {
+            if exceeded(status) {
                 status.aborted = status.running;
                 status.running = 0;
                 return Err(TaskFailure::new(
@@ -133,9 +138,23 @@ impl Runner<'_> {
         let mut record = |event: &crate::HistoryEvent| {
             self.observer.child_event(run.map_run_arn(), &execution, event);
         };
-        let mut engine: Engine<'_> = self.engine(run.processor(), &execution);
-        engine.start(started);
-        let outcome = match engine.drain(started, STEPS) {
+        let history = self.observer.child_history(run.map_run_arn(), &execution);
+        let first = history.first().map(|event| event.timestamp);
+        // A history of another processor is not gone on with.
+        let resumed = first.and_then(|_| Engine::replay(run.processor(), &execution, history).ok());
+        let (mut engine, started) = match (resumed, first) {
+            (Some(engine), Some(first)) => {
+                let mut engine = engine.with_wait_scale(self.wait_scale);
+                engine.redrive(started);
+                (engine, first)
+            }
+            _ => {
+                let mut engine = self.engine(run.processor(), &execution);
+                engine.start(started);
+                (engine, started)
+            }
+        };
+        let outcome = match engine.drain(self.clock.now(), STEPS) {
             Progress::Ended => {
                 engine.take_events().iter().for_each(&mut record);
                 engine.into_outcome()
@@ -171,14 +190,18 @@ impl Runner<'_> {
 }
 
 /// Whether more children have failed than may.
-fn exceeded(shape: &Shape, status: &MapRunStatus) -> bool {
+fn exceeded(status: &MapRunStatus) -> bool {
     let failed = status.failed + status.timed_out;
     if failed == 0 {
         return false;
     }
     #[expect(clippy::cast_precision_loss, reason = "there are not 2^53 children")]
     let percentage = failed as f64 * 100.0 / status.total.max(1) as f64;
-    match (shape.tolerated_count, shape.tolerated_percentage) {
+    let settings = status.settings;
+    match (
+        settings.tolerated_failure_count,
+        settings.tolerated_failure_percentage,
+    ) {
         (None, None) => true,
         (count, tolerated) => {
             count.is_some_and(|count| failed > count)

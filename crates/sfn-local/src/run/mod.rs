@@ -40,10 +40,35 @@ pub trait Observer: Send + Sync {
     fn map_run(&self, execution_arn: &str, status: &MapRunStatus) {
         let _ = (execution_arn, status);
     }
+
+    /// What a child execution has done before, when its map run goes on: it is resumed, or redriven, from there. Nothing, when
+    /// it is to begin.
+    fn child_history(&self, map_run_arn: &str, child: &Execution) -> Vec<HistoryEvent> {
+        let _ = (map_run_arn, child);
+        Vec::new()
+    }
+
+    /// What a map run has to keep to from now on, when that has been changed since it began. It is asked for before a child
+    /// execution is started, and after one has ended.
+    fn settings(&self, map_run_arn: &str) -> Option<MapRunSettings> {
+        let _ = map_run_arn;
+        None
+    }
+}
+
+/// What a map run has to keep to.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct MapRunSettings {
+    /// How many child executions run at once at most; 0: as many as can be.
+    pub max_concurrency: u64,
+    /// How many child executions, or items in batches, may fail.
+    pub tolerated_failure_count: Option<u64>,
+    /// Which percentage of them may fail, 0 to 100.
+    pub tolerated_failure_percentage: Option<f64>,
 }
 
 /// How far a map run is.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct MapRunStatus {
     /// Its ARN.
@@ -66,6 +91,10 @@ pub struct MapRunStatus {
     pub aborted: u64,
     /// Items, which are more than executions when they come in batches.
     pub items: u64,
+    /// Child executions of type `EXPRESS`, which have no history of their own.
+    pub express: bool,
+    /// What it keeps to.
+    pub settings: MapRunSettings,
 }
 
 /// Nobody is told.
@@ -144,12 +173,12 @@ impl<'a> Runner<'a> {
         Ok(self.drive(&mut engine, record).await)
     }
 
-    /// Runs an execution that has failed or timed out on from the states that have not ended well. `record` gets the events
+    /// Runs an execution that has failed, timed out or was aborted on from the states that have not ended well. `record` gets the events
     /// that follow; `None` when the history is not that of such an execution.
     ///
     /// # Errors
     ///
-    /// The history is another machine's, or was closed by an abort.
+    /// The history is another machine's.
     pub async fn redrive(
         &self,
         machine: &StateMachine,
@@ -157,7 +186,7 @@ impl<'a> Runner<'a> {
         history: Vec<HistoryEvent>,
         record: &mut Record<'_>,
     ) -> Result<Option<Outcome>, crate::engine::ResumeError> {
-        let mut engine = Engine::resume(machine, execution, history)?.with_wait_scale(self.wait_scale);
+        let mut engine = Engine::replay(machine, execution, history)?.with_wait_scale(self.wait_scale);
         if !engine.redrive(self.clock.now()) {
             return Ok(None);
         }

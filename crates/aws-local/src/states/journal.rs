@@ -1,0 +1,446 @@
+//! Executions, their histories and map runs, in the database.
+//!
+//! An execution is its history: what it has done is in its events, and a start of the server goes on from the last of them.
+//! Events are written before anything of what they say has an effect outside.
+
+use std::{io, sync::Arc};
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sfn_local::HistoryEvent;
+
+use crate::{
+    store::Database,
+    time::{Seconds, millis},
+};
+
+/// An execution, all but its history.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Execution {
+    pub(super) arn: String,
+    pub(super) name: String,
+    /// The machine's ARN, without a qualifier.
+    pub(super) machine_arn: String,
+    /// What it runs, whatever becomes of the machine.
+    pub(super) revision: String,
+    #[serde(default)]
+    pub(super) version_arn: Option<String>,
+    #[serde(default)]
+    pub(super) alias_arn: Option<String>,
+    /// The map run that has started it.
+    #[serde(default)]
+    pub(super) map_run_arn: Option<String>,
+    pub(super) status: String,
+    /// As it was sent.
+    pub(super) input: String,
+    #[serde(default)]
+    pub(super) output: Option<String>,
+    #[serde(default)]
+    pub(super) error: Option<String>,
+    #[serde(default)]
+    pub(super) cause: Option<String>,
+    pub(super) started: Seconds,
+    #[serde(default)]
+    pub(super) stopped: Option<Seconds>,
+    #[serde(default)]
+    pub(super) seed: u64,
+    /// The test case of the mock file.
+    #[serde(default)]
+    pub(super) test_case: Option<String>,
+    #[serde(default)]
+    pub(super) trace_header: Option<String>,
+    #[serde(default)]
+    pub(super) redrives: u64,
+    #[serde(default)]
+    pub(super) redriven: Option<Seconds>,
+    /// The tokens of the requests that have redriven it, with their moments.
+    #[serde(default)]
+    pub(super) redrive_tokens: Vec<(String, Seconds)>,
+}
+
+pub(super) const RUNNING: &str = "RUNNING";
+
+/// A map run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct MapRun {
+    pub(super) arn: String,
+    pub(super) execution_arn: String,
+    pub(super) machine_arn: String,
+    pub(super) status: String,
+    pub(super) started: Seconds,
+    #[serde(default)]
+    pub(super) stopped: Option<Seconds>,
+    pub(super) max_concurrency: u64,
+    pub(super) tolerated_failure_count: u64,
+    pub(super) tolerated_failure_percentage: f64,
+    #[serde(default)]
+    pub(super) redrives: u64,
+    #[serde(default)]
+    pub(super) redriven: Option<Seconds>,
+    pub(super) counts: Counts,
+    /// Items for each child execution, on average more than one when they come in batches.
+    pub(super) items: u64,
+}
+
+/// Child executions by what became of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Counts {
+    pub(super) total: u64,
+    pub(super) pending: u64,
+    pub(super) running: u64,
+    pub(super) succeeded: u64,
+    pub(super) failed: u64,
+    pub(super) timed_out: u64,
+    pub(super) aborted: u64,
+    pub(super) written: u64,
+}
+
+/// Which executions are listed.
+pub(super) enum Of<'a> {
+    Machine(&'a str),
+    Version(&'a str),
+    Alias(&'a str),
+    MapRun(&'a str),
+}
+
+/// Where a list of executions goes on: after this moment and row.
+pub(super) type After = Option<(i64, i64)>;
+
+pub(super) struct Journal {
+    database: Arc<Database>,
+}
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS executions (
+        id INTEGER PRIMARY KEY,
+        arn TEXT NOT NULL UNIQUE,
+        machine TEXT NOT NULL,
+        version TEXT,
+        alias TEXT,
+        map_run TEXT,
+        status TEXT NOT NULL,
+        redrives INTEGER NOT NULL,
+        started INTEGER NOT NULL,
+        record TEXT NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS executions_of_machine ON executions (machine, started DESC, id DESC);
+    CREATE INDEX IF NOT EXISTS executions_of_map_run ON executions (map_run, started DESC, id DESC)
+        WHERE map_run IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS executions_of_version ON executions (version, started DESC, id DESC)
+        WHERE version IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS executions_of_alias ON executions (alias, started DESC, id DESC)
+        WHERE alias IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS executions_running ON executions (id) WHERE status = 'RUNNING';
+    CREATE TABLE IF NOT EXISTS events (
+        execution INTEGER NOT NULL,
+        id INTEGER NOT NULL,
+        event TEXT NOT NULL,
+        PRIMARY KEY (execution, id)
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS map_runs (
+        arn TEXT NOT NULL PRIMARY KEY,
+        execution TEXT NOT NULL,
+        started INTEGER NOT NULL,
+        record TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS map_runs_of_execution ON map_runs (execution, started);
+";
+
+impl Journal {
+    pub(super) fn open(database: Arc<Database>) -> io::Result<Self> {
+        database.with(|connection| connection.execute_batch(SCHEMA))?;
+        Ok(Self { database })
+    }
+
+    /// Adds an execution and gives its row; or the one that has its ARN.
+    pub(super) fn insert(&self, execution: &Execution) -> io::Result<Result<i64, Execution>> {
+        let record = serde_json::to_string(execution)?;
+        let found = self.database.transaction(|transaction| {
+            if let Some((_, there)) = find(transaction, &execution.arn)? {
+                return Ok(Err(there));
+            }
+            insert(transaction, execution, &record).map(Ok)
+        })?;
+        match found {
+            Ok(id) => Ok(Ok(id)),
+            Err(text) => Ok(Err(serde_json::from_str(&text)?)),
+        }
+    }
+
+    pub(super) fn get(&self, arn: &str) -> io::Result<Option<(i64, Execution)>> {
+        match self.database.with(|connection| find(connection, arn))? {
+            Some((id, text)) => Ok(Some((id, serde_json::from_str(&text)?))),
+            None => Ok(None),
+        }
+    }
+
+    /// Those that ran when the server before this one ended; not those that belong to a map run, which begin again with it.
+    pub(super) fn running(&self) -> io::Result<Vec<(i64, Execution)>> {
+        let rows = self.database.with(|connection| {
+            connection
+                .prepare("SELECT id, record FROM executions WHERE status = 'RUNNING' AND map_run IS NULL ORDER BY id")?
+                .query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        rows.into_iter()
+            .map(|(id, text)| Ok((id, serde_json::from_str(&text)?)))
+            .collect()
+    }
+
+    /// A page, those that began last first.
+    pub(super) fn list(
+        &self,
+        of: &Of<'_>,
+        status: Option<&str>,
+        redriven: Option<bool>,
+        after: After,
+        max: usize,
+    ) -> io::Result<(Vec<Execution>, After)> {
+        let (column, arn) = match of {
+            Of::Machine(arn) => ("machine", arn),
+            Of::Version(arn) => ("version", arn),
+            Of::Alias(arn) => ("alias", arn),
+            Of::MapRun(arn) => ("map_run", arn),
+        };
+        let query = format!(
+            "SELECT id, started, record FROM executions
+             WHERE {column} = ?1 AND (?2 IS NULL OR status = ?2) AND (?3 IS NULL OR (redrives > 0) = ?3)
+               AND (?4 IS NULL OR (started, id) < (?4, ?5))
+             ORDER BY started DESC, id DESC LIMIT ?6"
+        );
+        let mut rows = self.database.with(|connection| {
+            let (started, id) = after.unzip();
+            let limit = i64::try_from(max).unwrap_or(i64::MAX - 1) + 1;
+            connection
+                .prepare_cached(&query)?
+                .query_map(params![arn, status, redriven, started, id, limit], |row| {
+                    Ok((
+                        row.get::<_, i64>(0)?,
+                        row.get::<_, i64>(1)?,
+                        row.get::<_, String>(2)?,
+                    ))
+                })?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        let next = if rows.len() > max {
+            rows.truncate(max);
+            rows.last().map(|(id, started, _)| (*started, *id))
+        } else {
+            None
+        };
+        let executions = rows
+            .into_iter()
+            .map(|(_, _, text)| serde_json::from_str(&text))
+            .collect::<Result<_, _>>()?;
+        Ok((executions, next))
+    }
+
+    /// A part of a history: `max` events from the event `from` on, or back from it.
+    pub(super) fn events(
+        &self,
+        id: i64,
+        from: u64,
+        reverse: bool,
+        max: usize,
+    ) -> io::Result<Vec<HistoryEvent>> {
+        let query = if reverse {
+            "SELECT event FROM events WHERE execution = ?1 AND id <= ?2 ORDER BY id DESC LIMIT ?3"
+        } else {
+            "SELECT event FROM events WHERE execution = ?1 AND id >= ?2 ORDER BY id LIMIT ?3"
+        };
+        let texts = self.database.with(|connection| {
+            connection
+                .prepare_cached(query)?
+                .query_map(params![id, from, max], |row| row.get::<_, String>(0))?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        texts.iter().map(|text| read_event(text)).collect()
+    }
+
+    /// A whole history.
+    pub(super) fn history(&self, id: i64) -> io::Result<Vec<HistoryEvent>> {
+        self.events(id, 0, false, 1 << 20)
+    }
+
+    /// The last event's number; 0 when there is none.
+    pub(super) fn last_event(&self, id: i64) -> io::Result<u64> {
+        self.database.with(|connection| {
+            connection
+                .prepare_cached("SELECT COALESCE(MAX(id), 0) FROM events WHERE execution = ?1")?
+                .query_row([id], |row| row.get(0))
+        })
+    }
+
+    pub(super) fn map_run(&self, arn: &str) -> io::Result<Option<MapRun>> {
+        let text = self.database.with(|connection| {
+            connection
+                .prepare_cached("SELECT record FROM map_runs WHERE arn = ?1")?
+                .query_row([arn], |row| row.get::<_, String>(0))
+                .optional()
+        })?;
+        Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
+    }
+
+    /// Those that an execution has started, in that order.
+    pub(super) fn map_runs(&self, execution: &str) -> io::Result<Vec<MapRun>> {
+        let texts = self.database.with(|connection| {
+            connection
+                .prepare_cached("SELECT record FROM map_runs WHERE execution = ?1 ORDER BY started, arn")?
+                .query_map([execution], |row| row.get::<_, String>(0))?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        texts
+            .iter()
+            .map(|text| serde_json::from_str(text).map_err(io::Error::from))
+            .collect()
+    }
+
+    pub(super) fn save_map_run(&self, run: &MapRun) -> io::Result<()> {
+        let record = serde_json::to_string(run)?;
+        self.database
+            .with(|connection| put_map_run(connection, run, &record))
+    }
+
+    /// Writes an execution's record over the one that is there.
+    pub(super) fn update(&self, id: i64, execution: &Execution) -> io::Result<()> {
+        self.write(&[Write::Record(id, Box::new(execution.clone()))])
+    }
+
+    /// Makes all of these changes, or none.
+    pub(super) fn write(&self, writes: &[Write]) -> io::Result<()> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        // What fails for another reason than the database's fails before it.
+        let texts = writes
+            .iter()
+            .map(|write| match write {
+                Write::Event(_, event) | Write::ChildEvent(_, event) => Ok(event.to_record().to_string()),
+                Write::Record(_, execution) | Write::ChildBegun(execution) | Write::Child(execution) => {
+                    serde_json::to_string(execution)
+                }
+                Write::MapRun(run) => serde_json::to_string(run),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        self.database.transaction(|transaction| {
+            for (write, text) in writes.iter().zip(&texts) {
+                match write {
+                    Write::Event(id, event) => add_event(transaction, *id, event, text)?,
+                    Write::Record(id, execution) => replace(transaction, *id, execution, text)?,
+                    Write::ChildBegun(execution) => {
+                        if let Some((id, _)) = find(transaction, &execution.arn)? {
+                            // The map run has begun again.
+                            remove(transaction, id)?;
+                        }
+                        insert(transaction, execution, text)?;
+                    }
+                    Write::Child(execution) => {
+                        if let Some((id, _)) = find(transaction, &execution.arn)? {
+                            replace(transaction, id, execution, text)?;
+                        }
+                    }
+                    Write::ChildEvent(arn, event) => {
+                        if let Some((id, _)) = find(transaction, arn)? {
+                            add_event(transaction, id, event, text)?;
+                        }
+                    }
+                    Write::MapRun(run) => put_map_run(transaction, run, text)?,
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A change.
+#[derive(Debug)]
+pub(super) enum Write {
+    /// An event of the execution in that row.
+    Event(i64, HistoryEvent),
+    /// What has become of the execution in that row.
+    Record(i64, Box<Execution>),
+    /// A child execution of a map run has begun.
+    ChildBegun(Box<Execution>),
+    /// What has become of a child execution.
+    Child(Box<Execution>),
+    /// An event of a child execution.
+    ChildEvent(String, HistoryEvent),
+    /// A map run has begun, or come further.
+    MapRun(Box<MapRun>),
+}
+
+fn find(connection: &Connection, arn: &str) -> rusqlite::Result<Option<(i64, String)>> {
+    connection
+        .prepare_cached("SELECT id, record FROM executions WHERE arn = ?1")?
+        .query_row([arn], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+}
+
+fn insert(transaction: &Transaction<'_>, execution: &Execution, record: &str) -> rusqlite::Result<i64> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO executions (arn, machine, version, alias, map_run, status, redrives, started, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            execution.arn,
+            execution.machine_arn,
+            execution.version_arn,
+            execution.alias_arn,
+            execution.map_run_arn,
+            execution.status,
+            execution.redrives,
+            millis(execution.started),
+            record,
+        ])?;
+    Ok(transaction.last_insert_rowid())
+}
+
+fn replace(
+    transaction: &Transaction<'_>,
+    id: i64,
+    execution: &Execution,
+    record: &str,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("UPDATE executions SET status = ?2, redrives = ?3, record = ?4 WHERE id = ?1")?
+        .execute(params![id, execution.status, execution.redrives, record])?;
+    Ok(())
+}
+
+fn remove(transaction: &Transaction<'_>, id: i64) -> rusqlite::Result<()> {
+    for statement in [
+        "DELETE FROM events WHERE execution = ?1",
+        "DELETE FROM executions WHERE id = ?1",
+    ] {
+        transaction.prepare_cached(statement)?.execute([id])?;
+    }
+    Ok(())
+}
+
+fn add_event(
+    transaction: &Transaction<'_>,
+    execution: i64,
+    event: &HistoryEvent,
+    text: &str,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("INSERT INTO events (execution, id, event) VALUES (?1, ?2, ?3)")?
+        .execute(params![execution, event.id, text])?;
+    Ok(())
+}
+
+fn put_map_run(connection: &Connection, run: &MapRun, record: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO map_runs (arn, execution, started, record) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![run.arn, run.execution_arn, millis(run.started), record])?;
+    Ok(())
+}
+
+fn read_event(text: &str) -> io::Result<HistoryEvent> {
+    let record: Value = serde_json::from_str(text)?;
+    HistoryEvent::from_record(&record).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}

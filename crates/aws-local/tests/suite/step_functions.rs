@@ -1,0 +1,1070 @@
+//! Step Functions beyond machines and executions: versions, aliases, activities, tokens, redrives, map runs, tests of states.
+
+use std::time::Duration;
+
+use aws_local::{MockConfig, OperationError, Server};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::common::{ROLE, World, eventually};
+
+/// Calls an operation.
+async fn call(server: &Server, operation: &str, input: Value) -> Result<Value, OperationError> {
+    server
+        .call(&format!("AWSStepFunctions.{operation}"), &input)
+        .await
+}
+
+async fn ok(server: &Server, operation: &str, input: Value) -> Value {
+    call(server, operation, input).await.unwrap()
+}
+
+async fn refused(server: &Server, operation: &str, input: Value) -> String {
+    call(server, operation, input).await.unwrap_err().to_string()
+}
+
+async fn machine(server: &Server, name: &str, definition: &Value) -> String {
+    let created = json!({"name": name, "roleArn": ROLE, "definition": definition.to_string()});
+    text(&ok(server, "CreateStateMachine", created).await["stateMachineArn"])
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+fn of(machine: Value) -> Value {
+    let start = machine.as_object().unwrap().keys().next().unwrap().clone();
+    json!({"StartAt": start, "States": machine})
+}
+
+fn pass() -> Value {
+    of(json!({"P": {"Type": "Pass", "End": true}}))
+}
+
+async fn start(server: &Server, machine: &str, input: Value) -> String {
+    let started = json!({"stateMachineArn": machine, "input": input.to_string()});
+    text(&ok(server, "StartExecution", started).await["executionArn"])
+}
+
+async fn ended(server: &Server, execution: &str) -> Value {
+    eventually(|| async {
+        let described = ok(server, "DescribeExecution", json!({"executionArn": execution})).await;
+        (described["status"] != "RUNNING").then_some(described)
+    })
+    .await
+}
+
+async fn types(server: &Server, execution: &str) -> Vec<String> {
+    let history = json!({"executionArn": execution, "maxResults": 1000});
+    let history = ok(server, "GetExecutionHistory", history).await;
+    let events = history["events"].as_array().unwrap();
+    for (at, event) in events.iter().enumerate() {
+        assert_eq!(event["id"], at + 1);
+    }
+    events.iter().map(|event| text(&event["type"])).collect()
+}
+
+async fn server() -> (Server, TempDir) {
+    let folder = TempDir::new().unwrap();
+    (Server::builder(folder.path()).start().await.unwrap(), folder)
+}
+
+#[tokio::test]
+async fn versions_and_aliases() {
+    let (server, _folder) = server().await;
+    let arn = machine(&server, "m", &pass()).await;
+    let published = json!({"stateMachineArn": arn, "description": "first"});
+    let first = ok(&server, "PublishStateMachineVersion", published.clone()).await;
+    assert_eq!(first["stateMachineVersionArn"], format!("{arn}:1"));
+    // There is a version of this revision.
+    assert_eq!(ok(&server, "PublishStateMachineVersion", published).await, first);
+    let second = of(json!({"P": {"Type": "Pass", "Result": 2, "End": true}}));
+    let update = json!({"stateMachineArn": arn, "definition": second.to_string(), "publish": true, "versionDescription": "second"});
+    let updated = ok(&server, "UpdateStateMachine", update).await;
+    assert_eq!(updated["stateMachineVersionArn"], format!("{arn}:2"));
+    let stale = json!({"stateMachineArn": arn, "revisionId": "INITIAL"});
+    assert_eq!(
+        refused(&server, "PublishStateMachineVersion", stale).await,
+        format!(
+            "ConflictException: Failed to publish the State Machine version for revision INITIAL. The current State \
+             Machine revision is {}.",
+            text(&updated["revisionId"])
+        )
+    );
+    let listed = ok(
+        &server,
+        "ListStateMachineVersions",
+        json!({"stateMachineArn": arn}),
+    )
+    .await;
+    let listed: Vec<_> = listed["stateMachineVersions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|version| text(&version["stateMachineVersionArn"]))
+        .collect();
+    assert_eq!(listed, [format!("{arn}:2"), format!("{arn}:1")]);
+    let described = ok(
+        &server,
+        "DescribeStateMachine",
+        json!({"stateMachineArn": format!("{arn}:1")}),
+    )
+    .await;
+    assert_eq!(described["definition"], pass().to_string());
+    assert_eq!(described["description"], "first");
+
+    let routing = |weights: [(u64, u64); 2]| -> Value {
+        weights
+            .iter()
+            .map(|(version, weight)| json!({"stateMachineVersionArn": format!("{arn}:{version}"), "weight": weight}))
+            .collect()
+    };
+    let alias = |routing: Value| json!({"name": "PROD", "routingConfiguration": routing});
+    assert_eq!(
+        refused(
+            &server,
+            "CreateStateMachineAlias",
+            alias(routing([(1, 60), (2, 50)]))
+        )
+        .await,
+        "ValidationException: Sum of routing configuration weights must equal 100. Received: [60,50]"
+    );
+    assert_eq!(
+        refused(
+            &server,
+            "CreateStateMachineAlias",
+            alias(routing([(1, 60), (3, 40)]))
+        )
+        .await,
+        "ResourceNotFound: Request references a resource that does not exist."
+    );
+    let created = ok(
+        &server,
+        "CreateStateMachineAlias",
+        alias(routing([(1, 50), (2, 50)])),
+    )
+    .await;
+    let alias_arn = text(&created["stateMachineAliasArn"]);
+    assert_eq!(alias_arn, format!("{arn}:PROD"));
+    assert_eq!(
+        refused(
+            &server,
+            "DeleteStateMachineVersion",
+            json!({"stateMachineVersionArn": format!("{arn}:1")})
+        )
+        .await,
+        "ConflictException: Version to be deleted must not be referenced by an alias. Current list of aliases \
+         referencing this version: [PROD]"
+    );
+    let mut outputs = std::collections::BTreeMap::new();
+    for number in 0..40 {
+        let named = json!({"stateMachineArn": alias_arn, "name": format!("e{number}")});
+        let execution = text(&ok(&server, "StartExecution", named).await["executionArn"]);
+        let described = ended(&server, &execution).await;
+        assert_eq!(described["stateMachineAliasArn"], alias_arn);
+        assert_eq!(described["stateMachineArn"], arn);
+        let of = (
+            text(&described["stateMachineVersionArn"]),
+            text(&described["output"]),
+        );
+        *outputs.entry(of).or_insert(0) += 1;
+        if number == 0 {
+            let history = ok(&server, "GetExecutionHistory", json!({"executionArn": execution})).await;
+            let details = &history["events"][0]["executionStartedEventDetails"];
+            assert_eq!(details["stateMachineAliasArn"], alias_arn);
+        }
+    }
+    let kinds: Vec<_> = outputs.keys().cloned().collect();
+    assert_eq!(
+        kinds,
+        [
+            (format!("{arn}:1"), "{}".to_owned()),
+            (format!("{arn}:2"), "2".to_owned())
+        ]
+    );
+    let only = json!({"stateMachineArn": format!("{arn}:2"), "maxResults": 1000});
+    let listed = ok(&server, "ListExecutions", only).await;
+    let second = outputs[&kinds[1]];
+    assert_eq!(listed["executions"].as_array().unwrap().len(), second);
+
+    let update = json!({"stateMachineAliasArn": alias_arn, "routingConfiguration": [routing([(2, 100), (2, 0)])[0].clone()]});
+    ok(&server, "UpdateStateMachineAlias", update).await;
+    let described = ok(
+        &server,
+        "DescribeStateMachineAlias",
+        json!({"stateMachineAliasArn": alias_arn}),
+    )
+    .await;
+    assert_eq!(described["routingConfiguration"].as_array().unwrap().len(), 1);
+    ok(
+        &server,
+        "DeleteStateMachineVersion",
+        json!({"stateMachineVersionArn": format!("{arn}:1")}),
+    )
+    .await;
+    ok(
+        &server,
+        "DeleteStateMachineAlias",
+        json!({"stateMachineAliasArn": alias_arn}),
+    )
+    .await;
+    assert_eq!(
+        refused(&server, "StartExecution", json!({"stateMachineArn": alias_arn})).await,
+        format!("StateMachineDoesNotExist: State Machine Does Not Exist: '{alias_arn}'")
+    );
+    // Numbers of versions are not used again.
+    let update = json!({"stateMachineArn": arn, "definition": pass().to_string(), "publish": true});
+    let updated = ok(&server, "UpdateStateMachine", update).await;
+    assert_eq!(updated["stateMachineVersionArn"], format!("{arn}:3"));
+}
+
+#[tokio::test]
+async fn express_machines() {
+    let (server, _folder) = server().await;
+    let fail = of(
+        json!({"C": {"Type": "Choice", "Choices": [{"Variable": "$.ok", "BooleanEquals": true, "Next": "S"}], "Default": "F"},
+        "S": {"Type": "Pass", "Result": {"done": true}, "End": true}, "F": {"Type": "Fail", "Error": "E", "Cause": "c"}}),
+    );
+    let create = json!({"name": "x", "roleArn": ROLE, "definition": fail.to_string(), "type": "EXPRESS"});
+    let arn = text(&ok(&server, "CreateStateMachine", create).await["stateMachineArn"]);
+    let run = |input: &str| json!({"stateMachineArn": arn, "input": input, "name": "n"});
+    let done = ok(&server, "StartSyncExecution", run(r#"{"ok":true}"#)).await;
+    assert_eq!(done["status"], "SUCCEEDED");
+    assert_eq!(done["output"], r#"{"done":true}"#);
+    assert!(text(&done["executionArn"]).starts_with("arn:aws:states:us-east-1:000000000000:express:x:n:"));
+    assert_eq!(done["billingDetails"]["billedMemoryUsedInMB"], 64);
+    assert_eq!(done["billingDetails"]["billedDurationInMilliseconds"], 100);
+    let failed = ok(&server, "StartSyncExecution", run(r#"{"ok":false}"#)).await;
+    assert_eq!(
+        (&failed["status"], &failed["error"], &failed["cause"]),
+        (&json!("FAILED"), &json!("E"), &json!("c"))
+    );
+    let execution = text(&ok(&server, "StartExecution", run("{}")).await["executionArn"]);
+    for operation in ["DescribeExecution", "GetExecutionHistory", "StopExecution"] {
+        assert_eq!(
+            refused(&server, operation, json!({"executionArn": execution})).await,
+            "InvalidArn: Invalid Arn: 'Resource type not valid in this context: express'"
+        );
+    }
+    let unsupported =
+        "StateMachineTypeNotSupported: This operation is not supported by this type of state machine";
+    assert_eq!(
+        refused(&server, "ListExecutions", json!({"stateMachineArn": arn})).await,
+        unsupported
+    );
+    let standard = machine(&server, "s", &pass()).await;
+    assert_eq!(
+        refused(
+            &server,
+            "StartSyncExecution",
+            json!({"stateMachineArn": standard})
+        )
+        .await,
+        unsupported
+    );
+    let sync = of(
+        json!({"T": {"Type": "Task", "Resource": "arn:aws:states:::states:startExecution.sync",
+        "Parameters": {"StateMachineArn": standard}, "End": true}}),
+    );
+    let create = json!({"name": "y", "roleArn": ROLE, "definition": sync.to_string(), "type": "EXPRESS"});
+    assert_eq!(
+        refused(&server, "CreateStateMachine", create).await,
+        "InvalidDefinition: Invalid State Machine Definition: 'SCHEMA_VALIDATION_FAILED: Express state machine does not \
+         support '.sync' service integration at /States/T/Resource'"
+    );
+}
+
+#[tokio::test]
+async fn activities_and_tokens() {
+    let (server, _folder) = server().await;
+    let created = ok(&server, "CreateActivity", json!({"name": "a"})).await;
+    let activity = text(&created["activityArn"]);
+    assert_eq!(ok(&server, "CreateActivity", json!({"name": "a"})).await, created);
+    let state = json!({"Type": "Task", "Resource": activity, "HeartbeatSeconds": 600, "TimeoutSeconds": 1200, "End": true});
+    let arn = machine(&server, "m", &of(json!({"T": state}))).await;
+    let execution = start(&server, &arn, json!({"x": 1})).await;
+    let take = json!({"activityArn": activity, "workerName": "w"});
+    let task = ok(&server, "GetActivityTask", take.clone()).await;
+    assert_eq!(task["input"], r#"{"x":1}"#);
+    let token = text(&task["taskToken"]);
+    ok(&server, "SendTaskHeartbeat", json!({"taskToken": token})).await;
+    let bad = json!({"taskToken": token, "output": "{"});
+    assert!(
+        refused(&server, "SendTaskSuccess", bad)
+            .await
+            .starts_with("InvalidOutput: ")
+    );
+    ok(
+        &server,
+        "SendTaskSuccess",
+        json!({"taskToken": token, "output": "[1]"}),
+    )
+    .await;
+    assert_eq!(ended(&server, &execution).await["output"], "[1]");
+    assert_eq!(
+        types(&server, &execution).await,
+        [
+            "ExecutionStarted",
+            "TaskStateEntered",
+            "ActivityScheduled",
+            "ActivityStarted",
+            "ActivitySucceeded",
+            "TaskStateExited",
+            "ExecutionSucceeded"
+        ]
+    );
+    let again = json!({"taskToken": token, "output": "[1]"});
+    assert_eq!(
+        refused(&server, "SendTaskSuccess", again).await,
+        "TaskTimedOut: Task Timed Out: 'Provided task does not exist anymore'"
+    );
+    assert_eq!(
+        refused(&server, "SendTaskHeartbeat", json!({"taskToken": "x"})).await,
+        "InvalidToken: Invalid Token: 'Invalid token'"
+    );
+    // A worker that waits gets the next task, and a failure is the task's.
+    let execution = start(&server, &arn, json!({})).await;
+    let task = ok(&server, "GetActivityTask", take).await;
+    let failure = json!({"taskToken": task["taskToken"], "error": "Broken", "cause": "it is"});
+    ok(&server, "SendTaskFailure", failure).await;
+    let described = ended(&server, &execution).await;
+    assert_eq!(
+        (&described["error"], &described["cause"]),
+        (&json!("Broken"), &json!("it is"))
+    );
+    let missing = format!("{activity}2");
+    assert_eq!(
+        refused(&server, "DescribeActivity", json!({"activityArn": missing})).await,
+        format!("ActivityDoesNotExist: Activity Does Not Exist: '{missing}'")
+    );
+}
+
+#[tokio::test]
+async fn nested_executions() {
+    let (server, _folder) = server().await;
+    let inner = machine(
+        &server,
+        "inner",
+        &of(json!({"P": {"Type": "Pass", "Result": {"r": 1}, "End": true}})),
+    )
+    .await;
+    let task = |style: &str, parameters: Value| {
+        let resource = format!("arn:aws:states:::states:startExecution{style}");
+        of(json!({"T": {"Type": "Task", "Resource": resource, "Parameters": parameters, "End": true}}))
+    };
+    let parameters = json!({"StateMachineArn": inner, "Input": {"a.$": "$.a"}});
+    let outer = machine(&server, "outer", &task(".sync:2", parameters.clone())).await;
+    let described = ended(&server, &start(&server, &outer, json!({"a": 5})).await).await;
+    let output: Value = serde_json::from_str(described["output"].as_str().unwrap()).unwrap();
+    assert_eq!(output["Output"], json!({"r": 1}));
+    assert_eq!(output["Input"], json!({"a": 5}));
+    assert_eq!(output["Status"], "SUCCEEDED");
+    let outer = machine(&server, "text", &task(".sync", parameters.clone())).await;
+    let described = ended(&server, &start(&server, &outer, json!({"a": 5})).await).await;
+    let output: Value = serde_json::from_str(described["output"].as_str().unwrap()).unwrap();
+    assert_eq!(output["Output"], r#"{"r":1}"#);
+    let outer = machine(&server, "plain", &task("", parameters)).await;
+    let execution = start(&server, &outer, json!({"a": 5})).await;
+    let described = ended(&server, &execution).await;
+    assert!(text(&described["output"]).contains(":execution:inner:"));
+    // The token is handed on, and whoever has it ends the task.
+    let parameters = json!({"StateMachineArn": inner, "Input": {"token.$": "$$.Task.Token"}});
+    let outer = machine(&server, "callback", &task(".waitForTaskToken", parameters)).await;
+    let execution = start(&server, &outer, json!({})).await;
+    let token = eventually(|| async {
+        let listed = ok(&server, "ListExecutions", json!({"stateMachineArn": inner})).await;
+        for listed in listed["executions"].as_array().unwrap() {
+            let described = ok(
+                &server,
+                "DescribeExecution",
+                json!({"executionArn": listed["executionArn"]}),
+            )
+            .await;
+            let input: Value = serde_json::from_str(described["input"].as_str().unwrap()).unwrap();
+            if let Some(token) = input["token"].as_str() {
+                return Some(token.to_owned());
+            }
+        }
+        None
+    })
+    .await;
+    ok(
+        &server,
+        "SendTaskSuccess",
+        json!({"taskToken": token, "output": "7"}),
+    )
+    .await;
+    assert_eq!(ended(&server, &execution).await["output"], "7");
+    assert!(
+        types(&server, &execution)
+            .await
+            .contains(&"TaskSubmitted".to_owned())
+    );
+    // Through the generic integration.
+    let generic = of(
+        json!({"T": {"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:sfn:describeExecution",
+        "Parameters": {"ExecutionArn.$": "$.e"}, "End": true}}),
+    );
+    let outer = machine(&server, "generic", &generic).await;
+    let described = ended(&server, &start(&server, &outer, json!({"e": execution})).await).await;
+    let output: Value = serde_json::from_str(described["output"].as_str().unwrap()).unwrap();
+    assert_eq!(output["Status"], "SUCCEEDED");
+    assert!(text(&output["StartDate"]).ends_with('Z'));
+    let missing = start(&server, &outer, json!({"e": format!("{execution}0")})).await;
+    assert_eq!(
+        ended(&server, &missing).await["error"],
+        "Sfn.ExecutionDoesNotExistException"
+    );
+}
+
+#[tokio::test]
+async fn what_no_service_does_is_refused_when_it_is_called() {
+    let (server, _folder) = server().await;
+    let resource = "arn:aws:states:::lambda:invoke";
+    let state = json!({"Type": "Task", "Resource": resource, "Parameters": {"FunctionName": "f"}, "End": true,
+        "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Caught"}]});
+    let arn = machine(
+        &server,
+        "m",
+        &of(json!({"T": state, "Caught": {"Type": "Succeed"}})),
+    )
+    .await;
+    let described = ended(&server, &start(&server, &arn, json!({})).await).await;
+    assert_eq!(
+        (&described["status"], &described["error"]),
+        (&json!("FAILED"), &json!("States.Runtime"))
+    );
+    assert!(text(&described["cause"]).contains(resource));
+}
+
+#[tokio::test]
+async fn mocked_test_cases() {
+    let folder = TempDir::new().unwrap();
+    let mocks = r#"{"StateMachines": {"m": {"TestCases": {"Good": {"T": "Answer"}, "Bad": {"T": "Error"}}}},
+        "MockedResponses": {"Answer": {"0": {"Return": {"Payload": 1}}}, "Error": {"0-9": {"Throw": {"Error": "E", "Cause": "c"}}}}}"#;
+    let builder = Server::builder(folder.path()).mock_config(MockConfig::parse(mocks).unwrap());
+    let server = builder.start().await.unwrap();
+    let state = json!({"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "Parameters": {"FunctionName": "f"}, "End": true});
+    let arn = machine(&server, "m", &of(json!({"T": state}))).await;
+    let good = ended(&server, &start(&server, &format!("{arn}#Good"), json!({})).await).await;
+    assert_eq!(good["output"], r#"{"Payload":1}"#);
+    let bad = ended(&server, &start(&server, &format!("{arn}#Bad"), json!({})).await).await;
+    assert_eq!(bad["error"], "E");
+    assert_eq!(
+        refused(
+            &server,
+            "StartExecution",
+            json!({"stateMachineArn": format!("{arn}#None")})
+        )
+        .await,
+        "ValidationException: The mock file has no test case `None` of `m`"
+    );
+}
+
+#[tokio::test]
+async fn redrives() {
+    let (server, _folder) = server().await;
+    // The first attempt finds no machine, the redrive does.
+    let late = "arn:aws:states:us-east-1:000000000000:stateMachine:late";
+    let definition = of(json!({
+        "P": {"Type": "Pass", "Next": "T"},
+        "T": {"Type": "Task", "Resource": "arn:aws:states:::states:startExecution.sync:2",
+            "Parameters": {"StateMachineArn": late}, "ResultSelector": {"status.$": "$.Status"}, "End": true},
+    }));
+    let arn = machine(&server, "m", &definition).await;
+    let execution = start(&server, &arn, json!({})).await;
+    let failed = ended(&server, &execution).await;
+    assert_eq!(failed["error"], "StepFunctions.StateMachineDoesNotExistException");
+    assert_eq!(failed["redriveStatus"], "REDRIVABLE");
+    assert_eq!(failed["redriveCount"], 0);
+    machine(&server, "late", &pass()).await;
+    let redrive = json!({"executionArn": execution, "clientToken": "t"});
+    let redriven = ok(&server, "RedriveExecution", redrive.clone()).await;
+    assert_eq!(ok(&server, "RedriveExecution", redrive).await, redriven);
+    let described = ended(&server, &execution).await;
+    assert_eq!(described["output"], r#"{"status":"SUCCEEDED"}"#);
+    assert_eq!(described["redriveCount"], 1);
+    assert_eq!(described["redriveDate"], redriven["redriveDate"]);
+    assert_eq!(
+        described["redriveStatusReason"],
+        "Execution is SUCCEEDED and cannot be redriven"
+    );
+    let events = types(&server, &execution).await;
+    assert_eq!(
+        events.iter().filter(|event| *event == "PassStateEntered").count(),
+        1
+    );
+    assert!(events.contains(&"ExecutionRedriven".to_owned()));
+    assert_eq!(
+        refused(&server, "RedriveExecution", json!({"executionArn": execution})).await,
+        "ExecutionNotRedrivable: Execution is SUCCEEDED and cannot be redriven"
+    );
+    let filter = |filter: &str| json!({"stateMachineArn": arn, "redriveFilter": filter});
+    let listed = ok(&server, "ListExecutions", filter("REDRIVEN")).await;
+    assert_eq!(listed["executions"][0]["redriveCount"], 1);
+    let listed = ok(&server, "ListExecutions", filter("NOT_REDRIVEN")).await;
+    assert_eq!(listed["executions"], json!([]));
+}
+
+#[tokio::test]
+async fn an_execution_that_was_stopped_is_redriven() {
+    let (server, _folder) = server().await;
+    let activity = text(&ok(&server, "CreateActivity", json!({"name": "a"})).await["activityArn"]);
+    let definition = of(json!({
+        "P": {"Type": "Pass", "Next": "T"},
+        "T": {"Type": "Task", "Resource": activity, "End": true},
+    }));
+    let arn = machine(&server, "m", &definition).await;
+    let execution = start(&server, &arn, json!({})).await;
+    ok(&server, "GetActivityTask", json!({"activityArn": activity})).await;
+    let stop = json!({"executionArn": execution, "error": "E", "cause": "c"});
+    let stopped = ok(&server, "StopExecution", stop).await;
+    // It has ended when the answer comes.
+    let described = ok(&server, "DescribeExecution", json!({"executionArn": execution})).await;
+    assert_eq!(described["status"], "ABORTED");
+    assert_eq!(described["stopDate"], stopped["stopDate"]);
+    assert_eq!(
+        (&described["error"], &described["cause"]),
+        (&json!("E"), &json!("c"))
+    );
+    let events = types(&server, &execution).await;
+    assert_eq!(
+        events[events.len() - 2..],
+        ["TaskStateAborted", "ExecutionAborted"]
+    );
+    ok(&server, "RedriveExecution", json!({"executionArn": execution})).await;
+    let task = ok(&server, "GetActivityTask", json!({"activityArn": activity})).await;
+    ok(
+        &server,
+        "SendTaskSuccess",
+        json!({"taskToken": task["taskToken"], "output": "1"}),
+    )
+    .await;
+    let described = ended(&server, &execution).await;
+    assert_eq!(
+        (&described["status"], &described["output"]),
+        (&json!("SUCCEEDED"), &json!("1"))
+    );
+    assert!(described.get("error").is_none());
+    assert_eq!(
+        types(&server, &execution).await[events.len()..],
+        [
+            "ExecutionRedriven",
+            "ActivityScheduled",
+            "ActivityStarted",
+            "ActivitySucceeded",
+            "TaskStateExited",
+            "ExecutionSucceeded"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn executions_go_on_after_a_restart() {
+    let world = World::new().await;
+    let activity = text(&ok(&world.server, "CreateActivity", json!({"name": "a"})).await["activityArn"]);
+    let definition = of(json!({
+        "P": {"Type": "Pass", "Assign": {"v": 3}, "Next": "T"},
+        "T": {"Type": "Task", "Resource": activity, "Next": "W"},
+        "W": {"Type": "Wait", "Seconds": 1, "Next": "E"},
+        "E": {"Type": "Pass", "Parameters": {"v.$": "$v"}, "End": true},
+    }));
+    let arn = machine(&world.server, "m", &definition).await;
+    let execution = start(&world.server, &arn, json!({})).await;
+    let take = json!({"activityArn": activity});
+    let task = ok(&world.server, "GetActivityTask", take.clone()).await;
+    let before = eventually(|| async {
+        let events = types(&world.server, &execution).await;
+        events.contains(&"ActivityStarted".to_owned()).then_some(events)
+    })
+    .await;
+    let world = world.restart().await;
+    assert_eq!(
+        ok(
+            &world.server,
+            "DescribeExecution",
+            json!({"executionArn": execution})
+        )
+        .await["status"],
+        "RUNNING"
+    );
+    // The task is there again under the token that it had.
+    let again = ok(&world.server, "GetActivityTask", take).await;
+    assert_eq!(again["taskToken"], task["taskToken"]);
+    ok(
+        &world.server,
+        "SendTaskSuccess",
+        json!({"taskToken": task["taskToken"], "output": "{}"}),
+    )
+    .await;
+    eventually(|| async {
+        types(&world.server, &execution)
+            .await
+            .contains(&"WaitStateEntered".to_owned())
+            .then_some(())
+    })
+    .await;
+    let world = world.restart().await;
+    let described = ended(&world.server, &execution).await;
+    assert_eq!(described["output"], r#"{"v":3}"#);
+    let after = types(&world.server, &execution).await;
+    assert_eq!(after[..before.len()], before);
+    assert_eq!(
+        after[before.len()..],
+        [
+            "ActivitySucceeded",
+            "TaskStateExited",
+            "WaitStateEntered",
+            "WaitStateExited",
+            "PassStateEntered",
+            "PassStateExited",
+            "ExecutionSucceeded"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn map_runs() {
+    let world = World::new().await;
+    let server = &world.server;
+    world.s3.create_bucket().bucket("items").send().await.unwrap();
+    let body = b"[{\"n\":1},{\"n\":2},{\"n\":3}]".to_vec();
+    world
+        .s3
+        .put_object()
+        .bucket("items")
+        .key("items.json")
+        .body(body.into())
+        .send()
+        .await
+        .unwrap();
+    let definition = of(json!({"M": {
+        "Type": "Map",
+        "Label": "each",
+        "MaxConcurrency": 2,
+        "ToleratedFailureCount": 1,
+        "ItemReader": {"Resource": "arn:aws:states:::s3:getObject", "ReaderConfig": {"InputType": "JSON"},
+            "Parameters": {"Bucket": "items", "Key": "items.json"}},
+        "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}, "StartAt": "C", "States": {
+            "C": {"Type": "Choice", "Choices": [{"Variable": "$.n", "NumericEquals": 2, "Next": "F"}], "Default": "P"},
+            "P": {"Type": "Pass", "OutputPath": "$.n", "End": true},
+            "F": {"Type": "Fail", "Error": "Two"},
+        }},
+        "ResultWriter": {"Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": "items", "Prefix": "out"}},
+        "End": true,
+    }}));
+    let arn = machine(server, "m", &definition).await;
+    let execution = start(server, &arn, json!({})).await;
+    let described = ended(server, &execution).await;
+    assert_eq!(described["status"], "SUCCEEDED", "{described}");
+    let output: Value = serde_json::from_str(described["output"].as_str().unwrap()).unwrap();
+    let key = text(&output["ResultWriterDetails"]["Key"]);
+    world
+        .s3
+        .get_object()
+        .bucket("items")
+        .key(key)
+        .send()
+        .await
+        .unwrap();
+    let runs = ok(server, "ListMapRuns", json!({"executionArn": execution})).await;
+    let run = text(&runs["mapRuns"][0]["mapRunArn"]);
+    assert_eq!(output["MapRunArn"], run);
+    let told = ok(server, "DescribeMapRun", json!({"mapRunArn": run})).await;
+    assert_eq!(told["status"], "SUCCEEDED");
+    assert_eq!(
+        (&told["maxConcurrency"], &told["toleratedFailureCount"]),
+        (&json!(2), &json!(1))
+    );
+    let counts = &told["executionCounts"];
+    assert_eq!(
+        (&counts["total"], &counts["succeeded"], &counts["failed"]),
+        (&json!(3), &json!(2), &json!(1))
+    );
+    let listed = ok(
+        server,
+        "ListExecutions",
+        json!({"mapRunArn": run, "statusFilter": "FAILED"}),
+    )
+    .await;
+    let child = text(&listed["executions"][0]["executionArn"]);
+    let described = ok(server, "DescribeExecution", json!({"executionArn": child})).await;
+    assert_eq!(
+        (&described["error"], &described["mapRunArn"]),
+        (&json!("Two"), &json!(run))
+    );
+    assert_eq!(types(server, &child).await.last().unwrap(), "ExecutionFailed");
+    assert_eq!(
+        refused(
+            server,
+            "UpdateMapRun",
+            json!({"mapRunArn": run, "maxConcurrency": 5})
+        )
+        .await,
+        "ValidationException: Cannot update a Map Run that has completed."
+    );
+    // They do not show among the machine's own.
+    let listed = ok(server, "ListExecutions", json!({"stateMachineArn": arn})).await;
+    assert_eq!(listed["executions"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn lists_of_executions() {
+    let (server, _folder) = server().await;
+    let arn = machine(&server, "m", &pass()).await;
+    let mut expected = Vec::new();
+    for number in 0..7 {
+        let started = json!({"stateMachineArn": arn, "name": format!("e{number}")});
+        let execution = text(&ok(&server, "StartExecution", started).await["executionArn"]);
+        ended(&server, &execution).await;
+        expected.insert(0, execution);
+    }
+    let mut found = Vec::new();
+    let mut request = json!({"stateMachineArn": arn, "maxResults": 3, "statusFilter": "SUCCEEDED"});
+    loop {
+        let page = ok(&server, "ListExecutions", request.clone()).await;
+        let executions = page["executions"].as_array().unwrap();
+        assert!(executions.len() <= 3);
+        found.extend(
+            executions
+                .iter()
+                .map(|execution| text(&execution["executionArn"])),
+        );
+        match page.get("nextToken") {
+            Some(token) => request["nextToken"] = token.clone(),
+            None => break,
+        }
+    }
+    assert_eq!(found, expected);
+    request["nextToken"] = "x".into();
+    assert_eq!(
+        refused(&server, "ListExecutions", request).await,
+        "InvalidToken: Invalid Token: 'x'"
+    );
+    let history = json!({"executionArn": expected[0], "maxResults": 2, "reverseOrder": true});
+    let first = ok(&server, "GetExecutionHistory", history.clone()).await;
+    let ids = |page: &Value| -> Vec<u64> {
+        page["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|event| event["id"].as_u64().unwrap())
+            .collect()
+    };
+    assert_eq!(ids(&first), [4, 3]);
+    let mut history = history;
+    history["nextToken"] = first["nextToken"].clone();
+    let second = ok(&server, "GetExecutionHistory", history).await;
+    assert_eq!(ids(&second), [2, 1]);
+    assert!(second.get("nextToken").is_none());
+}
+
+#[tokio::test]
+async fn names_inputs_and_conflicts() {
+    let (server, _folder) = server().await;
+    let wait = of(json!({"W": {"Type": "Wait", "Seconds": 600, "End": true}}));
+    let arn = machine(&server, "m", &wait).await;
+    let started = |input: &str| json!({"stateMachineArn": arn, "name": "e", "input": input});
+    let first = ok(&server, "StartExecution", started("{}")).await;
+    assert_eq!(ok(&server, "StartExecution", started("{}")).await, first);
+    let execution = text(&first["executionArn"]);
+    let exists = format!("ExecutionAlreadyExists: Execution Already Exists: '{execution}'");
+    assert_eq!(refused(&server, "StartExecution", started("[]")).await, exists);
+    ok(&server, "StopExecution", json!({"executionArn": execution})).await;
+    assert_eq!(refused(&server, "StartExecution", started("{}")).await, exists);
+    for (operation, input, expected) in [
+        (
+            "StartExecution",
+            json!({"stateMachineArn": arn, "name": "a b"}),
+            "InvalidName: Invalid Name: 'a b'",
+        ),
+        (
+            "StartExecution",
+            json!({"stateMachineArn": arn, "input": "nope"}),
+            "InvalidExecutionInput: Invalid State Machine Execution Input: 'Unrecognized token 'nope': was expecting \
+             (JSON String, Number, Array, Object or token 'null', 'true' or 'false')'",
+        ),
+        (
+            "StartExecution",
+            json!({"stateMachineArn": "m"}),
+            "InvalidArn: Invalid Arn: 'Invalid ARN prefix: m'",
+        ),
+        (
+            "DescribeStateMachine",
+            json!({"stateMachineArn": execution}),
+            "InvalidArn: Invalid Arn: 'Resource type not valid in this context: execution'",
+        ),
+        (
+            "CreateStateMachine",
+            json!({"name": "n", "roleArn": "r", "definition": wait.to_string()}),
+            "InvalidArn: Invalid Role Arn: 'r'",
+        ),
+        (
+            "CreateStateMachine",
+            json!({"name": "m", "roleArn": ROLE, "definition": pass().to_string()}),
+            "StateMachineAlreadyExists: State Machine Already Exists: 'arn:aws:states:us-east-1:000000000000:stateMachine:m'",
+        ),
+        (
+            "CreateStateMachine",
+            json!({"name": "n", "roleArn": ROLE, "definition": pass().to_string(), "versionDescription": "d"}),
+            "ValidationException: Version description can only be set when publish is true",
+        ),
+        (
+            "CreateStateMachine",
+            json!({"name": "n", "roleArn": ROLE, "definition": pass().to_string(), "loggingConfiguration": {"level": "ALL"}}),
+            "InvalidLoggingConfiguration: Invalid Logging Configuration: Must specify exactly one Log Destination.",
+        ),
+        (
+            "ListExecutions",
+            json!({}),
+            "ValidationException: Must specify either a stateMachineArn or a mapRunArn, but not both",
+        ),
+    ] {
+        assert_eq!(refused(&server, operation, input).await, expected);
+    }
+    // What is only kept is told back.
+    let tracing = json!({"name": "t", "roleArn": ROLE, "definition": pass().to_string(), "tracingConfiguration": {"enabled": true},
+        "encryptionConfiguration": {"type": "AWS_OWNED_KEY"}});
+    let created = ok(&server, "CreateStateMachine", tracing).await;
+    let described = ok(
+        &server,
+        "DescribeStateMachine",
+        json!({"stateMachineArn": created["stateMachineArn"]}),
+    )
+    .await;
+    assert_eq!(described["tracingConfiguration"], json!({"enabled": true}));
+    assert_eq!(
+        described["encryptionConfiguration"],
+        json!({"type": "AWS_OWNED_KEY"})
+    );
+    assert_eq!(
+        described["loggingConfiguration"],
+        json!({"level": "OFF", "includeExecutionData": false})
+    );
+    assert!(described.get("revisionId").is_none());
+}
+
+#[tokio::test]
+async fn states_by_themselves() {
+    let (server, _folder) = server().await;
+    let test = async |request: Value| {
+        let mut request = request;
+        for member in ["definition", "input", "variables"] {
+            if let Some(value) = request.get(member).cloned() {
+                request[member] = value.to_string().into();
+            }
+        }
+        call(&server, "TestState", request)
+            .await
+            .map_err(|error| error.to_string())
+    };
+    let choice = json!({"Type": "Choice", "Choices": [{"Variable": "$.n", "NumericGreaterThan": 3, "Next": "Big"}], "Default": "Small"});
+    let tested = test(json!({"definition": choice, "input": {"n": 4}}))
+        .await
+        .unwrap();
+    assert_eq!(
+        tested,
+        json!({"status": "SUCCEEDED", "output": "{\"n\":4}", "nextState": "Big"})
+    );
+
+    let pass = json!({"Type": "Pass", "InputPath": "$.a", "Parameters": {"b.$": "$.b", "v.$": "$v"}, "ResultPath": "$.r", "Next": "N"});
+    let request = json!({"definition": pass, "input": {"a": {"b": 1}}, "variables": {"v": 2}, "inspectionLevel": "DEBUG"});
+    let tested = test(request).await.unwrap();
+    assert_eq!(
+        tested["inspectionData"],
+        json!({
+            "input": "{\"a\":{\"b\":1}}",
+            "afterInputPath": "{\"b\":1}",
+            "afterParameters": "{\"b\":1,\"v\":2}",
+            "result": "{\"b\":1,\"v\":2}",
+            "afterResultPath": "{\"a\":{\"b\":1},\"r\":{\"b\":1,\"v\":2}}",
+            "variables": "{\"v\":2}",
+        })
+    );
+    assert_eq!(tested["nextState"], "N");
+
+    let task = json!({"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "Parameters": {"FunctionName": "f"},
+        "ResultSelector": {"p.$": "$.Payload"}, "Next": "N",
+        "Retry": [{"ErrorEquals": ["Slow"], "IntervalSeconds": 3, "BackoffRate": 2, "MaxAttempts": 2}],
+        "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.e", "Next": "Caught"}]});
+    let mocked = |mock: Value, retries: u64| {
+        json!({"definition": task, "input": {}, "mock": mock, "inspectionLevel": "DEBUG",
+            "stateConfiguration": {"retrierRetryCount": retries}})
+    };
+    let tested = test(mocked(json!({"result": "{\"Payload\":5}"}), 0))
+        .await
+        .unwrap();
+    assert_eq!(
+        (&tested["status"], &tested["output"]),
+        (&json!("SUCCEEDED"), &json!("{\"p\":5}"))
+    );
+    assert_eq!(tested["inspectionData"]["afterResultSelector"], "{\"p\":5}");
+    let slow = json!({"errorOutput": {"error": "Slow", "cause": "c"}});
+    let tested = test(mocked(slow.clone(), 1)).await.unwrap();
+    assert_eq!(
+        (&tested["status"], &tested["error"]),
+        (&json!("RETRIABLE"), &json!("Slow"))
+    );
+    assert_eq!(
+        tested["inspectionData"]["errorDetails"],
+        json!({"retryIndex": 0, "retryBackoffIntervalSeconds": 6})
+    );
+    let tested = test(mocked(slow, 2)).await.unwrap();
+    assert_eq!(
+        (&tested["status"], &tested["nextState"]),
+        (&json!("CAUGHT_ERROR"), &json!("Caught"))
+    );
+    assert_eq!(tested["output"], "{\"e\":{\"Error\":\"Slow\",\"Cause\":\"c\"}}");
+    assert_eq!(tested["inspectionData"]["errorDetails"], json!({"catchIndex": 0}));
+
+    let map = json!({"Type": "Map", "ItemsPath": "$.l", "ItemSelector": {"i.$": "$$.Map.Item.Value"}, "End": true,
+        "ItemProcessor": {"StartAt": "P", "States": {"P": {"Type": "Pass", "End": true}}}});
+    let request = json!({"definition": map, "input": {"l": [1, 2]}, "mock": {"result": "[3]"}, "inspectionLevel": "TRACE"});
+    let tested = test(request).await.unwrap();
+    assert_eq!(tested["output"], "[3]");
+    assert_eq!(tested["inspectionData"]["afterItemsPath"], "[1,2]");
+    assert_eq!(
+        tested["inspectionData"]["afterItemSelector"],
+        "[{\"i\":1},{\"i\":2}]"
+    );
+
+    let machine = json!({"QueryLanguage": "JSONata", "StartAt": "A", "States": {
+        "A": {"Type": "Pass", "Next": "B"},
+        "B": {"Type": "Pass", "Output": "{% $states.input.x + 1 %}", "End": true}}});
+    let tested = test(json!({"definition": machine, "stateName": "B", "input": {"x": 1}}))
+        .await
+        .unwrap();
+    assert_eq!(tested, json!({"status": "SUCCEEDED", "output": "2"}));
+    let fail = json!({"Type": "Fail", "Error": "E", "Cause": "c"});
+    let tested = test(json!({"definition": fail})).await.unwrap();
+    assert_eq!(tested, json!({"status": "FAILED", "error": "E", "cause": "c"}));
+    for (request, expected) in [
+        (
+            json!({"definition": {"Type": "Pass", "End": true}, "mock": {"result": "1"}}),
+            "ValidationException: State type 'Pass' is not supported when a mock is specified",
+        ),
+        (
+            json!({"definition": task, "mock": {"result": "1", "errorOutput": {"error": "E"}}}),
+            "ValidationException: A test mock should have only one of the following fields: [result, errorOutput].",
+        ),
+        (
+            json!({"definition": map}),
+            "ValidationException: State type 'Map' is not supported when a mock is not specified",
+        ),
+    ] {
+        assert_eq!(test(request).await.unwrap_err(), expected);
+    }
+    assert!(
+        test(json!({"definition": {"Type": "Pass"}}))
+            .await
+            .unwrap_err()
+            .starts_with("InvalidDefinition: ")
+    );
+}
+
+#[tokio::test]
+async fn definitions_are_validated() {
+    let (server, _folder) = server().await;
+    let validate = async |definition: Value, more: Value| {
+        let mut request = more;
+        request["definition"] = definition.to_string().into();
+        ok(&server, "ValidateStateMachineDefinition", request).await
+    };
+    assert_eq!(
+        validate(pass(), json!({})).await,
+        json!({"result": "OK", "diagnostics": [], "truncated": false})
+    );
+    let bad = of(
+        json!({"A": {"Type": "Pass", "Next": "X"}, "B": {"Type": "Pass", "Next": "Y"}, "C": {"Type": "Nothing"}}),
+    );
+    let all = validate(bad.clone(), json!({})).await;
+    assert_eq!(all["result"], "FAIL");
+    let diagnostics = all["diagnostics"].as_array().unwrap();
+    assert!(
+        diagnostics.len() > 2
+            && diagnostics
+                .iter()
+                .all(|diagnostic| diagnostic["severity"] == "ERROR")
+    );
+    let one = validate(bad, json!({"maxResults": 1})).await;
+    assert_eq!(
+        (one["diagnostics"].as_array().unwrap().len(), &one["truncated"]),
+        (1, &json!(true))
+    );
+    let odd = of(json!({"A": {"Type": "Pass", "Parameters": {"a": "$.b"}, "End": true}}));
+    assert_eq!(validate(odd.clone(), json!({})).await["diagnostics"], json!([]));
+    let warned = validate(odd, json!({"severity": "WARNING"})).await;
+    assert_eq!(
+        (&warned["result"], &warned["diagnostics"][0]["severity"]),
+        (&json!("OK"), &json!("WARNING"))
+    );
+}
+
+/// The wait is as long as the clock says.
+#[tokio::test]
+async fn time_is_an_argument() {
+    let folder = TempDir::new().unwrap();
+    let clock = aws_local::VirtualClock::new("2026-01-31T12:00:00Z".parse().unwrap());
+    let builder = Server::builder(folder.path()).clock(std::sync::Arc::new(clock.clone()));
+    let server = builder.wait_time_scale(0.5).start().await.unwrap();
+    let wait = of(json!({"W": {"Type": "Wait", "Seconds": 7200, "End": true}}));
+    let arn = machine(&server, "m", &wait).await;
+    let execution = start(&server, &arn, json!({})).await;
+    let described = eventually(|| async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        clock.advance_to_next();
+        let described = ok(&server, "DescribeExecution", json!({"executionArn": execution})).await;
+        (described["status"] != "RUNNING").then_some(described)
+    })
+    .await;
+    let took = described["stopDate"].as_f64().unwrap() - described["startDate"].as_f64().unwrap();
+    assert_eq!(took, 3600.0);
+}
+
+/// Folders of version 0.1.0 had a file for each machine and execution.
+#[tokio::test]
+async fn machines_and_executions_in_files_move_into_the_database() {
+    let folder = TempDir::new().unwrap();
+    let states = folder.path().join("states");
+    for part in ["machines", "executions", "histories"] {
+        std::fs::create_dir_all(states.join(part)).unwrap();
+    }
+    let arn = "arn:aws:states:us-east-1:000000000000:stateMachine:m";
+    let wait = of(json!({"W": {"Type": "Wait", "Seconds": 600, "End": true}})).to_string();
+    let record = json!({"name": "m", "arn": arn, "definition": wait, "role_arn": ROLE, "created": 1.5, "updated": 1.5, "revision": "r"});
+    std::fs::write(states.join("machines/m.json"), record.to_string()).unwrap();
+    let execution = "arn:aws:states:us-east-1:000000000000:execution:m:e";
+    let record = json!({"arn": execution, "name": "e", "machine_arn": arn, "machine_name": "m", "definition": wait, "role_arn": ROLE,
+        "status": "RUNNING", "input": "{}", "output": null, "error": null, "cause": null, "started": 2.5, "stopped": null});
+    std::fs::write(states.join("executions/e.json"), record.to_string()).unwrap();
+    let events = [
+        json!({"timestamp": 2.5, "type": "ExecutionStarted", "id": 1, "previousEventId": 0,
+            "executionStartedEventDetails": {"input": "{}", "inputDetails": {"truncated": false}, "roleArn": ROLE}}),
+        json!({"timestamp": 2.5, "type": "WaitStateEntered", "id": 2, "previousEventId": 0,
+            "stateEnteredEventDetails": {"name": "W", "input": "{}", "inputDetails": {"truncated": false}}}),
+    ];
+    // The last line was cut off.
+    let lines = format!("{}\n{}\n{{\"times", events[0], events[1]);
+    std::fs::write(states.join("histories/e%3Am.jsonl"), lines).unwrap();
+    let server = Server::builder(folder.path()).start().await.unwrap();
+    let described = ok(&server, "DescribeStateMachine", json!({"stateMachineArn": arn})).await;
+    assert_eq!(
+        (&described["definition"], &described["creationDate"]),
+        (&json!(wait), &json!(1.5))
+    );
+    let described = ok(&server, "DescribeExecution", json!({"executionArn": execution})).await;
+    assert_eq!(
+        (&described["status"], &described["startDate"]),
+        (&json!("ABORTED"), &json!(2.5))
+    );
+    assert_eq!(
+        types(&server, execution).await,
+        [
+            "ExecutionStarted",
+            "WaitStateEntered",
+            "WaitStateAborted",
+            "ExecutionAborted"
+        ]
+    );
+    assert!(!states.join("machines").exists() && !states.join("histories").exists());
+}

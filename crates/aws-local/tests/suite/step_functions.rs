@@ -1068,3 +1068,100 @@ async fn machines_and_executions_in_files_move_into_the_database() {
     );
     assert!(!states.join("machines").exists() && !states.join("histories").exists());
 }
+
+/// What has ended well is not done again: neither by a redrive nor by a restart.
+#[tokio::test]
+async fn map_runs_go_on_with_their_children() {
+    let world = World::new().await;
+    let late = "arn:aws:states:us-east-1:000000000000:stateMachine:late";
+    let activity = text(&ok(&world.server, "CreateActivity", json!({"name": "a"})).await["activityArn"]);
+    let definition = of(json!({"M": {
+        "Type": "Map",
+        "MaxConcurrency": 1,
+        "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}, "StartAt": "C", "States": {
+            "C": {"Type": "Choice", "Default": "P", "Choices": [
+                {"Variable": "$", "NumericEquals": 2, "Next": "T"},
+                {"Variable": "$", "NumericEquals": 3, "Next": "A"},
+            ]},
+            "P": {"Type": "Pass", "End": true},
+            "T": {"Type": "Task", "Resource": "arn:aws:states:::states:startExecution.sync:2",
+                "Parameters": {"StateMachineArn": late}, "ResultSelector": {"status.$": "$.Status"}, "End": true},
+            "A": {"Type": "Task", "Resource": activity, "End": true},
+        }},
+        "End": true,
+    }}));
+    let arn = machine(&world.server, "m", &definition).await;
+    let execution = start(&world.server, &arn, json!([1, 2, 3])).await;
+    let failed = ended(&world.server, &execution).await;
+    assert_eq!(failed["error"], "States.ExceedToleratedFailureThreshold");
+    machine(&world.server, "late", &pass()).await;
+    ok(
+        &world.server,
+        "RedriveExecution",
+        json!({"executionArn": execution}),
+    )
+    .await;
+    let take = json!({"activityArn": activity});
+    let task = ok(&world.server, "GetActivityTask", take.clone()).await;
+    // The third child is at work when the server stops.
+    let world = world.restart().await;
+    let again = ok(&world.server, "GetActivityTask", take).await;
+    assert_eq!(again["taskToken"], task["taskToken"]);
+    ok(
+        &world.server,
+        "SendTaskSuccess",
+        json!({"taskToken": again["taskToken"], "output": "3"}),
+    )
+    .await;
+    let described = ended(&world.server, &execution).await;
+    assert_eq!(
+        described["output"], r#"[1,{"status":"SUCCEEDED"},3]"#,
+        "{described}"
+    );
+    assert_eq!(
+        types(&world.server, &execution).await,
+        [
+            "ExecutionStarted",
+            "MapStateEntered",
+            "MapStateStarted",
+            "MapRunStarted",
+            "MapRunFailed",
+            "MapStateFailed",
+            "ExecutionFailed",
+            "ExecutionRedriven",
+            "MapRunRedriven",
+            "MapRunSucceeded",
+            "MapStateSucceeded",
+            "MapStateExited",
+            "ExecutionSucceeded"
+        ]
+    );
+    let runs = ok(&world.server, "ListMapRuns", json!({"executionArn": execution})).await;
+    assert_eq!(runs["mapRuns"].as_array().unwrap().len(), 1);
+    let run = json!({"mapRunArn": runs["mapRuns"][0]["mapRunArn"]});
+    let children = ok(&world.server, "ListExecutions", run).await;
+    let mut histories = Vec::new();
+    for child in children["executions"].as_array().unwrap() {
+        assert_eq!(child["status"], "SUCCEEDED");
+        let arn = text(&child["executionArn"]);
+        let input =
+            ok(&world.server, "DescribeExecution", json!({"executionArn": arn})).await["input"].clone();
+        let events = types(&world.server, &arn).await;
+        let count = |name: &str| events.iter().filter(|event| *event == name).count();
+        histories.push((
+            text(&input),
+            count("ExecutionStarted"),
+            count("ExecutionRedriven"),
+            count("ActivityScheduled"),
+        ));
+    }
+    histories.sort();
+    assert_eq!(
+        histories,
+        [
+            ("1".to_owned(), 1, 0, 0),
+            ("2".to_owned(), 1, 1, 0),
+            ("3".to_owned(), 1, 0, 1)
+        ]
+    );
+}

@@ -45,6 +45,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    Bench(bench::train::Args),
     BenchData(bench::data::Args),
     /// Run what CI runs: format, clippy, docs, dependency rules, tests.
     Ci(ci::Args),
@@ -61,6 +62,7 @@ enum Task {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let (result, code) = match &cli.task {
+        Task::Bench(args) => (bench::train::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::BenchData(args) => (bench::data::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Ci(args) => (ci::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Moto(args) => (moto::run(args).map(|()| ExitCode::SUCCESS), 1),

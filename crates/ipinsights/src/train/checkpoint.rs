@@ -20,7 +20,8 @@ use crate::atomic::AtomicFile;
 use crate::tensors::{self, Data, Tensor, TensorFile};
 
 const FORMAT: &str = "ipinsights-checkpoint";
-const VERSION: u32 = 1;
+/// Version 1 was of models by hashed prefixes.
+const VERSION: u32 = 2;
 const FILE: &str = "checkpoint.safetensors";
 
 /// Where checkpoints are kept, and how often one is written.

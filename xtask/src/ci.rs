@@ -81,6 +81,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
         return Ok(());
     }
+    all()
+}
+
+/// Runs every step; the first that fails ends it.
+pub(crate) fn all() -> anyhow::Result<()> {
     for step in STEPS {
         if let Some(tool) = step.needs
             && !workspace::is_installed(tool)

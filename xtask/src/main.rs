@@ -5,12 +5,17 @@
     reason = "a command line tool: printing is what it is for"
 )]
 
+mod account;
 mod bench;
 mod ci;
+mod clients;
 mod codebuild;
+mod deploy;
 #[cfg(test)]
 mod guide;
 mod moto;
+mod registry;
+mod rehearsal;
 mod release;
 mod sample_db;
 #[cfg(test)]
@@ -40,12 +45,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    Bench(bench::train::Args),
     BenchData(bench::data::Args),
     /// Run what CI runs: format, clippy, docs, dependency rules, tests.
     Ci(ci::Args),
+    Clients(clients::Args),
     Codebuild(codebuild::Args),
+    DeployInfra(deploy::Args),
     Moto(moto::Args),
     Release(release::Args),
+    ReleaseRehearsal(rehearsal::Args),
     SampleDb(sample_db::Args),
     Validators(validators::Args),
 }
@@ -53,12 +62,16 @@ enum Task {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let (result, code) = match &cli.task {
+        Task::Bench(args) => (bench::train::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::BenchData(args) => (bench::data::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Ci(args) => (ci::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Moto(args) => (moto::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Release(args) => (release::run(args).map(|()| ExitCode::SUCCESS), 1),
+        Task::Clients(args) => (clients::run(args).map(|()| ExitCode::SUCCESS), 1),
+        Task::ReleaseRehearsal(args) => (rehearsal::run(args).map(|()| ExitCode::SUCCESS), 1),
         // 1 says that the build ran and failed.
         Task::Codebuild(args) => (codebuild::run(args), 2),
+        Task::DeployInfra(args) => (deploy::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::SampleDb(args) => (sample_db::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Validators(args) => (validators::run(args).map(|()| ExitCode::SUCCESS), 1),
     };

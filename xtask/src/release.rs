@@ -1,25 +1,89 @@
 //! `cargo xtask release`: checks that a release can be made, and makes it when told to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use semver::Version;
 use serde::Deserialize;
 
-use crate::workspace;
+use crate::{ci, workspace};
 
-/// Checks and packages every crate in the order of publishing; publishes with --execute.
+/// Checks and packages every crate in the order of publishing; with --execute also commits, tags and publishes.
+///
+/// Without --execute nothing is changed: version, changelog and packages are tried in a clone. With it, a release that was interrupted
+/// goes on when the same command is run again: what is done already (the commit, the tag, crates that are up) is not done twice.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Check and package, publish nothing. This is what happens without --execute too.
+    /// patch, minor, major, or a version; the version that the workspace has without it.
+    #[arg(value_name = "patch|minor|major|VERSION")]
+    bump: Option<Bump>,
+    /// Check and package, change nothing. This is what happens without --execute too.
     #[arg(long, conflicts_with = "execute")]
     dry_run: bool,
-    /// Publish.
+    /// Commit, tag and publish.
     #[arg(long)]
     execute: bool,
-    /// In a dry run, do not build the packaged crates.
-    #[arg(long, conflicts_with = "execute")]
+    /// Do not build the packaged crates.
+    #[arg(long)]
     no_verify: bool,
+    /// Do not run what CI runs: it has run on this commit.
+    #[arg(long)]
+    skip_ci: bool,
+    /// A registry of cargo's configuration instead of crates.io.
+    #[arg(long, value_name = "NAME")]
+    registry: Option<String>,
+}
+
+/// Which version comes next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Bump {
+    Patch,
+    Minor,
+    Major,
+    To(Version),
+}
+
+impl FromStr for Bump {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "patch" => Ok(Self::Patch),
+            "minor" => Ok(Self::Minor),
+            "major" => Ok(Self::Major),
+            _ => match Version::parse(text) {
+                Ok(version) if version.build.is_empty() => Ok(Self::To(version)),
+                _ => Err("expected patch, minor, major or a version like 1.2.3".to_owned()),
+            },
+        }
+    }
+}
+
+impl Bump {
+    /// The version after `current`. A prerelease is followed by what it was before.
+    fn after(&self, current: &Version) -> Result<Version, String> {
+        let Version {
+            major, minor, patch, ..
+        } = *current;
+        let released = current.pre.is_empty();
+        Ok(match self {
+            Self::Patch if !released => Version::new(major, minor, patch),
+            Self::Patch => Version::new(major, minor, patch + 1),
+            Self::Minor if !released && patch == 0 => Version::new(major, minor, 0),
+            Self::Minor => Version::new(major, minor + 1, 0),
+            Self::Major if !released && patch == 0 && minor == 0 => Version::new(major, 0, 0),
+            Self::Major => Version::new(major + 1, 0, 0),
+            Self::To(version) if version < current => {
+                return Err(format!("{version} is before {current}, which the workspace has"));
+            }
+            Self::To(version) => version.clone(),
+        })
+    }
 }
 
 /// What `cargo metadata --no-deps` says, as far as a release cares.
@@ -59,62 +123,378 @@ pub(crate) struct Plan {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let metadata = metadata()?;
-    let mut problems = Vec::new();
-    let changes = git(&["status", "--porcelain"])?;
-    if !changes.is_empty() {
-        problems.push(format!("the tree is not clean:\n{changes}"));
+    let place = Place {
+        root: workspace::root(),
+        sleep: &std::thread::sleep,
+    };
+    if !args.skip_ci {
+        println!("== what CI runs");
+        ci::all()?;
     }
-    let plan = plan(&metadata).map_err(|found| problems.extend(found)).ok();
-    if let Some(plan) = &plan {
-        let changelog = std::fs::read_to_string(workspace::root().join("CHANGELOG.md"))
-            .context("cannot read CHANGELOG.md")?;
-        if section(&changelog, &plan.version).is_none() {
+    place.release(args, &mut std::io::stdout())
+}
+
+/// The workspace that is released.
+struct Place<'a> {
+    root: &'a Path,
+    sleep: &'a dyn Fn(Duration),
+}
+
+/// How often a crate is tried again when the registry asks for patience. A new crate may be published every ten minutes.
+const MAX_WAITS: u32 = 24;
+
+impl Place<'_> {
+    fn release(&self, args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
+        let metadata = self.metadata()?;
+        let mut problems = Vec::new();
+        let changes = self.git(&["status", "--porcelain"])?;
+        if !changes.is_empty() {
+            problems.push(format!("the tree is not clean:\n{changes}"));
+        }
+        let plan = plan(&metadata).map_err(|found| problems.extend(found)).ok();
+        let Some(plan) = plan else {
+            bail!("not ready for a release:\n- {}", problems.join("\n- "));
+        };
+        let current = Version::parse(&plan.version)?;
+        // The commit of a release that has begun: the same command goes on with it.
+        let begun = self.git(&["log", "-1", "--format=%s"])? == subject(&current);
+        let version = match &args.bump {
+            None => current.clone(),
+            Some(Bump::Patch | Bump::Minor | Bump::Major) if begun => current.clone(),
+            Some(bump) => match bump.after(&current) {
+                Ok(version) => version,
+                Err(problem) => {
+                    problems.push(problem);
+                    current.clone()
+                }
+            },
+        };
+        let branch = self.git(&["rev-parse", "--abbrev-ref", "HEAD"])?;
+        let tagged = self.tag_is_here(&version)?;
+        if branch != "main" && tagged != Some(true) {
             problems.push(format!(
-                "CHANGELOG.md has no section `## [{}]` with something in it",
-                plan.version
+                "releases are made from main or from the tag v{version}, not from {branch}"
             ));
         }
-    }
-    let Some(plan) = plan.filter(|_| problems.is_empty()) else {
-        bail!("not ready for a release:\n- {}", problems.join("\n- "));
-    };
-
-    println!(
-        "release {} of {} crates, in this order:",
-        plan.version,
-        plan.crates.len()
-    );
-    for name in &plan.crates {
-        let files = output(
-            workspace::cargo().as_os_str(),
-            &["package", "--list", "--locked", "-p", name],
-        )?;
-        println!("  {name} ({} files)", files.lines().count());
-    }
-    if args.execute {
-        for name in &plan.crates {
-            println!("== publish {name}");
-            cargo(&["publish", "--locked", "-p", name])?;
+        if tagged == Some(false) {
+            problems.push(format!("the tag v{version} is at another commit"));
         }
-        println!(
-            "published {}; now tag it: git tag v{0} && git push origin v{0}",
-            plan.version
-        );
-        return Ok(());
+        let changelog = std::fs::read_to_string(self.root.join(CHANGELOG))
+            .with_context(|| format!("cannot read {CHANGELOG}"))?;
+        let wanted = if version == current && section(&changelog, &plan.version).is_some() {
+            plan.version.clone()
+        } else {
+            "Unreleased".to_owned()
+        };
+        if section(&changelog, &wanted).is_none() {
+            problems.push(format!(
+                "{CHANGELOG} has no section `## [{wanted}]` with something in it"
+            ));
+        }
+        if !problems.is_empty() {
+            bail!("not ready for a release:\n- {}", problems.join("\n- "));
+        }
+
+        writeln!(
+            out,
+            "release {version} of {} crates, in this order:",
+            plan.crates.len()
+        )?;
+        for name in &plan.crates {
+            let files = self.cargo(&["package", "--list", "--locked", "-p", name])?;
+            writeln!(out, "  {name} ({} files)", files.lines().count())?;
+        }
+        if !args.execute {
+            return self.rehearse(args, &plan, &current, &version, out);
+        }
+        if self.prepare(&current, &version)? {
+            self.git(&["add", "--all"])?;
+            self.git(&["commit", "--quiet", "-m", &subject(&version)])?;
+            writeln!(out, "committed {}", subject(&version))?;
+        }
+        if tagged.is_none() {
+            let name = format!("v{version}");
+            self.git(&["tag", "--annotate", "-m", &subject(&version), &name])?;
+            writeln!(out, "tagged {name}")?;
+        }
+        for name in &plan.crates {
+            self.publish(name, args, out)?;
+        }
+        writeln!(
+            out,
+            "published {version}; now push it: git push origin main v{version}"
+        )?;
+        Ok(())
     }
-    // All at once: no crate of a new version can be built against neighbours that are not published yet, unless cargo
-    // is told of all of them.
-    let mut arguments = vec!["publish", "--dry-run", "--locked"];
-    if args.no_verify {
-        arguments.push("--no-verify");
+
+    /// Tries it all in a clone, so that nothing here changes.
+    fn rehearse(
+        &self,
+        args: &Args,
+        plan: &Plan,
+        current: &Version,
+        version: &Version,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()> {
+        // Below the workspace, so that its configuration of cargo holds.
+        let target = self.root.join("target");
+        std::fs::create_dir_all(&target).context("cannot make the target folder")?;
+        let folder = tempfile::Builder::new()
+            .prefix("release-")
+            .tempdir_in(&target)
+            .context("cannot make a temporary folder")?;
+        let root = folder.path().join("clone");
+        let clone = root
+            .to_str()
+            .context("the temporary folder's path is not Unicode")?;
+        self.git(&["clone", "--quiet", "--shared", ".", clone])?;
+        let there = Place {
+            root: &root,
+            sleep: self.sleep,
+        };
+        if there.prepare(current, version)? {
+            writeln!(out, "{}", there.git(&["diff", "--stat"])?)?;
+        }
+        if !workspace::is_installed("cargo-semver-checks") {
+            writeln!(
+                out,
+                "semver: skipped, cargo-semver-checks is not installed (cargo install --locked cargo-semver-checks)"
+            )?;
+        } else if self.git(&["tag", "--list", "v*"])?.is_empty() {
+            writeln!(out, "semver: skipped, there is no release to compare with")?;
+        } else {
+            let last = self.git(&["describe", "--tags", "--abbrev=0", "--match", "v*"])?;
+            there.cargo_shown(
+                &["semver-checks", "--workspace", "--baseline-rev", &last],
+                &target,
+            )?;
+        }
+        // All at once: no crate of a new version can be built against neighbours that are not published yet, unless cargo
+        // is told of all of them.
+        let mut arguments = vec!["publish", "--dry-run", "--allow-dirty"];
+        if args.no_verify {
+            arguments.push("--no-verify");
+        }
+        if let Some(registry) = &args.registry {
+            arguments.extend(["--registry", registry]);
+        }
+        for name in &plan.crates {
+            arguments.extend(["-p", name]);
+        }
+        there.cargo_shown(&arguments, &target)?;
+        writeln!(
+            out,
+            "dry run: nothing was changed or published; `cargo xtask release{} --execute` does it",
+            if version == current {
+                String::new()
+            } else {
+                format!(" {version}")
+            }
+        )?;
+        Ok(())
     }
-    for name in &plan.crates {
-        arguments.extend(["-p", name]);
+
+    /// Writes version and changelog of the release, unless they are written; whether there was something to write.
+    fn prepare(&self, current: &Version, version: &Version) -> anyhow::Result<bool> {
+        let mut changed = false;
+        if current != version {
+            let path = self.root.join("Cargo.toml");
+            let manifest = std::fs::read_to_string(&path).context("cannot read Cargo.toml")?;
+            write(&path, &with_version(&manifest, version)?)?;
+            // The lock file names our own crates with their versions.
+            self.cargo(&["update", "--workspace", "--offline"])?;
+            changed = true;
+        }
+        let path = self.root.join(CHANGELOG);
+        let changelog = std::fs::read_to_string(&path).with_context(|| format!("cannot read {CHANGELOG}"))?;
+        if section(&changelog, &version.to_string()).is_none() {
+            let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+            write(&path, &with_section(&changelog, version, &date)?)?;
+            changed = true;
+        }
+        Ok(changed)
     }
-    cargo(&arguments)?;
-    println!("dry run: nothing was published; `cargo xtask release --execute` does it");
-    Ok(())
+
+    /// Publishes a crate, unless it is up; waits when the registry asks for that.
+    fn publish(&self, name: &str, args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
+        let mut arguments = vec!["publish", "--locked", "-p", name];
+        if args.no_verify {
+            arguments.push("--no-verify");
+        }
+        if let Some(registry) = &args.registry {
+            arguments.extend(["--registry", registry]);
+        }
+        for _ in 0..=MAX_WAITS {
+            writeln!(out, "== publish {name}")?;
+            let output = self
+                .command(workspace::cargo().as_os_str(), &arguments)
+                .stdout(Stdio::null())
+                .output()
+                .context("cannot start cargo")?;
+            let errors = String::from_utf8_lossy(&output.stderr);
+            if output.status.success() {
+                return Ok(());
+            }
+            if is_up(&errors) {
+                writeln!(out, "{name} is up already")?;
+                return Ok(());
+            }
+            let Some(wait) = patience(&errors, jiff::Timestamp::now()) else {
+                bail!(
+                    "publishing {name} failed; what is up stays up, and the same command goes on from here:\n{}",
+                    errors.trim()
+                );
+            };
+            writeln!(
+                out,
+                "the registry asks for patience: {name} again in {} s",
+                wait.as_secs()
+            )?;
+            (self.sleep)(wait);
+        }
+        bail!("the registry still asks for patience; the same command goes on with {name}")
+    }
+
+    /// Whether the tag of a version is at this commit; `None` when there is no such tag.
+    fn tag_is_here(&self, version: &Version) -> anyhow::Result<Option<bool>> {
+        let tag = format!("refs/tags/v{version}^{{commit}}");
+        match self.git(&["rev-parse", "--quiet", "--verify", &tag]) {
+            Ok(commit) => Ok(Some(commit == self.git(&["rev-parse", "HEAD"])?)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn metadata(&self) -> anyhow::Result<Metadata> {
+        let text = self.cargo(&["metadata", "--no-deps", "--format-version", "1"])?;
+        serde_json::from_str(&text).context("cargo metadata printed something unknown")
+    }
+
+    fn git(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        self.output("git".as_ref(), arguments)
+    }
+
+    fn cargo(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        self.output(workspace::cargo().as_os_str(), arguments)
+    }
+
+    fn command(&self, program: &std::ffi::OsStr, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .current_dir(self.root)
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn output(&self, program: &std::ffi::OsStr, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self
+            .command(program, arguments)
+            .output()
+            .with_context(|| format!("cannot start `{}`", program.display()))?;
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            bail!(
+                "`{} {}` failed: {}",
+                program.display(),
+                arguments.join(" "),
+                errors.trim()
+            );
+        }
+        let text = String::from_utf8(output.stdout)
+            .with_context(|| format!("`{}` printed something that is not text", program.display()))?;
+        Ok(text.trim_end().to_owned())
+    }
+
+    /// Runs cargo with its output on the terminal.
+    fn cargo_shown(&self, arguments: &[&str], target: &Path) -> anyhow::Result<()> {
+        let status = self
+            .command(workspace::cargo().as_os_str(), arguments)
+            .env("CARGO_TARGET_DIR", target)
+            .status()
+            .context("cannot start cargo")?;
+        if !status.success() {
+            bail!("`cargo {}` failed", arguments.join(" "));
+        }
+        Ok(())
+    }
+}
+
+const CHANGELOG: &str = "CHANGELOG.md";
+
+/// The subject of a release's commit.
+fn subject(version: &Version) -> String {
+    format!("Release {version}")
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// The workspace's manifest with another version, also where its crates ask for each other.
+fn with_version(manifest: &str, version: &Version) -> anyhow::Result<String> {
+    let mut document: toml_edit::DocumentMut = manifest.parse().context("Cargo.toml cannot be read")?;
+    let text = version.to_string();
+    let workspace = document
+        .get_mut("workspace")
+        .and_then(toml_edit::Item::as_table_like_mut)
+        .context("Cargo.toml has no [workspace]")?;
+    let own = workspace
+        .get_mut("package")
+        .and_then(|package| package.get_mut("version"))
+        .context("Cargo.toml has no workspace.package.version")?;
+    set(own, &text);
+    if let Some(dependencies) = workspace
+        .get_mut("dependencies")
+        .and_then(toml_edit::Item::as_table_like_mut)
+    {
+        for (_, dependency) in dependencies.iter_mut() {
+            if dependency.get("path").is_some()
+                && let Some(of) = dependency.get_mut("version")
+            {
+                set(of, &text);
+            }
+        }
+    }
+    Ok(document.to_string())
+}
+
+/// Replaces a value and keeps what is around it.
+fn set(item: &mut toml_edit::Item, text: &str) {
+    if let Some(value) = item.as_value_mut() {
+        let decor = value.decor().clone();
+        *value = text.into();
+        *value.decor_mut() = decor;
+    }
+}
+
+/// The changelog in which what was unreleased is released, under a new and empty `Unreleased`.
+fn with_section(changelog: &str, version: &Version, date: &str) -> anyhow::Result<String> {
+    let heading = "## [Unreleased]\n";
+    let (before, after) = changelog
+        .split_once(heading)
+        .with_context(|| format!("{CHANGELOG} has no section `## [Unreleased]`"))?;
+    Ok(format!("{before}{heading}\n## [{version}] - {date}\n{after}"))
+}
+
+/// Whether cargo says that this version of a crate is in the registry.
+fn is_up(errors: &str) -> bool {
+    errors.contains("already exists on") || errors.contains("is already uploaded")
+}
+
+/// How long to wait when the registry has had enough for now: until the moment that it names, or a minute.
+fn patience(errors: &str, now: jiff::Timestamp) -> Option<Duration> {
+    if !errors.contains("429") && !errors.contains("Too Many Requests") {
+        return None;
+    }
+    let named = errors.split_once("try again after ").and_then(|(_, rest)| {
+        // `Tue, 28 Nov 2026 10:00:00 GMT`, and more after it.
+        let end = rest.find("GMT")? + 3;
+        let moment = jiff::fmt::rfc2822::parse(rest.get(..end)?).ok()?;
+        let seconds = moment.timestamp().as_second() - now.as_second();
+        u64::try_from(seconds.max(1)).ok()
+    });
+    // An hour at most: who waits longer wants to know.
+    Some(Duration::from_secs(named.unwrap_or(60).min(3600)))
 }
 
 /// The order in which the crates are published, or everything that is in the way.
@@ -245,49 +625,6 @@ fn section<'a>(changelog: &'a str, version: &str) -> Option<&'a str> {
     (!text.is_empty()).then_some(text)
 }
 
-fn metadata() -> anyhow::Result<Metadata> {
-    let text = output(
-        workspace::cargo().as_os_str(),
-        &["metadata", "--no-deps", "--format-version", "1"],
-    )?;
-    serde_json::from_str(&text).context("cargo metadata printed something unknown")
-}
-
-fn git(arguments: &[&str]) -> anyhow::Result<String> {
-    output("git".as_ref(), arguments)
-}
-
-fn output(program: &std::ffi::OsStr, arguments: &[&str]) -> anyhow::Result<String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .current_dir(workspace::root())
-        .output()
-        .with_context(|| format!("cannot start `{}`", program.display()))?;
-    if !output.status.success() {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "`{} {}` failed: {}",
-            program.display(),
-            arguments.join(" "),
-            errors.trim()
-        );
-    }
-    String::from_utf8(output.stdout)
-        .with_context(|| format!("`{}` printed something that is not text", program.display()))
-}
-
-fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
-    let status = Command::new(workspace::cargo())
-        .args(arguments)
-        .current_dir(workspace::root())
-        .status()
-        .context("cannot start cargo")?;
-    if !status.success() {
-        bail!("`cargo {}` failed", arguments.join(" "));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -361,7 +698,11 @@ mod tests {
 
     #[test]
     fn this_workspace_can_be_released() {
-        let plan = plan(&metadata().unwrap()).unwrap();
+        let place = Place {
+            root: workspace::root(),
+            sleep: &|_| {},
+        };
+        let plan = plan(&place.metadata().unwrap()).unwrap();
         let place = |name: &str| plan.crates.iter().position(|known| known == name).unwrap();
         assert!(place("access-events") < place("ipinsights"));
         assert!(place("ipinsights") < place("ipinsights-client"));
@@ -369,9 +710,12 @@ mod tests {
         assert!(place("pipeline") < place("pipeline-cli"));
         assert!(!plan.crates.contains(&"xtask".to_owned()));
         let changelog = std::fs::read_to_string(workspace::root().join("CHANGELOG.md")).unwrap();
+        let told = [&plan.version, "Unreleased"]
+            .iter()
+            .any(|name| section(&changelog, name).is_some());
         assert!(
-            section(&changelog, &plan.version).is_some(),
-            "CHANGELOG.md says nothing of {}",
+            told,
+            "CHANGELOG.md says nothing of {} and nothing of what comes next",
             plan.version
         );
     }
@@ -388,5 +732,248 @@ mod tests {
         ] {
             assert_eq!(section(changelog, version), want, "{version}");
         }
+    }
+
+    #[test]
+    fn versions_follow_each_other() {
+        for (current, bump, want) in [
+            ("0.1.0", "patch", Ok("0.1.1")),
+            ("0.1.9", "minor", Ok("0.2.0")),
+            ("0.2.3", "major", Ok("1.0.0")),
+            ("1.0.0-rc.1", "patch", Ok("1.0.0")),
+            ("1.0.0-rc.1", "minor", Ok("1.0.0")),
+            ("1.0.1-rc.1", "minor", Ok("1.1.0")),
+            ("1.0.0-rc.1", "major", Ok("1.0.0")),
+            ("0.1.0", "0.3.0-beta.1", Ok("0.3.0-beta.1")),
+            ("0.1.0", "0.1.0", Ok("0.1.0")),
+            (
+                "0.2.0",
+                "0.1.9",
+                Err("0.1.9 is before 0.2.0, which the workspace has"),
+            ),
+        ] {
+            let bump: Bump = bump.parse().unwrap();
+            let next = bump.after(&Version::parse(current).unwrap());
+            assert_eq!(
+                next.map(|version| version.to_string()),
+                want.map(str::to_owned).map_err(str::to_owned),
+                "{current} {bump:?}"
+            );
+        }
+        for text in ["1.2", "v1.2.3", "big", "1.2.3+build"] {
+            assert!(text.parse::<Bump>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_registry_that_asks_for_patience_is_given_it() {
+        let now = "2026-11-28T10:00:00Z".parse().unwrap();
+        for (errors, want) in [
+            (
+                "the remote server responded with an error (status 429 Too Many Requests): You have published too many new crates. Please try again after Sat, 28 Nov 2026 10:08:20 GMT and see",
+                Some(500),
+            ),
+            ("status 429 Too Many Requests", Some(60)),
+            ("429, try again after Sat, 28 Nov 2026 09:00:00 GMT", Some(1)),
+            ("429, try again after Sun, 29 Nov 2026 09:00:00 GMT", Some(3600)),
+            ("status 403 Forbidden", None),
+        ] {
+            assert_eq!(patience(errors, now).map(|wait| wait.as_secs()), want, "{errors}");
+        }
+        assert!(is_up("crate a@0.1.0 already exists on crates.io index"));
+    }
+
+    #[test]
+    fn a_changelog_gets_the_section_of_its_release() {
+        let version = Version::new(0, 2, 0);
+        let text = with_section(
+            "# C\n\n## [Unreleased]\n\n- new\n\n## [0.1.0]\n",
+            &version,
+            "2026-11-28",
+        )
+        .unwrap();
+        assert_eq!(
+            text,
+            "# C\n\n## [Unreleased]\n\n## [0.2.0] - 2026-11-28\n\n- new\n\n## [0.1.0]\n"
+        );
+        assert!(with_section("# C\n", &version, "").is_err());
+    }
+
+    /// A workspace of two crates, of which `b` needs `a`, in a repository of its own.
+    fn small_workspace() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [
+            (
+                "Cargo.toml",
+                "[workspace]\nmembers = [\"a\", \"b\"]\nresolver = \"3\"\n\n[workspace.package]\nversion = \"0.1.0\" # of all\nedition = \"2024\"\n\n[workspace.dependencies]\na = { path = \"a\", version = \"0.1.0\" }\n",
+            ),
+            (".gitignore", "target\n"),
+            ("CHANGELOG.md", "# Changelog\n\n## [Unreleased]\n\n- all of it\n"),
+            (
+                "a/Cargo.toml",
+                "[package]\nname = \"a\"\nversion.workspace = true\nedition.workspace = true\ndescription = \"d\"\nlicense = \"MIT\"\nreadme = \"README.md\"\n",
+            ),
+            ("a/README.md", "a\n"),
+            ("a/src/lib.rs", ""),
+            (
+                "b/Cargo.toml",
+                "[package]\nname = \"b\"\nversion.workspace = true\nedition.workspace = true\ndescription = \"d\"\nlicense = \"MIT\"\nreadme = \"README.md\"\n\n[dependencies]\na.workspace = true\n",
+            ),
+            ("b/README.md", "b\n"),
+            ("b/src/lib.rs", "pub use a;\n"),
+        ];
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let place = Place {
+            root: folder.path(),
+            sleep: &|_| {},
+        };
+        place.git(&["init", "--quiet", "--initial-branch=main"]).unwrap();
+        for (name, value) in [
+            ("user.name", "t"),
+            ("user.email", "t@example.com"),
+            ("commit.gpgsign", "false"),
+        ] {
+            place.git(&["config", name, value]).unwrap();
+        }
+        place.cargo(&["generate-lockfile", "--offline"]).unwrap();
+        place.git(&["add", "--all"]).unwrap();
+        place.git(&["commit", "--quiet", "-m", "all"]).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_release_is_prepared_once() {
+        let folder = small_workspace();
+        let place = Place {
+            root: folder.path(),
+            sleep: &|_| {},
+        };
+        let (old, new) = (Version::new(0, 1, 0), Version::new(0, 2, 0));
+        assert!(place.prepare(&old, &new).unwrap());
+        assert!(!place.prepare(&new, &new).unwrap());
+        let manifest = std::fs::read_to_string(folder.path().join("Cargo.toml")).unwrap();
+        assert!(manifest.contains("version = \"0.2.0\" # of all"), "{manifest}");
+        assert!(
+            manifest.contains("a = { path = \"a\", version = \"0.2.0\" }"),
+            "{manifest}"
+        );
+        let lock = std::fs::read_to_string(folder.path().join("Cargo.lock")).unwrap();
+        assert_eq!(lock.matches("version = \"0.2.0\"").count(), 2, "{lock}");
+        assert_eq!(plan(&place.metadata().unwrap()).unwrap().crates, ["a", "b"]);
+    }
+
+    fn arguments(list: &[&str]) -> Args {
+        #[derive(Debug, clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            args: Args,
+        }
+        let cli: Cli = clap::Parser::parse_from(std::iter::once(&"release").chain(list));
+        cli.args
+    }
+
+    #[test]
+    fn what_stands_in_the_way_of_a_release_is_told_at_once() {
+        let folder = small_workspace();
+        let place = Place {
+            root: folder.path(),
+            sleep: &|_| {},
+        };
+        place.git(&["checkout", "--quiet", "-b", "topic"]).unwrap();
+        std::fs::write(folder.path().join("CHANGELOG.md"), "# Changelog\n").unwrap();
+        let error = place
+            .release(&arguments(&["minor", "--execute"]), &mut Vec::new())
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "not ready for a release:\n- the tree is not clean:\nM CHANGELOG.md\n- releases are made from main or from the tag \
+             v0.2.0, not from topic\n- CHANGELOG.md has no section `## [Unreleased]` with something in it"
+                .replace("\nM ", "\n M ")
+        );
+    }
+
+    #[test]
+    fn an_interrupted_release_goes_on_where_it_was() {
+        let folder = small_workspace();
+        let waits = std::cell::RefCell::new(Vec::new());
+        let sleep = |wait: Duration| waits.borrow_mut().push(wait.as_secs());
+        let place = Place {
+            root: folder.path(),
+            sleep: &sleep,
+        };
+        let registry = crate::registry::Registry::start(false).unwrap();
+        registry.configure(folder.path()).unwrap();
+        std::fs::write(folder.path().join(".gitignore"), "target\n.cargo\n").unwrap();
+        place.git(&["commit", "--quiet", "-am", "ignore"]).unwrap();
+        let release = |list: &[&str]| {
+            let fixed = ["--registry", "local", "--no-verify"];
+            let list: Vec<&str> = fixed.iter().chain(list).copied().collect();
+            let mut out = Vec::new();
+            let result = place.release(&arguments(&list), &mut out);
+            (result, String::from_utf8(out).unwrap())
+        };
+
+        // Nothing changes without being told so.
+        let head = place.git(&["rev-parse", "HEAD"]).unwrap();
+        let (result, out) = release(&["minor"]);
+        result.unwrap();
+        assert!(out.contains("release 0.2.0 of 2 crates"), "{out}");
+        assert!(
+            out.contains("Cargo.toml") && out.contains("CHANGELOG.md"),
+            "{out}"
+        );
+        assert_eq!(place.git(&["rev-parse", "HEAD"]).unwrap(), head);
+        assert_eq!(place.git(&["status", "--porcelain"]).unwrap(), "");
+        assert_eq!(registry.published(), []);
+
+        // It stops with the second crate, whose package cannot be made.
+        registry.refuse(2);
+        let broken = "[package]\nname = \"b\"\nversion.workspace = true\nedition.workspace = true\ndescription = \"\"\nlicense = \"MIT\"\nreadme = \"README.md\"\n\n[dependencies]\na.workspace = true\n";
+        let manifest = folder.path().join("b/Cargo.toml");
+        let good = std::fs::read_to_string(&manifest).unwrap();
+        // Committed with the release, so that the tree is clean: it is the registry that refuses it.
+        std::fs::write(&manifest, broken.replace("\"\"", "\" \"")).unwrap();
+        place
+            .git(&["commit", "--quiet", "-am", "blank description"])
+            .unwrap();
+        let (result, out) = release(&["minor", "--execute"]);
+        let error = result.unwrap_err().to_string();
+        assert!(
+            error.starts_with("publishing b failed; what is up stays up"),
+            "{error}"
+        );
+        assert_eq!(waits.borrow().len(), 2, "{out}");
+        assert_eq!(registry.published(), [("a".to_owned(), "0.2.0".to_owned())]);
+        assert_eq!(place.git(&["log", "-1", "--format=%s"]).unwrap(), "Release 0.2.0");
+
+        // Repaired within the release's commit, it goes on, and nothing is done twice.
+        std::fs::write(&manifest, good).unwrap();
+        place
+            .git(&["commit", "--quiet", "--amend", "--no-edit", "-a"])
+            .unwrap();
+        place.git(&["tag", "--delete", "v0.2.0"]).unwrap();
+        let (result, out) = release(&["minor", "--execute"]);
+        result.unwrap();
+        assert!(
+            out.contains("a is up already") && !out.contains("committed"),
+            "{out}"
+        );
+        let (result, out) = release(&["minor", "--execute"]);
+        result.unwrap();
+        assert!(
+            out.contains("b is up already") && !out.contains("tagged"),
+            "{out}"
+        );
+        let both =
+            [("a", "0.2.0"), ("b", "0.2.0")].map(|(name, version)| (name.to_owned(), version.to_owned()));
+        assert_eq!(registry.published(), both);
+        assert_eq!(place.git(&["tag", "--list"]).unwrap(), "v0.2.0");
+        // The package of b asks this registry for a.
+        let changelog = std::fs::read_to_string(folder.path().join("CHANGELOG.md")).unwrap();
+        assert!(section(&changelog, "0.2.0").is_some());
     }
 }

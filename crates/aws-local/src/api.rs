@@ -129,6 +129,16 @@ pub(crate) const S3_URI: Form = Form {
     },
     max: 1024,
 };
+/// Types of instances.
+pub(crate) const INSTANCE: Form = Form {
+    pattern: "ml\\.[a-z0-9-]+\\.[a-z0-9-]+",
+    matches: |s| {
+        let word = |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let mut words = s.split('.');
+        words.next() == Some("ml") && words.clone().count() == 2 && words.all(word)
+    },
+    max: 64,
+};
 /// Anything at all.
 pub(crate) const TEXT: Form = Form {
     pattern: "[\\s\\S]*",
@@ -250,6 +260,71 @@ impl<'a> Check<'a> {
             );
         }
         Some(number)
+    }
+
+    /// A whole number that has to be there.
+    pub(crate) fn required_integer(&mut self, path: &str, least: i64, most: i64) -> Option<i64> {
+        if self.get(path).is_none() {
+            self.missing(path);
+        }
+        self.integer(path, least, most)
+    }
+
+    /// Any number that is not negative.
+    pub(crate) fn amount(&mut self, path: &str) -> Option<f64> {
+        let value = self.get(path)?;
+        let Some(number) = value.as_f64() else {
+            self.wrong_type(value, path, "a Float");
+            return None;
+        };
+        if number < 0.0 {
+            let said = number.to_string();
+            self.problem(
+                Some(&said),
+                path,
+                "Member must have value greater than or equal to 0",
+            );
+        }
+        Some(number)
+    }
+
+    /// Yes or no; no if absent.
+    pub(crate) fn flag(&mut self, path: &str) -> bool {
+        match self.get(path) {
+            None => false,
+            Some(Value::Bool(flag)) => *flag,
+            Some(value) => {
+                self.wrong_type(value, path, "a Boolean");
+                false
+            }
+        }
+    }
+
+    /// A map of texts with so many entries, and keys and values of so many characters, at the most.
+    pub(crate) fn map(&mut self, path: &str, entries: usize, key_length: usize, value_length: usize) {
+        if self.get(path).is_none() {
+            return;
+        }
+        let Some(map) = self.structure(path) else {
+            return;
+        };
+        if map.len() > entries {
+            let said = format!("[{} entries]", map.len());
+            let constraint = format!("Member must have length less than or equal to {entries}");
+            self.problem(Some(&said), path, &constraint);
+        }
+        for (key, value) in map {
+            match value.as_str() {
+                Some(text) if key.chars().count() > key_length || text.chars().count() > value_length => {
+                    let constraint = format!(
+                        "Map keys must have length less than or equal to {key_length}, Map values {value_length}"
+                    );
+                    self.problem(Some(key), path, &constraint);
+                }
+                Some(_) => {}
+                None => self.wrong_type(value, path, "a String"),
+            }
+        }
     }
 
     /// A list, empty if absent.

@@ -1,21 +1,28 @@
 //! Which service a request is for, and what every answer carries.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use percent_encoding::percent_decode_str;
 use s3s::{Body, service::S3Service};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
     ACCOUNT,
     api::{self, ApiError, ApiResult},
     logs::Logs,
-    runtime, s3,
+    metrics, runtime, s3,
     sagemaker::SageMaker,
+    server::Host,
+    signature::{Head, Keys, Refusal},
     states::States,
     sts,
 };
@@ -26,6 +33,10 @@ pub(crate) struct App {
     pub(crate) sagemaker: Arc<SageMaker>,
     pub(crate) states: Arc<States>,
     pub(crate) logs: Arc<Logs>,
+    /// Those that requests have to be signed with; none for any.
+    pub(crate) keys: Keys,
+    /// Whether other machines may speak to it, and so by other names.
+    pub(crate) remote: bool,
 }
 
 /// The largest request of a JSON service.
@@ -36,9 +47,18 @@ const MAX_FORM: usize = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Answers a request, whatever it is.
-pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+pub(crate) async fn answer(
+    host: Arc<Host>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
     let id = Uuid::new_v4().to_string();
-    let mut response = route(&app, request).await;
+    let app = host.app();
+    let mut response = match (request.method(), request.uri().path()) {
+        // No bucket is called so.
+        (&Method::GET, "/_health") => health(&app, &request),
+        (&Method::POST, "/_reset") => reset(&host, &app, &request).await,
+        _ => route(&app, request).await,
+    };
     if let Ok(id) = HeaderValue::from_str(&id) {
         let headers = response.headers_mut();
         headers.insert("x-amzn-requestid", id.clone());
@@ -47,8 +67,87 @@ pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<
     Ok(response)
 }
 
+/// Whether it answers, for those who wait for it. It tells nothing that has to be asked for with a key.
+fn health<B>(app: &App, request: &Request<B>) -> Response<Body> {
+    if let Err(refusal) = check_origin(request, app.remote) {
+        return text(StatusCode::FORBIDDEN, refusal);
+    }
+    let services = [
+        "s3",
+        "sagemaker",
+        "sagemaker-runtime",
+        "states",
+        "logs",
+        "cloudwatch",
+        "sts",
+        "iam",
+    ];
+    let body = json!({
+        "status": "ok",
+        "version": env!("CARGO_PKG_VERSION"),
+        "region": app.sagemaker.region(),
+        "services": services,
+    });
+    json_answer(&HeaderValue::from_static("application/json"), Ok(Some(body)))
+}
+
+/// Empties an ephemeral server.
+async fn reset<B>(host: &Host, app: &App, request: &Request<B>) -> Response<Body> {
+    if let Err(refusal) = check_origin(request, app.remote) {
+        return text(StatusCode::FORBIDDEN, refusal);
+    }
+    if let Err(refusal) = verify(app, request.method(), request.uri(), request.headers(), Some(b"")) {
+        return refuse(refusal, false);
+    }
+    match host.reset().await {
+        Ok(true) => text(StatusCode::OK, ""),
+        Ok(false) => text(
+            StatusCode::CONFLICT,
+            "only an ephemeral server can be reset: this one keeps its folder",
+        ),
+        Err(error) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &format!("the server could not be reset: {error}"),
+        ),
+    }
+}
+
+/// Holds a request against its signature, where the server has keys.
+fn verify(
+    app: &App,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: Option<&[u8]>,
+) -> Result<(), Refusal> {
+    let head = Head { method, uri, headers };
+    app.keys.verify(&head, body, SystemTime::now())
+}
+
+/// What is told to who may not.
+fn refuse(refusal: Refusal, xml: bool) -> Response<Body> {
+    let (code, message) = refusal.told(xml);
+    if xml {
+        let body = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        );
+        let mut response = text(StatusCode::FORBIDDEN, &body);
+        let xml = HeaderValue::from_static("application/xml");
+        response.headers_mut().insert(header::CONTENT_TYPE, xml);
+        return response;
+    }
+    let error = ApiError {
+        status: StatusCode::FORBIDDEN,
+        ..ApiError::new(code, message)
+    };
+    json_answer(
+        &HeaderValue::from_static("application/x-amz-json-1.1"),
+        Err(error),
+    )
+}
+
 async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
-    if let Err(refusal) = check_origin(&request) {
+    if let Err(refusal) = check_origin(&request, app.remote) {
         return text(StatusCode::FORBIDDEN, refusal);
     }
     let headers = request.headers();
@@ -56,10 +155,21 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
         let target = target.to_owned();
         return json_service(app, &target, request).await;
     }
+    if let Some(operation) = cbor_operation(&request) {
+        let operation = operation.to_owned();
+        return cbor_service(app, &operation, request).await;
+    }
     let scope = scope(headers).unwrap_or_default();
     if request.method() == Method::POST && request.uri().path() == "/" && is_form(headers) {
-        return match read(request.into_body(), MAX_FORM).await {
-            Ok(form) => xml(sts::answer(&String::from_utf8_lossy(&form))),
+        let (parts, body) = request.into_parts();
+        return match read(body, MAX_FORM).await {
+            Ok(form) => match verify(app, &parts.method, &parts.uri, &parts.headers, Some(&form)) {
+                Ok(()) => xml(query(app, &String::from_utf8_lossy(&form))),
+                Err(refusal) => {
+                    let (code, message) = refusal.told(true);
+                    xml(sts::error(code, message))
+                }
+            },
             Err(refusal) => refusal,
         };
     }
@@ -73,6 +183,9 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
             Ok(body) => body,
             Err(_) => return runtime::too_large(&app.sagemaker, &endpoint),
         };
+        if let Err(refusal) = verify(app, &parts.method, &parts.uri, &parts.headers, Some(&body)) {
+            return refuse(refusal, false);
+        }
         return runtime::invoke(&app.sagemaker, &endpoint, &parts.headers, &body).await;
     }
     if scope == "sagemaker" {
@@ -89,6 +202,10 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         return response;
     }
+    // Who receives the body holds it against what the head says of it.
+    if let Err(refusal) = verify(app, request.method(), request.uri(), request.headers(), None) {
+        return refuse(refusal, true);
+    }
     match app.s3.call(s3::accept(request)).await {
         Ok(response) => s3::explain(response).await,
         Err(_) => text(
@@ -96,6 +213,62 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
             "the request could not be answered",
         ),
     }
+}
+
+/// Services with forms for requests and XML for answers.
+fn query(app: &App, form: &str) -> sts::XmlAnswer {
+    let mut parameters: Vec<_> = sts::parameters(form).collect();
+    if !parameters
+        .iter()
+        .any(|(name, value)| name == "Version" && value == metrics::VERSION)
+    {
+        return sts::answer(form);
+    }
+    let action = parameters.iter().position(|(name, _)| name == "Action");
+    let action = action.map(|at| parameters.swap_remove(at).1).unwrap_or_default();
+    match metrics::call(&app.logs, &action, &metrics::from_form(parameters)) {
+        Ok(answer) => sts::XmlAnswer {
+            status: StatusCode::OK,
+            body: metrics::to_xml(&action, &answer, &Uuid::new_v4().to_string()),
+        },
+        Err(error) => sts::error(&error.code, &error.message),
+    }
+}
+
+/// The operation of a request whose body is CBOR: `POST /service/<service>/operation/<operation>`.
+fn cbor_operation<B>(request: &Request<B>) -> Option<&str> {
+    request.headers().get("smithy-protocol")?;
+    let path = request.uri().path().strip_prefix("/service/")?;
+    let (service, operation) = path.split_once("/operation/")?;
+    (request.method() == Method::POST && service == metrics::SERVICE).then_some(operation)
+}
+
+async fn cbor_service(app: &App, operation: &str, request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let body = match read(body, MAX_JSON).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    let result = match verify(app, &parts.method, &parts.uri, &parts.headers, Some(&body)) {
+        Ok(()) => metrics::from_cbor(&body).and_then(|input| metrics::call(&app.logs, operation, &input)),
+        Err(refusal) => {
+            let (code, message) = refusal.told(false);
+            Err(ApiError {
+                status: StatusCode::FORBIDDEN,
+                ..ApiError::new(code, message)
+            })
+        }
+    };
+    let (status, answer) = match result {
+        Ok(answer) => (StatusCode::OK, answer),
+        Err(error) => (error.status, error.body()),
+    };
+    let mut response = Response::new(Body::from(metrics::to_cbor(&answer)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/cbor"));
+    headers.insert("smithy-protocol", HeaderValue::from_static("rpc-v2-cbor"));
+    response
 }
 
 async fn json_service(app: &App, target: &str, request: Request<Incoming>) -> Response<Body> {
@@ -107,7 +280,10 @@ async fn json_service(app: &App, target: &str, request: Request<Incoming>) -> Re
         .filter(|t| t.as_bytes().starts_with(b"application/x-amz-json-"))
         .unwrap_or(json);
     let result = match read(body, MAX_JSON).await {
-        Ok(body) => call(app, target, &body).await,
+        Ok(body) => match verify(app, &parts.method, &parts.uri, &parts.headers, Some(&body)) {
+            Ok(()) => call(app, target, &body).await,
+            Err(refusal) => return refuse(refusal, false),
+        },
         Err(refusal) => return refusal,
     };
     json_answer(&content_type, result)
@@ -143,6 +319,7 @@ pub(crate) async fn operation(app: &App, target: &str, input: &serde_json::Value
         Some(("SageMaker", operation)) => app.sagemaker.call(operation, input),
         Some(("AWSStepFunctions", operation)) => app.states.call(operation, input).await,
         Some(("Logs_20140328", operation)) => app.logs.call(operation, input),
+        Some((metrics::SERVICE, operation)) => metrics::call(&app.logs, operation, input).map(Some),
         Some((service, operation)) => Err(ApiError::unknown_operation(service, operation)),
         None => Err(ApiError::unknown_operation(target, "")),
     }
@@ -167,10 +344,11 @@ async fn read(body: Incoming, limit: usize) -> Result<Bytes, Response<Body>> {
 }
 
 /// Refuses what a web page elsewhere may have sent: a name that was made to point here, or a foreign origin.
-fn check_origin<B>(request: &Request<B>) -> Result<(), &'static str> {
+fn check_origin<B>(request: &Request<B>, remote: bool) -> Result<(), &'static str> {
     let host = request.headers().get(header::HOST).and_then(|v| v.to_str().ok());
     let named = [request.uri().authority().map(|a| a.as_str()), host];
-    if named.iter().all(Option::is_none) || !named.into_iter().flatten().all(is_loopback) {
+    let known = named.iter().any(Option::is_some) && named.into_iter().flatten().all(is_loopback);
+    if !known && !remote {
         return Err("this server answers to 127.0.0.1, localhost and names under localhost only");
     }
     let origin = request

@@ -20,6 +20,14 @@ pub enum Error {
         /// What the operating system says.
         source: io::Error,
     },
+    /// Other machines can reach the address, which has to be asked for.
+    #[error(
+        "`{address}` can be reached from other machines, which could do everything here; allow remote clients, or listen on 127.0.0.1"
+    )]
+    Remote {
+        /// The address that was asked for.
+        address: SocketAddr,
+    },
     /// Another server has the data folder; it belongs to one process at a time.
     #[error("the data folder `{}` is in use by another server; stop that one or choose another folder", folder.display())]
     FolderInUse {

@@ -5,9 +5,11 @@ mod server;
 mod api;
 mod dispatch;
 mod logs;
+mod metrics;
 mod runtime;
 mod s3;
 mod sagemaker;
+mod signature;
 mod states;
 mod sts;
 
@@ -19,6 +21,15 @@ mod time;
 pub use error::{Error, OperationError};
 pub use server::{Builder, Server, TrainingObserver};
 pub use sfn_local::{VirtualClock, handlers::MockConfig};
+
+/// The partition of a region, as names have it.
+fn partition(region: &str) -> &'static str {
+    match region.split('-').next() {
+        Some("cn") => "aws-cn",
+        _ if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    }
+}
 
 /// The region that everything is in unless the builder says otherwise.
 pub const REGION: &str = "us-east-1";

@@ -36,6 +36,14 @@ struct Line {
 /// The group of all training jobs.
 pub(crate) const TRAINING_JOBS: &str = "/aws/sagemaker/TrainingJobs";
 
+/// The group of all transform jobs.
+pub(crate) const TRANSFORM_JOBS: &str = "/aws/sagemaker/TransformJobs";
+
+/// The group of an endpoint.
+pub(crate) fn endpoint_group(name: &str) -> String {
+    format!("/aws/sagemaker/Endpoints/{name}")
+}
+
 /// The most events of one answer.
 const PAGE: usize = 10_000;
 
@@ -70,59 +78,153 @@ impl Logs {
 
     /// Adds a line to a stream, which begins with its first line. What cannot be written to disk is still in memory.
     pub(crate) fn add(&self, group: &str, stream: &str, text: impl Into<String>) {
+        self.add_all(group, stream, &[text.into()]);
+    }
+
+    /// The same for several lines at once.
+    pub(crate) fn add_all(&self, group: &str, stream: &str, texts: &[String]) {
         let name = format!("{group}:{stream}");
         let mut streams = self.streams.write().unwrap_or_else(|e| e.into_inner());
         let lines = streams.entry(name.clone()).or_default();
-        let text = match lines.len() {
-            ..MAX_LINES => text.into(),
-            MAX_LINES => format!("Further lines are left out: a stream holds {MAX_LINES}."),
-            _ => return,
-        };
-        // Never before the line above it, even if the clock was set back.
-        let at = millis(now()).max(lines.last().map_or(0, |line| line.at));
-        let line = Line { at, text };
+        let mut json = Vec::new();
+        for text in texts {
+            let text = match lines.len() {
+                ..MAX_LINES => text.clone(),
+                MAX_LINES => format!("Further lines are left out: a stream holds {MAX_LINES}."),
+                _ => break,
+            };
+            // Never before the line above it, even if the clock was set back.
+            let at = millis(now()).max(lines.last().map_or(0, |line| line.at));
+            let line = Line { at, text };
+            if serde_json::to_writer(&mut json, &line).is_ok() {
+                json.push(b'\n');
+            }
+            lines.push(line);
+        }
+        if json.is_empty() {
+            return;
+        }
         let file = fs::File::options()
             .create(true)
             .append(true)
             .open(file_in(&self.folder, &name, "jsonl"));
-        if let (Ok(mut file), Ok(mut json)) = (file, serde_json::to_vec(&line)) {
-            json.push(b'\n');
+        if let Ok(mut file) = file {
             let _ = file.write_all(&json);
         }
-        lines.push(line);
+    }
+
+    /// Shows a stream's lines and their moments, in milliseconds.
+    pub(crate) fn each_line(&self, group: &str, stream: &str, look: &mut dyn FnMut(u64, &str)) {
+        if let Some(lines) = self.read().get(&format!("{group}:{stream}")) {
+            lines.iter().for_each(|line| look(line.at, &line.text));
+        }
+    }
+
+    /// The streams of a group whose names begin so.
+    pub(crate) fn streams(&self, group: &str, prefix: &str) -> Vec<String> {
+        let group = format!("{group}:");
+        let streams = self.read();
+        let names = streams.keys().filter_map(|name| name.strip_prefix(&group));
+        names
+            .filter(|name| name.starts_with(prefix))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Answers an operation of the service.
     pub(crate) fn call(&self, operation: &str, input: &Value) -> ApiResult {
         match operation {
+            "DescribeLogGroups" => self.describe_log_groups(input),
             "DescribeLogStreams" => self.describe_log_streams(input),
             "GetLogEvents" => self.get_log_events(input),
+            "FilterLogEvents" => self.filter_log_events(input),
             _ => Err(ApiError::unknown_operation("CloudWatch Logs", operation)),
         }
+    }
+
+    fn describe_log_groups(&self, input: &Value) -> ApiResult {
+        let mut check = Check::new(input);
+        let prefix = check.text("logGroupNamePrefix", TEXT).unwrap_or_default();
+        let pattern = check.text("logGroupNamePattern", TEXT).unwrap_or_default();
+        let after = check.text("nextToken", TEXT).unwrap_or_default();
+        let limit = check.integer("limit", 1, 50).unwrap_or(50) as usize;
+        check.finish()?;
+        let streams = self.read();
+        let mut groups = BTreeMap::<&str, u64>::new();
+        for (name, lines) in streams.iter() {
+            let (Some((group, _)), Some(first)) = (name.split_once(':'), lines.first()) else {
+                continue;
+            };
+            let created = groups.entry(group).or_insert(first.at);
+            *created = first.at.min(*created);
+        }
+        let matches = |group: &&str| group.starts_with(prefix) && group.contains(pattern) && *group > after;
+        let mut found = groups.into_iter().filter(|(group, _)| matches(group));
+        let page: Vec<_> = found.by_ref().take(limit).collect();
+        let described = page.iter().map(|(group, created)| {
+            let arn = format!("{}:{ACCOUNT}:log-group:{group}", self.arn_prefix());
+            json!({
+                "logGroupName": group,
+                "creationTime": created,
+                "metricFilterCount": 0,
+                "arn": format!("{arn}:*"),
+                "logGroupArn": arn,
+                "storedBytes": 0,
+                "logGroupClass": "STANDARD",
+            })
+        });
+        let mut answer = json!({"logGroups": described.collect::<Vec<_>>()});
+        if let (Some(_), Some((last, _))) = (found.next(), page.last()) {
+            answer["nextToken"] = (*last).into();
+        }
+        Ok(Some(answer))
+    }
+
+    fn arn_prefix(&self) -> String {
+        format!("arn:{}:logs:{}", crate::partition(&self.region), self.region)
     }
 
     fn describe_log_streams(&self, input: &Value) -> ApiResult {
         let mut check = Check::new(input);
         let group = check.required("logGroupName", TEXT);
         let prefix = check.text("logStreamNamePrefix", TEXT).unwrap_or_default();
+        let by_time = check.choice("orderBy", &["LogStreamName", "LastEventTime"]) == Some("LastEventTime");
+        let descending = check.flag("descending");
         let after = check.text("nextToken", TEXT);
-        let limit = check.integer("limit", 1, 50).unwrap_or(50);
+        let limit = check.integer("limit", 1, 50).unwrap_or(50) as usize;
         check.finish()?;
+        if by_time && !prefix.is_empty() {
+            return Err(ApiError::new(
+                "InvalidParameterException",
+                "Cannot order by LastEventTime with a logStreamNamePrefix.",
+            ));
+        }
         let streams = self.read();
         let group_prefix = format!("{group}:");
         if !streams.keys().any(|name| name.starts_with(&group_prefix)) {
-            return Err(ApiError::new(
-                "ResourceNotFoundException",
-                "The specified log group does not exist.",
-            ));
+            return Err(no_group());
         }
-        let mut found = streams
+        let mut found: Vec<_> = streams
             .iter()
             .filter_map(|(name, lines)| Some((name.strip_prefix(&group_prefix)?, lines)))
-            .filter(|(name, _)| name.starts_with(prefix) && after.is_none_or(|after| *name > after));
-        let page: Vec<_> = found.by_ref().take(limit as usize).collect();
-        let last = page.last().map(|(name, _)| *name);
-        let described = page.iter().map(|(name, lines)| {
+            .filter(|(name, _)| name.starts_with(prefix))
+            .collect();
+        if by_time {
+            found.sort_by_key(|(_, lines)| lines.last().map(|line| line.at));
+        }
+        if descending {
+            found.reverse();
+        }
+        if let Some(after) = after {
+            let at = found
+                .iter()
+                .position(|(name, _)| *name == after)
+                .ok_or_else(no_token)?;
+            found.drain(..=at);
+        }
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let described = found.iter().map(|(name, lines)| {
             let (first, last) = (lines.first().map(|l| l.at), lines.last().map(|l| l.at));
             json!({
                 "logStreamName": name,
@@ -130,14 +232,71 @@ impl Logs {
                 "firstEventTimestamp": first,
                 "lastEventTimestamp": last,
                 "lastIngestionTime": last,
-                "arn": format!("arn:aws:logs:{}:{ACCOUNT}:log-group:{group}:log-stream:{name}", self.region),
+                "arn": format!("{}:{ACCOUNT}:log-group:{group}:log-stream:{name}", self.arn_prefix()),
                 "storedBytes": 0,
             })
         });
         let mut answer = json!({"logStreams": described.collect::<Vec<_>>()});
         // Clients go on as long as there is a token, so the last page must have none.
-        if let (Some(_), Some(last)) = (found.next(), last) {
-            answer["nextToken"] = last.into();
+        if let (true, Some((last, _))) = (more, found.last()) {
+            answer["nextToken"] = (*last).into();
+        }
+        Ok(Some(answer))
+    }
+
+    fn filter_log_events(&self, input: &Value) -> ApiResult {
+        let mut check = Check::new(input);
+        let group = check.required("logGroupName", TEXT);
+        let prefix = check.text("logStreamNamePrefix", TEXT).unwrap_or_default();
+        let named = check.list("logStreamNames", 0, 100);
+        let start = check.integer("startTime", 0, i64::MAX).unwrap_or(0) as u64;
+        let end = check
+            .integer("endTime", 0, i64::MAX)
+            .map_or(u64::MAX, |end| end as u64);
+        let limit = check.integer("limit", 1, PAGE as i64).unwrap_or(PAGE as i64) as usize;
+        let pattern = check.text("filterPattern", TEXT).unwrap_or_default();
+        let token = check.text("nextToken", TEXT);
+        check.finish()?;
+        let skip = match token {
+            None => 0,
+            Some(token) => token.parse::<usize>().map_err(|_| no_token())?,
+        };
+        let pattern = Pattern::parse(pattern)?;
+        let streams = self.read();
+        let group_prefix = format!("{group}:");
+        if !streams.keys().any(|name| name.starts_with(&group_prefix)) {
+            return Err(no_group());
+        }
+        let mut events: Vec<_> = streams
+            .iter()
+            .filter_map(|(name, lines)| Some((name.strip_prefix(&group_prefix)?, lines)))
+            .filter(|(name, _)| {
+                name.starts_with(prefix)
+                    && (named.is_empty() || named.iter().any(|n| n.as_str() == Some(name)))
+            })
+            .flat_map(|(name, lines)| {
+                lines
+                    .iter()
+                    .enumerate()
+                    .map(move |(number, line)| (line, name, number))
+            })
+            .filter(|(line, ..)| line.at >= start && line.at <= end && pattern.matches(&line.text))
+            .collect();
+        // By time; of one moment by stream and line.
+        events.sort_by_key(|(line, name, number)| (line.at, *name, *number));
+        let more = events.len() > skip.saturating_add(limit);
+        let page = events.iter().skip(skip).take(limit).map(|(line, name, number)| {
+            json!({
+                "logStreamName": name,
+                "timestamp": line.at,
+                "message": line.text,
+                "ingestionTime": line.at,
+                "eventId": format!("{:020}{number:036}", line.at),
+            })
+        });
+        let mut answer = json!({"events": page.collect::<Vec<_>>(), "searchedLogStreams": []});
+        if more {
+            answer["nextToken"] = (skip + limit).to_string().into();
         }
         Ok(Some(answer))
     }
@@ -169,10 +328,7 @@ impl Logs {
             ),
             (_, Some(last)) => (last.min(lines.len()).saturating_sub(limit), last.min(lines.len())),
             (None, None) if token.is_some() => {
-                return Err(ApiError::new(
-                    "InvalidParameterException",
-                    "The specified nextToken is invalid.",
-                ));
+                return Err(no_token());
             }
             // A time only says where to begin; from there on a token counts lines.
             _ if from_head => {
@@ -198,5 +354,81 @@ impl Logs {
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Vec<Line>>> {
         self.streams.read().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+fn no_group() -> ApiError {
+    ApiError::new(
+        "ResourceNotFoundException",
+        "The specified log group does not exist.",
+    )
+}
+
+fn no_token() -> ApiError {
+    ApiError::new("InvalidParameterException", "The specified nextToken is invalid.")
+}
+
+/// A filter pattern of terms: `a b` asks for both, `?a ?b` for one of them, `-a` for its absence; `"a b"` is one term.
+#[derive(Debug, Default, PartialEq)]
+struct Pattern {
+    all: Vec<String>,
+    any: Vec<String>,
+    none: Vec<String>,
+}
+
+impl Pattern {
+    fn parse(text: &str) -> ApiResult<Self> {
+        let text = text.trim();
+        if text.starts_with(['{', '[', '%']) {
+            return Err(ApiError::new(
+                "InvalidParameterException",
+                "Filter patterns other than terms are not implemented by aws-local.",
+            ));
+        }
+        let mut pattern = Self::default();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (list, term) = match rest.strip_prefix(['?', '-']) {
+                Some(term) if rest.starts_with('?') => (&mut pattern.any, term),
+                Some(term) => (&mut pattern.none, term),
+                None => (&mut pattern.all, rest),
+            };
+            let (term, after) = match term.strip_prefix('"').and_then(|quoted| quoted.split_once('"')) {
+                Some(quoted) => quoted,
+                None => term.split_once(char::is_whitespace).unwrap_or((term, "")),
+            };
+            list.push(term.to_owned());
+            rest = after.trim_start();
+        }
+        Ok(pattern)
+    }
+
+    fn matches(&self, text: &str) -> bool {
+        let has = |term: &String| text.contains(term.as_str());
+        self.all.iter().all(has)
+            && (self.any.is_empty() || self.any.iter().any(has))
+            && !self.none.iter().any(has)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (pattern, text, found) in [
+            ("", "anything", true),
+            ("auc", "discriminator_auc <score>=1", true),
+            ("auc loss", "discriminator_auc <score>=1", false),
+            ("?auc ?loss", "discriminator_auc <score>=1", true),
+            ("auc -score", "discriminator_auc <score>=1", false),
+            ("\"auc <score>\"", "discriminator_auc <score>=1", true),
+            ("\"auc  <score>\"", "discriminator_auc <score>=1", false),
+            ("AUC", "auc", false),
+        ] {
+            assert_eq!(Pattern::parse(pattern).unwrap().matches(text), found, "{pattern}");
+        }
+        assert!(Pattern::parse("{ $.a = 1 }").is_err());
     }
 }

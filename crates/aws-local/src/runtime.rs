@@ -10,7 +10,10 @@ use ipinsights::{
 use s3s::Body;
 use serde_json::{Value, json};
 
-use crate::{ACCOUNT, sagemaker::SageMaker};
+use crate::{
+    ACCOUNT,
+    sagemaker::{Exchange, SageMaker},
+};
 
 /// The largest body of a request.
 pub(crate) const MAX_BODY: usize = inference::MAX_BODY_BYTES;
@@ -20,7 +23,7 @@ const SMALL: usize = 16 * 1024;
 
 /// Answers a request to an endpoint.
 pub(crate) async fn invoke(
-    sagemaker: &SageMaker,
+    sagemaker: &Arc<SageMaker>,
     endpoint: &str,
     headers: &HeaderMap,
     body: &[u8],
@@ -91,9 +94,22 @@ pub(crate) async fn invoke(
         Ok(answer) => answer,
         Err(error) => {
             let message = format!("unable to evaluate payload provided: {}", chain(&error));
+            sagemaker.log_of_endpoint(endpoint, &variant.name, &message);
             return model_error(sagemaker, endpoint, StatusCode::BAD_REQUEST, &message);
         }
     };
+    if let Some(capture) = &deployment.capture {
+        let exchange = Exchange {
+            variant: &variant.name,
+            content_type,
+            body,
+            answer_type: response_format.content_type(),
+            answer: &answer,
+            inference_id: text("x-amzn-sagemaker-inference-id"),
+            custom_attributes: text("x-amzn-sagemaker-custom-attributes"),
+        };
+        sagemaker.capture(endpoint, capture, &exchange);
+    }
     let mut response = Response::new(Body::from(answer));
     let answered = response.headers_mut();
     answered.insert(
@@ -124,8 +140,9 @@ pub(crate) fn too_large(sagemaker: &SageMaker, endpoint: &str) -> Response<Body>
     )
 }
 
-fn score(
-    model: &Arc<Model>,
+/// Scores the rows of a body.
+pub(crate) fn score(
+    model: &Model,
     request: RequestFormat,
     response: ResponseFormat,
     body: &[u8],

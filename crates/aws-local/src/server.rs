@@ -4,9 +4,12 @@ use std::{
     fmt,
     fs::{File, TryLockError},
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::{Arc, Weak},
+    sync::{
+        Arc, RwLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,7 +20,12 @@ use hyper_util::{
 };
 use serde_json::Value;
 use sfn_local::{BoxFuture, Clock, TaskHandler, handlers::MockConfig};
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+use tempfile::TempDir;
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, Semaphore},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -27,7 +35,8 @@ use crate::{
     dispatch::{self, App},
     logs::Logs,
     s3::{self, ObjectStore},
-    sagemaker::SageMaker,
+    sagemaker::{Pace, SageMaker},
+    signature::Keys,
     states::{Settings, States},
     store::{Database, Shelf},
 };
@@ -40,7 +49,7 @@ pub struct Server {
     url: String,
     address: SocketAddr,
     /// Gone when the server has stopped.
-    app: Weak<App>,
+    host: Weak<Host>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -48,10 +57,22 @@ pub struct Server {
 /// What a server is to be. [`Builder::start`] starts it.
 #[must_use]
 pub struct Builder {
-    data_dir: PathBuf,
+    /// None for a folder of its own that goes with the server.
+    data_dir: Option<PathBuf>,
+    ip: IpAddr,
     port: u16,
+    allow_remote: bool,
+    opener: Opener,
+}
+
+/// What the services are opened with, the first time and every time they are reset.
+#[derive(Clone)]
+struct Opener {
     region: String,
     observer: Option<TrainingObserver>,
+    pace: Pace,
+    keys: Keys,
+    remote: bool,
     clock: Arc<dyn Clock>,
     wait_time_scale: f64,
     mocks: Option<MockConfig>,
@@ -71,6 +92,26 @@ impl Clock for RealTime {
     }
 }
 
+/// The services that answer now, and what is needed to begin anew.
+pub(crate) struct Host {
+    current: RwLock<Arc<Running>>,
+    opener: Opener,
+    /// Where an ephemeral server has its folders.
+    ephemeral: Option<TempDir>,
+    /// How often it has begun anew; one reset at a time.
+    resets: AtomicU64,
+    resetting: Mutex<()>,
+    /// The end of the server, which is that of everything in it.
+    stop: CancellationToken,
+}
+
+/// Open services with all that they started.
+struct Running {
+    app: Arc<App>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
 /// How many connections are served at once; further ones wait.
 const MAX_CONNECTIONS: usize = 512;
 /// How long a client may take to send the head of a request.
@@ -81,16 +122,21 @@ const GRACE: Duration = Duration::from_secs(5);
 impl Server {
     /// A server that keeps everything in `data_dir`, which is made if it is not there.
     pub fn builder(data_dir: impl Into<PathBuf>) -> Builder {
-        Builder {
-            data_dir: data_dir.into(),
-            port: 0,
-            region: REGION.to_owned(),
-            observer: None,
-            clock: Arc::new(RealTime),
-            wait_time_scale: 1.0,
-            mocks: None,
-            handler: None,
-        }
+        Builder::new(Some(data_dir.into()))
+    }
+
+    /// A server that keeps nothing: its folder is a temporary one and goes when it stops. `POST /_reset` empties it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), aws_local::Error> {
+    /// let server = aws_local::Server::ephemeral().start().await?;
+    /// assert!(server.url().starts_with("http://127.0.0.1:"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn ephemeral() -> Builder {
+        Builder::new(None)
     }
 
     /// Where clients find it: `http://127.0.0.1:PORT`.
@@ -114,13 +160,13 @@ impl Server {
             code: error.code,
             message: error.message,
         };
-        let Some(app) = self.app.upgrade() else {
+        let Some(host) = self.host.upgrade() else {
             return Err(told(ApiError::new(
                 "ServiceUnavailable",
                 "the server has stopped",
             )));
         };
-        let answer = dispatch::operation(&app, operation, input).await;
+        let answer = dispatch::operation(&host.app(), operation, input).await;
         answer.map(Option::unwrap_or_default).map_err(told)
     }
 
@@ -150,25 +196,68 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             data_dir,
+            ip,
             port,
-            region,
-            wait_time_scale,
-            mocks,
-            ..
+            allow_remote,
+            opener,
         } = self;
         let mut debug = f.debug_struct("Builder");
         debug
             .field("data_dir", data_dir)
+            .field("ip", ip)
             .field("port", port)
-            .field("region", region)
-            .field("wait_time_scale", wait_time_scale)
-            .field("mocks", mocks)
+            .field("allow_remote", allow_remote)
+            .field("region", &opener.region)
+            .field("pace", &opener.pace)
+            .field("wait_time_scale", &opener.wait_time_scale)
+            .field("mocks", &opener.mocks)
             .finish_non_exhaustive()
     }
 }
 
 impl Builder {
-    /// The port on 127.0.0.1; 0, the default, takes a free one.
+    fn new(data_dir: Option<PathBuf>) -> Self {
+        Self {
+            data_dir,
+            ip: Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            allow_remote: false,
+            opener: Opener {
+                region: REGION.to_owned(),
+                observer: None,
+                pace: Pace::default(),
+                keys: Keys::default(),
+                remote: false,
+                clock: Arc::new(RealTime),
+                wait_time_scale: 1.0,
+                mocks: None,
+                handler: None,
+            },
+        }
+    }
+
+    /// The address to listen on; the default is 127.0.0.1. One that other machines can reach needs
+    /// [`allow_remote`](Self::allow_remote).
+    pub fn listen(mut self, ip: impl Into<IpAddr>) -> Self {
+        self.ip = ip.into();
+        self
+    }
+
+    /// Whether other machines may be listened to; default false. Whoever reaches the port can do everything, unless there
+    /// are [`credentials`](Self::credentials).
+    pub fn allow_remote(mut self, allow: bool) -> Self {
+        self.allow_remote = allow;
+        self
+    }
+
+    /// A key that requests may be signed with; call it again for more. With any key, requests that are not signed with one
+    /// (Signature Version 4) are refused; without, every request is taken.
+    pub fn credentials(mut self, id: impl Into<String>, secret: impl Into<String>) -> Self {
+        self.opener.keys.add(id.into(), secret.into());
+        self
+    }
+
+    /// The port; 0, the default, takes a free one.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
@@ -177,41 +266,52 @@ impl Builder {
     /// The region that resource names carry; the default is [`REGION`]. A data folder stays with the region that it was
     /// first used with.
     pub fn region(mut self, region: impl Into<String>) -> Self {
-        self.region = region.into();
+        self.opener.region = region.into();
         self
     }
 
     /// Who sees the progress of training jobs. It is called from the training's thread and should be quick.
     pub fn on_training(mut self, observer: TrainingObserver) -> Self {
-        self.observer = Some(observer);
+        self.opener.observer = Some(observer);
+        self
+    }
+
+    /// Whether jobs and endpoints take about as long as the service takes to find machines for them, for clients whose
+    /// waiting is to be tested; default false.
+    pub fn realistic_timing(mut self, realistic: bool) -> Self {
+        self.opener.pace = if realistic {
+            Pace::REALISTIC
+        } else {
+            Pace::default()
+        };
         self
     }
 
     /// The clock of executions; the default is real time. With [`sfn_local::VirtualClock`] an hour of waiting takes as long as
     /// it takes to move the clock.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
+        self.opener.clock = clock;
         self
     }
 
     /// Scales what Wait states wait, as `WAIT_TIME_SCALE` of the service's local version does; 1, the default, is real time.
     /// What is not a positive number counts as 0.
     pub fn wait_time_scale(mut self, scale: f64) -> Self {
-        self.wait_time_scale = scale;
+        self.opener.wait_time_scale = scale;
         self
     }
 
     /// Mocked results of tasks, in the form of the service's local version: an execution of `<machine's ARN>#<test case>` gets
     /// those of that test case. States that the test case does not name call the services.
     pub fn mock_config(mut self, mocks: MockConfig) -> Self {
-        self.mocks = Some(mocks);
+        self.opener.mocks = Some(mocks);
         self
     }
 
     /// Who does the tasks of executions, in place of the services of this server. Whoever has the token of a task
     /// that waits for one can answer as well, with SendTaskSuccess or SendTaskFailure.
     pub fn task_handler(mut self, handler: Arc<dyn TaskHandler>) -> Self {
-        self.handler = Some(handler);
+        self.opener.handler = Some(handler);
         self
     }
 
@@ -221,65 +321,111 @@ impl Builder {
     ///
     /// When the port or the folder cannot be had; [`Error`] tells the cases apart.
     pub async fn start(self) -> Result<Server, Error> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let Self {
+            data_dir,
+            ip,
+            port,
+            allow_remote,
+            mut opener,
+        } = self;
+        let address = SocketAddr::from((ip, port));
+        opener.remote = !ip.is_loopback();
+        if opener.remote && !allow_remote {
+            return Err(Error::Remote { address });
+        }
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| match source.kind() {
-                io::ErrorKind::AddrInUse => Error::PortInUse { port: self.port },
+                io::ErrorKind::AddrInUse => Error::PortInUse { port },
                 _ => Error::Listen { address, source },
             })?;
         let address = listener
             .local_addr()
             .map_err(|source| Error::Listen { address, source })?;
-        let lock = lock(&self.data_dir)?;
-        claim(&self.data_dir, &self.region)?;
+        let (folder, lock, ephemeral) = match data_dir {
+            Some(folder) => {
+                let lock = lock(&folder)?;
+                claim(&folder, &opener.region)?;
+                (folder, Some(lock), None)
+            }
+            None => {
+                let ephemeral = tempfile::Builder::new().prefix("aws-local-").tempdir();
+                let ephemeral = ephemeral.map_err(|source| Error::FolderNotWritable {
+                    folder: std::env::temp_dir(),
+                    source,
+                })?;
+                (ephemeral.path().join("0"), None, Some(ephemeral))
+            }
+        };
         let stop = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let folder = self.data_dir.clone();
-        let (opener, tracker) = (stop.clone(), tasks.clone());
-        // Reading records and loading models can take a while.
-        let opened = tokio::task::spawn_blocking(move || self.open(&opener, &tracker)).await;
-        let app = opened
-            .unwrap_or_else(|panic| Err(io::Error::other(panic)))
+        let running = opener
+            .open(folder.clone(), &stop)
+            .await
             .map_err(|source| Error::FolderNotReadable { folder, source })?;
-        let app = Arc::new(app);
-        let told = Arc::downgrade(&app);
-        let task = tokio::spawn(serve(listener, app, stop.clone(), tasks, lock));
+        let host = Arc::new(Host {
+            current: RwLock::new(Arc::new(running)),
+            opener,
+            ephemeral,
+            resets: AtomicU64::new(0),
+            resetting: Mutex::new(()),
+            stop: stop.clone(),
+        });
+        let told = Arc::downgrade(&host);
+        let task = tokio::spawn(serve(listener, host, stop.clone(), lock));
         Ok(Server {
             url: format!("http://{address}"),
             address,
-            app: told,
+            host: told,
             stop,
             task,
         })
     }
+}
 
-    fn open(self, stop: &CancellationToken, tasks: &TaskTracker) -> io::Result<App> {
+impl Opener {
+    /// Opens everything; reading records and loading models can take a while.
+    async fn open(&self, folder: PathBuf, server: &CancellationToken) -> io::Result<Running> {
+        let (stop, tasks) = (server.child_token(), TaskTracker::new());
+        let (opener, stopper, tracker) = (self.clone(), stop.clone(), tasks.clone());
+        let opened = tokio::task::spawn_blocking(move || opener.open_app(&folder, &stopper, &tracker)).await;
+        let app = opened.unwrap_or_else(|panic| Err(io::Error::other(panic)))?;
+        Ok(Running {
+            app: Arc::new(app),
+            stop,
+            tasks,
+        })
+    }
+
+    fn open_app(self, folder: &Path, stop: &CancellationToken, tasks: &TaskTracker) -> io::Result<App> {
         let Self {
-            data_dir,
             region,
             observer,
+            pace,
+            keys,
+            remote,
             clock,
             wait_time_scale,
             mocks,
             handler,
-            ..
         } = self;
-        let records = Shelf::new(Database::open(&data_dir)?, &data_dir);
-        let store = Arc::new(ObjectStore::open(data_dir.join("s3"))?);
-        let logs = Arc::new(Logs::open(data_dir.join("logs"), &region)?);
+        std::fs::create_dir_all(folder)?;
+        let records = Shelf::new(Database::open(folder)?, folder);
+        let store = Arc::new(ObjectStore::open(folder.join("s3"))?);
+        let logs = Arc::new(Logs::open(folder.join("logs"), &region)?);
         let sagemaker = SageMaker::open(
             &records.join("sagemaker"),
+            folder.join("work"),
             &region,
             store.clone(),
             logs.clone(),
             observer,
+            pace,
             stop.clone(),
             tasks.clone(),
         )?;
         let states = States::open(
             &records.join("states"),
-            &data_dir.join("states"),
+            &folder.join("states"),
             &region,
             sagemaker.clone(),
             store.clone(),
@@ -298,7 +444,48 @@ impl Builder {
             sagemaker,
             states,
             logs,
+            keys,
+            remote,
         })
+    }
+}
+
+impl Running {
+    /// Gives up what runs, and waits until it has.
+    async fn end(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Host {
+    /// The services that answer now.
+    pub(crate) fn app(&self) -> Arc<App> {
+        self.running().app.clone()
+    }
+
+    fn running(&self) -> Arc<Running> {
+        self.current.read().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Begins anew in an empty folder; false if the server is one that keeps what it has.
+    pub(crate) async fn reset(&self) -> io::Result<bool> {
+        let Some(root) = &self.ephemeral else {
+            return Ok(false);
+        };
+        let _one_at_a_time = self.resetting.lock().await;
+        let old = self.resets.fetch_add(1, Ordering::Relaxed);
+        let folder = |number: u64| root.path().join(number.to_string());
+        let fresh = self.opener.open(folder(old + 1), &self.stop).await?;
+        let former = {
+            let mut current = self.current.write().unwrap_or_else(|e| e.into_inner());
+            std::mem::replace(&mut *current, Arc::new(fresh))
+        };
+        former.end().await;
+        // What a request under way still holds open goes with the whole folder.
+        let _ = tokio::fs::remove_dir_all(folder(old)).await;
+        Ok(true)
     }
 }
 
@@ -344,13 +531,7 @@ fn claim(folder: &Path, region: &str) -> Result<(), Error> {
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    app: Arc<App>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-    lock: File,
-) {
+async fn serve(listener: TcpListener, host: Arc<Host>, stop: CancellationToken, lock: Option<File>) {
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -370,8 +551,8 @@ async fn serve(
             },
         };
         let _ = stream.set_nodelay(true); // only slower without it
-        let app = app.clone();
-        let service = service_fn(move |request| dispatch::answer(app.clone(), request));
+        let host = host.clone();
+        let service = service_fn(move |request| dispatch::answer(host.clone(), request));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
@@ -384,8 +565,9 @@ async fn serve(
     }
     drop(listener);
     let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
-    tasks.close();
-    tasks.wait().await;
-    drop(app);
-    let _ = lock.unlock(); // it is closed in the next moment anyway
+    host.running().end().await;
+    drop(host);
+    if let Some(lock) = lock {
+        let _ = lock.unlock(); // it is closed in the next moment anyway
+    }
 }

@@ -62,11 +62,15 @@ fn role(name: &str) -> XmlAnswer {
     }
 }
 
-fn error(code: &str, message: &str) -> XmlAnswer {
-    let message = message
-        .replace('&', "&amp;")
+/// Text as it stands between tags.
+pub(crate) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
         .replace('<', "&lt;")
-        .replace('>', "&gt;");
+        .replace('>', "&gt;")
+}
+
+pub(crate) fn error(code: &str, message: &str) -> XmlAnswer {
+    let message = escaped(message);
     let body = format!(
         "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
          <RequestId>{}</RequestId></ErrorResponse>",
@@ -86,12 +90,18 @@ fn metadata() -> String {
 }
 
 fn parameter(form: &str, name: &str) -> Option<String> {
-    let value = form
-        .split('&')
-        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
-    Some(
-        percent_decode_str(&value.replace('+', " "))
+    parameters(form).find_map(|(found, value)| (found == name).then_some(value))
+}
+
+/// All parameters of a form.
+pub(crate) fn parameters(form: &str) -> impl Iterator<Item = (String, String)> {
+    let decoded = |text: &str| {
+        percent_decode_str(&text.replace('+', " "))
             .decode_utf8_lossy()
-            .into_owned(),
-    )
+            .into_owned()
+    };
+    form.split('&').filter(|pair| !pair.is_empty()).map(move |pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decoded(name), decoded(value))
+    })
 }

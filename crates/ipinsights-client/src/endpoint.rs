@@ -50,12 +50,34 @@ pub struct EndpointConfig {
     pub name: EndpointConfigName,
     /// The model that gets all the traffic.
     pub model: ModelName,
-    /// What to serve on; the algorithm is meant for CPUs here.
+    /// What to serve on; the algorithm is meant for CPUs here. Without effect where it is [`serverless`](Self::serverless).
     pub instance_type: InstanceType,
     /// How many of them.
     pub instance_count: NonZeroU32,
+    /// Capacity by the request instead of instances; default none.
+    pub serverless: Option<Serverless>,
+    /// Requests that wait in a queue, with bodies and answers in S3; default none.
+    pub asynchronous: Option<Asynchronous>,
     /// At most 50; see [`TrainingJobDraft::tag`](crate::TrainingJobDraft::tag).
     pub tags: BTreeMap<String, String>,
+}
+
+/// What a serverless endpoint may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Serverless {
+    /// In MB: 1024, 2048, 3072, 4096, 5120 or 6144. The model has to fit.
+    pub memory_mb: u32,
+    /// How many requests it answers at a time, 1 to 200.
+    pub max_concurrency: u32,
+}
+
+/// Where an asynchronous endpoint puts its answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asynchronous {
+    /// The prefix of the answers.
+    pub output: S3Uri,
+    /// How many requests each instance works on at a time, 1 to 1000; the service's choice by default.
+    pub max_concurrency: Option<u32>,
 }
 
 impl EndpointConfig {
@@ -67,21 +89,38 @@ impl EndpointConfig {
             model,
             instance_type,
             instance_count: NonZeroU32::MIN,
+            serverless: None,
+            asynchronous: None,
             tags: BTreeMap::new(),
         }
     }
 
     /// The members of `CreateEndpointConfig` as the API names them: what [`Client::create_endpoint_config`] sends.
     pub fn to_parameters(&self) -> Value {
+        let mut variant = json!({"VariantName": VARIANT, "ModelName": self.model.as_str()});
+        match self.serverless {
+            Some(serverless) => {
+                variant["ServerlessConfig"] = json!({
+                    "MemorySizeInMB": serverless.memory_mb,
+                    "MaxConcurrency": serverless.max_concurrency,
+                });
+            }
+            None => {
+                variant["InitialInstanceCount"] = self.instance_count.get().into();
+                variant["InstanceType"] = self.instance_type.as_str().into();
+            }
+        }
         let mut parameters = json!({
             "EndpointConfigName": self.name.as_str(),
-            "ProductionVariants": [{
-                "VariantName": VARIANT,
-                "ModelName": self.model.as_str(),
-                "InitialInstanceCount": self.instance_count,
-                "InstanceType": self.instance_type.as_str(),
-            }],
+            "ProductionVariants": [variant],
         });
+        if let Some(asynchronous) = &self.asynchronous {
+            let mut config = json!({"OutputConfig": {"S3OutputPath": asynchronous.output.as_str()}});
+            if let Some(most) = asynchronous.max_concurrency {
+                config["ClientConfig"] = json!({"MaxConcurrentInvocationsPerInstance": most});
+            }
+            parameters["AsyncInferenceConfig"] = config;
+        }
         tags::add_to(&mut parameters, &self.tags);
         parameters
     }
@@ -219,15 +258,38 @@ impl Client {
     pub async fn create_endpoint_config(&self, config: &EndpointConfig) -> Result<String, Error> {
         let variant = types::ProductionVariant::builder()
             .variant_name(VARIANT)
-            .model_name(config.model.as_str())
-            .initial_instance_count(as_i32(config.instance_count.get()))
-            .instance_type(config.instance_type.as_str().into())
-            .build();
+            .model_name(config.model.as_str());
+        let variant = match config.serverless {
+            Some(serverless) => variant.serverless_config(
+                types::ProductionVariantServerlessConfig::builder()
+                    .memory_size_in_mb(as_i32(serverless.memory_mb))
+                    .max_concurrency(as_i32(serverless.max_concurrency))
+                    .build(),
+            ),
+            None => variant
+                .initial_instance_count(as_i32(config.instance_count.get()))
+                .instance_type(config.instance_type.as_str().into()),
+        };
+        let asynchronous = config.asynchronous.as_ref().map(|asynchronous| {
+            let output = types::AsyncInferenceOutputConfig::builder()
+                .s3_output_path(asynchronous.output.as_str())
+                .build();
+            let client = asynchronous.max_concurrency.map(|most| {
+                types::AsyncInferenceClientConfig::builder()
+                    .max_concurrent_invocations_per_instance(as_i32(most))
+                    .build()
+            });
+            types::AsyncInferenceConfig::builder()
+                .output_config(output)
+                .set_client_config(client)
+                .build()
+        });
         let answer = self
             .sagemaker
             .create_endpoint_config()
             .endpoint_config_name(config.name.as_str())
-            .production_variants(variant)
+            .production_variants(variant.build())
+            .set_async_inference_config(asynchronous)
             .set_tags(tags::to_sdk(&config.tags))
             .send()
             .await

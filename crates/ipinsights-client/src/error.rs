@@ -117,6 +117,28 @@ pub enum Error {
         /// The service's detail: `Stopped`, `MaxRuntimeExceeded` or `MaxWaitTimeExceeded`.
         secondary_status: String,
     },
+    /// A transform or tuning job ended as failed.
+    #[error("{what} failed: {reason}")]
+    JobFailed {
+        /// The job: transform job `x`, tuning job `y`.
+        what: String,
+        /// The service's reason.
+        reason: String,
+    },
+    /// A transform or tuning job was stopped.
+    #[error("{what} was stopped")]
+    JobStopped {
+        /// The job: transform job `x`, tuning job `y`.
+        what: String,
+    },
+    /// A tuning job does not fit together; nothing was sent.
+    #[error("tuning job `{job}`: {}", problems.join("; "))]
+    InvalidTuningJob {
+        /// The job.
+        job: String,
+        /// One text for each problem; never empty.
+        problems: Vec<String>,
+    },
     /// An endpoint did not come up.
     #[error("endpoint `{endpoint}` is {status}: {reason}")]
     EndpointFailed {

@@ -96,6 +96,24 @@ text_type! {
     TrainingJobName, "a training job name", RESOURCE_RULE, is_resource_name
 }
 text_type! {
+    /// The name of a transform job, unique in the account and region for ever: 1 to 63 letters, digits and hyphens; begins and
+    /// ends with a letter or a digit.
+    TransformJobName, "a transform job name", RESOURCE_RULE, is_resource_name
+}
+text_type! {
+    /// The name of a hyperparameter tuning job: 1 to 32 letters, digits and hyphens; begins and ends with a letter or a digit.
+    /// Its training jobs' names are longer.
+    ///
+    /// ```
+    /// use ipinsights_client::TuningJobName;
+    ///
+    /// assert!("nightly-2026-11-20".parse::<TuningJobName>().is_ok());
+    /// assert!("a".repeat(33).parse::<TuningJobName>().is_err());
+    /// ```
+    TuningJobName, "a tuning job name",
+    "it must be 1 to 32 letters, digits and hyphens, and begin and end with a letter or a digit", is_tuning_name
+}
+text_type! {
     /// The name of a model: 1 to 63 letters, digits and hyphens; begins and ends with a letter or a digit.
     ModelName, "a model name", RESOURCE_RULE, is_resource_name
 }
@@ -157,6 +175,23 @@ impl InstanceType {
     pub fn m5_large() -> Self {
         Self("ml.m5.large".to_owned())
     }
+
+    /// The smallest that the service's documentation advises for these hyperparameters, on CPUs; `None` where it advises none,
+    /// because the model would be too large.
+    ///
+    /// ```
+    /// use ipinsights::Hyperparameters;
+    /// use ipinsights_client::InstanceType;
+    ///
+    /// let small = Hyperparameters::draft(20_000).vector_dim(128).check()?;
+    /// assert_eq!(InstanceType::advised(&small), Some(InstanceType::m5_large()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn advised(hyperparameters: &ipinsights::Hyperparameters) -> Option<Self> {
+        let advised =
+            ipinsights::advised_instance(hyperparameters.vector_dim(), hyperparameters.num_entity_vectors());
+        advised.map(|instance| Self(instance.as_str().to_owned()))
+    }
 }
 
 fn is_resource_name(name: &str) -> bool {
@@ -165,6 +200,10 @@ fn is_resource_name(name: &str) -> bool {
         && name.bytes().all(is_inner)
         && !name.starts_with('-')
         && !name.ends_with('-')
+}
+
+fn is_tuning_name(name: &str) -> bool {
+    name.len() <= 32 && is_resource_name(name)
 }
 
 fn is_role_arn(arn: &str) -> bool {

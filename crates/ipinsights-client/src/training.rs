@@ -140,6 +140,67 @@ impl TrainingJob {
         parameters
     }
 
+    pub(crate) fn has_validation(&self) -> bool {
+        self.validation.is_some()
+    }
+
+    pub(crate) fn hyperparameters(&self) -> &BTreeMap<String, String> {
+        &self.hyperparameters
+    }
+
+    pub(crate) fn image(&self) -> &str {
+        &self.image
+    }
+
+    pub(crate) fn role(&self) -> &RoleArn {
+        &self.role
+    }
+
+    pub(crate) fn is_spot(&self) -> bool {
+        self.spot_wait_seconds.is_some()
+    }
+
+    pub(crate) fn sdk_tags(&self) -> Option<Vec<types::Tag>> {
+        tags::to_sdk(&self.tags)
+    }
+
+    pub(crate) fn sdk_channels(&self) -> Vec<types::Channel> {
+        let channel = |(name, uri): (&str, &S3Uri)| {
+            let source = types::S3DataSource::builder()
+                .s3_data_type(types::S3DataType::S3Prefix)
+                .s3_uri(uri.as_str())
+                .s3_data_distribution_type(types::S3DataDistribution::FullyReplicated)
+                .build();
+            types::Channel::builder()
+                .channel_name(name)
+                .content_type("text/csv")
+                .data_source(types::DataSource::builder().s3_data_source(source).build())
+                .build()
+        };
+        self.channels().map(channel).collect()
+    }
+
+    pub(crate) fn sdk_output(&self) -> types::OutputDataConfig {
+        types::OutputDataConfig::builder()
+            .s3_output_path(self.output.as_str())
+            .build()
+    }
+
+    pub(crate) fn sdk_resources(&self) -> types::ResourceConfig {
+        types::ResourceConfig::builder()
+            .instance_type(self.instance_type.as_str().into())
+            .instance_count(as_i32(self.instance_count.get()))
+            .volume_size_in_gb(as_i32(self.volume_gb.get()))
+            .build()
+    }
+
+    pub(crate) fn sdk_stopping(&self) -> types::StoppingCondition {
+        types::StoppingCondition::builder()
+            .max_runtime_in_seconds(as_i32(self.max_runtime_seconds))
+            .set_max_wait_time_in_seconds(self.spot_wait_seconds.map(as_i32))
+            .build()
+    }
+
     fn channels(&self) -> impl Iterator<Item = (&'static str, &S3Uri)> {
         let validation = self.validation.iter().map(|uri| ("validation", uri));
         std::iter::once(("train", &self.train)).chain(validation)
@@ -201,7 +262,8 @@ impl TrainingJobDraft {
         }
     }
 
-    /// What to train on; default `ml.m5.large`, which is enough up to about a million entities.
+    /// What to train on; default `ml.m5.large`, which is enough up to about a million entities;
+    /// [`InstanceType::advised`] is what the service's documentation advises.
     #[must_use]
     pub fn instance_type(self, instance_type: InstanceType) -> Self {
         Self {
@@ -465,30 +527,9 @@ impl Client {
     /// [`Error::AlreadyExists`] when a job of that name was ever started; [`Error::LimitExceeded`] when the account may not
     /// use that many instances of the type; [`Error::Invalid`] when there is no data under the URI.
     pub async fn start_training(&self, job: &TrainingJob) -> Result<String, Error> {
-        let channel = |(name, uri): (&str, &S3Uri)| {
-            let source = types::S3DataSource::builder()
-                .s3_data_type(types::S3DataType::S3Prefix)
-                .s3_uri(uri.as_str())
-                .s3_data_distribution_type(types::S3DataDistribution::FullyReplicated)
-                .build();
-            types::Channel::builder()
-                .channel_name(name)
-                .content_type("text/csv")
-                .data_source(types::DataSource::builder().s3_data_source(source).build())
-                .build()
-        };
         let algorithm = types::AlgorithmSpecification::builder()
             .training_image(&job.image)
             .training_input_mode(types::TrainingInputMode::File)
-            .build();
-        let resources = types::ResourceConfig::builder()
-            .instance_type(job.instance_type.as_str().into())
-            .instance_count(as_i32(job.instance_count.get()))
-            .volume_size_in_gb(as_i32(job.volume_gb.get()))
-            .build();
-        let stopping = types::StoppingCondition::builder()
-            .max_runtime_in_seconds(as_i32(job.max_runtime_seconds))
-            .set_max_wait_time_in_seconds(job.spot_wait_seconds.map(as_i32))
             .build();
         let answer = self
             .sagemaker
@@ -497,16 +538,12 @@ impl Client {
             .role_arn(job.role.as_str())
             .algorithm_specification(algorithm)
             .set_hyper_parameters(Some(job.hyperparameters.clone().into_iter().collect()))
-            .set_input_data_config(Some(job.channels().map(channel).collect()))
-            .output_data_config(
-                types::OutputDataConfig::builder()
-                    .s3_output_path(job.output.as_str())
-                    .build(),
-            )
-            .resource_config(resources)
-            .stopping_condition(stopping)
-            .set_enable_managed_spot_training(job.spot_wait_seconds.map(|_| true))
-            .set_tags(tags::to_sdk(&job.tags))
+            .set_input_data_config(Some(job.sdk_channels()))
+            .output_data_config(job.sdk_output())
+            .resource_config(job.sdk_resources())
+            .stopping_condition(job.sdk_stopping())
+            .set_enable_managed_spot_training(job.is_spot().then_some(true))
+            .set_tags(job.sdk_tags())
             .send()
             .await
             .map_err(|error| Error::from_sdk("CreateTrainingJob", error))?;

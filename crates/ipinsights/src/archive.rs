@@ -4,8 +4,9 @@
 //!
 //! - `model.json`: the format version, the hyperparameters as SageMaker's map of strings, the encoder's constants, the
 //!   seed and a few counts;
-//! - `model.safetensors`: the tensors `entity.rows` (u32), `entity.vectors` (f32), for each prefix length `prefix.N.rows` and
-//!   `prefix.N.vectors`, `output.weights`, `output.bias`, and for each residual layer `hidden.K.weights` and `hidden.K.bias`;
+//! - `model.safetensors`: the tensors `entity.rows` (u32), `entity.vectors` (f32), `entity.common`, for each cut of the address
+//!   space `range.N.starts` (u32, the first addresses of its ranges), `range.N.rows` (u32, the row of each, 4,294,967,295 for none) and
+//!   `range.N.vectors`, `output.weights`, `output.bias`, and for each residual layer `hidden.K.weights` and `hidden.K.bias`;
 //! - optionally `entities.safetensors`, `calibration.safetensors` and `history.safetensors`: see [`crate::part`].
 //!
 //! The bytes are a function of the model alone: no times, no owners.
@@ -22,27 +23,28 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::detector::Detector;
-use crate::encoder::{PrefixIndex, Prefixes};
+use crate::encoder::{Cut, NOTHING, RangeIndex};
 use crate::entities::KnownEntities;
 use crate::history::History;
 use crate::hyperparameters::{Draft, InvalidHyperparameters};
 use crate::model::{Model, Parts, Provenance};
-use crate::network::{Network, PREFIX_WIDTH, Shape};
+use crate::network::{Network, RANGE_WIDTH, Shape};
 use crate::part::{Part, PartError};
 use crate::tensors::{Data, Tensor, TensorFile};
 use crate::weights::{self, Weights};
 
 mod folder;
 
-/// The one version there is so far.
-const FORMAT_VERSION: u32 = 1;
+/// Version 1 had embeddings of hashed prefixes; version 2 has ranges that follow the data.
+const FORMAT_VERSION: u32 = 2;
 const FORMAT: &str = "ipinsights-model";
 const DESCRIPTION: &str = "model.json";
 const TENSORS: &str = "model.safetensors";
 const ENTITY_HASH: &str = "fnv1a64-fmix64";
-const PREFIX_HASH: &str = "fibonacci32";
 const ACTIVATION: &str = "tanh";
 
+/// More cuts of the address space than any model has.
+const MAX_LEVELS: usize = 32;
 /// The service's own limit on a model.
 const MAX_MODEL_BYTES: u64 = 8 << 30;
 /// A description takes less than 2 KiB.
@@ -119,7 +121,8 @@ pub enum ArchiveError {
     },
     /// A format this version does not know.
     #[error(
-        "the model archive has format `{format}` version {version}, this program reads `{FORMAT}` version {FORMAT_VERSION}"
+        "the model archive has format `{format}` version {version}, this program reads `{FORMAT}` version {FORMAT_VERSION}: \
+         train the model again"
     )]
     UnknownFormat {
         /// The format's name.
@@ -159,13 +162,29 @@ pub enum ArchiveError {
         /// What should be.
         expected: String,
     },
-    /// Row numbers that do not ascend or do not fit their table.
-    #[error("tensor `{name}` of the model archive does not hold ascending row numbers below {rows}")]
+    /// Row numbers, or first addresses of ranges, that do not ascend or do not fit their table.
+    #[error("tensor `{name}` of the model archive does not hold ascending numbers below {rows}")]
     Rows {
         /// Its name.
         name: String,
-        /// Rows of the table.
+        /// Rows of the table, or addresses.
         rows: u64,
+    },
+    /// Ranges of addresses that leave out the first.
+    #[error("tensor `{name}` of the model archive does not begin with the first address, 0")]
+    Ranges {
+        /// Its name.
+        name: String,
+    },
+    /// Ranges with rows that their table cannot have.
+    #[error(
+        "tensor `{name}` of the model archive holds a row that is not below {ranges}, the number of its ranges"
+    )]
+    RangeRows {
+        /// Its name.
+        name: String,
+        /// Ranges of the level.
+        ranges: usize,
     },
     /// A weight is infinite or NaN.
     #[error("tensor `{name}` of the model archive holds a weight that is not finite")]
@@ -188,15 +207,20 @@ struct Description {
     counts: Counts,
 }
 
+/// What every version's description has.
+#[derive(Debug, Deserialize)]
+struct Version {
+    format: String,
+    format_version: u32,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EncoderDescription {
     entity_hash: String,
-    prefix_hash: String,
-    prefix_lengths: Vec<u32>,
-    prefix_table_bits: u32,
-    prefix_whole_bits: u32,
-    prefix_width: usize,
+    /// Cuts of the address space.
+    levels: usize,
+    range_width: usize,
     activation: String,
 }
 
@@ -205,7 +229,7 @@ struct EncoderDescription {
 struct Counts {
     training_rows: u64,
     trained_entity_vectors: usize,
-    trained_prefixes: usize,
+    range_vectors: usize,
     weights: usize,
 }
 
@@ -298,25 +322,21 @@ impl Model {
     }
 
     fn describe(&self) -> Description {
-        let prefixes = &self.index.prefixes;
         Description {
             format: FORMAT.to_owned(),
             format_version: FORMAT_VERSION,
             hyperparameters: self.params.to_map(),
             encoder: EncoderDescription {
                 entity_hash: ENTITY_HASH.to_owned(),
-                prefix_hash: PREFIX_HASH.to_owned(),
-                prefix_lengths: prefixes.lengths.clone(),
-                prefix_table_bits: prefixes.table_bits,
-                prefix_whole_bits: prefixes.whole_bits,
-                prefix_width: PREFIX_WIDTH,
+                levels: self.index.levels(),
+                range_width: RANGE_WIDTH,
                 activation: ACTIVATION.to_owned(),
             },
             seed: self.provenance.seed.to_string(),
             counts: Counts {
                 training_rows: self.provenance.training_rows,
                 trained_entity_vectors: self.entity_rows.len(),
-                trained_prefixes: self.index.rows.iter().map(Vec::len).sum(),
+                range_vectors: self.index.tables().sum(),
                 weights: self.network.len(),
             },
         }
@@ -326,25 +346,26 @@ impl Model {
         let network = &self.network;
         let mut tensors: Vec<Tensor<'_>> = Vec::new();
         let mut add = |name: String, shape: Vec<usize>, data| tensors.push(Tensor { name, shape, data });
-        let (width, prefixes) = (network.shape.prefix_width(), &self.index.prefixes);
-        let entity = (
-            "entity".to_owned(),
-            &self.entity_rows,
-            &network.entities,
-            network.shape.dim,
+        let (dim, width) = (network.shape.dim, network.shape.range_width());
+        let rows = &self.entity_rows;
+        add("entity.rows".to_owned(), vec![rows.len()], Data::U32(rows));
+        add(
+            "entity.vectors".to_owned(),
+            vec![rows.len(), dim],
+            Data::F32(&network.entities),
         );
-        let by_length = prefixes
-            .lengths
-            .iter()
-            .zip(&self.index.rows)
-            .zip(&network.prefixes);
-        let tables =
-            by_length.map(|((length, rows), values)| (format!("prefix.{length}"), rows, values, width));
-        for (name, rows, values, width) in [entity].into_iter().chain(tables) {
-            add(format!("{name}.rows"), vec![rows.len()], Data::U32(rows));
+        add("entity.common".to_owned(), vec![dim], Data::F32(&network.common));
+        for (level, (cut, values)) in self.index.cuts().iter().zip(&network.ranges).enumerate() {
+            for (name, numbers) in [("starts", &cut.starts), ("rows", &cut.rows)] {
+                add(
+                    format!("range.{level}.{name}"),
+                    vec![numbers.len()],
+                    Data::U32(numbers),
+                );
+            }
             add(
-                format!("{name}.vectors"),
-                vec![rows.len(), width],
+                format!("range.{level}.vectors"),
+                vec![cut.table(), width],
                 Data::F32(values),
             );
         }
@@ -561,14 +582,16 @@ impl<'a> Bytes<'a> {
 }
 
 fn build(description: &[u8], bytes: Bytes<'_>) -> Result<Model, ArchiveError> {
-    let description: Description =
-        serde_json::from_slice(description).map_err(|source| ArchiveError::Description { source })?;
-    if description.format != FORMAT || description.format_version != FORMAT_VERSION {
+    let malformed = |source| ArchiveError::Description { source };
+    // The version first: what follows may differ.
+    let version: Version = serde_json::from_slice(description).map_err(malformed)?;
+    if version.format != FORMAT || version.format_version != FORMAT_VERSION {
         return Err(ArchiveError::UnknownFormat {
-            format: description.format,
-            version: description.format_version,
+            format: version.format,
+            version: version.format_version,
         });
     }
+    let description: Description = serde_json::from_slice(description).map_err(malformed)?;
     let (draft, unknown) = Draft::from_map(&description.hyperparameters);
     let params = draft
         .check()
@@ -580,7 +603,7 @@ fn build(description: &[u8], bytes: Bytes<'_>) -> Result<Model, ArchiveError> {
             "the documented names",
         ));
     }
-    let prefixes = check_encoder(&description.encoder)?;
+    check_encoder(&description.encoder)?;
     let Ok(seed) = description.seed.parse() else {
         return Err(encoder_error(
             "seed",
@@ -591,7 +614,7 @@ fn build(description: &[u8], bytes: Bytes<'_>) -> Result<Model, ArchiveError> {
     let shape = Shape {
         dim: params.vector_dim() as usize,
         layers: params.num_ip_encoder_layers() as usize,
-        levels: prefixes.lengths.len(),
+        levels: description.encoder.levels,
     };
     let tensors = SafeTensors::deserialize(bytes.all()).map_err(|source| ArchiveError::Tensors { source })?;
     let mut reader = TensorReader {
@@ -599,13 +622,17 @@ fn build(description: &[u8], bytes: Bytes<'_>) -> Result<Model, ArchiveError> {
         tensors,
         taken: 0,
     };
-    let (entity_rows, entities) = reader.table("entity", shape.dim, params.num_entity_vectors())?;
-    let (mut prefix_rows, mut prefix_values) = (Vec::new(), Vec::new());
-    for (level, length) in prefixes.lengths.iter().enumerate() {
-        let name = format!("prefix.{length}");
-        let (rows, values) = reader.table(&name, shape.prefix_width(), prefixes.rows(level) as u64)?;
-        prefix_rows.push(rows);
-        prefix_values.push(values);
+    let entity_rows = reader.ascending("entity.rows", params.num_entity_vectors())?;
+    let entities = reader.floats("entity.vectors", &[entity_rows.len(), shape.dim])?;
+    let common = reader.floats("entity.common", &[shape.dim])?.to_vec();
+    let (mut cuts, mut ranges) = (Vec::new(), Vec::new());
+    for level in 0..shape.levels {
+        let cut = reader.cut(&format!("range.{level}"))?;
+        ranges.push(reader.floats(
+            &format!("range.{level}.vectors"),
+            &[cut.table(), shape.range_width()],
+        )?);
+        cuts.push(cut);
     }
     let mut dense = Vec::new();
     for (name, range, shape) in layers(shape) {
@@ -617,14 +644,15 @@ fn build(description: &[u8], bytes: Bytes<'_>) -> Result<Model, ArchiveError> {
     let network = Network {
         shape,
         entities,
-        prefixes: prefix_values,
+        common,
+        ranges,
         dense,
     };
     let provenance = Provenance {
         seed,
         training_rows: description.counts.training_rows,
     };
-    let index = PrefixIndex::new(prefixes, prefix_rows);
+    let index = RangeIndex::new(cuts);
     Ok(Model::new(params, provenance, entity_rows, index, network))
 }
 
@@ -636,51 +664,30 @@ fn encoder_error(what: &'static str, got: String, expected: impl ToString) -> Ar
     }
 }
 
-fn check_encoder(encoder: &EncoderDescription) -> Result<Prefixes, ArchiveError> {
+fn check_encoder(encoder: &EncoderDescription) -> Result<(), ArchiveError> {
     for (what, got, expected) in [
         ("entity_hash", &encoder.entity_hash, ENTITY_HASH),
-        ("prefix_hash", &encoder.prefix_hash, PREFIX_HASH),
         ("activation", &encoder.activation, ACTIVATION),
     ] {
         if got != expected {
             return Err(encoder_error(what, format!("`{got}`"), format!("`{expected}`")));
         }
     }
-    if encoder.prefix_width != PREFIX_WIDTH {
+    if encoder.range_width != RANGE_WIDTH {
         return Err(encoder_error(
-            "prefix_width",
-            encoder.prefix_width.to_string(),
-            PREFIX_WIDTH,
+            "range_width",
+            encoder.range_width.to_string(),
+            RANGE_WIDTH,
         ));
     }
-    if !(0..=32).contains(&encoder.prefix_whole_bits) {
+    if !(1..=MAX_LEVELS).contains(&encoder.levels) {
         return Err(encoder_error(
-            "prefix_whole_bits",
-            encoder.prefix_whole_bits.to_string(),
-            "0 to 32",
+            "number of levels",
+            encoder.levels.to_string(),
+            format!("1 to {MAX_LEVELS}"),
         ));
     }
-    if !(1..=20).contains(&encoder.prefix_table_bits) {
-        return Err(encoder_error(
-            "prefix_table_bits",
-            encoder.prefix_table_bits.to_string(),
-            "1 to 20",
-        ));
-    }
-    let lengths = &encoder.prefix_lengths;
-    let valid = lengths.iter().all(|length| (1..=32).contains(length)) && lengths.is_sorted_by(|a, b| a < b);
-    if lengths.is_empty() || !valid {
-        return Err(encoder_error(
-            "prefix_lengths",
-            format!("{lengths:?}"),
-            "ascending numbers from 1 to 32",
-        ));
-    }
-    Ok(Prefixes {
-        lengths: lengths.clone(),
-        table_bits: encoder.prefix_table_bits,
-        whole_bits: encoder.prefix_whole_bits,
-    })
+    Ok(())
 }
 
 /// Takes tensors by name, each with the type and shape it must have.
@@ -691,30 +698,58 @@ struct TensorReader<'a> {
 }
 
 impl<'a> TensorReader<'a> {
-    /// Rows of a sparse table with their vectors.
-    fn table(
+    /// A list of numbers that ascend and lie below `end`.
+    fn ascending(&mut self, name: &str, end: u64) -> Result<Vec<u32>, ArchiveError> {
+        let numbers = self.integers(name, |shape| shape.len() == 1, "a list of u32")?;
+        let fit = numbers.last().is_none_or(|last| u64::from(*last) < end);
+        if !fit || !numbers.is_sorted_by(|a, b| a < b) {
+            return Err(ArchiveError::Rows {
+                name: name.to_owned(),
+                rows: end,
+            });
+        }
+        Ok(numbers)
+    }
+
+    /// A cut of the address space.
+    fn cut(&mut self, name: &str) -> Result<Cut, ArchiveError> {
+        let starts_name = format!("{name}.starts");
+        let starts = self.ascending(&starts_name, 1 << 32)?;
+        if starts.first() != Some(&0) {
+            return Err(ArchiveError::Ranges { name: starts_name });
+        }
+        let name = format!("{name}.rows");
+        let rows = self.integers(
+            &name,
+            |shape| shape == [starts.len()],
+            &format!("U32 [{}]", starts.len()),
+        )?;
+        // No row is further than there are ranges, so a table is no larger than the list.
+        if rows
+            .iter()
+            .any(|row| *row != NOTHING && *row as usize >= starts.len())
+        {
+            return Err(ArchiveError::RangeRows {
+                name,
+                ranges: starts.len(),
+            });
+        }
+        Ok(Cut { starts, rows })
+    }
+
+    fn integers(
         &mut self,
         name: &str,
-        width: usize,
-        rows_of_table: u64,
-    ) -> Result<(Vec<u32>, Weights<f32>), ArchiveError> {
-        let rows_name = format!("{name}.rows");
-        let (shape, data) = self.take(&rows_name, Dtype::U32, |shape| shape.len() == 1, "a list of u32")?;
-        let rows: Vec<u32> = data
+        right_shape: impl Fn(&[usize]) -> bool,
+        expected: &str,
+    ) -> Result<Vec<u32>, ArchiveError> {
+        let (_, data) = self.take(name, Dtype::U32, right_shape, expected)?;
+        Ok(data
             .as_chunks()
             .0
             .iter()
             .map(|b| u32::from_le_bytes(*b))
-            .collect();
-        let fit = rows.last().is_none_or(|last| u64::from(*last) < rows_of_table);
-        if !fit || !rows.is_sorted_by(|a, b| a < b) {
-            return Err(ArchiveError::Rows {
-                name: rows_name,
-                rows: rows_of_table,
-            });
-        }
-        let values = self.floats(&format!("{name}.vectors"), &[shape[0], width])?;
-        Ok((rows, values))
+            .collect())
     }
 
     /// The weights of a tensor.

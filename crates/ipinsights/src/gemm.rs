@@ -1,140 +1,125 @@
 //! Products of the engine's small, row-major matrices.
 //!
-//! Every element is the sum over `k` in ascending order, whatever the size of the other matrices and whichever kernel
-//! computes it, so one address scored alone and among a thousand gets the same bits.
+//! Every element is one chain of fused multiply-adds over `k` in ascending order, whatever the size of the other matrices
+//! and whichever vector unit computes it, so one address scored alone and among a thousand gets the same bits.
 
 use crate::real::Real;
 
-/// Rows and columns of the block that is kept in registers.
-const ROWS: usize = 4;
-const COLUMNS: usize = 16;
-
-/// A matrix in a slice: row `i` begins at `i * stride`.
+/// A matrix in a slice: the element `(i, j)` is at `i * row + j * column`.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a, T> {
     pub(crate) values: &'a [T],
-    pub(crate) stride: usize,
+    pub(crate) row: usize,
+    pub(crate) column: usize,
 }
 
-/// `c += a b`, where `a` is `m` by `k`, `b` is `k` by `n` and the rows of `c` begin `c_stride` apart.
-pub(crate) fn multiply_add<T: Real>(
-    sizes: [usize; 3],
-    a: Matrix<'_, T>,
-    b: Matrix<'_, T>,
-    c: &mut [T],
-    c_stride: usize,
-) {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        #[expect(
-            unsafe_code,
-            reason = "calling code for a processor feature that was just found present"
-        )]
-        // SAFETY: the only requirement of `avx2` is that the processor has AVX2.
-        unsafe {
-            avx2(sizes, a, b, c, c_stride);
+impl<'a, T> Matrix<'a, T> {
+    /// Rows that begin `stride` apart.
+    #[inline(always)]
+    pub(crate) fn rows(values: &'a [T], stride: usize) -> Self {
+        Self {
+            values,
+            row: stride,
+            column: 1,
         }
-        return;
     }
-    portable(sizes, a, b, c, c_stride);
+
+    /// The transpose of a matrix whose rows begin `stride` apart.
+    #[inline(always)]
+    pub(crate) fn transposed(values: &'a [T], stride: usize) -> Self {
+        Self {
+            values,
+            row: 1,
+            column: stride,
+        }
+    }
 }
 
-/// The portable code, compiled for wider vectors. Without fused multiply-add, which rounds once instead of twice, so that
-/// all processors give the same bits.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn avx2<T: Real>(sizes: [usize; 3], a: Matrix<'_, T>, b: Matrix<'_, T>, c: &mut [T], c_stride: usize) {
-    portable(sizes, a, b, c, c_stride);
-}
-
+/// `c += a b`, where `a` is `m` by `k`, `b` is `k` by `n` and the rows of `b` and `c` begin `b_stride` and `c_stride`
+/// apart.
 #[inline(always)]
-fn portable<T: Real>(
+pub(crate) fn multiply_add<T: Real>(
     [m, n, k]: [usize; 3],
     a: Matrix<'_, T>,
-    b: Matrix<'_, T>,
-    c: &mut [T],
-    c_stride: usize,
+    (b, b_stride): (&[T], usize),
+    (c, c_stride): (&mut [T], usize),
 ) {
-    if m == 0 || n == 0 || k == 0 {
-        return;
+    if m > 0 && n > 0 && k > 0 {
+        T::multiply_add(Product {
+            m,
+            n,
+            k,
+            a,
+            b,
+            b_stride,
+            c,
+            c_stride,
+        });
     }
-    let whole = n - n % COLUMNS;
-    // Column panels outside: a panel of `b` stays in the first cache while all rows of `a` pass.
-    for j in (0..whole).step_by(COLUMNS) {
-        let mut i = 0;
-        while i + ROWS <= m {
-            block::<T, ROWS>(i, j, k, a, b, c, c_stride);
-            i += ROWS;
-        }
-        while i < m {
-            block::<T, 1>(i, j, k, a, b, c, c_stride);
-            i += 1;
-        }
-    }
-    for i in 0..m {
-        for j in whole..n {
-            let mut sum = T::ZERO;
-            for p in 0..k {
-                sum += a.values[i * a.stride + p] * b.values[p * b.stride + j];
+}
+
+/// What [`multiply_add`] computes; nothing is empty.
+pub(crate) struct Product<'a, T> {
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    pub(crate) a: Matrix<'a, T>,
+    pub(crate) b: &'a [T],
+    pub(crate) b_stride: usize,
+    pub(crate) c: &'a mut [T],
+    pub(crate) c_stride: usize,
+}
+
+/// Columns that are computed together where there are no kernels for the processor's vectors.
+const COLUMNS: usize = 32;
+
+impl<T: Real> Product<'_, T> {
+    /// The columns from `start` on, for any processor.
+    #[inline(always)]
+    pub(crate) fn columns_from(&mut self, start: usize) {
+        for i in 0..self.m {
+            let mut j = start;
+            while j < self.n {
+                let width = COLUMNS.min(self.n - j);
+                let mut sums = [T::ZERO; COLUMNS];
+                for p in 0..self.k {
+                    let a = self.a.values[i * self.a.row + p * self.a.column];
+                    let b = &self.b[p * self.b_stride + j..][..width];
+                    for (sum, b) in sums.iter_mut().zip(b) {
+                        *sum = a.mul_add(*b, *sum);
+                    }
+                }
+                let c = &mut self.c[i * self.c_stride + j..][..width];
+                for (c, sum) in c.iter_mut().zip(&sums) {
+                    *c += *sum;
+                }
+                j += width;
             }
-            c[i * c_stride + j] += sum;
         }
     }
 }
 
-/// The `R` by [`COLUMNS`] block of `c` at `(i, j)`.
+/// The transpose of the `rows` by `columns` matrix `a` without gaps; rows of `out` begin `stride` apart.
 #[inline(always)]
-fn block<T: Real, const R: usize>(
-    i: usize,
-    j: usize,
-    k: usize,
-    a: Matrix<'_, T>,
-    b: Matrix<'_, T>,
-    c: &mut [T],
-    c_stride: usize,
-) {
-    let mut sums = [[T::ZERO; COLUMNS]; R];
-    let a_rows: [&[T]; R] = std::array::from_fn(|r| &a.values[(i + r) * a.stride..][..k]);
-    let b_rows = b.values[j..].chunks(b.stride);
-    for (p, b_row) in b_rows.take(k).enumerate() {
-        let Some(b_row) = b_row.first_chunk::<COLUMNS>() else {
-            return;
-        };
-        for r in 0..R {
-            let a = a_rows[r][p];
-            for q in 0..COLUMNS {
-                sums[r][q] += a * b_row[q];
-            }
-        }
-    }
-    for (r, sums) in sums.iter().enumerate() {
-        let c = &mut c[(i + r) * c_stride + j..][..COLUMNS];
-        for (c, sum) in c.iter_mut().zip(sums) {
-            *c += *sum;
-        }
-    }
-}
-
-/// The transpose of the `rows` by `columns` matrix `a`, without gaps between its rows.
-pub(crate) fn transpose<T: Real>(rows: usize, columns: usize, a: Matrix<'_, T>, out: &mut [T]) {
+pub(crate) fn transpose<T: Real>([rows, columns]: [usize; 2], a: &[T], out: &mut [T], stride: usize) {
     // Tiles, so that both sides are read and written in whole pieces of cache lines.
     const TILE: usize = 8;
     for i0 in (0..rows).step_by(TILE) {
         for j0 in (0..columns).step_by(TILE) {
             if i0 + TILE <= rows && j0 + TILE <= columns {
                 let tile: [[T; TILE]; TILE] = std::array::from_fn(|i| {
-                    let row = &a.values[(i0 + i) * a.stride + j0..][..TILE];
+                    let row = &a[(i0 + i) * columns + j0..][..TILE];
                     std::array::from_fn(|j| row[j])
                 });
                 for j in 0..TILE {
                     let column: [T; TILE] = std::array::from_fn(|i| tile[i][j]);
-                    out[(j0 + j) * rows + i0..][..TILE].copy_from_slice(&column);
+                    out[(j0 + j) * stride + i0..][..TILE].copy_from_slice(&column);
                 }
                 continue;
             }
             for i in i0..(i0 + TILE).min(rows) {
                 for j in j0..(j0 + TILE).min(columns) {
-                    out[j * rows + i] = a.values[i * a.stride + j];
+                    out[j * stride + i] = a[i * columns + j];
                 }
             }
         }
@@ -146,6 +131,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::vector::{self, Unit};
 
     fn matrix(rows: usize, stride: usize, salt: u64) -> Vec<f32> {
         (0..rows * stride)
@@ -155,46 +141,46 @@ mod tests {
 
     proptest! {
         #[test]
-        fn is_the_sum_in_order(m in 0..11_usize, n in 0..35_usize, k in 0..20_usize, gap in 0..3_usize) {
-            let (a, b) = (matrix(m, k + gap, 1), matrix(k, n + gap, 2));
+        fn is_the_sum_in_order_on_every_unit(
+            m in 0..21_usize, n in 0..71_usize, k in 0..20_usize, gap in 0..3_usize, turned: bool,
+        ) {
+            let (row, column) = if turned { (1, m + gap) } else { (k + gap, 1) };
+            let a = matrix(m.max(k), m.max(k) + gap, 1);
+            let b = matrix(k, n + gap, 2);
             let start = matrix(m, n + gap, 3);
-            let mut got = start.clone();
-            multiply_add(
-                [m, n, k],
-                Matrix { values: &a, stride: k + gap },
-                Matrix { values: &b, stride: n + gap },
-                &mut got,
-                n + gap,
-            );
             let mut want = start.clone();
             for i in 0..m {
                 for j in 0..n {
-                    let sum = (0..k).fold(0.0, |sum, p| sum + a[i * (k + gap) + p] * b[p * (n + gap) + j]);
+                    let sum = (0..k).fold(0.0_f32, |sum, p| {
+                        a[i * row + p * column].mul_add(b[p * (n + gap) + j], sum)
+                    });
                     want[i * (n + gap) + j] += sum;
                 }
             }
-            // To the bit, whichever kernel this processor takes.
-            prop_assert_eq!(&got, &want);
-            let mut got = start;
-            portable(
-                [m, n, k],
-                Matrix { values: &a, stride: k + gap },
-                Matrix { values: &b, stride: n + gap },
-                &mut got,
-                n + gap,
-            );
-            prop_assert_eq!(got, want);
+            for unit in Unit::ALL {
+                let mut got = start.clone();
+                if m * n * k > 0 {
+                    let (b_stride, c_stride) = (n + gap, n + gap);
+                    let a = Matrix { values: &a, row, column };
+                    let product = Product { m, n, k, a, b: &b, b_stride, c: &mut got, c_stride };
+                    vector::with_unit(unit, || f32::multiply_add(product));
+                }
+                // To the bit.
+                prop_assert_eq!(&got, &want, "{:?}", unit);
+            }
         }
 
         #[test]
-        fn transposed_twice_is_the_same(rows in 1..20_usize, columns in 1..20_usize) {
+        fn transposed_twice_is_the_same(rows in 1..20_usize, columns in 1..20_usize, gap in 0..3_usize) {
             let a = matrix(rows, columns, 4);
-            let mut once = vec![0.0; a.len()];
-            let mut twice = vec![0.0; a.len()];
-            transpose(rows, columns, Matrix { values: &a, stride: columns }, &mut once);
-            prop_assert_eq!(once[rows * (columns - 1)], a[columns - 1]);
-            transpose(columns, rows, Matrix { values: &once, stride: rows }, &mut twice);
-            prop_assert_eq!(twice, a);
+            let mut once = vec![0.0; columns * (rows + gap)];
+            transpose([rows, columns], &a, &mut once, rows + gap);
+            prop_assert_eq!(once[(rows + gap) * (columns - 1)], a[columns - 1]);
+            for i in 0..rows {
+                for j in 0..columns {
+                    prop_assert_eq!(once[j * (rows + gap) + i], a[i * columns + j]);
+                }
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The fixed, seedless functions that decide which row of which table an entity or a prefix has. They are part of the
-//! model format: a change needs a new format version.
+//! The fixed, seedless functions that decide which row of the table an entity has, and the initial weights. They are part of
+//! the model format: a change needs a new format version.
 
 /// A bijection of 64 bits in which every input bit reaches every output bit (the finaliser of MurmurHash3).
 pub(crate) fn mix(mut x: u64) -> u64 {
@@ -24,17 +24,6 @@ pub(crate) fn entity_row(entity: &str, rows: u32) -> u32 {
     ((u128::from(entity_fingerprint(entity)) * u128::from(rows)) >> 64) as u32
 }
 
-/// The row of the `length`-bit prefix of an address in a table of 2^min(length, `table_bits`) rows: the prefix itself if
-/// it fits, else the upper bits of its product with 2^32 / golden ratio (Fibonacci hashing).
-pub(crate) fn prefix_row(address: u32, length: u32, table_bits: u32) -> u32 {
-    let prefix = address >> (32 - length);
-    if length <= table_bits {
-        prefix
-    } else {
-        prefix.wrapping_mul(0x9e37_79b1) >> (32 - table_bits)
-    }
-}
-
 /// A number from -1 (inclusive) to 1 (exclusive), the same for the same arguments: initial weights are a function of
 /// their place, so a row that training never touched need not be stored.
 pub(crate) fn initial(seed: u64, table: u64, index: u64) -> f64 {
@@ -51,27 +40,15 @@ mod tests {
     #[test]
     fn rows_never_change() {
         let entity = ["", "United States", "user_1", "Zürich"].map(|e| entity_row(e, 250_000_000));
-        let prefix = [8, 12, 16, 20, 24, 28, 32].map(|len| prefix_row(0xc0a8_7b2d, len, 17));
         expect_test::expect![[r#"
-            (
-                [
-                    234192362,
-                    128066744,
-                    168012397,
-                    35835864,
-                ],
-                [
-                    192,
-                    3082,
-                    49320,
-                    40092,
-                    90759,
-                    41297,
-                    9920,
-                ],
-            )
+            [
+                234192362,
+                128066744,
+                168012397,
+                35835864,
+            ]
         "#]]
-        .assert_debug_eq(&(entity, prefix));
+        .assert_debug_eq(&entity);
     }
 
     #[test]
@@ -81,11 +58,6 @@ mod tests {
             hits[entity_row(&format!("user_{i}"), 7) as usize] += 1;
         }
         assert!(hits.iter().all(|h| (900..1_100).contains(h)), "{hits:?}");
-        for length in 1..=32 {
-            for address in [0, u32::MAX, 0x8000_0001] {
-                assert!(prefix_row(address, length, 17) < 1 << length.min(17));
-            }
-        }
     }
 
     #[test]

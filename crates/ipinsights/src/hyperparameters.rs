@@ -139,7 +139,8 @@ impl Draft {
         self.set("epochs", epochs)
     }
 
-    /// Adam's step size. Default 0.001. Valid: 0.000001 to 10.
+    /// Adam's step size at the first mini-batch; from there it falls in a straight line to almost nothing at the last, so what
+    /// the last ones do is settle. Default 0.001. Valid: 0.000001 to 10.
     #[must_use]
     pub fn learning_rate(self, rate: f64) -> Self {
         self.set("learning_rate", rate)
@@ -176,7 +177,11 @@ impl Draft {
         self.set("shuffled_negative_sampling_rate", rate)
     }
 
-    /// Factor of the L2 term. Default 0.00001. Valid: 0 to 10.
+    /// What each step takes off a weight that it moves, as a share of it, times the learning rate: decoupled weight decay
+    /// (Loshchilov and Hutter, "Decoupled Weight Decay Regularization"). The service documents an L2 term of the loss; Adam
+    /// divides such a term by the size of the gradient, which lets even the default outweigh what is known of rare rows.
+    ///
+    /// Default 0.00001. Valid: 0 to 10.
     #[must_use]
     pub fn weight_decay(self, factor: f64) -> Self {
         self.set("weight_decay", factor)
@@ -360,8 +365,9 @@ impl Hyperparameters {
     ///
     /// | rows | `mini_batch_size` | `learning_rate` | `epochs` |
     /// | --- | --- | --- | --- |
-    /// | up to 500 | 20 | 0.0005 | 20 |
-    /// | up to 5,000 | 50 | 0.001 | 10 |
+    /// | up to 500 | 20 | 0.001 | 20 |
+    /// | up to 5,000 | 50 | 0.001 | 20 |
+    /// | up to 50,000 | 200 | 0.003 | 10 |
     /// | more | 1,000 | 0.01 | 5 |
     ///
     /// The last line is what the service's tutorial uses for 2.1 million rows. `num_entity_vectors` is twice the entities,
@@ -369,8 +375,9 @@ impl Hyperparameters {
     pub fn advise(rows: u64, entities: u64) -> Draft {
         let draft = Self::draft(entities.saturating_mul(2).clamp(1_000, 250_000_000));
         match rows {
-            ..=500 => draft.mini_batch_size(20).learning_rate(0.0005).epochs(20),
-            501..=5_000 => draft.mini_batch_size(50).learning_rate(0.001).epochs(10),
+            ..=500 => draft.mini_batch_size(20).learning_rate(0.001).epochs(20),
+            501..=5_000 => draft.mini_batch_size(50).learning_rate(0.001).epochs(20),
+            5_001..=50_000 => draft.mini_batch_size(200).learning_rate(0.003).epochs(10),
             _ => draft.mini_batch_size(1_000).learning_rate(0.01).epochs(5),
         }
     }
@@ -443,7 +450,7 @@ impl Hyperparameters {
         self.shuffled_negative_sampling_rate
     }
 
-    /// Factor of the L2 term, 0 to 10 (default 0.00001).
+    /// Decoupled weight decay, 0 to 10 (default 0.00001); see [`Draft::weight_decay`].
     pub fn weight_decay(&self) -> f64 {
         self.weight_decay
     }

@@ -54,6 +54,8 @@ mod tensors;
 #[cfg(feature = "engine")]
 mod train;
 #[cfg(feature = "engine")]
+mod vector;
+#[cfg(feature = "engine")]
 mod weights;
 
 pub mod calibration;

@@ -2,21 +2,23 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::OnceLock;
 
 use access_events::AccessEvent;
 
 use crate::dataset::Pair;
 use crate::detector::{Detector, Judgement};
-use crate::encoder::PrefixIndex;
+use crate::encoder::{NOTHING, RangeIndex};
 use crate::entities::KnownEntities;
 use crate::executor::Executor;
 use crate::hash;
 use crate::history::History;
 use crate::hyperparameters::Hyperparameters;
-use crate::network::{self, Network, Scratch};
+use crate::network::{self, Network, RANGE_WIDTH, Scratch};
 use crate::outcome::{self, Doubtful, EntityOutcome, OutcomePolicy, Outcomes, RawRow, Rejected};
-use crate::real;
+use crate::real::{self, Real};
 use crate::score::{Prediction, Score};
+use crate::vector::{self, Work};
 
 /// Addresses that are encoded together.
 const BLOCK: usize = 256;
@@ -31,9 +33,27 @@ pub struct Model {
     pub(crate) provenance: Provenance,
     /// Rows of the entity table that were trained, ascending; their places are the slots.
     pub(crate) entity_rows: Vec<u32>,
-    pub(crate) index: PrefixIndex,
+    pub(crate) index: RangeIndex,
     pub(crate) network: Network<f32>,
     pub(crate) parts: Parts,
+    products: Products,
+}
+
+/// What each range adds to the vectors of its addresses, by level, where they are sums and there is a layer: its product with
+/// the layer's weights, computed when a score is first asked for. A function of the weights, so it makes no model different.
+#[derive(Default)]
+struct Products(OnceLock<Vec<Vec<f32>>>);
+
+impl Clone for Products {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Products {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// What goes with a model beside its weights; it has no influence on scores.
@@ -56,7 +76,7 @@ impl Model {
         params: Hyperparameters,
         provenance: Provenance,
         entity_rows: Vec<u32>,
-        index: PrefixIndex,
+        index: RangeIndex,
         network: Network<f32>,
     ) -> Self {
         Self {
@@ -66,13 +86,16 @@ impl Model {
             index,
             network,
             parts: Parts::default(),
+            products: Products::default(),
         }
     }
 
     /// The score of a pair; larger is more normal.
     ///
     /// Any entity has a score, also one that was never seen: its row of the table is then either untrained, and the score
-    /// almost 0, or shared with another entity. [`Model::knows_entity`] tells the first case.
+    /// that of entities at large, or shared with another entity. [`Model::knows_entity`] tells the first case.
+    ///
+    /// The first score of a model takes some milliseconds more, in which what does not depend on the pair is computed.
     pub fn score(&self, entity: &str, ip: Ipv4Addr) -> Score {
         let pair = [self.pair(entity, ip)];
         let mut score = [Score::new(0.0)];
@@ -96,14 +119,12 @@ impl Model {
     /// The score together with the two vectors it is the dot product of.
     pub fn predict(&self, entity: &str, ip: Ipv4Addr) -> Prediction {
         let pair = self.pair(entity, ip);
-        let mut buffers = Buffers::default();
-        self.encode(&[pair], &mut buffers);
-        let mut entity_embedding = vec![0.0; self.vector_dim()];
-        self.copy_entity(pair.entity, &mut entity_embedding);
+        let (mut score, mut buffers) = ([Score::new(0.0)], Buffers::default());
+        self.score_block(&[pair], &mut score, &mut buffers);
         Prediction {
-            score: Score::new(real::dot(&entity_embedding, &buffers.y)),
+            score: score[0],
             ip_embedding: buffers.y,
-            entity_embedding,
+            entity_embedding: buffers.entity,
         }
     }
 
@@ -265,35 +286,76 @@ impl Model {
     }
 
     fn score_block(&self, pairs: &[Pair], scores: &mut [Score], buffers: &mut Buffers) {
-        self.encode(pairs, buffers);
-        let mut entity = vec![0.0; self.vector_dim()];
-        for ((pair, score), y) in pairs.iter().zip(scores).zip(buffers.y.chunks(self.vector_dim())) {
-            self.copy_entity(pair.entity, &mut entity);
-            *score = Score::new(real::dot(&entity, y));
-        }
+        vector::run(ScoreBlock {
+            model: self,
+            pairs,
+            scores,
+            buffers,
+        });
     }
 
     /// Puts the vectors of the pairs' addresses into `buffers.y`.
+    #[inline(always)]
     fn encode(&self, pairs: &[Pair], buffers: &mut Buffers) {
-        let shape = self.network.shape;
-        buffers.slots.resize(pairs.len() * shape.levels, 0);
-        buffers.x.resize(pairs.len() * shape.inputs(), 0.0);
-        buffers.y.resize(pairs.len() * shape.dim, 0.0);
-        for (pair, slots) in pairs.iter().zip(buffers.slots.chunks_mut(shape.levels)) {
-            self.index.look_up(pair.address, slots);
+        let (network, shape) = (&self.network, self.network.shape);
+        let Buffers { x, y, scratch, .. } = buffers;
+        y.resize(pairs.len() * shape.dim, 0.0);
+        if shape.is_sum() {
+            let bias = &network.dense[shape.output_bias()];
+            let products = self.products();
+            for (pair, y) in pairs.iter().zip(y.chunks_exact_mut(shape.dim)) {
+                y.copy_from_slice(bias);
+                for level in 0..shape.levels {
+                    let slot = self.index.look_up(level, pair.address);
+                    if slot != NOTHING {
+                        let vectors = products.get(level).map_or(&network.ranges[level][..], |p| p);
+                        real::add(y, &vectors[slot as usize * shape.dim..][..shape.dim]);
+                    }
+                }
+            }
+            return;
         }
-        let Buffers { slots, x, y, scratch } = buffers;
-        self.network.gather(slots, x);
-        // The addresses are in the caller's order, not by depth: all levels of all of them count.
-        let depths = vec![pairs.len(); shape.levels];
-        self.network.encode(slots, x, &depths, y, scratch);
+        x.clear();
+        for pair in pairs {
+            for level in 0..shape.levels {
+                match self.index.look_up(level, pair.address) {
+                    NOTHING => x.resize(x.len() + RANGE_WIDTH, 0.0),
+                    slot => x.extend(network.range(level, slot).iter().map(|w| Real::tanh(*w))),
+                }
+            }
+        }
+        network.encode(x, y, scratch);
     }
 
+    /// By level, what each range adds to a vector; nothing where that is its row.
+    fn products(&self) -> &[Vec<f32>] {
+        if self.network.shape.layers != 1 {
+            return &[];
+        }
+        self.products.0.get_or_init(|| {
+            let of_level = |(level, rows)| {
+                let (mut inputs, mut vectors) = (Vec::new(), Vec::new());
+                self.network.inputs(level, 0..rows, &mut inputs);
+                self.network.vectors(level, 0..rows, &inputs, &mut vectors);
+                vectors
+            };
+            let tables = self.index.tables().map(|rows| rows as u32);
+            tables.enumerate().map(of_level).collect()
+        })
+    }
+
+    /// Has to come after every change of weights, before the next score.
+    pub(crate) fn weights_changed(&mut self) {
+        self.products = Products::default();
+    }
+
+    #[inline(always)]
     fn copy_entity(&self, row: u32, out: &mut [f32]) {
         match self.entity_rows.binary_search(&row) {
             Ok(slot) => out.copy_from_slice(self.network.entity(slot as u32)),
             Err(_) => network::initial_entity(self.provenance.seed, row, out),
         }
+        real::add(out, &self.network.common);
     }
 }
 
@@ -310,9 +372,33 @@ impl fmt::Debug for Model {
     }
 }
 
+/// The scores of some pairs, one after the other; what is computed for the last one stays in the buffers.
+struct ScoreBlock<'a> {
+    model: &'a Model,
+    pairs: &'a [Pair],
+    scores: &'a mut [Score],
+    buffers: &'a mut Buffers,
+}
+
+impl Work for ScoreBlock<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let (model, dim) = (self.model, self.model.vector_dim());
+        model.encode(self.pairs, self.buffers);
+        let Buffers { y, entity, .. } = self.buffers;
+        entity.resize(dim, 0.0);
+        for ((pair, score), y) in self.pairs.iter().zip(self.scores).zip(y.chunks_exact(dim)) {
+            model.copy_entity(pair.entity, entity);
+            *score = Score::new(real::dot(entity, y));
+        }
+    }
+}
+
 #[derive(Default)]
 struct Buffers {
-    slots: Vec<u32>,
+    entity: Vec<f32>,
     x: Vec<f32>,
     y: Vec<f32>,
     scratch: Scratch<f32>,

@@ -3,6 +3,8 @@
 //! ChaCha with 8 rounds is fixed by its definition and every choice below is spelt out, so a seed means the same rows in
 //! every version. Each purpose has its own key and each epoch its own stream.
 
+use std::ops::Range;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -61,23 +63,58 @@ pub(crate) fn shuffle<T>(rng: &mut impl Rng, items: &mut [T]) {
     }
 }
 
+/// Random addresses that a group of rows shares, for each of its rows, at most.
+const SHARED: usize = 1;
+
+/// Random addresses that a group has at least, if its rows ask for as many.
+const LEAST_SHARED: usize = 32;
+
+/// Rows in a group, about.
+const GROUP: usize = 40;
+
 /// One mini-batch with its negatives.
+///
+/// The rows fall into groups. Instead of drawing R random addresses for each row, which costs R runs of the encoder, a
+/// group draws some addresses and shows each of its entities all of them, weighted so that they count as R; and each
+/// entity is shown the addresses of all other rows of its group, weighted so that they count as S. The expected gradient
+/// is that of R and S single draws, its variance is smaller, and R and S cost nothing.
+///
+/// Among the addresses of the other rows, the entities they belong to count alike: an address weighs one by the number
+/// of training rows that its entity has. Else a busy entity's own networks would look unusual for everybody else merely
+/// because it is busy.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Batch {
     /// Observed rows.
     pub(crate) rows: usize,
     /// R, random negatives per row.
     pub(crate) random: usize,
-    /// S, shuffled negatives per row: 0 where a single row leaves nothing to permute.
+    /// S, shuffled negatives per row: 0 where a single row leaves nothing to shuffle.
     pub(crate) shuffled: usize,
     /// By row: the slot of its entity.
     pub(crate) entities: Vec<u32>,
-    /// The observed addresses by row, then the random ones, R for each row in turn.
+    /// By row: the weight of its address among the shuffled negatives of others, in any unit.
+    pub(crate) weights: Vec<f32>,
+    /// By group, in order: the addresses of its rows, then its random ones.
     pub(crate) addresses: Vec<u32>,
-    /// S permutations of the rows: `partners[s * rows + i]` is the row at whose address entity `i` is shown.
-    pub(crate) partners: Vec<u32>,
-    /// Their inverses: the row whose entity is shown at address `i`.
-    pub(crate) visitors: Vec<u32>,
+    /// Groups.
+    pub(crate) groups: Vec<Group>,
+}
+
+/// Rows that share their negatives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// Its rows.
+    pub(crate) rows: Range<usize>,
+    /// Its addresses, those of the rows first.
+    pub(crate) addresses: Range<usize>,
+}
+
+/// How many groups this many rows fall into: beyond one an even number, so that two threads have as much to do.
+pub(crate) fn groups(rows: usize) -> usize {
+    match rows.div_ceil(GROUP) {
+        count @ ..=1 => count,
+        count => count.next_multiple_of(2),
+    }
 }
 
 impl Batch {
@@ -86,34 +123,41 @@ impl Batch {
         self.rows * (1 + self.random + self.shuffled)
     }
 
-    /// Takes these rows and draws their negatives.
-    pub(crate) fn draw(&mut self, pairs: &[Pair], random: usize, shuffled: usize, rng: &mut impl Rng) {
+    /// Takes these rows and draws their negatives. `activity` is by entity the number of its training rows.
+    pub(crate) fn draw(
+        &mut self,
+        pairs: &[Pair],
+        activity: &[u32],
+        random: usize,
+        shuffled: usize,
+        rng: &mut impl Rng,
+    ) {
         self.rows = pairs.len();
         self.random = random;
         self.shuffled = if pairs.len() > 1 { shuffled } else { 0 };
         self.entities.clear();
         self.entities.extend(pairs.iter().map(|p| p.entity));
+        self.weights.clear();
+        self.weights.extend(
+            pairs
+                .iter()
+                .map(|p| 1.0 / activity.get(p.entity as usize).copied().unwrap_or(1).max(1) as f32),
+        );
         self.addresses.clear();
-        self.addresses.extend(pairs.iter().map(|p| p.address));
-        // Uniform in every octet is uniform in all 32 bits.
-        self.addresses
-            .extend((0..self.rows * random).map(|_| rng.next_u32()));
-        self.partners.clear();
-        self.visitors.clear();
-        self.visitors.resize(self.rows * self.shuffled, 0);
-        for s in 0..self.shuffled {
-            let start = self.partners.len();
-            self.partners.extend(0..self.rows as u32);
-            let partners = &mut self.partners[start..];
-            // Sattolo's variant: one cycle through all rows, so no row is its own negative.
-            for i in (1..partners.len()).rev() {
-                let j = below(rng, i as u32) as usize;
-                partners.swap(i, j);
-            }
-            let visitors = &mut self.visitors[s * self.rows..];
-            for (i, partner) in (0_u32..).zip(&*partners) {
-                visitors[*partner as usize] = i;
-            }
+        self.groups.clear();
+        let count = groups(pairs.len());
+        for i in 0..count {
+            let rows = pairs.len() * i / count..pairs.len() * (i + 1) / count;
+            let start = self.addresses.len();
+            self.addresses
+                .extend(pairs[rows.clone()].iter().map(|p| p.address));
+            let shared = (rows.len() * SHARED).max(LEAST_SHARED).min(rows.len() * random);
+            // Uniform in every octet is uniform in all 32 bits.
+            self.addresses.extend((0..shared).map(|_| rng.next_u32()));
+            self.groups.push(Group {
+                rows,
+                addresses: start..self.addresses.len(),
+            });
         }
     }
 }
@@ -122,7 +166,7 @@ impl Batch {
 /// than the rest.
 ///
 /// A mini-batch of `size` samples has room for `size / (1 + R + S)` rows, but at least for one, and for two where there
-/// are shuffled negatives, since a single row has nothing to permute. The rows are spread evenly, so the last batch is
+/// are shuffled negatives, since a single row has nothing to shuffle. The rows are spread evenly, so the last batch is
 /// no remainder.
 pub(crate) fn batches(rows: usize, size: usize, random: usize, shuffled: usize) -> usize {
     let least = if shuffled > 0 { 2 } else { 1 };
@@ -131,7 +175,7 @@ pub(crate) fn batches(rows: usize, size: usize, random: usize, shuffled: usize) 
 }
 
 /// The rows of batch `batch` of `batches`.
-pub(crate) fn batch_range(rows: usize, batches: usize, batch: usize) -> std::ops::Range<usize> {
+pub(crate) fn batch_range(rows: usize, batches: usize, batch: usize) -> Range<usize> {
     let start = |b: usize| b * (rows / batches) + b.min(rows % batches);
     start(batch)..start(batch + 1)
 }
@@ -163,36 +207,62 @@ mod tests {
     #[test]
     fn octets_of_random_negatives_are_uniform() {
         let mut batch = Batch::default();
-        batch.draw(&pairs(1_000), 100, 0, &mut stream(1, Purpose::Negatives, 0));
-        assert_eq!(batch.addresses.len(), 101_000);
-        for octet in 0..4 {
-            let mut counts = [0_u32; 256];
-            for address in &batch.addresses[1_000..] {
-                counts[usize::from(address.to_be_bytes()[octet])] += 1;
+        let mut octets = [[0_u32; 256]; 4];
+        let mut rng = stream(1, Purpose::Negatives, 0);
+        for _ in 0..1_000 {
+            batch.draw(&pairs(100), &[], 5, 0, &mut rng);
+            for group in &batch.groups {
+                for address in &batch.addresses[group.addresses.clone()][group.rows.len()..] {
+                    for (counts, octet) in octets.iter_mut().zip(address.to_be_bytes()) {
+                        counts[usize::from(octet)] += 1;
+                    }
+                }
             }
+        }
+        for counts in octets {
+            assert_eq!(counts.iter().sum::<u32>(), 128_000);
             // 255 degrees of freedom: mean 255, standard deviation 22.6. Four of them either way.
             let statistic = chi_square(&counts);
-            assert!((165.0..345.0).contains(&statistic), "octet {octet}: {statistic}");
+            assert!((165.0..345.0).contains(&statistic), "{statistic}");
         }
     }
 
     #[test]
-    fn partners_of_shuffled_negatives_are_uniform_over_the_others() {
+    fn groups_by_hand() {
+        // rows, R -> groups, addresses of the first
+        for (rows, random, groups, addresses) in [
+            (1, 1, 1, 2),
+            (6, 1, 1, 12),
+            (6, 0, 1, 6),
+            (2, 500, 1, 34),
+            (40, 5, 1, 80),
+            (41, 5, 2, 52),
+            (142, 5, 4, 70),
+            (71_000, 5, 1_776, 78),
+        ] {
+            let mut batch = Batch::default();
+            batch.draw(
+                &pairs(rows),
+                &[],
+                random,
+                1,
+                &mut stream(1, Purpose::Negatives, 0),
+            );
+            assert_eq!(batch.groups.len(), groups, "{rows} rows");
+            assert_eq!(batch.groups[0].addresses, 0..addresses, "{rows} rows");
+        }
+    }
+
+    #[test]
+    fn addresses_of_busy_entities_weigh_less() {
         let mut batch = Batch::default();
-        batch.draw(&pairs(8), 0, 10_000, &mut stream(2, Purpose::Negatives, 0));
-        let mut counts = [[0_u32; 8]; 8];
-        for partners in batch.partners.chunks(8) {
-            for (i, p) in partners.iter().enumerate() {
-                counts[i][*p as usize] += 1;
-            }
-        }
-        for (i, row) in counts.iter_mut().enumerate() {
-            assert_eq!(row[i], 0, "row {i} is its own negative");
-            row.swap(i, 7);
-            // 6 degrees of freedom: 27.9 is passed once in 10,000 times.
-            let statistic = chi_square(&row[..7]);
-            assert!(statistic < 27.9, "row {i}: {statistic}");
-        }
+        let mut rows = pairs(3);
+        rows[2].entity = 0;
+        batch.draw(&rows, &[4, 1], 1, 1, &mut stream(1, Purpose::Negatives, 0));
+        assert_eq!(batch.weights, [0.25, 1.0, 0.25]);
+        assert_eq!(batch.samples(), 9);
+        batch.draw(&rows[..1], &[4, 1], 1, 1, &mut stream(1, Purpose::Negatives, 0));
+        assert_eq!((batch.shuffled, batch.samples()), (0, 2));
     }
 
     #[test]
@@ -259,15 +329,20 @@ mod tests {
         }
 
         #[test]
-        fn visitors_are_the_inverse_of_partners(rows in 2..50_usize, shuffled in 1..4_usize, seed: u64) {
-            let mut batch = Batch::default();
-            batch.draw(&pairs(rows), 1, shuffled, &mut stream(seed, Purpose::Negatives, 0));
-            for s in 0..shuffled {
-                for i in 0..rows {
-                    let partner = batch.partners[s * rows + i] as usize;
-                    prop_assert_eq!(batch.visitors[s * rows + partner] as usize, i);
-                }
+        fn every_row_and_address_is_in_one_group(rows in 1..400_usize, random in 0..4_usize, seed: u64) {
+            let (pairs, mut batch) = (pairs(rows), Batch::default());
+            batch.draw(&pairs, &[], random, 1, &mut stream(seed, Purpose::Negatives, 0));
+            let (mut row, mut address) = (0, 0);
+            for group in &batch.groups {
+                prop_assert_eq!((group.rows.start, group.addresses.start), (row, address));
+                // A row alone in its group would have no shuffled negatives.
+                prop_assert!(group.rows.len() > 1 || rows == 1);
+                let observed = &batch.addresses[group.addresses.clone()][..group.rows.len()];
+                let want: Vec<u32> = pairs[group.rows.clone()].iter().map(|p| p.address).collect();
+                prop_assert_eq!(observed, &want[..]);
+                (row, address) = (group.rows.end, group.addresses.end);
             }
+            prop_assert_eq!((row, address), (rows, batch.addresses.len()));
         }
 
         #[test]

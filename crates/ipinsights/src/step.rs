@@ -1,34 +1,46 @@
 //! One mini-batch: scores, loss, gradients, and the step they lead to.
 //!
-//! The work is cut into pieces whose number follows from the batch alone. Each piece writes only what is its own, and
-//! whatever crosses pieces is added up in their order, so one thread and many give the same bits.
+//! A mini-batch has three parts. First each level of ranges is looked up, and what it says is computed once for each range
+//! that occurs, however many addresses lie in it. Then come the scores, group by group, and back to the gradients of the
+//! vectors of entities and addresses. Last, level by level again, the gradient of each range and of the layer's weights
+//! for the level is computed, and Adam's step taken.
+//!
+//! Each part is cut into pieces whose number follows from the batch and the model alone. Each piece writes only what is its
+//! own, and whatever crosses pieces is added up in their order, so one thread and many give the same bits.
 
 use std::ops::Range;
 
 use crate::adam::{Moments, Schedule, Step};
-use crate::encoder::{ABSENT, PrefixIndex};
+use crate::encoder::{NOTHING, RangeIndex};
 use crate::executor::Executor;
-use crate::network::{Network, Scratch, Shape, Transposed};
+use crate::gemm::{self, Matrix};
+use crate::network::{Network, RANGE_WIDTH, Scratch, Shape, Transposed};
 use crate::real::{self, Real};
-use crate::sampler::Batch;
+use crate::sampler::{Batch, Group};
+use crate::vector::{self, Work};
 
-/// Below this many addresses a second piece costs more than it brings.
-const PIECE: usize = 128;
-
-/// Pieces at most. Each has its own sum of the layers' gradient, so their number bounds memory.
+/// Pieces of groups at most. With residual layers each has its own sum of the layers' gradient, so their number bounds
+/// memory.
 const MAX_PIECES: usize = 16;
 
-/// How many pieces a batch of this many addresses falls into.
-pub(crate) fn pieces(addresses: usize) -> usize {
-    (addresses / PIECE).clamp(1, MAX_PIECES)
-}
+/// How sure the model is meant to be of an observed row: its label is 1 less this. Without it the scores of an entity's
+/// own networks grow as long as training lasts, and with them, as a vector has only so many dimensions, the noise in the
+/// scores of all other networks. With it they end near `ln(1 / smoothing - 1)`, 1.4. Odds of other pairs, which are rarely
+/// observed, hardly change.
+pub(crate) const SMOOTHING: f64 = 0.2;
+
+/// The same where there are few addresses, whose training is over before scores grow.
+pub(crate) const SMOOTHING_OF_FEW: f64 = 0.1;
+
+/// Columns of a matrix of scores are rounded up to a multiple of this, the widest vector.
+const LANES: usize = 16;
 
 /// What came of a mini-batch, before its step.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Outcome {
-    /// Cross-entropy, summed over samples.
+    /// Cross-entropy against labels of 0 and 1, summed over samples.
     pub(crate) loss: f64,
-    /// Samples whose score has the sign of their label.
+    /// Samples whose score has the sign of their label; rounded, since negatives are weighted.
     pub(crate) correct: u64,
     pub(crate) samples: u64,
 }
@@ -36,391 +48,534 @@ pub(crate) struct Outcome {
 /// Buffers of a mini-batch, kept from one to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Workspace<T> {
-    // Addresses are sorted by falling depth, see `sort`.
-    /// By sorted address: its slots, level by level.
-    slots: Vec<u32>,
-    /// By sorted address: its place in `Batch::addresses`.
-    original: Vec<u32>,
-    /// By place in `Batch::addresses`: its sorted place.
-    sorted: Vec<u32>,
-    /// Per level: how many addresses reach it.
-    depths: Vec<usize>,
-    unsorted_slots: Vec<u32>,
-    unsorted_depths: Vec<u8>,
-    /// By sorted address: the input of the layers; after `gradients`, the gradient of its prefix rows.
+    levels: Vec<Level<T>>,
+    /// By address, with residual layers: their input, then the gradient of its range rows.
     x: Vec<T>,
-    /// By sorted address: its vector; then the gradient of it.
-    y: Vec<T>,
+    /// By address: the gradient of its vector.
     dy: Vec<T>,
-    /// By row: the gradient of each sample's score, the observed one first, then R, then S.
-    dz: Vec<T>,
     /// By row: the gradient of its entity.
     de: Vec<T>,
     transposed: Transposed<T>,
     pieces: Vec<Piece<T>>,
 }
 
-/// What one piece has for itself.
+/// What a mini-batch meets of one level.
+#[derive(Debug, Default)]
+struct Level<T> {
+    met: Met,
+    /// By place: what goes into the layers; and what it adds to an address's vector, where that is a sum.
+    inputs: Vec<T>,
+    vectors: Vec<T>,
+    /// By place: the gradient of the vector, and of the range's row where that is another.
+    gradient: Vec<T>,
+    rows: Vec<T>,
+    /// The layer's weights for the level turned round, and their gradient.
+    turned: Vec<T>,
+    dense: Vec<T>,
+}
+
+/// The ranges of a level that occur in a mini-batch.
+#[derive(Debug, Default)]
+struct Met {
+    /// By slot: 1 + its place among those met, or 0.
+    places: Vec<u32>,
+    /// By place: the slot.
+    slots: Vec<u32>,
+    /// By address: the place of its range, or [`NOTHING`].
+    of_address: Vec<u32>,
+}
+
+impl Met {
+    fn look_up(&mut self, index: &RangeIndex, level: usize, addresses: &[u32]) {
+        self.places.resize(index.cuts()[level].table(), 0);
+        for slot in self.slots.drain(..) {
+            self.places[slot as usize] = 0;
+        }
+        self.of_address.clear();
+        for address in addresses {
+            let slot = index.look_up(level, *address);
+            if slot == NOTHING {
+                self.of_address.push(NOTHING);
+                continue;
+            }
+            let place = &mut self.places[slot as usize];
+            if *place == 0 {
+                self.slots.push(slot);
+                *place = self.slots.len() as u32;
+            }
+            self.of_address.push(*place - 1);
+        }
+    }
+
+    /// The part of an address in a list that has `width` numbers for each range.
+    #[inline(always)]
+    fn part(&self, address: usize, width: usize) -> Option<Range<usize>> {
+        let place = self.of_address[address];
+        (place != NOTHING).then(|| place as usize * width..(place as usize + 1) * width)
+    }
+
+    fn slots(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
+        self.slots.iter().copied()
+    }
+}
+
+/// What one piece of groups has for itself.
 #[derive(Debug, Default)]
 struct Piece<T> {
     scratch: Scratch<T>,
-    /// Its part of the gradient of the layers.
+    /// By address of a group: its vector; and the vectors turned round.
+    y: Vec<T>,
+    turned: Vec<T>,
+    /// By row of a group: its entity's vector.
+    e: Vec<T>,
+    /// By row and address of a group: the score, then its gradient.
+    z: Vec<T>,
+    /// By address of a group: what it weighs as a negative; the loss; the right answers.
+    weights: Vec<T>,
+    loss: Vec<T>,
+    correct: Vec<T>,
+    /// The piece's part of the gradient of the layers, or of the bias where the rest belongs to the levels.
     dense: Vec<T>,
-    outcome: Outcome,
+    /// Loss and right answers of the piece.
+    total: [f64; 2],
 }
 
 impl<T: Real> Workspace<T> {
-    /// Computes the mean loss's gradient for every weight that the batch touches.
-    pub(crate) fn gradients(
+    /// Computes the gradients of the vectors of entities and addresses, and with residual layers those of the layers, of
+    /// the mean loss.
+    fn gradients(
         &mut self,
         network: &Network<T>,
-        index: &PrefixIndex,
+        index: &RangeIndex,
         batch: &Batch,
+        smoothing: f64,
         executor: &Executor,
     ) -> Outcome {
         let shape = network.shape;
-        self.sort(index, batch);
-        let addresses = batch.addresses.len();
-        let count = pieces(addresses);
+        self.levels.resize_with(shape.levels, Level::default);
+        // The fine levels, whose ranges are many, first.
+        let levels = self.levels.iter_mut().enumerate().rev();
+        let look = levels.map(|(number, level)| Look {
+            network,
+            index,
+            batch,
+            number,
+            level,
+        });
+        for_each(executor, batch, look.collect());
+        if !shape.is_sum() {
+            vector::run(Turn {
+                network,
+                transposed: &mut self.transposed,
+            });
+        }
+        let count = batch.groups.len().clamp(1, MAX_PIECES);
         self.pieces.resize_with(count, Piece::default);
-        self.transposed.take(network);
-        self.x.resize(addresses * shape.inputs(), T::ZERO);
-        for buffer in [&mut self.y, &mut self.dy] {
-            buffer.resize(addresses * shape.dim, T::ZERO);
-        }
-        self.dz.resize(batch.samples(), T::ZERO);
+        let stride = if shape.is_sum() { 0 } else { shape.inputs() };
+        self.x.resize(batch.addresses.len() * stride, T::ZERO);
+        self.dy.resize(batch.addresses.len() * shape.dim, T::ZERO);
         self.de.resize(batch.rows * shape.dim, T::ZERO);
-        self.encode(network, executor);
-        self.score(network, batch, executor);
-        self.backward(network, batch, executor);
-        let mut outcome = Outcome::default();
+        let mut work = Vec::with_capacity(count);
+        let (mut x, mut dy, mut de) = (&mut self.x[..], &mut self.dy[..], &mut self.de[..]);
+        for (i, piece) in self.pieces.iter_mut().enumerate() {
+            let groups = &batch.groups[batch.groups.len() * i / count..batch.groups.len() * (i + 1) / count];
+            let addresses: usize = groups.iter().map(|group| group.addresses.len()).sum();
+            let rows: usize = groups.iter().map(|group| group.rows.len()).sum();
+            work.push(Part {
+                network,
+                batch,
+                smoothing,
+                levels: &self.levels,
+                transposed: &self.transposed,
+                groups,
+                x: take(&mut x, addresses * stride),
+                dy: take(&mut dy, addresses * shape.dim),
+                de: take(&mut de, rows * shape.dim),
+                piece,
+            });
+        }
+        for_each(executor, batch, work);
+        let mut total = [0.0; 2];
         for piece in &self.pieces {
-            outcome.loss += piece.outcome.loss;
-            outcome.correct += piece.outcome.correct;
-            outcome.samples += piece.outcome.samples;
+            total = [total[0] + piece.total[0], total[1] + piece.total[1]];
         }
-        outcome
-    }
-
-    /// Looks up the addresses and sorts them by falling depth: most random addresses have only short prefixes in common
-    /// with the data, and sorted, the long ones can be passed over in whole blocks.
-    fn sort(&mut self, index: &PrefixIndex, batch: &Batch) {
-        let levels = index.levels();
-        let n = batch.addresses.len();
-        self.unsorted_slots.resize(n * levels, ABSENT);
-        self.unsorted_depths.clear();
-        let mut counts = vec![0; levels + 1];
-        for (address, slots) in batch.addresses.iter().zip(self.unsorted_slots.chunks_mut(levels)) {
-            let depth = index.look_up(*address, slots);
-            self.unsorted_depths.push(depth as u8);
-            counts[depth] += 1;
-        }
-        // Where the addresses of each depth begin, deepest first.
-        let mut next = vec![0; levels + 1];
-        let mut start = 0;
-        self.depths.resize(levels, 0);
-        for depth in (0..=levels).rev() {
-            next[depth] = start;
-            start += counts[depth];
-            if depth > 0 {
-                self.depths[depth - 1] = start;
-            }
-        }
-        self.slots.resize(n * levels, ABSENT);
-        self.original.resize(n, 0);
-        self.sorted.resize(n, 0);
-        for (i, depth) in self.unsorted_depths.iter().enumerate() {
-            let place = next[usize::from(*depth)];
-            next[usize::from(*depth)] += 1;
-            self.original[place] = i as u32;
-            self.sorted[i] = place as u32;
-            self.slots[place * levels..][..levels]
-                .copy_from_slice(&self.unsorted_slots[i * levels..][..levels]);
-        }
-    }
-
-    fn encode(&mut self, network: &Network<T>, executor: &Executor) {
-        let shape = network.shape;
-        let work = cut(
-            &mut self.x,
-            shape.inputs(),
-            &mut self.y,
-            shape.dim,
-            &mut self.pieces,
-        );
-        let (slots, depths) = (&self.slots, &self.depths);
-        executor.for_each(
-            work,
-            |Part {
-                 range,
-                 a: x,
-                 b: y,
-                 piece,
-             }| {
-                let depths = reach(depths, &range);
-                let slots = &slots[range.start * shape.levels..range.end * shape.levels];
-                network.gather(slots, x);
-                network.encode(slots, x, &depths, y, &mut piece.scratch);
-            },
-        );
-    }
-
-    /// Scores, loss, and the gradients of scores and entities, row by row.
-    fn score(&mut self, network: &Network<T>, batch: &Batch, executor: &Executor) {
-        let shape = network.shape;
-        let per_row = 1 + batch.random + batch.shuffled;
-        let samples = batch.samples() as f64;
-        let work = cut(&mut self.dz, per_row, &mut self.de, shape.dim, &mut self.pieces);
-        let (sorted, y) = (&self.sorted, &self.y);
-        executor.for_each(
-            work,
-            |Part {
-                 range,
-                 a: dz,
-                 b: de,
-                 piece,
-             }| {
-                let mut outcome = Outcome::default();
-                for ((row, dz), de) in range.zip(dz.chunks_mut(per_row)).zip(de.chunks_mut(shape.dim)) {
-                    let entity = network.entity(batch.entities[row]);
-                    de.fill(T::ZERO);
-                    for (sample, dz) in dz.iter_mut().enumerate() {
-                        let address = sorted[address_of(batch, row, sample)] as usize;
-                        let vector = &y[address * shape.dim..][..shape.dim];
-                        let z = real::dot(entity, vector).to_f64();
-                        let observed = sample == 0;
-                        let label = if observed { 1.0 } else { 0.0 };
-                        *dz = T::from_f64((real::sigmoid(z) - label) / samples);
-                        real::add_scaled(de, *dz, vector);
-                        outcome.loss += real::cross_entropy(z, observed);
-                        outcome.correct += u64::from((z > 0.0) == observed);
-                        outcome.samples += 1;
-                    }
-                }
-                piece.outcome = outcome;
-            },
-        );
-    }
-
-    /// From the gradients of the scores to those of layers and prefix rows, address by address.
-    fn backward(&mut self, network: &Network<T>, batch: &Batch, executor: &Executor) {
-        let shape = network.shape;
-        let per_row = 1 + batch.random + batch.shuffled;
-        let work = cut(
-            &mut self.x,
-            shape.inputs(),
-            &mut self.dy,
-            shape.dim,
-            &mut self.pieces,
-        );
-        let (original, depths, dz, transposed) = (&self.original, &self.depths, &self.dz, &self.transposed);
-        executor.for_each(
-            work,
-            |Part {
-                 range,
-                 a: x,
-                 b: dy,
-                 piece,
-             }| {
-                for (address, dy) in original[range.clone()].iter().zip(dy.chunks_mut(shape.dim)) {
-                    let address = *address as usize;
-                    dy.fill(T::ZERO);
-                    if address < batch.rows {
-                        real::add_scaled(dy, dz[address * per_row], network.entity(batch.entities[address]));
-                        for s in 0..batch.shuffled {
-                            let row = batch.visitors[s * batch.rows + address] as usize;
-                            let dz = dz[row * per_row + 1 + batch.random + s];
-                            real::add_scaled(dy, dz, network.entity(batch.entities[row]));
-                        }
-                    } else {
-                        let row = (address - batch.rows) / batch.random;
-                        let r = (address - batch.rows) % batch.random;
-                        real::add_scaled(dy, dz[row * per_row + 1 + r], network.entity(batch.entities[row]));
-                    }
-                }
-                piece.dense.clear();
-                piece.dense.resize(shape.dense(), T::ZERO);
-                let depths = reach(depths, &range);
-                network.backward(transposed, x, &depths, dy, &mut piece.dense, &mut piece.scratch);
-            },
-        );
         // In the order of the pieces.
         if let Some((first, rest)) = self.pieces.split_first_mut() {
             for piece in rest {
                 real::add(&mut first.dense, &piece.dense);
             }
         }
-    }
-
-    /// The gradient of the layers.
-    pub(crate) fn dense(&self) -> &[T] {
-        &self.pieces[0].dense
-    }
-
-    /// Adds up the gradient of each entity in the batch.
-    pub(crate) fn sum_entities(&self, shape: Shape, batch: &Batch, sums: &mut RowSums<T>) {
-        sums.start(shape.dim);
-        for (slot, de) in batch.entities.iter().zip(self.de.chunks(shape.dim)) {
-            sums.add(*slot, de);
+        Outcome {
+            loss: total[0],
+            correct: total[1].round() as u64,
+            samples: batch.samples() as u64,
         }
     }
+}
 
-    /// Adds up the gradient of each row of one prefix table.
-    pub(crate) fn sum_prefixes(&self, shape: Shape, level: usize, sums: &mut RowSums<T>) {
-        let width = shape.prefix_width();
-        // Without layers the vector's gradient is that of every row in the sum.
-        let (source, stride, offset) = match shape.layers {
-            0 => (&self.dy, shape.dim, 0),
-            _ => (&self.x, shape.inputs(), level * width),
-        };
-        sums.start(width);
-        let slots = self.slots.chunks(shape.levels).take(self.depths[level]);
-        for (slots, gradient) in slots.zip(source.chunks(stride)) {
-            if slots[level] != ABSENT {
-                sums.add(slots[level], &gradient[offset..offset + width]);
+/// On several threads where there is something for each to do: a small batch is done before a second one would wake up.
+fn for_each<W: Work<Output = ()> + Send>(executor: &Executor, batch: &Batch, work: Vec<W>) {
+    if batch.groups.len() > 1 {
+        executor.for_each(work, vector::run);
+    } else {
+        work.into_iter().for_each(vector::run);
+    }
+}
+
+/// Splits off the first `n`.
+fn take<'a, T>(rest: &mut &'a mut [T], n: usize) -> &'a mut [T] {
+    let (first, others) = std::mem::take(rest).split_at_mut(n);
+    *rest = others;
+    first
+}
+
+/// Looks up one level.
+struct Look<'a, T: Real> {
+    network: &'a Network<T>,
+    index: &'a RangeIndex,
+    batch: &'a Batch,
+    number: usize,
+    level: &'a mut Level<T>,
+}
+
+impl<T: Real> Work for Look<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let (network, number) = (self.network, self.number);
+        let Level {
+            met, inputs, vectors, ..
+        } = self.level;
+        met.look_up(self.index, number, &self.batch.addresses);
+        if network.shape.layers > 0 {
+            network.inputs(number, met.slots(), inputs);
+        }
+        if network.shape.is_sum() {
+            network.vectors(number, met.slots(), inputs, vectors);
+        }
+    }
+}
+
+/// Turns the layers' weights round.
+struct Turn<'a, T: Real> {
+    network: &'a Network<T>,
+    transposed: &'a mut Transposed<T>,
+}
+
+impl<T: Real> Work for Turn<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.transposed.take(self.network);
+    }
+}
+
+/// What one piece works on: some groups, and their part of the buffers.
+struct Part<'a, T: Real> {
+    network: &'a Network<T>,
+    batch: &'a Batch,
+    smoothing: f64,
+    levels: &'a [Level<T>],
+    transposed: &'a Transposed<T>,
+    groups: &'a [Group],
+    x: &'a mut [T],
+    dy: &'a mut [T],
+    de: &'a mut [T],
+    piece: &'a mut Piece<T>,
+}
+
+impl<T: Real> Work for Part<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(mut self) {
+        let shape = self.network.shape;
+        let stride = if shape.is_sum() { 0 } else { shape.inputs() };
+        let dense = if shape.is_sum() { shape.dim } else { shape.dense() };
+        self.piece.total = [0.0; 2];
+        self.piece.dense.clear();
+        self.piece.dense.resize(dense, T::ZERO);
+        let groups = self.groups;
+        for group in groups {
+            let addresses = group.addresses.len();
+            let x = take(&mut self.x, addresses * stride);
+            let dy = take(&mut self.dy, addresses * shape.dim);
+            let de = take(&mut self.de, group.rows.len() * shape.dim);
+            self.encode(group, x);
+            self.score(group, dy, de);
+            if shape.is_sum() {
+                for dy in dy.chunks_exact(shape.dim) {
+                    real::add(&mut self.piece.dense, dy);
+                }
+            } else {
+                let Piece { dense, scratch, .. } = &mut *self.piece;
+                self.network.backward(self.transposed, x, dy, dense, scratch);
             }
         }
     }
 }
 
-/// The place in `Batch::addresses` of a row's sample: the observed one, then R random, then S shuffled.
-fn address_of(batch: &Batch, row: usize, sample: usize) -> usize {
-    match sample.checked_sub(1 + batch.random) {
-        Some(s) => batch.partners[s * batch.rows + row] as usize,
-        None if sample == 0 => row,
-        None => batch.rows + row * batch.random + sample - 1,
+impl<T: Real> Part<'_, T> {
+    /// The vectors of the group's addresses.
+    #[inline(always)]
+    fn encode(&mut self, group: &Group, x: &mut [T]) {
+        let (network, shape) = (self.network, self.network.shape);
+        let Piece { y, scratch, .. } = &mut *self.piece;
+        y.resize(group.addresses.len() * shape.dim, T::ZERO);
+        if shape.is_sum() {
+            let bias = &network.dense[shape.output_bias()];
+            for (address, y) in group.addresses.clone().zip(y.chunks_exact_mut(shape.dim)) {
+                y.copy_from_slice(bias);
+                for level in self.levels {
+                    if let Some(part) = level.met.part(address, shape.dim) {
+                        real::add(y, &level.vectors[part]);
+                    }
+                }
+            }
+            return;
+        }
+        for (address, x) in group.addresses.clone().zip(x.chunks_exact_mut(shape.inputs())) {
+            for (level, x) in self.levels.iter().zip(x.chunks_exact_mut(RANGE_WIDTH)) {
+                match level.met.part(address, RANGE_WIDTH) {
+                    Some(part) => x.copy_from_slice(&level.inputs[part]),
+                    None => x.fill(T::ZERO),
+                }
+            }
+        }
+        network.encode(x, y, scratch);
+    }
+
+    /// Scores every entity of the group at every address of it, and takes the gradients back to their vectors.
+    #[inline(always)]
+    fn score(&mut self, group: &Group, dy: &mut [T], de: &mut [T]) {
+        let (network, batch, shape) = (self.network, self.batch, self.network.shape);
+        let (rows, addresses) = (group.rows.len(), group.addresses.len());
+        let Piece {
+            y,
+            turned,
+            e,
+            z,
+            weights,
+            loss,
+            correct,
+            total,
+            ..
+        } = &mut *self.piece;
+        e.clear();
+        for slot in &batch.entities[group.rows.clone()] {
+            e.extend_from_slice(network.entity(*slot));
+        }
+        for e in e.chunks_exact_mut(shape.dim) {
+            real::add(e, &network.common);
+        }
+        let columns = addresses.next_multiple_of(LANES);
+        turned.clear();
+        turned.resize(shape.dim * columns, T::ZERO);
+        gemm::transpose([addresses, shape.dim], y, turned, columns);
+        z.clear();
+        z.resize(rows * columns, T::ZERO);
+        gemm::multiply_add(
+            [rows, columns, shape.dim],
+            Matrix::rows(e, shape.dim),
+            (turned, columns),
+            (z, columns),
+        );
+        for buffer in [&mut *loss, &mut *correct, &mut *weights] {
+            buffer.clear();
+            buffer.resize(columns, T::ZERO);
+        }
+        let samples = batch.samples() as f64;
+        let scale = T::from_f64(1.0 / samples);
+        let smoothing = T::from_f64(self.smoothing);
+        let random = addresses - rows;
+        let random_weight = T::from_f64(batch.random as f64 / random.max(1) as f64);
+        for (i, z) in z.chunks_exact_mut(columns).enumerate() {
+            // What each address weighs: as a shuffled negative, as itself, as a random negative.
+            let mut of_others = 0.0;
+            for (j, weight) in batch.weights[group.rows.clone()].iter().enumerate() {
+                of_others += if j == i { 0.0 } else { f64::from(*weight) };
+            }
+            let shuffled = if of_others > 0.0 {
+                batch.shuffled as f64 / of_others
+            } else {
+                0.0
+            };
+            for (to, weight) in weights.iter_mut().zip(&batch.weights[group.rows.clone()]) {
+                *to = T::from_f64(f64::from(*weight) * shuffled);
+            }
+            weights[i] = T::ZERO;
+            weights[rows..addresses].fill(random_weight);
+            let own = z[i];
+            for (((z, weight), loss), correct) in
+                z.iter_mut().zip(&*weights).zip(&mut *loss).zip(&mut *correct)
+            {
+                let [sigmoid, softplus] = z.logistic();
+                *loss = weight.mul_add(softplus, *loss);
+                *correct += if *z > T::ZERO { T::ZERO } else { *weight };
+                *z = sigmoid * *weight * scale;
+            }
+            // The sigmoid of -z is 1 less that of z.
+            let [miss, softplus] = (T::ZERO - own).logistic();
+            loss[i] += softplus;
+            correct[i] += if own > T::ZERO { T::ONE } else { T::ZERO };
+            z[i] = (smoothing - miss) * scale;
+        }
+        for (loss, correct) in loss.iter().zip(&*correct) {
+            *total = [total[0] + loss.to_f64(), total[1] + correct.to_f64()];
+        }
+
+        de.fill(T::ZERO);
+        gemm::multiply_add(
+            [rows, shape.dim, addresses],
+            Matrix::rows(z, columns),
+            (y, shape.dim),
+            (de, shape.dim),
+        );
+        dy.fill(T::ZERO);
+        gemm::multiply_add(
+            [addresses, shape.dim, rows],
+            Matrix::transposed(z, columns),
+            (e, shape.dim),
+            (dy, shape.dim),
+        );
     }
 }
 
-/// What is left of the depths for the addresses in `range`.
-fn reach(depths: &[usize], range: &Range<usize>) -> Vec<usize> {
-    depths
-        .iter()
-        .map(|d| d.saturating_sub(range.start).min(range.len()))
-        .collect()
-}
-
-/// What one piece works on: a range of rows or addresses, and their part of two buffers.
-struct Part<'a, T> {
-    range: Range<usize>,
-    a: &'a mut [T],
-    b: &'a mut [T],
-    piece: &'a mut Piece<T>,
-}
-
-/// Cuts two buffers evenly among the pieces. `b` has `b_width` numbers for each row, `a` has `a_width`.
-fn cut<'a, T>(
-    mut a: &'a mut [T],
-    a_width: usize,
-    mut b: &'a mut [T],
-    b_width: usize,
-    pieces: &'a mut [Piece<T>],
-) -> Vec<Part<'a, T>> {
-    let (rows, count) = (b.len() / b_width, pieces.len());
-    let mut parts = Vec::with_capacity(count);
-    for (i, piece) in pieces.iter_mut().enumerate() {
-        let range = rows * i / count..rows * (i + 1) / count;
-        let (a_part, a_rest) = a.split_at_mut(range.len() * a_width);
-        let (b_part, b_rest) = b.split_at_mut(range.len() * b_width);
-        (a, b) = (a_rest, b_rest);
-        parts.push(Part {
-            range,
-            a: a_part,
-            b: b_part,
-            piece,
-        });
+impl<T: Real> Level<T> {
+    /// From the gradients by address to those of the level's ranges, and of the layer's weights for it where the layer
+    /// comes right after.
+    #[inline(always)]
+    fn differentiate(&mut self, shape: Shape, number: usize, weights: &[T], x: &[T], dy: &[T]) {
+        let Self {
+            met,
+            inputs,
+            gradient,
+            rows,
+            turned,
+            dense,
+            ..
+        } = self;
+        let (source, stride, offset, width) = if shape.is_sum() {
+            (dy, shape.dim, 0, shape.dim)
+        } else {
+            (x, shape.inputs(), number * RANGE_WIDTH, RANGE_WIDTH)
+        };
+        let (count, dim) = (met.slots.len(), shape.dim);
+        gradient.clear();
+        gradient.resize(count * width, T::ZERO);
+        for (address, source) in source.chunks_exact(stride).enumerate() {
+            if let Some(part) = met.part(address, width) {
+                real::add(&mut gradient[part], &source[offset..offset + width]);
+            }
+        }
+        if shape.layers != 1 {
+            return;
+        }
+        dense.clear();
+        dense.resize(RANGE_WIDTH * dim, T::ZERO);
+        gemm::multiply_add(
+            [RANGE_WIDTH, dim, count],
+            Matrix::transposed(inputs, RANGE_WIDTH),
+            (gradient, dim),
+            (dense, dim),
+        );
+        turned.resize(RANGE_WIDTH * dim, T::ZERO);
+        gemm::transpose([RANGE_WIDTH, dim], weights, turned, RANGE_WIDTH);
+        rows.clear();
+        rows.resize(count * RANGE_WIDTH, T::ZERO);
+        gemm::multiply_add(
+            [count, RANGE_WIDTH, dim],
+            Matrix::rows(gradient, dim),
+            (turned, RANGE_WIDTH),
+            (rows, RANGE_WIDTH),
+        );
+        for (row, x) in rows.iter_mut().zip(inputs) {
+            *row = *row * (T::ONE - *x * *x);
+        }
     }
-    parts
+
+    /// The slots of the ranges met, each with the gradient of its row.
+    fn rows(&self, shape: Shape) -> impl Iterator<Item = (u32, &[T])> {
+        let gradients = if shape.layers == 1 {
+            &self.rows
+        } else {
+            &self.gradient
+        };
+        self.met.slots().zip(gradients.chunks_exact(shape.range_width()))
+    }
 }
 
-/// Gradients of the rows of one table, summed over a mini-batch, for the rows that occur in it.
-#[derive(Debug)]
-pub(crate) struct RowSums<T> {
+/// The gradient of each entity in a mini-batch, and of what they have in common.
+#[derive(Debug, Default)]
+struct EntitySums<T> {
     /// By slot: 1 + its place among the touched rows, or 0.
     places: Vec<u32>,
     touched: Vec<u32>,
     sums: Vec<T>,
-    width: usize,
+    common: Vec<T>,
 }
 
-impl<T: Real> RowSums<T> {
-    pub(crate) fn new(slots: usize) -> Self {
-        Self {
-            places: vec![0; slots],
-            touched: Vec::new(),
-            sums: Vec::new(),
-            width: 0,
-        }
-    }
-
-    fn start(&mut self, width: usize) {
+impl<T: Real> EntitySums<T> {
+    #[inline(always)]
+    fn take(&mut self, dim: usize, entities: &[u32], de: &[T]) {
         for slot in self.touched.drain(..) {
             self.places[slot as usize] = 0;
         }
         self.sums.clear();
-        self.width = width;
-    }
-
-    fn add(&mut self, slot: u32, gradient: &[T]) {
-        let place = &mut self.places[slot as usize];
-        if *place == 0 {
-            self.touched.push(slot);
-            *place = self.touched.len() as u32;
-            self.sums.extend_from_slice(gradient);
-        } else {
-            let start = (*place as usize - 1) * self.width;
-            real::add(&mut self.sums[start..start + self.width], gradient);
+        self.common.clear();
+        self.common.resize(dim, T::ZERO);
+        for (slot, de) in entities.iter().zip(de.chunks_exact(dim)) {
+            real::add(&mut self.common, de);
+            let place = &mut self.places[*slot as usize];
+            if *place == 0 {
+                self.touched.push(*slot);
+                *place = self.touched.len() as u32;
+                self.sums.extend_from_slice(de);
+            } else {
+                let start = (*place as usize - 1) * dim;
+                real::add(&mut self.sums[start..start + dim], de);
+            }
         }
     }
 
     /// Slots with their sums, in the order of their first row.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (u32, &[T])> {
-        self.touched.iter().copied().zip(self.sums.chunks(self.width))
+    fn rows(&self, dim: usize) -> impl Iterator<Item = (u32, &[T])> {
+        self.touched.iter().copied().zip(self.sums.chunks_exact(dim))
     }
 }
 
-/// Weights, Adam's moments and buffers: everything that training carries from batch to batch.
+/// Adam's moments and buffers: everything that training carries from batch to batch beside the weights.
 pub(crate) struct Trainer<T> {
     schedule: Schedule,
+    smoothing: f64,
     workspace: Workspace<T>,
-    entities: Table<T>,
-    prefixes: Vec<Table<T>>,
+    entities: Moments<T>,
+    sums: EntitySums<T>,
+    common: Moments<T>,
+    ranges: Vec<Moments<T>>,
     dense: Moments<T>,
 }
 
-/// What a sparse table has beside its weights.
-struct Table<T> {
-    moments: Moments<T>,
-    sums: RowSums<T>,
-}
-
-impl<T: Real> Table<T> {
-    fn new(weights: usize, width: usize) -> Self {
-        Self {
-            moments: Moments::new(weights),
-            sums: RowSums::new(weights / width),
-        }
-    }
-
-    fn apply(&mut self, step: Step<T>, weights: &mut [T]) {
-        for (slot, gradient) in self.sums.rows() {
-            self.moments
-                .apply(step, slot as usize * gradient.len(), weights, gradient);
-        }
-    }
-}
-
 impl<T: Real> Trainer<T> {
-    pub(crate) fn new(network: &Network<T>, learning_rate: f64, weight_decay: f64) -> Self {
-        let shape = network.shape;
+    /// Labels of observed rows are 1 less `smoothing`.
+    pub(crate) fn new(network: &Network<T>, schedule: Schedule, smoothing: f64) -> Self {
+        let dim = network.shape.dim;
         Self {
-            schedule: Schedule::new(learning_rate, weight_decay),
+            schedule,
+            smoothing,
             workspace: Workspace::default(),
-            entities: Table::new(network.entities.len(), shape.dim),
-            prefixes: network
-                .prefixes
+            entities: Moments::new(network.entities.len()),
+            sums: EntitySums {
+                places: vec![0; network.entities.len() / dim],
+                ..EntitySums::default()
+            },
+            common: Moments::new(dim),
+            ranges: network
+                .ranges
                 .iter()
-                .map(|p| Table::new(p.len(), shape.prefix_width()))
+                .map(|table| Moments::new(table.len()))
                 .collect(),
             dense: Moments::new(network.dense.len()),
         }
@@ -430,10 +585,11 @@ impl<T: Real> Trainer<T> {
     pub(crate) fn state(&mut self) -> (&mut [f64], Vec<(String, &mut [T])>) {
         let mut moments = vec![
             ("dense".to_owned(), &mut self.dense),
-            ("entity".to_owned(), &mut self.entities.moments),
+            ("entity".to_owned(), &mut self.entities),
+            ("common".to_owned(), &mut self.common),
         ];
-        for (level, table) in self.prefixes.iter_mut().enumerate() {
-            moments.push((format!("prefix.{level}"), &mut table.moments));
+        for (level, ranges) in self.ranges.iter_mut().enumerate() {
+            moments.push((format!("range.{level}"), ranges));
         }
         let tensors = moments.into_iter().flat_map(|(name, Moments { first, second })| {
             [
@@ -441,64 +597,188 @@ impl<T: Real> Trainer<T> {
                 (format!("{name}.second"), &mut second[..]),
             ]
         });
-        (&mut self.schedule.powers, tensors.collect())
+        (&mut self.schedule.standing, tensors.collect())
     }
 
     /// Takes one step of Adam on the batch. Rows that are not in the batch are left as they are: no momentum, no decay.
     pub(crate) fn step(
         &mut self,
         network: &mut Network<T>,
-        index: &PrefixIndex,
+        index: &RangeIndex,
         batch: &Batch,
         executor: &Executor,
     ) -> Outcome {
-        let outcome = self.workspace.gradients(network, index, batch, executor);
+        let outcome = self
+            .workspace
+            .gradients(network, index, batch, self.smoothing, executor);
         let step = self.schedule.next();
-        let (shape, workspace) = (network.shape, &self.workspace);
-        // One piece per table, and one for the layers. Small batches are done before a second thread would wake up.
-        let mut work: Vec<Update<'_, T>> = vec![Update::Entities(&mut self.entities, &mut network.entities)];
-        for (level, (table, weights)) in self.prefixes.iter_mut().zip(&mut network.prefixes).enumerate() {
-            work.push(Update::Prefixes(level, table, weights));
-        }
-        work.push(Update::Dense(&mut self.dense, &mut network.dense));
-        let update = |update| match update {
-            Update::Entities(table, weights) => {
-                workspace.sum_entities(shape, batch, &mut table.sums);
-                table.apply(step, weights);
-            }
-            Update::Prefixes(level, table, weights) => {
-                workspace.sum_prefixes(shape, level, &mut table.sums);
-                table.apply(step, weights);
-            }
-            Update::Dense(moments, weights) => moments.apply(step, 0, weights, workspace.dense()),
-        };
-        if pieces(batch.addresses.len()) > 1 {
-            executor.for_each(work, update);
+        let shape = network.shape;
+        let Workspace {
+            levels,
+            x,
+            dy,
+            de,
+            pieces,
+            ..
+        } = &mut self.workspace;
+        let (x, dy, de) = (&x[..], &dy[..], &de[..]);
+        // With one layer its weights go with the levels; else all layers are one piece.
+        let of_levels = if shape.layers == 1 {
+            shape.output_weights().end
         } else {
-            work.into_iter().for_each(update);
+            0
+        };
+        let (weights, rest_weights) = network.dense.split_at_mut(of_levels);
+        let (first, rest_first) = self.dense.first.split_at_mut(of_levels);
+        let (second, rest_second) = self.dense.second.split_at_mut(of_levels);
+        let size = RANGE_WIDTH * shape.dim;
+        let mut weights = weights.chunks_exact_mut(size);
+        let mut first = first.chunks_exact_mut(size);
+        let mut second = second.chunks_exact_mut(size);
+        let mut work = Vec::with_capacity(shape.levels + 2);
+        let tables = self.ranges.iter_mut().zip(&mut network.ranges);
+        for (number, (level, (moments, table))) in levels.iter_mut().zip(tables).enumerate() {
+            let layer = Dense {
+                weights: weights.next().unwrap_or_default(),
+                first: first.next().unwrap_or_default(),
+                second: second.next().unwrap_or_default(),
+            };
+            work.push(Update::Level {
+                shape,
+                step,
+                number,
+                level,
+                x,
+                dy,
+                moments,
+                table,
+                layer,
+            });
         }
+        // The fine levels, whose rows are many, first.
+        work.reverse();
+        work.push(Update::Entities {
+            step,
+            entities: &batch.entities,
+            de,
+            sums: &mut self.sums,
+            moments: &mut self.entities,
+            weights: &mut network.entities,
+            common: (&mut self.common, &mut network.common),
+        });
+        work.push(Update::Dense {
+            step,
+            layers: Dense {
+                weights: rest_weights,
+                first: rest_first,
+                second: rest_second,
+            },
+            // There is always one.
+            gradient: &pieces[0].dense,
+        });
+        for_each(executor, batch, work);
         outcome
     }
 }
 
-/// What one piece of a step updates.
-enum Update<'a, T> {
-    Entities(&'a mut Table<T>, &'a mut [T]),
-    Prefixes(usize, &'a mut Table<T>, &'a mut [T]),
-    Dense(&'a mut Moments<T>, &'a mut [T]),
+/// Weights of the layers with their moments.
+struct Dense<'a, T> {
+    weights: &'a mut [T],
+    first: &'a mut [T],
+    second: &'a mut [T],
+}
+
+/// One piece of a step.
+enum Update<'a, T: Real> {
+    Level {
+        shape: Shape,
+        step: Step<T>,
+        number: usize,
+        level: &'a mut Level<T>,
+        x: &'a [T],
+        dy: &'a [T],
+        moments: &'a mut Moments<T>,
+        table: &'a mut [T],
+        /// Empty where the layers are not the level's.
+        layer: Dense<'a, T>,
+    },
+    Entities {
+        step: Step<T>,
+        entities: &'a [u32],
+        de: &'a [T],
+        sums: &'a mut EntitySums<T>,
+        moments: &'a mut Moments<T>,
+        weights: &'a mut [T],
+        common: (&'a mut Moments<T>, &'a mut [T]),
+    },
+    Dense {
+        step: Step<T>,
+        layers: Dense<'a, T>,
+        gradient: &'a [T],
+    },
+}
+
+impl<T: Real> Work for Update<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        match self {
+            Update::Level {
+                shape,
+                step,
+                number,
+                level,
+                x,
+                dy,
+                moments,
+                table,
+                layer,
+            } => {
+                level.differentiate(shape, number, layer.weights, x, dy);
+                let width = shape.range_width();
+                for (slot, gradient) in level.rows(shape) {
+                    moments.apply(step, slot as usize * width, table, gradient);
+                }
+                step.apply(layer.weights, layer.first, layer.second, &level.dense);
+            }
+            Update::Entities {
+                step,
+                entities,
+                de,
+                sums,
+                moments,
+                weights,
+                common,
+            } => {
+                let dim = common.1.len();
+                sums.take(dim, entities, de);
+                for (slot, gradient) in sums.rows(dim) {
+                    moments.apply(step, slot as usize * dim, weights, gradient);
+                }
+                common.0.apply(step, 0, common.1, &sums.common);
+            }
+            Update::Dense {
+                step,
+                layers,
+                gradient,
+            } => step.apply(layers.weights, layers.first, layers.second, gradient),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::dataset::Pair;
-    use crate::encoder::Prefixes;
+    use crate::encoder::{AddressSample, Cut};
     use crate::hash;
     use crate::sampler::{self, Purpose};
 
     /// A small network with weights large enough to be far from linear, and a batch for it. Some addresses share
     /// prefixes, some entities occur twice.
-    fn setup(layers: usize, random: usize, shuffled: usize) -> (Network<f64>, PrefixIndex, Batch) {
+    fn setup(layers: usize, random: usize, shuffled: usize) -> (Network<f64>, RangeIndex, Batch) {
         let addresses = [
             0x0a00_0001,
             0x0a00_0101,
@@ -516,24 +796,29 @@ mod tests {
                 address: *address,
             })
             .collect();
-        let prefixes = Prefixes {
-            lengths: vec![2, 4, 8, 20],
-            table_bits: 10,
-            whole_bits: 2,
-        };
-        let index = PrefixIndex::of_addresses(prefixes, addresses.iter().copied());
+        let cuts = [
+            vec![0, 1 << 30, 1 << 31],
+            vec![0, 0x0a00_0001, 0x0a00_1000, 0x5000_0000, 0xc0a8_0000],
+            vec![0, 0x0a00_0100, 0x0a10_0000, 0xc0a8_0001],
+        ];
+        let mut cuts = cuts.map(Cut::new);
+        // Two ranges that share a row, and one that has none.
+        cuts[1].rows = vec![0, 1, 0, 2, 3];
+        cuts[2].rows = vec![0, 1, NOTHING, 2];
+        let index = RangeIndex::new(cuts.into());
         let shape = Shape {
             dim: 5,
             layers,
             levels: index.levels(),
         };
-        let mut network = Network::new(shape, 1, &[3, 5, 8, 9], &index.rows);
+        let mut network = Network::new(shape, 1, &[3, 5, 8, 9], index.tables());
         for (i, w) in weights(&mut network).enumerate() {
             *w = 0.7 * hash::initial(9, 9, i as u64);
         }
         let mut batch = Batch::default();
         batch.draw(
             &pairs,
+            &[2, 20, 3, 1],
             random,
             shuffled,
             &mut sampler::stream(1, Purpose::Negatives, 0),
@@ -544,43 +829,119 @@ mod tests {
     fn weights(network: &mut Network<f64>) -> impl Iterator<Item = &mut f64> {
         let Network {
             entities,
-            prefixes,
+            common,
+            ranges,
             dense,
             ..
         } = network;
         entities
             .iter_mut()
-            .chain(prefixes.iter_mut().flat_map(|p| p.iter_mut()))
+            .chain(common)
+            .chain(ranges.iter_mut().flat_map(|table| table.iter_mut()))
             .chain(dense)
     }
 
-    fn loss(network: &Network<f64>, index: &PrefixIndex, batch: &Batch) -> f64 {
-        let outcome = Workspace::default().gradients(network, index, batch, &Executor::Here);
-        assert_eq!(outcome.samples, batch.samples() as u64);
-        outcome.loss / outcome.samples as f64
+    /// The vector of an address, written out once more.
+    fn vector(network: &Network<f64>, index: &RangeIndex, address: u32) -> Vec<f64> {
+        let shape = network.shape;
+        let nothing = vec![0.0; shape.range_width()];
+        let rows = network.ranges.iter().enumerate().map(|(level, table)| {
+            let width = shape.range_width();
+            match index.look_up(level, address) {
+                NOTHING => &nothing[..],
+                row => &table[row as usize * width..][..width],
+            }
+        });
+        let product = |h: &[f64], weights: Range<usize>, bias: Range<usize>| -> Vec<f64> {
+            let mut out = network.dense[bias].to_vec();
+            for (h, row) in h.iter().zip(network.dense[weights].chunks(out.len())) {
+                out.iter_mut().zip(row).for_each(|(out, w)| *out += h * w);
+            }
+            out
+        };
+        if shape.layers == 0 {
+            let mut sum = network.dense[shape.output_bias()].to_vec();
+            rows.flat_map(|row| row.iter().enumerate())
+                .for_each(|(i, w)| sum[i] += w);
+            return sum;
+        }
+        let mut h: Vec<f64> = rows.flatten().map(|w| w.tanh()).collect();
+        for layer in 0..shape.hidden() {
+            let u = product(&h, shape.hidden_weights(layer), shape.hidden_bias(layer));
+            let scale = 1.0 / (shape.hidden() as f64).sqrt();
+            h.iter_mut().zip(u).for_each(|(h, u)| *h += scale * u.tanh());
+        }
+        product(&h, shape.output_weights(), shape.output_bias())
+    }
+
+    /// What training minimises, written out pair by pair; with labels that are `smoothing` less than sure.
+    fn loss(network: &Network<f64>, index: &RangeIndex, batch: &Batch, smoothing: f64) -> f64 {
+        let mut sum = 0.0;
+        for group in &batch.groups {
+            let rows = group.rows.len();
+            let vectors: Vec<Vec<f64>> = batch.addresses[group.addresses.clone()]
+                .iter()
+                .map(|address| vector(network, index, *address))
+                .collect();
+            for i in 0..rows {
+                let row = group.rows.start + i;
+                let own = network.entity(batch.entities[row]).iter().zip(&network.common);
+                let entity: Vec<f64> = own.map(|(own, common)| own + common).collect();
+                let others: f64 = (0..rows)
+                    .filter(|j| *j != i)
+                    .map(|j| f64::from(batch.weights[group.rows.start + j]))
+                    .sum();
+                for (j, vector) in vectors.iter().enumerate() {
+                    let z: f64 = entity.iter().zip(vector).map(|(e, v)| e * v).sum();
+                    sum += if j == i {
+                        (1.0 - smoothing) * real::cross_entropy(z, true)
+                            + smoothing * real::cross_entropy(z, false)
+                    } else if j < rows {
+                        let weight = f64::from(batch.weights[group.rows.start + j]);
+                        batch.shuffled as f64 * weight / others * real::cross_entropy(z, false)
+                    } else {
+                        batch.random as f64 / (vectors.len() - rows) as f64 * real::cross_entropy(z, false)
+                    };
+                }
+            }
+        }
+        sum / batch.samples() as f64
     }
 
     /// The gradient of every weight, in the order of `weights`.
-    fn gradient(network: &Network<f64>, index: &PrefixIndex, batch: &Batch) -> Vec<f64> {
+    fn gradient(network: &Network<f64>, index: &RangeIndex, batch: &Batch) -> Vec<f64> {
         let mut workspace = Workspace::default();
-        workspace.gradients(network, index, batch, &Executor::Here);
+        workspace.gradients(network, index, batch, SMOOTHING, &Executor::Here);
         let shape = network.shape;
-        let scatter = |sums: &RowSums<f64>, weights: usize| {
-            let mut all = vec![0.0; weights];
-            for (slot, gradient) in sums.rows() {
-                all[slot as usize * gradient.len()..][..gradient.len()].copy_from_slice(gradient);
-            }
-            all
+        let mut all = vec![0.0; network.entities.len()];
+        let scatter = |all: &mut [f64], slot: u32, gradient: &[f64]| {
+            all[slot as usize * gradient.len()..][..gradient.len()].copy_from_slice(gradient);
         };
-        let mut sums = RowSums::new(network.entities.len() / shape.dim);
-        workspace.sum_entities(shape, batch, &mut sums);
-        let mut all = scatter(&sums, network.entities.len());
-        for (level, values) in network.prefixes.iter().enumerate() {
-            let mut sums = RowSums::new(values.len() / shape.prefix_width());
-            workspace.sum_prefixes(shape, level, &mut sums);
-            all.extend(scatter(&sums, values.len()));
+        let mut sums = EntitySums {
+            places: vec![0; network.entities.len() / shape.dim],
+            ..EntitySums::default()
+        };
+        sums.take(shape.dim, &batch.entities, &workspace.de);
+        sums.rows(shape.dim)
+            .for_each(|(slot, gradient)| scatter(&mut all, slot, gradient));
+        all.extend(&sums.common);
+        let Workspace { levels, x, dy, .. } = &mut workspace;
+        let mut dense: Vec<f64> = Vec::new();
+        for (number, (level, table)) in levels.iter_mut().zip(&network.ranges).enumerate() {
+            let weights = match shape.layers {
+                1 => &network.dense[shape.level_weights(number)],
+                _ => &[],
+            };
+            level.differentiate(shape, number, weights, x, dy);
+            let mut rows = vec![0.0; table.len()];
+            level
+                .rows(shape)
+                .for_each(|(slot, gradient)| scatter(&mut rows, slot, gradient));
+            all.extend(rows);
+            dense.extend(&level.dense);
         }
-        all.extend(workspace.dense());
+        all.extend(dense);
+        all.extend(&workspace.pieces[0].dense);
         all
     }
 
@@ -594,7 +955,7 @@ mod tests {
         for (i, got) in gradient.iter().enumerate().step_by(every) {
             let mut at = |offset: f64| {
                 *weights(&mut network).nth(i).unwrap() += offset;
-                let loss = loss(&network, &index, &batch);
+                let loss = loss(&network, &index, &batch, SMOOTHING);
                 *weights(&mut network).nth(i).unwrap() -= offset;
                 loss
             };
@@ -631,8 +992,9 @@ mod tests {
     fn first_loss_is_ln_2() {
         for layers in [0, 1, 2, 100] {
             let (network, index, batch) = setup(layers, 5, 1);
-            let fresh = Network::<f64>::new(network.shape, 1, &[3, 5, 8, 9], &index.rows);
-            let loss = loss(&fresh, &index, &batch);
+            let fresh = Network::<f64>::new(network.shape, 1, &[3, 5, 8, 9], index.tables());
+            let outcome = Workspace::default().gradients(&fresh, &index, &batch, SMOOTHING, &Executor::Here);
+            let loss = outcome.loss / outcome.samples as f64;
             // The service's own first batches lie between 0.69317 and 0.69348.
             assert!(
                 (loss - std::f64::consts::LN_2).abs() < 1e-4,
@@ -641,15 +1003,23 @@ mod tests {
         }
     }
 
-    /// One row, one random negative, no layers, one prefix in common: every number by hand.
+    #[test]
+    fn reported_loss_is_that_of_plain_labels() {
+        for (layers, random, shuffled) in [(0, 1, 1), (1, 5, 2), (3, 0, 1), (1, 2, 0)] {
+            let (network, index, batch) = setup(layers, random, shuffled);
+            let outcome =
+                Workspace::default().gradients(&network, &index, &batch, SMOOTHING, &Executor::Here);
+            assert_eq!(outcome.samples, batch.samples() as u64);
+            let got = outcome.loss / outcome.samples as f64;
+            let want = loss(&network, &index, &batch, 0.0);
+            assert!((got - want).abs() < 1e-12, "{got} instead of {want}");
+        }
+    }
+
+    /// One row, one random negative, no layers, one range: every number by hand.
     #[test]
     fn loss_and_gradient_by_hand() {
-        let prefixes = Prefixes {
-            lengths: vec![1],
-            table_bits: 1,
-            whole_bits: 0,
-        };
-        let index = PrefixIndex::of_addresses(prefixes, [0].into_iter());
+        let index = RangeIndex::new(vec![Cut::new(vec![0, 1 << 31])]);
         let shape = Shape {
             dim: 2,
             layers: 0,
@@ -657,61 +1027,79 @@ mod tests {
         };
         let network = Network {
             shape,
-            entities: vec![1.0, 2.0].into(),
-            prefixes: vec![vec![0.5, 0.25].into()],
+            entities: vec![0.75, 2.0].into(),
+            common: vec![0.25, 0.0],
+            ranges: vec![vec![0.5, 0.25, 0.0, 0.0].into()],
             dense: vec![-1.0, 0.5],
         };
-        // The second address has no row of its own: its vector is the bias.
         let batch = Batch {
             rows: 1,
             random: 1,
+            shuffled: 0,
             entities: vec![0],
+            weights: vec![1.0],
             addresses: vec![0, 1 << 31],
-            ..Batch::default()
+            groups: vec![Group {
+                rows: 0..1,
+                addresses: 0..2,
+            }],
         };
         // Scores: (1, 2) (-0.5, 0.75) = 1 and (1, 2) (-1, 0.5) = 0.
-        let want = ((-1.0_f64).exp().ln_1p() + 2.0_f64.ln()) / 2.0;
-        assert!((loss(&network, &index, &batch) - want).abs() < 1e-15);
-        let (down, up) = ((real::sigmoid(1.0) - 1.0) / 2.0, 0.25);
+        let outcome = Workspace::default().gradients(&network, &index, &batch, SMOOTHING, &Executor::Here);
+        let want = (-1.0_f64).exp().ln_1p() + 2.0_f64.ln();
+        assert!((outcome.loss - want).abs() < 1e-15);
+        // A score of 0 is not above 0, which is right for a negative.
+        assert_eq!((outcome.correct, outcome.samples), (2, 2));
+        let (down, up) = ((real::sigmoid(1.0) - 0.8) / 2.0, 0.25);
+        let entity = [down * -0.5 - up, down * 0.75 + up * 0.5];
         let want = [
-            // The entity: both vectors.
-            down * -0.5 - up,
-            down * 0.75 + up * 0.5,
-            // The prefix: the observed sample alone. The bias: both.
+            // The entity: both vectors. What is common: the same.
+            entity[0],
+            entity[1],
+            entity[0],
+            entity[1],
+            // The ranges: each its own sample. The bias: both.
             down,
             down * 2.0,
+            up,
+            up * 2.0,
             down + up,
             (down + up) * 2.0,
         ];
         for (got, want) in gradient(&network, &index, &batch).iter().zip(want) {
             assert!((got - want).abs() < 1e-15, "{got} instead of {want}");
         }
-        let outcome = Workspace::default().gradients(&network, &index, &batch, &Executor::Here);
-        // A score of 0 is not above 0, which is right for a negative.
-        assert_eq!(outcome.correct, 2);
     }
 
     #[test]
-    fn pieces_do_not_change_the_sum() {
-        // Enough addresses for several pieces, on one thread and on three.
+    fn threads_do_not_change_the_sum() {
+        // Enough rows for several pieces.
         let pairs: Vec<Pair> = (0..400_u32)
             .map(|i| Pair {
                 entity: i % 7,
                 address: hash::mix(u64::from(i % 90)) as u32,
             })
             .collect();
-        let index = PrefixIndex::of_addresses(Prefixes::default(), pairs.iter().map(|p| p.address));
+        let mut sample = AddressSample::new(1);
+        pairs.iter().for_each(|pair| sample.add(pair.address));
+        let index = sample.index();
         let shape = Shape {
             dim: 9,
             layers: 2,
             levels: index.levels(),
         };
         let mut batch = Batch::default();
-        batch.draw(&pairs, 1, 1, &mut sampler::stream(1, Purpose::Negatives, 0));
-        assert!(pieces(batch.addresses.len()) > 3);
+        batch.draw(
+            &pairs,
+            &[1; 7],
+            1,
+            1,
+            &mut sampler::stream(1, Purpose::Negatives, 0),
+        );
+        assert!(batch.groups.len() > 3);
         let train = |executor: &Executor| {
-            let mut network = Network::<f32>::new(shape, 1, &[0, 1, 2, 3, 4, 5, 6], &index.rows);
-            let mut trainer = Trainer::new(&network, 0.01, 0.001);
+            let mut network = Network::<f32>::new(shape, 1, &[0, 1, 2, 3, 4, 5, 6], index.tables());
+            let mut trainer = Trainer::new(&network, Schedule::new(0.01, 0.001, 5), SMOOTHING);
             let outcomes: Vec<Outcome> = (0..5)
                 .map(|_| trainer.step(&mut network, &index, &batch, executor))
                 .collect();
@@ -719,6 +1107,44 @@ mod tests {
         };
         let alone = train(&Executor::Here);
         assert!(alone.1[4].loss < alone.1[0].loss);
-        assert_eq!(alone, train(&Executor::new(3).unwrap()));
+        for threads in [2, 3, 4] {
+            assert_eq!(
+                alone,
+                train(&Executor::new(threads).unwrap()),
+                "{threads} threads"
+            );
+        }
+    }
+
+    /// A step on every vector unit, down to the bits of every weight and moment.
+    #[test]
+    fn vector_units_do_not_change_a_bit() {
+        for layers in [0, 1, 3] {
+            let (_, index, batch) = setup(layers, 5, 1);
+            let shape = Shape {
+                dim: 37,
+                layers,
+                levels: index.levels(),
+            };
+            let on = |unit| {
+                let mut network = Network::<f32>::new(shape, 1, &[3, 5, 8, 9], index.tables());
+                for (i, w) in network.entities.iter_mut().chain(&mut network.dense).enumerate() {
+                    *w = hash::initial(9, 9, i as u64) as f32;
+                }
+                let mut trainer = Trainer::new(&network, Schedule::new(0.01, 0.001, 3), SMOOTHING);
+                let outcomes: Vec<Outcome> = vector::with_unit(unit, || {
+                    (0..3)
+                        .map(|_| trainer.step(&mut network, &index, &batch, &Executor::Here))
+                        .collect()
+                });
+                let (numbers, tensors) = trainer.state();
+                let tensors: Vec<Vec<f32>> = tensors.into_iter().map(|(_, t)| t.to_vec()).collect();
+                (outcomes, network, numbers.to_vec(), tensors)
+            };
+            let portable = on(vector::Unit::Portable);
+            for unit in vector::Unit::ALL {
+                assert!(on(unit) == portable, "{unit:?}, {layers} layers");
+            }
+        }
     }
 }

@@ -191,7 +191,8 @@ impl<'a> Training<'a> {
 
     /// Begins with the weights of a model instead of random ones. It must have the same `num_entity_vectors`, `vector_dim`
     /// and `num_ip_encoder_layers`; what it knows of entities and networks that do not occur in the rows stays in the new
-    /// model. The optimiser begins anew.
+    /// model. The ranges of addresses stay the model's, with the new networks where they are networks. The optimiser begins
+    /// anew.
     pub fn warm_start(mut self, model: &'a Model) -> Self {
         self.warm_start = Some(model);
         self

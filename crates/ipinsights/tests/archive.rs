@@ -151,7 +151,7 @@ fn description_and_tensors() {
     expect![[r#"
         {
           "format": "ipinsights-model",
-          "format_version": 1,
+          "format_version": 2,
           "hyperparameters": {
             "batch_metrics_publish_interval": "1000",
             "epochs": "20",
@@ -166,27 +166,16 @@ fn description_and_tensors() {
           },
           "encoder": {
             "entity_hash": "fnv1a64-fmix64",
-            "prefix_hash": "fibonacci32",
-            "prefix_lengths": [
-              6,
-              8,
-              10,
-              12,
-              16,
-              20,
-              24
-            ],
-            "prefix_table_bits": 17,
-            "prefix_whole_bits": 8,
-            "prefix_width": 32,
+            "levels": 8,
+            "range_width": 32,
             "activation": "tanh"
           },
           "seed": "1",
           "counts": {
             "training_rows": 3,
             "trained_entity_vectors": 1,
-            "trained_prefixes": 330,
-            "weights": 11464
+            "range_vectors": 458,
+            "weights": 15692
           }
         }
     "#]]
@@ -199,24 +188,35 @@ fn description_and_tensors() {
         .collect();
     list.sort();
     expect![[r#"
+        entity.common F32 [4]
         entity.rows U32 [1]
         entity.vectors F32 [1, 4]
         output.bias F32 [4]
-        output.weights F32 [224, 4]
-        prefix.10.rows U32 [2]
-        prefix.10.vectors F32 [2, 32]
-        prefix.12.rows U32 [2]
-        prefix.12.vectors F32 [2, 32]
-        prefix.16.rows U32 [2]
-        prefix.16.vectors F32 [2, 32]
-        prefix.20.rows U32 [2]
-        prefix.20.vectors F32 [2, 32]
-        prefix.24.rows U32 [2]
-        prefix.24.vectors F32 [2, 32]
-        prefix.6.rows U32 [64]
-        prefix.6.vectors F32 [64, 32]
-        prefix.8.rows U32 [256]
-        prefix.8.vectors F32 [256, 32]
+        output.weights F32 [256, 4]
+        range.0.rows U32 [64]
+        range.0.starts U32 [64]
+        range.0.vectors F32 [64, 32]
+        range.1.rows U32 [128]
+        range.1.starts U32 [128]
+        range.1.vectors F32 [128, 32]
+        range.2.rows U32 [256]
+        range.2.starts U32 [256]
+        range.2.vectors F32 [256, 32]
+        range.3.rows U32 [5]
+        range.3.starts U32 [5]
+        range.3.vectors F32 [2, 32]
+        range.4.rows U32 [5]
+        range.4.starts U32 [5]
+        range.4.vectors F32 [2, 32]
+        range.5.rows U32 [5]
+        range.5.starts U32 [5]
+        range.5.vectors F32 [2, 32]
+        range.6.rows U32 [5]
+        range.6.starts U32 [5]
+        range.6.vectors F32 [2, 32]
+        range.7.rows U32 [5]
+        range.7.starts U32 [5]
+        range.7.vectors F32 [2, 32]
     "#]]
     .assert_eq(&list.concat());
 }
@@ -227,7 +227,7 @@ fn scores_of_a_golden_model() {
     let model = model();
     let scores =
         ["192.0.2.1", "192.0.77.1", "8.8.8.8"].map(|ip| model.score("ana", ip.parse().unwrap()).to_string());
-    expect!["-0.23518518 -0.22046201 -4.957678"].assert_eq(&scores.join(" "));
+    expect!["-0.2607546 -0.45408982 -0.40489113"].assert_eq(&scores.join(" "));
 }
 
 #[test]
@@ -535,7 +535,7 @@ fn claimed_sizes_are_checked_before_memory_is_taken() {
     let error = Model::read_archive_limited(&archive()[..], 1_000)
         .unwrap_err()
         .to_string();
-    expect!["`model.safetensors` in the model archive claims 48540 bytes, more than the limit of 1000"]
+    expect!["`model.safetensors` in the model archive claims 68724 bytes, more than the limit of 1000"]
         .assert_eq(&error);
     // A header of safetensors that claims more than there is.
     let mut tensors = file(TENSORS);
@@ -574,27 +574,27 @@ fn data_after_the_end() {
 #[test]
 fn descriptions_that_do_not_fit() {
     check_description(
-        |d| d["format_version"] = json!(2),
+        |d| d["format_version"] = json!(3),
         expect![
-            "the model archive has format `ipinsights-model` version 2, this program reads `ipinsights-model` version 1"
+            "the model archive has format `ipinsights-model` version 3, this program reads `ipinsights-model` version 2: train the model again"
         ],
     );
     check_description(
         |d| d["format"] = json!("xgboost"),
         expect![
-            "the model archive has format `xgboost` version 1, this program reads `ipinsights-model` version 1"
+            "the model archive has format `xgboost` version 2, this program reads `ipinsights-model` version 2: train the model again"
         ],
     );
     check_description(
-        |d| d["format_version"] = json!("1"),
+        |d| d["format_version"] = json!("2"),
         expect![[
-            r#"`model.json` in the model archive is malformed: invalid type: string "1", expected u32 at line 1 column 49"#
+            r#"`model.json` in the model archive is malformed: invalid type: string "2", expected u32 at line 1 column 49"#
         ]],
     );
     check_description(
         |d| d["surprise"] = json!(1),
         expect![
-            "`model.json` in the model archive is malformed: unknown field `surprise`, expected one of `format`, `format_version`, `hyperparameters`, `encoder`, `seed`, `counts` at line 1 column 650"
+            "`model.json` in the model archive is malformed: unknown field `surprise`, expected one of `format`, `format_version`, `hyperparameters`, `encoder`, `seed`, `counts` at line 1 column 546"
         ],
     );
     check_description(
@@ -611,15 +611,15 @@ fn descriptions_that_do_not_fit() {
     );
     check_description(
         |d| d["hyperparameters"]["num_ip_encoder_layers"] = json!("2"),
-        expect!["tensor `hidden.0.weights` of the model archive is missing, expected F32 [224, 224]"],
+        expect!["tensor `hidden.0.weights` of the model archive is missing, expected F32 [256, 256]"],
     );
     check_description(
         |d| d["hyperparameters"]["num_ip_encoder_layers"] = json!("0"),
-        expect!["tensor `prefix.6.vectors` of the model archive is F32 [64, 32], expected F32 [64, 4]"],
+        expect!["tensor `range.0.vectors` of the model archive is F32 [64, 32], expected F32 [64, 4]"],
     );
     check_description(
         |d| d["hyperparameters"]["num_entity_vectors"] = json!("1"),
-        expect!["tensor `entity.rows` of the model archive does not hold ascending row numbers below 1"],
+        expect!["tensor `entity.rows` of the model archive does not hold ascending numbers below 1"],
     );
     check_description(
         |d| d["hyperparameters"]["epoch"] = json!("3"),
@@ -630,34 +630,33 @@ fn descriptions_that_do_not_fit() {
         expect!["the model archive's activation is `relu`, this program reads `tanh`"],
     );
     check_description(
-        |d| d["encoder"]["prefix_width"] = json!(64),
-        expect!["the model archive's prefix_width is 64, this program reads 32"],
+        |d| d["encoder"]["range_width"] = json!(64),
+        expect!["the model archive's range_width is 64, this program reads 32"],
     );
+    for levels in [0, 1_000_000] {
+        let want = format!("the model archive's number of levels is {levels}, this program reads 1 to 32");
+        let mut description: Value = serde_json::from_slice(&file(DESCRIPTION)).unwrap();
+        description["encoder"]["levels"] = json!(levels);
+        let description = serde_json::to_vec(&description).unwrap();
+        let packed = pack(vec![
+            plain(DESCRIPTION, description),
+            plain(TENSORS, file(TENSORS)),
+        ]);
+        assert_eq!(refusal(&packed), want);
+    }
     check_description(
-        |d| d["encoder"]["prefix_table_bits"] = json!(31),
-        expect!["the model archive's prefix_table_bits is 31, this program reads 1 to 20"],
+        |d| d["encoder"]["levels"] = json!(9),
+        expect!["tensor `range.8.starts` of the model archive is missing, expected a list of u32"],
     );
+    // What version 1 had, which this one does not read.
     check_description(
-        |d| d["encoder"]["prefix_lengths"] = json!([]),
+        |d| {
+            d["format_version"] = json!(1);
+            d["encoder"]["prefix_hash"] = json!("fibonacci32");
+        },
         expect![
-            "the model archive's prefix_lengths is [], this program reads ascending numbers from 1 to 32"
+            "the model archive has format `ipinsights-model` version 1, this program reads `ipinsights-model` version 2: train the model again"
         ],
-    );
-    check_description(
-        |d| d["encoder"]["prefix_lengths"] = json!([8, 8]),
-        expect![
-            "the model archive's prefix_lengths is [8, 8], this program reads ascending numbers from 1 to 32"
-        ],
-    );
-    check_description(
-        |d| d["encoder"]["prefix_lengths"] = json!([8, 40]),
-        expect![
-            "the model archive's prefix_lengths is [8, 40], this program reads ascending numbers from 1 to 32"
-        ],
-    );
-    check_description(
-        |d| d["encoder"]["prefix_lengths"] = json!([8, 32]),
-        expect!["tensor `prefix.32.rows` of the model archive is missing, expected a list of u32"],
     );
 }
 
@@ -672,7 +671,7 @@ fn tensors_that_do_not_fit() {
             let bias = t["output.bias"].clone();
             t.insert("surprise".to_owned(), bias);
         },
-        expect!["tensor `(all)` of the model archive is 19 tensors, expected 18"],
+        expect!["tensor `(all)` of the model archive is 30 tensors, expected 29"],
     );
     check_tensors(
         |t| t.get_mut("output.bias").unwrap().0 = Dtype::U32,
@@ -682,35 +681,47 @@ fn tensors_that_do_not_fit() {
         |t| t.get_mut("entity.vectors").unwrap().1 = vec![4, 1],
         expect!["tensor `entity.vectors` of the model archive is F32 [4, 1], expected F32 [1, 4]"],
     );
-    let rows = |rows: &'static [u32]| {
+    let first_two = |name: &'static str, numbers: [u32; 2]| {
         move |t: &mut Tensors| {
-            t.get_mut("prefix.24.rows").unwrap().2 = rows.iter().flat_map(|r| r.to_le_bytes()).collect();
+            let bytes = numbers.into_iter().flat_map(u32::to_le_bytes);
+            for (to, byte) in t.get_mut(name).unwrap().2.iter_mut().zip(bytes) {
+                *to = byte;
+            }
         }
     };
     check_tensors(
-        rows(&[7, 7]),
+        first_two("range.0.starts", [0, 0]),
         expect![
-            "tensor `prefix.24.rows` of the model archive does not hold ascending row numbers below 131072"
+            "tensor `range.0.starts` of the model archive does not hold ascending numbers below 4294967296"
         ],
     );
     check_tensors(
-        rows(&[8, 7]),
+        first_two("range.0.starts", [7, 6]),
         expect![
-            "tensor `prefix.24.rows` of the model archive does not hold ascending row numbers below 131072"
+            "tensor `range.0.starts` of the model archive does not hold ascending numbers below 4294967296"
         ],
     );
     check_tensors(
-        rows(&[7, 1 << 17]),
+        first_two("range.0.starts", [1, 2]),
+        expect!["tensor `range.0.starts` of the model archive does not begin with the first address, 0"],
+    );
+    // Of 64 ranges, no row is beyond the 63rd; without the last one the table would have another size.
+    check_tensors(
+        first_two("range.0.rows", [0, 64]),
         expect![
-            "tensor `prefix.24.rows` of the model archive does not hold ascending row numbers below 131072"
+            "tensor `range.0.rows` of the model archive holds a row that is not below 64, the number of its ranges"
         ],
+    );
+    check_tensors(
+        first_two("range.7.rows", [u32::MAX, 4]),
+        expect!["tensor `range.7.vectors` of the model archive is F32 [2, 32], expected F32 [5, 32]"],
     );
 }
 
 #[test]
 fn weights_that_are_not_finite() {
     for weight in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        for tensor in ["entity.vectors", "prefix.24.vectors", "output.weights"] {
+        for tensor in ["entity.vectors", "range.7.vectors", "output.weights"] {
             let archive = with_tensors(|t| {
                 t.get_mut(tensor).unwrap().2[4..8].copy_from_slice(&weight.to_le_bytes());
             });

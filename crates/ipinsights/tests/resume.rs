@@ -130,6 +130,26 @@ impl Setting {
     }
 
     /// Runs until `stop_after` pieces of news were heard.
+    /// The model of a training that ends with this epoch, although more were meant.
+    fn broken_off_after(&self, last: u32) -> Model {
+        let params = self.draft.check().unwrap();
+        let rows = Dataset::from_slice(&self.rows, &params);
+        let validation = Dataset::from_slice(self.validation.as_ref().unwrap(), &params);
+        let options = TrainOptions {
+            seed: self.seed,
+            threads: 1,
+        };
+        let training = Training::new(&params, &rows)
+            .options(options)
+            .validation(&validation)
+            .keep_so_far(true);
+        let trained = training.run(&mut |news| match news {
+            Progress::Epoch { epoch, .. } if *epoch == last => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        trained.unwrap().model
+    }
+
     fn interrupted(&self, checkpoints: Checkpoints, stop_after: usize) -> Result<Trained, TrainError> {
         let mut heard = 0;
         self.run(Some(checkpoints), &mut |_| {
@@ -173,6 +193,32 @@ fn interrupted_anywhere_the_bytes_are_the_same() {
             );
         }
     }
+}
+
+#[test]
+fn checkpoints_of_some_epochs_alone() {
+    let setting = Setting::new();
+    let whole = setting.run(None, &mut quiet).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut written = Vec::new();
+    let checkpoints = Checkpoints::in_folder(folder.path()).every_epochs(2);
+    setting
+        .run(Some(checkpoints), &mut |news| {
+            if let Progress::CheckpointWritten { epoch, batch } = news {
+                written.push((*epoch, *batch));
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    // After every other epoch, and after the last in any case.
+    let mut expected: Vec<_> = (1..=whole.epochs).filter(|epoch| epoch % 2 == 0).collect();
+    if whole.epochs % 2 == 1 {
+        expected.push(whole.epochs);
+    }
+    assert_eq!(
+        written,
+        expected.into_iter().map(|epoch| (epoch, 0)).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -365,10 +411,10 @@ fn what_is_no_checkpoint_is_refused() {
         ]],
     );
     check(
-        &with_note(&good, &|note| note["format_version"] = 2.into()),
-        expect![[
-            r#"`checkpoint.safetensors` cannot be resumed from: it has format `ipinsights-checkpoint` version 2, this program reads `ipinsights-checkpoint` version 1; remove it to begin anew"#
-        ]],
+        &with_note(&good, &|note| note["format_version"] = 3.into()),
+        expect![
+            "`checkpoint.safetensors` cannot be resumed from: it has format `ipinsights-checkpoint` version 3, this program reads `ipinsights-checkpoint` version 2; remove it to begin anew"
+        ],
     );
     check(
         &with_note(&good, &|note| note["more"] = 2.into()),
@@ -404,9 +450,9 @@ fn what_is_no_checkpoint_is_refused() {
     );
     check(
         &with_note(&good, &|note| note["standing"]["best"] = Value::Null),
-        expect![[
-            r#"`checkpoint.safetensors` cannot be resumed from: tensor `best.dense` does not belong there; remove it to begin anew"#
-        ]],
+        expect![
+            "`checkpoint.safetensors` cannot be resumed from: tensor `best.common` does not belong there; remove it to begin anew"
+        ],
     );
     let last = good.len() - 1;
     check(
@@ -426,7 +472,7 @@ fn what_is_no_checkpoint_is_refused() {
     check(
         &damaged,
         expect![[
-            r#"`checkpoint.safetensors` cannot be resumed from: tensor `weights.prefix.6` is damaged; remove it to begin anew"#
+            r#"`checkpoint.safetensors` cannot be resumed from: tensor `weights.range.7` is damaged; remove it to begin anew"#
         ]],
     );
     // Not damaged, but bad.
@@ -434,13 +480,11 @@ fn what_is_no_checkpoint_is_refused() {
     let n = not_finite.len();
     not_finite[n - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     let tensors = SafeTensors::deserialize(&not_finite).unwrap();
-    let crc = crc32fast::hash(tensors.tensor("weights.prefix.6").unwrap().data());
+    let crc = crc32fast::hash(tensors.tensor("weights.range.7").unwrap().data());
     check(
-        &with_note(&not_finite, &|note| {
-            note["crc32"]["weights.prefix.6"] = crc.into()
-        }),
+        &with_note(&not_finite, &|note| note["crc32"]["weights.range.7"] = crc.into()),
         expect![[
-            r#"`checkpoint.safetensors` cannot be resumed from: tensor `weights.prefix.6` holds a number that is not finite; remove it to begin anew"#
+            r#"`checkpoint.safetensors` cannot be resumed from: tensor `weights.range.7` holds a number that is not finite; remove it to begin anew"#
         ]],
     );
     // Every other damage, too, is an error or of no effect.
@@ -512,11 +556,9 @@ fn the_best_epoch_is_kept() {
     );
     let best = trained.best.unwrap();
     assert_eq!(best.discriminator_auc, all[best.epoch as usize]);
-    // Its weights are those of a training that ends there, and nothing else is.
-    let mut short = Setting::new();
-    short.draft = small().epochs(best.epoch + 1).learning_rate(0.05);
-    short.validation = setting.validation.clone();
-    let ends_there = short.run(None, &mut quiet).unwrap().model;
+    // Its weights are those of a training that is broken off there, and nothing else is.
+    setting.early_stop = None;
+    let ends_there = setting.broken_off_after(best.epoch);
     let events = users(5, 10);
     assert_eq!(
         trained.model.score_batch(&events),

@@ -250,13 +250,18 @@ fn streamed_rows_are_the_same_rows() {
     assert_eq!(Dataset::from_events(broken, &params).unwrap_err(), "line 13");
 }
 
+/// What all entities have in common is all that is known of an unknown one: it has no network of its own.
 #[test]
-fn unknown_entities_score_almost_nothing() {
+fn unknown_entities_have_no_network_of_their_own() {
     let model = train(&small().epochs(40), &users(5, 20), &TrainOptions::default());
     assert!(model.knows_entity("user_3") && !model.knows_entity("mallory"));
-    assert!(model.score("mallory", [10, 0, 0, 1].into()).dot_product().abs() < 0.5);
-    let at_home = model.score("user_0", [10, 0, 0, 1].into());
-    assert!(at_home.dot_product() > 1.0, "{at_home}");
+    let at_home = |entity| model.score(entity, [10, 0, 0, 1].into()).dot_product();
+    let (user, stranger) = (at_home("user_0"), at_home("mallory"));
+    assert!(user > 1.0 && stranger < user - 1.0, "{user} {stranger}");
+    assert_eq!(
+        stranger,
+        model.score("mallory", [10, 0, 0, 2].into()).dot_product()
+    );
 }
 
 #[test]

@@ -687,9 +687,24 @@ pub struct ScoreArgs {
 /// `ipinsights serve`
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Port on 127.0.0.1; 0 takes a free one
+    /// Port; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub port: u16,
+    /// Address to listen on; one that other machines can reach needs --allow-remote
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub listen: std::net::IpAddr,
+    /// Answer other machines, too: whoever reaches the port can do everything, unless there are --credentials
+    #[arg(long)]
+    pub allow_remote: bool,
+    /// Keep nothing, whatever --data-dir says: a temporary folder, which goes with the server; POST /_reset empties it
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// Let jobs and endpoints take about as long as the service takes to find machines for them
+    #[arg(long)]
+    pub realistic_timing: bool,
+    /// Refuse requests that are not signed with a key of this file: one `KEY_ID SECRET` a line
+    #[arg(long, value_name = "FILE")]
+    pub credentials: Option<PathBuf>,
     /// Folder of objects and resources
     #[arg(
         long,

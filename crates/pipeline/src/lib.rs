@@ -7,6 +7,7 @@ mod error;
 pub mod names;
 pub mod objects;
 pub mod observer;
+mod page;
 pub mod report;
 pub mod run;
 pub mod settings;

@@ -37,10 +37,17 @@ pub struct Report {
     pub held_out: HeldOut,
     /// More outliers from the same place, for a figure that five rows cannot give.
     pub evaluation: Evaluation,
+    /// Held-out rows against further outliers, or against the outliers where there are no further ones: curves, histograms, what the
+    /// scores are worth as probabilities. It is an evaluation report of the crate `ipinsights`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detection: Option<serde_json::Value>,
     /// What these figures are worth, in a few sentences computed from them.
     pub verdict: String,
     /// Where the rows come from and what was left out; the sample's own manifest.
     pub manifest: serde_json::Value,
+    /// The pictures of `detection`, for [`Report::to_html`]; not part of the JSON form.
+    #[serde(skip)]
+    pub pictures: Vec<ipinsights::evaluation::Picture>,
 }
 
 /// An execution and how it ended.

@@ -689,6 +689,31 @@ async fn finish(
         auc: ipinsights::evaluation::auc(&held_out, &more),
         flagged: flagged(&more),
     };
+    let against = if more.is_empty() { &outliers } else { &more };
+    let hyperparameters = settings.hyperparameters();
+    let negatives = f64::from(
+        (hyperparameters.random_negative_sampling_rate() + hyperparameters.shuffled_negative_sampling_rate())
+            .max(1),
+    );
+    // Without rows on both sides there is nothing to draw.
+    let detection = ipinsights::evaluation::Evaluation::new(&held_out, against)
+        .threshold(&threshold)
+        .log_odds(negatives.ln())
+        .report()
+        .ok();
+    let pictures = match detection.as_ref().map(|detection| detection.pictures()) {
+        Some(Ok(pictures)) => pictures,
+        Some(Err(error)) => {
+            observe(Event::Warning {
+                message: error.to_string(),
+            });
+            Vec::new()
+        }
+        None => Vec::new(),
+    };
+    let detection = detection
+        .as_ref()
+        .and_then(|detection| serde_json::to_value(detection).ok());
     let threshold = report::Threshold {
         value: threshold.value().dot_product(),
         false_positive_rate: settings.false_positive_rate,
@@ -722,8 +747,10 @@ async fn finish(
         threshold,
         held_out: held_out_figures,
         evaluation,
+        detection,
         verdict,
         manifest: done.manifest,
+        pictures,
     })
 }
 

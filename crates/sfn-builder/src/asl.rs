@@ -66,6 +66,7 @@ impl Document {
         let mut found = Vec::new();
         found.extend(too_large(text.len()));
         if !notes.again.is_empty() {
+            notes.again.sort_by_key(|(_, offset)| *offset);
             let positions = positions(text, notes.again.iter().map(|(_, offset)| *offset).collect());
             found.extend(notes.again.into_iter().map(|(pointer, offset)| {
                 let key = Reader::key_at(text, offset);
@@ -254,14 +255,13 @@ impl Visit for Notes<'_> {
         self.way.push(Step::Key(offset));
     }
 
-    fn again(&mut self) {
-        let pointer = self.way.iter().fold(String::new(), |pointer, step| match step {
-            Step::Key(offset) => push(&pointer, &Reader::key_at(self.text, *offset)),
+    fn again(&mut self, offset: usize) {
+        let way = self.way.iter().copied().chain([Step::Key(offset)]);
+        let pointer = way.fold(String::new(), |pointer, step| match step {
+            Step::Key(offset) => push(&pointer, &Reader::key_at(self.text, offset)),
             Step::Item(index) => format!("{pointer}/{index}"),
         });
-        if let Some(Step::Key(offset)) = self.way.last() {
-            self.again.push((pointer, *offset));
-        }
+        self.again.push((pointer, offset));
     }
 
     fn item(&mut self, index: usize) {

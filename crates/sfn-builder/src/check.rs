@@ -140,11 +140,11 @@ impl<'d> Checker<'d> {
     }
 
     fn machine_fields(&mut self, fields: &mut Fields<'d, '_>, outer: Option<Outer<'_>>) -> Option<Machine> {
-        let comment = fields.text(self, "Comment");
+        let comment = fields.text(self, "Comment").map(str::to_owned);
         let (mut version, mut timeout_seconds) = (None, None);
         if outer.is_none() {
             version = fields.text(self, "Version");
-            if let Some(version) = version.as_deref().filter(|version| *version != "1.0") {
+            if let Some(version) = version.filter(|version| *version != "1.0") {
                 let message = format!("the version of the language is `1.0`, not `{version}`");
                 self.report(Code::InvalidValue, fields.at("Version"), message);
             }
@@ -163,12 +163,13 @@ impl<'d> Checker<'d> {
             self.state_name(At::Key(&at, name), name);
             checked.extend(self.state(name, push(&pointer, name), value, fields.language));
         }
-        self.graph(*fields.here, start_at.as_deref(), states, outer.is_none());
-        let complete = checked.len() == states.len();
-        let machine = Machine::new(fields.here.pointer(), fields.language, &start_at?, checked);
-        let mut machine = machine.filter(|_| complete)?;
+        let names = self.graph(*fields.here, start_at, states, outer.is_none())?;
+        if checked.len() < states.len() {
+            return None;
+        }
+        let mut machine = Machine::new(fields.here.pointer(), fields.language, start_at?, checked, names)?;
         machine.comment = comment;
-        machine.version = version;
+        machine.version = version.map(str::to_owned);
         machine.timeout_seconds = timeout_seconds;
         Some(machine)
     }
@@ -213,7 +214,7 @@ impl<'d> Checker<'d> {
         outer: Option<QueryLanguage>,
     ) -> Option<QueryLanguage> {
         let pointer = fields.at("QueryLanguage");
-        match (fields.text(self, "QueryLanguage").as_deref(), outer) {
+        match (fields.text(self, "QueryLanguage"), outer) {
             (None, outer) => outer,
             (Some("JSONPath"), Some(QueryLanguage::Jsonata)) => {
                 let message = "a state of a JSONata machine cannot go back to JSONPath";

@@ -16,6 +16,7 @@ pub use self::map::{
     Mode, OutputType, ReaderConfig, ReaderTransformation, ResultWriter, WriterConfig, WriterTransformation,
 };
 use crate::jsonata::Jsonata;
+use crate::names::Names;
 use crate::path::Path;
 use crate::template::Template;
 
@@ -38,21 +39,19 @@ pub struct Machine {
     // INVARIANT: an index into `states`.
     start: usize,
     states: Vec<State>,
-    // INVARIANT: the index of every state, in the order of their names.
-    by_name: Box<[u32]>,
+    // INVARIANT: of `states`.
+    names: Names,
 }
 
 impl Machine {
-    /// `None` when there is no state of the name `start_at`.
+    /// `names` are those of the states, in their order. `None` when there is no state of the name `start_at`.
     pub(crate) fn new(
         pointer: String,
         query_language: QueryLanguage,
         start_at: &str,
         states: Vec<State>,
+        names: Names,
     ) -> Option<Self> {
-        // More states than that do not fit into memory.
-        let mut by_name: Box<[u32]> = (0..u32::try_from(states.len()).ok()?).collect();
-        by_name.sort_unstable_by_key(|index| states[*index as usize].name.as_str());
         let mut machine = Self {
             pointer,
             comment: None,
@@ -61,7 +60,7 @@ impl Machine {
             timeout_seconds: None,
             start: 0,
             states,
-            by_name,
+            names,
         };
         machine.start = machine.position(start_at)?;
         Some(machine)
@@ -88,9 +87,7 @@ impl Machine {
     /// The index of its own state of this name in [`states`](Self::states).
     #[must_use]
     pub fn position(&self, name: &str) -> Option<usize> {
-        let name_of = |index: &u32| self.states[*index as usize].name.as_str();
-        let found = self.by_name.binary_search_by(|index| name_of(index).cmp(name));
-        found.ok().map(|at| self.by_name[at] as usize)
+        self.names.find(name, |index| &self.states[index].name)
     }
 
     /// All states, those of branches and item processors after the state they belong to.
@@ -145,13 +142,19 @@ impl State {
     #[must_use]
     pub fn successors(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
-        names.extend(self.transition().and_then(Transition::next));
-        names.extend(self.catch().iter().map(|catcher| catcher.next.as_str()));
-        if let StateKind::Choice(choice) = &self.kind {
-            names.extend(choice.rules.iter().map(|rule| rule.next.as_str()));
-            names.extend(choice.default.as_deref());
-        }
+        self.each_successor(&mut |name| names.push(name));
         names
+    }
+
+    pub(crate) fn each_successor<'a>(&'a self, visit: &mut impl FnMut(&'a str)) {
+        if let Some(Transition::Next(next)) = self.transition() {
+            visit(next);
+        }
+        self.catch().iter().for_each(|catcher| visit(&catcher.next));
+        if let StateKind::Choice(choice) = &self.kind {
+            choice.rules.iter().for_each(|rule| visit(&rule.next));
+            choice.default.iter().for_each(|next| visit(next));
+        }
     }
 
     /// The value of its `Type`.

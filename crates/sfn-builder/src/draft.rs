@@ -59,7 +59,7 @@ const ORDER: [&str; 45] = [
 /// States Language, section "State Types".
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
-    fields: Map<String, Value>,
+    fields: Entries,
     /// What JSON cannot hold, such as two states of a branch with one name; pointers begin below the state.
     found: Vec<Finding>,
     /// The parameter that gets another value for each attempt.
@@ -70,6 +70,10 @@ impl State {
     /// A state from its JSON, for what has no setter. What is not supported is refused when the machine is built.
     #[must_use]
     pub fn from_json(fields: Map<String, Value>) -> Self {
+        Self::new(fields.into())
+    }
+
+    fn new(fields: Entries) -> Self {
         Self {
             fields,
             found: Vec::new(),
@@ -80,7 +84,7 @@ impl State {
     /// Its JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        Value::Object(self.fields.clone())
+        Value::Object(self.fields.clone().into_map())
     }
 
     /// A [`Fragment`] of this state alone.
@@ -89,48 +93,31 @@ impl State {
     }
 
     fn of_type(name: &str) -> Self {
-        let mut fields = Map::with_capacity(7);
-        fields.insert("Type".to_owned(), name.into());
-        Self::from_json(fields)
+        let mut fields = Entries(Vec::with_capacity(7));
+        fields.insert("Type", name.into());
+        Self::new(fields)
     }
 
-    fn ordered(self) -> Self {
-        let mut map = self.fields;
-        let mut found = self.found;
-        if let Some(parameter) = self.unique
-            && !crate::combine::make_unique(&mut map, &parameter)
+    fn ordered(mut self) -> Self {
+        if let Some(parameter) = self.unique.take()
+            && !crate::combine::make_unique(&mut self.fields, &parameter)
         {
             let message =
                 format!("there is no text `{parameter}` among the parameters, so no retry can change it");
-            found.push(Finding::new(Code::MissingField, "", message));
+            self.found.push(Finding::new(Code::MissingField, "", message));
         }
         let last = ORDER.len();
-        let place = |key: &str| match key {
+        // What has no place stays behind, as it came.
+        self.fields.0.sort_by_key(|(key, _)| match key.as_str() {
             "Next" => last,
             "End" => last + 1,
             key => ORDER.iter().position(|known| *known == key).unwrap_or(last + 2),
-        };
-        if map.keys().map(|key| place(key)).is_sorted() {
-            return Self {
-                fields: map,
-                found,
-                unique: None,
-            };
-        }
-        let mut entries: Vec<(usize, String, Value)> = Vec::with_capacity(map.len());
-        entries.extend(map.into_iter().map(|(key, value)| (place(&key), key, value)));
-        // What has no place stays behind, as it came.
-        entries.sort_by_key(|(place, ..)| *place);
-        let fields = entries.into_iter().map(|(_, key, value)| (key, value)).collect();
-        Self {
-            fields,
-            found,
-            unique: None,
-        }
+        });
+        self
     }
 
     fn set(mut self, field: &str, value: impl Into<Value>) -> Self {
-        self.fields.insert(field.to_owned(), value.into());
+        self.fields.insert(field, value.into());
         self
     }
 
@@ -141,8 +128,7 @@ impl State {
                 map.insert(key, value);
             }
             _ => {
-                self.fields
-                    .insert(field.to_owned(), Map::from_iter([(key, value)]).into());
+                self.fields.insert(field, Map::from_iter([(key, value)]).into());
             }
         }
         self
@@ -153,11 +139,63 @@ impl State {
         match self.fields.get_mut(field) {
             Some(Value::Array(list)) => list.push(entry.into()),
             _ => {
-                self.fields
-                    .insert(field.to_owned(), Value::Array(vec![entry.into()]));
+                self.fields.insert(field, Value::Array(vec![entry.into()]));
             }
         }
         self
+    }
+}
+
+/// The fields of a state: so few that a search beats hashing them, which is done once, when they become JSON.
+#[derive(Debug, Clone)]
+pub(crate) struct Entries(Vec<(String, Value)>);
+
+impl Entries {
+    pub(crate) fn get(&self, field: &str) -> Option<&Value> {
+        let mut entries = self.0.iter();
+        entries.find(|(key, _)| key == field).map(|(_, value)| value)
+    }
+
+    pub(crate) fn get_mut(&mut self, field: &str) -> Option<&mut Value> {
+        let mut entries = self.0.iter_mut();
+        entries.find(|(key, _)| key == field).map(|(_, value)| value)
+    }
+
+    pub(crate) fn contains(&self, field: &str) -> bool {
+        self.get(field).is_some()
+    }
+
+    /// A field that is there already keeps its place.
+    pub(crate) fn insert(&mut self, field: &str, value: Value) {
+        match self.get_mut(field) {
+            Some(place) => *place = value,
+            None => self.0.push((field.to_owned(), value)),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, field: &str) -> Option<Value> {
+        let at = self.0.iter().position(|(key, _)| key == field)?;
+        Some(self.0.remove(at).1)
+    }
+
+    fn into_map(self) -> Map<String, Value> {
+        let mut map = Map::with_capacity(self.0.len());
+        map.extend(self.0);
+        map
+    }
+}
+
+impl From<Map<String, Value>> for Entries {
+    fn from(map: Map<String, Value>) -> Self {
+        Self(map.into_iter().collect())
+    }
+}
+
+/// The order does not count, as it does not in JSON.
+impl PartialEq for Entries {
+    fn eq(&self, other: &Self) -> bool {
+        let has = |(key, value): &(String, Value)| other.get(key) == Some(value);
+        self.0.len() == other.0.len() && self.0.iter().all(has)
     }
 }
 
@@ -284,13 +322,13 @@ macro_rules! shared {
     (@ transition) => {
         /// Goes on to another state.
         pub fn next(mut self, state: impl Into<String>) -> Self {
-            self.0.fields.shift_remove("End");
+            self.0.fields.remove("End");
             self.set("Next", state.into())
         }
 
         /// Ends the machine.
         pub fn end(mut self) -> Self {
-            self.0.fields.shift_remove("Next");
+            self.0.fields.remove("Next");
             self.set("End", true)
         }
     };

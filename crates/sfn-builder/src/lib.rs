@@ -14,6 +14,7 @@ mod graph;
 mod input;
 pub mod jsonata;
 mod machine;
+mod names;
 pub mod path;
 mod picture;
 mod report;

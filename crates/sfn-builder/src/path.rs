@@ -4,9 +4,9 @@
 //! States Language, sections "Paths" and "Reference Paths". The service's dialect is that of the Java library Jayway
 //! JsonPath.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -27,8 +27,12 @@ const MAX_DEPTH: usize = 16;
 /// # Ok::<(), sfn_builder::path::PathError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Path {
-    text: Cow<'static, str>,
+// INVARIANT: `$` is nothing, so that the defaults of most fields take no memory.
+pub struct Path(Option<Arc<Parsed>>);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Parsed {
+    text: String,
     root: Root,
     segments: Vec<Segment>,
 }
@@ -72,7 +76,7 @@ pub enum Segment {
     /// `[0,2]`.
     Indices(Vec<i64>),
     /// `[?(…)]`: the items for which it holds.
-    Filter(Filter),
+    Filter(Box<Filter>),
     /// `.length()` and its kind; always the last step.
     Function(PathFunction),
 }
@@ -243,35 +247,40 @@ impl Path {
     /// `$`.
     #[must_use]
     pub fn root_of_data() -> Self {
-        Self {
-            text: Cow::Borrowed("$"),
-            root: Root::Data,
-            segments: Vec::new(),
-        }
+        Self(None)
+    }
+
+    fn new(text: &str, root: Root, segments: Vec<Segment>) -> Self {
+        let parsed = Parsed {
+            text: text.to_owned(),
+            root,
+            segments,
+        };
+        Self((text != "$").then(|| parsed.into()))
     }
 
     /// What it starts from.
     #[must_use]
     pub fn root(&self) -> &Root {
-        &self.root
+        self.0.as_ref().map_or(&Root::Data, |parsed| &parsed.root)
     }
 
     /// Its steps.
     #[must_use]
     pub fn segments(&self) -> &[Segment] {
-        &self.segments
+        self.0.as_ref().map_or(&[], |parsed| &parsed.segments)
     }
 
     /// The text as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text
+        self.0.as_ref().map_or("$", |parsed| &parsed.text)
     }
 
     /// Whether it names exactly one place (a reference path): fields and indices from the front only.
     #[must_use]
     pub fn is_reference(&self) -> bool {
-        self.segments.iter().all(|segment| match segment {
+        self.segments().iter().all(|segment| match segment {
             Segment::Field(_) => true,
             Segment::Index(index) => *index >= 0,
             _ => false,
@@ -282,9 +291,9 @@ impl Path {
     #[must_use]
     pub fn is_definite(&self) -> bool {
         let single = |segment: &Segment| matches!(segment, Segment::Field(_) | Segment::Index(_));
-        match self.segments.split_last() {
+        match self.segments().split_last() {
             Some((Segment::Function(_), _)) | None => true,
-            _ => self.segments.iter().all(single),
+            _ => self.segments().iter().all(single),
         }
     }
 
@@ -293,7 +302,7 @@ impl Path {
     #[must_use]
     pub fn canonical(&self) -> String {
         let mut text = String::from("$");
-        for segment in &self.segments {
+        for segment in self.segments() {
             let bound = |bound: &Option<i64>| bound.map(|b| b.to_string()).unwrap_or_default();
             match segment {
                 Segment::Field(name) => text.push_str(&format!("[{}]", quote(name))),
@@ -326,7 +335,7 @@ pub(crate) fn quote(name: &str) -> String {
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 
@@ -335,11 +344,7 @@ impl FromStr for Path {
 
     fn from_str(text: &str) -> Result<Self, PathError> {
         if let Some((root, segments)) = plain(text) {
-            let text = match text {
-                "$" => Cow::Borrowed("$"),
-                text => Cow::Owned(text.to_owned()),
-            };
-            return Ok(Self { text, root, segments });
+            return Ok(Self::new(text, root, segments));
         }
         let mut parser = Parser {
             text,
@@ -364,11 +369,7 @@ impl FromStr for Path {
         if parser.at < parser.chars.len() {
             return Err(parser.error("expected `.` or `[`"));
         }
-        Ok(Self {
-            text: Cow::Owned(text.to_owned()),
-            root,
-            segments,
-        })
+        Ok(Self::new(text, root, segments))
     }
 }
 
@@ -487,7 +488,7 @@ impl Parser<'_> {
                 if !self.eat(')') {
                     return Err(self.error("expected `)`"));
                 }
-                Segment::Filter(filter)
+                Segment::Filter(filter.into())
             }
             Some('(') => return Err(self.error("a script (`[(…)]`) is not part of the service's dialect")),
             _ => self.numbers()?,

@@ -5,6 +5,7 @@ mod execution;
 mod layout;
 mod mermaid;
 mod scene;
+mod straighten;
 mod svg;
 mod text;
 

@@ -137,8 +137,8 @@ pub(crate) fn position_of_byte(text: &str, line: usize, column: usize) -> Positi
 pub(crate) trait Visit {
     /// A field of an object follows: its name, and the offset of its key.
     fn key(&mut self, name: &str, offset: usize);
-    /// The field that was just read has stood in its object before.
-    fn again(&mut self) {}
+    /// In the object that was just read, the key at this offset has stood before.
+    fn again(&mut self, _: usize) {}
     /// An item of an array follows.
     fn item(&mut self, index: usize);
     /// A value begins at this offset. The offset of its key comes with it.
@@ -200,6 +200,11 @@ pub(crate) struct Reader<'a> {
     at: usize,
     depth: usize,
     too_deep: Option<usize>,
+    /// The fields of the objects around, those of the innermost on top, with the offsets of their keys: an object is made when
+    /// it is known how many it has.
+    fields: Vec<(String, Value, usize)>,
+    /// The items of the arrays around.
+    items: Vec<Value>,
 }
 
 impl<'a> Reader<'a> {
@@ -209,6 +214,8 @@ impl<'a> Reader<'a> {
             at: 0,
             depth: 0,
             too_deep: None,
+            fields: Vec::new(),
+            items: Vec::new(),
         }
     }
 
@@ -276,10 +283,10 @@ impl<'a> Reader<'a> {
     }
 
     fn object<const KEEP: bool>(&mut self, visit: &mut impl Visit) -> Result<Value, NotJson> {
-        let mut map = Map::new();
         if self.eat(b'}') {
-            return Ok(Value::Object(map));
+            return Ok(Value::Object(Map::new()));
         }
+        let first = self.fields.len();
         loop {
             let offset = self.at;
             let name = self.string()?;
@@ -290,38 +297,45 @@ impl<'a> Reader<'a> {
             self.blanks();
             visit.key(&name, offset);
             let value = self.value::<KEEP>(Some(offset), visit)?;
-            if KEEP && map.insert(name.into_owned(), value).is_some() {
-                visit.again();
+            if KEEP {
+                self.fields.push((name.into_owned(), value, offset));
             }
             visit.leave();
             self.blanks();
             if self.eat(b'}') {
-                return Ok(Value::Object(map));
+                break;
             }
             if !self.eat(b',') {
                 return Err(NotJson);
             }
             self.blanks();
         }
+        let mut map = Map::with_capacity(self.fields.len() - first);
+        for (name, value, offset) in self.fields.drain(first..) {
+            if map.insert(name, value).is_some() {
+                visit.again(offset);
+            }
+        }
+        Ok(Value::Object(map))
     }
 
     fn array<const KEEP: bool>(&mut self, visit: &mut impl Visit) -> Result<Value, NotJson> {
-        let mut items = Vec::new();
         if self.eat(b']') {
-            return Ok(Value::Array(items));
+            return Ok(Value::Array(Vec::new()));
         }
+        let first = self.items.len();
         let mut index = 0;
         loop {
             visit.item(index);
             let value = self.value::<KEEP>(None, visit)?;
             if KEEP {
-                items.push(value);
+                self.items.push(value);
             }
             visit.leave();
             index += 1;
             self.blanks();
             if self.eat(b']') {
-                return Ok(Value::Array(items));
+                return Ok(Value::Array(self.items.drain(first..).collect()));
             }
             if !self.eat(b',') {
                 return Err(NotJson);
@@ -346,8 +360,7 @@ impl<'a> Reader<'a> {
         let mut plain = true;
         loop {
             let rest = bytes.get(self.at..).ok_or(NotJson)?;
-            let end = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20));
-            self.at += end.ok_or(NotJson)?;
+            self.at += end_of_plain(rest).ok_or(NotJson)?;
             match bytes[self.at] {
                 b'"' => break,
                 b'\\' => {
@@ -396,5 +409,49 @@ impl<'a> Reader<'a> {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
+    }
+}
+
+/// Where in a string the first quote, backslash or control character stands: eight bytes at a time.
+fn end_of_plain(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES * 0x80;
+    // The highest bit of each byte that is less than `n`, which is at most 128; of the lowest such byte at least.
+    let less = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word & HIGH;
+    let mut at = 0;
+    while let Some(&chunk) = bytes[at..].first_chunk::<8>() {
+        let word = u64::from_le_bytes(chunk);
+        let found = less(word, 0x20)
+            | less(word ^ (ONES * u64::from(b'"')), 1)
+            | less(word ^ (ONES * u64::from(b'\\')), 1);
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    let rest = &bytes[at..];
+    let end = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20));
+    end.map(|end| at + end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_ends_where_a_search_byte_by_byte_ends_it() {
+        let slow = |bytes: &[u8]| bytes.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20));
+        for length in 0..20 {
+            for at in 0..length {
+                for first in 0..=255 {
+                    for second in [0x1f, b'!', b'"', b'#', b'\\', b'a', 0x80, 0xff] {
+                        let mut bytes = vec![b'x'; length];
+                        bytes[at] = first;
+                        bytes[length - 1] = second;
+                        assert_eq!(end_of_plain(&bytes), slow(&bytes), "{bytes:?}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -119,7 +119,9 @@ fn contains(outer: &Rect, inner: &Rect) -> bool {
 /// that is not its own.
 fn assert_readable(svg: &str, states: usize) {
     let boxes = rects(svg, "body");
-    let labels = rects(svg, "halo under");
+    let mut labels = rects(svg, "halo under");
+    labels.extend(rects(svg, "sign"));
+    labels.extend(rects(svg, "sign catch"));
     assert_eq!(boxes.len(), states);
     let head = svg.lines().next().unwrap();
     let (width, height) = (attribute(head, "width"), attribute(head, "height"));
@@ -260,7 +262,16 @@ fn big_and_odd_machines_are_readable() {
         .state("Failed", Fail::new())
         .build()
         .unwrap();
-    assert_readable(&machine.to_svg(), 62);
+    let svg = machine.to_svg();
+    assert_readable(&svg, 62);
+    // What would run past many layers ends at a sign, which leads to its state.
+    assert!(attribute(&svg, "width") <= 1500.0, "{}", attribute(&svg, "width"));
+    let links: Vec<&str> = svg.split("<a href=\"#").skip(1).collect();
+    assert!(links.len() > 20, "{}", links.len());
+    for link in links {
+        let target = link.split('"').next().unwrap();
+        assert_eq!(svg.matches(&format!(" id=\"{target}\"")).count(), 1, "{target}");
+    }
 
     let long = "a name that goes on and on until it has as many characters as it may have, eighty";
     let odd = StateMachine::from_json(

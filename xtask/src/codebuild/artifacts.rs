@@ -3,109 +3,152 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use globset::{GlobBuilder, GlobMatcher};
 
-use super::buildspec::Artifacts;
+use super::buildspec::FileSet;
 
 /// Copies what the patterns match from the source into `target`, and returns the paths there, sorted.
 ///
 /// A pattern that matches nothing is an error, as in the service; so is a name that two files would share when paths are
 /// discarded, because one of them would be lost.
-pub(crate) fn collect(artifacts: &Artifacts, source: &Path, target: &Path) -> anyhow::Result<Vec<String>> {
-    let base = source.join(artifacts.base_directory.as_deref().unwrap_or("."));
-    if !base.is_dir() {
-        bail!(
-            "the base directory `{}` is not there",
-            artifacts.base_directory.as_deref().unwrap_or(".")
+pub(crate) fn collect(set: &FileSet, source: &Path, target: &Path) -> anyhow::Result<Vec<String>> {
+    let files = list(set, source)?;
+    let excluded = patterns(&set.exclude)?;
+    let mut chosen: Vec<&Listed> = Vec::new();
+    for (pattern, text) in patterns(&set.files)?.iter().zip(&set.files) {
+        let matching: Vec<_> = files
+            .iter()
+            .filter(|file| pattern.is_match(&file.matched))
+            .collect();
+        if matching.is_empty() {
+            bail!("no matching artifact paths found for `{text}`");
+        }
+        chosen.extend(
+            matching
+                .into_iter()
+                .filter(|file| !excluded.iter().any(|pattern| pattern.is_match(&file.matched))),
         );
     }
-    let mut files = Vec::new();
-    list(&base, &mut Vec::new(), &mut files).context("cannot list the base directory")?;
-    files.sort();
+    chosen.sort_by(|a, b| a.name.cmp(&b.name));
+    chosen.dedup_by(|a, b| a.name == b.name);
 
-    let mut chosen: Vec<&Vec<String>> = Vec::new();
-    for pattern in &artifacts.files {
-        let parts: Vec<&str> = pattern
-            .split('/')
-            .filter(|part| !part.is_empty() && *part != ".")
-            .collect();
-        let matching: Vec<_> = files.iter().filter(|file| matches(&parts, file)).collect();
-        if matching.is_empty() {
-            bail!("no matching artifact paths found for `{pattern}`");
-        }
-        chosen.extend(matching);
-    }
-    chosen.sort();
-    chosen.dedup();
-
-    let mut copied = Vec::new();
+    let mut copied: Vec<String> = Vec::new();
     for file in chosen {
-        let name = match file.last() {
-            Some(last) if artifacts.discard_paths => last.clone(),
-            _ => file.join("/"),
+        let name = match file.name.rsplit('/').next() {
+            Some(last) if set.discard_paths => last,
+            _ => &file.name,
         };
-        let to = target.join(&name);
-        if copied.contains(&name) {
+        if copied.iter().any(|known| known == name) {
             bail!("two artifacts are called `{name}` without their paths");
         }
-        if let Some(folder) = to.parent() {
-            std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
-        }
-        let from: PathBuf = base.join(file.iter().collect::<PathBuf>());
-        std::fs::copy(&from, &to)
-            .with_context(|| format!("cannot copy `{}` to `{}`", from.display(), to.display()))?;
-        copied.push(name);
+        copy(&file.path, &target.join(name))?;
+        copied.push(name.to_owned());
     }
     copied.sort();
     Ok(copied)
 }
 
-/// Every regular file below a folder, as the parts of its path. Symbolic links are not followed, and `.git` is not entered.
-fn list(folder: &Path, parts: &mut Vec<String>, files: &mut Vec<Vec<String>>) -> anyhow::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else {
-            bail!("the name of `{}` is not Unicode", entry.path().display());
-        };
-        let kind = entry.file_type()?;
-        parts.push(name);
-        if kind.is_dir() && parts.last().is_some_and(|name| name != ".git") {
-            list(&entry.path(), parts, files)?;
-        } else if kind.is_file() {
-            files.push(parts.clone());
-        }
-        parts.pop();
+/// Copies a file, making the folders above it.
+pub(crate) fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    if let Some(folder) = to.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
     }
+    std::fs::copy(from, to)
+        .with_context(|| format!("cannot copy `{}` to `{}`", from.display(), to.display()))?;
     Ok(())
 }
 
-/// Whether a path matches: `**` stands for any number of folders, `*` and `?` for characters of one part.
-fn matches(pattern: &[&str], path: &[String]) -> bool {
-    match (pattern, path) {
-        ([], []) => true,
-        (["**"], [_, ..]) => true,
-        (["**", rest @ ..], _) => {
-            matches(rest, path) || path.split_first().is_some_and(|(_, path)| matches(pattern, path))
+/// A file that a set may take.
+struct Listed {
+    path: PathBuf,
+    /// What patterns see: the path below the base directory.
+    matched: String,
+    /// Its path among the artifacts.
+    name: String,
+}
+
+/// Every file below the base directory; a base directory that is a pattern stands for the folders that it matches.
+fn list(set: &FileSet, source: &Path) -> anyhow::Result<Vec<Listed>> {
+    let base = set.base_directory.as_deref().unwrap_or(".");
+    if !base.contains(['*', '?', '[']) {
+        let folder = source.join(base);
+        if !folder.is_dir() {
+            bail!("the base directory `{base}` is not there");
         }
-        ([first, pattern @ ..], [part, path @ ..]) => {
-            part_matches(first.as_bytes(), part.as_bytes()) && matches(pattern, path)
+        let paths = files_below(&folder)?;
+        return Ok(paths
+            .into_iter()
+            .map(|(path, name)| Listed {
+                path,
+                matched: name.clone(),
+                name,
+            })
+            .collect());
+    }
+    let pattern = &patterns(&[base.to_owned()])?[0];
+    let mut folders = Vec::new();
+    for entry in walk(source) {
+        let entry = entry?;
+        let name = relative(entry.path(), source)?;
+        if entry.file_type().is_dir() && pattern.is_match(&name) {
+            folders.push((entry.into_path(), name));
         }
-        _ => false,
+    }
+    if folders.is_empty() {
+        bail!("no base directory matches `{base}`");
+    }
+    folders.sort();
+    let mut files = Vec::new();
+    for (folder, above) in folders {
+        for (path, matched) in files_below(&folder)? {
+            let name = format!("{above}/{matched}");
+            files.push(Listed { path, matched, name });
+        }
+    }
+    Ok(files)
+}
+
+/// Every regular file below a folder, with its path there. Symbolic links are not followed, and `.git` is not entered.
+pub(crate) fn files_below(folder: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
+    let mut files = Vec::new();
+    for entry in walk(folder) {
+        let entry = entry?;
+        if entry.file_type().is_file() {
+            let name = relative(entry.path(), folder)?;
+            files.push((entry.into_path(), name));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn walk(folder: &Path) -> impl Iterator<Item = anyhow::Result<walkdir::DirEntry>> {
+    walkdir::WalkDir::new(folder)
+        .into_iter()
+        .filter_entry(|entry| entry.file_name() != ".git")
+        .map(|entry| entry.context("cannot list the files of the source"))
+}
+
+fn relative(path: &Path, folder: &Path) -> anyhow::Result<String> {
+    let path = path.strip_prefix(folder).unwrap_or(path);
+    match path.to_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => bail!("the name of `{}` is not Unicode", path.display()),
     }
 }
 
-fn part_matches(pattern: &[u8], text: &[u8]) -> bool {
-    match (pattern, text) {
-        ([], []) => true,
-        ([b'*', rest @ ..], _) => {
-            part_matches(rest, text)
-                || text
-                    .split_first()
-                    .is_some_and(|(_, text)| part_matches(pattern, text))
-        }
-        ([b'?', pattern @ ..], [_, text @ ..]) => part_matches(pattern, text),
-        ([first, pattern @ ..], [byte, text @ ..]) => first == byte && part_matches(pattern, text),
-        _ => false,
-    }
+/// The patterns of a list: `**` stands for any number of folders, `*` and `?` for characters within a name.
+pub(crate) fn patterns(texts: &[String]) -> anyhow::Result<Vec<GlobMatcher>> {
+    texts
+        .iter()
+        .map(|text| {
+            let plain = text.strip_prefix("./").unwrap_or(text);
+            let glob = GlobBuilder::new(plain).literal_separator(true).build();
+            Ok(glob
+                .with_context(|| format!("`{text}` is not a pattern of paths"))?
+                .compile_matcher())
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -116,6 +159,7 @@ mod tests {
     fn patterns_match_paths() {
         for (pattern, path, want) in [
             ("report.html", "report.html", true),
+            ("./report.html", "report.html", true),
             ("report.html", "out/report.html", false),
             ("*.html", "report.html", true),
             ("*.html", "out/report.html", false),
@@ -130,17 +174,16 @@ mod tests {
             ("a?.t*t", "ab.text", true),
             ("a?.t*t", "a.text", false),
         ] {
-            let pattern_parts: Vec<&str> = pattern.split('/').collect();
-            let path_parts: Vec<String> = path.split('/').map(str::to_owned).collect();
-            assert_eq!(matches(&pattern_parts, &path_parts), want, "{pattern} on {path}");
+            let compiled = &patterns(&[pattern.to_owned()]).unwrap()[0];
+            assert_eq!(compiled.is_match(path), want, "{pattern} on {path}");
         }
     }
 
-    fn artifacts(files: &[&str], discard_paths: bool) -> Artifacts {
-        Artifacts {
+    fn set(files: &[&str]) -> FileSet {
+        FileSet {
             files: files.iter().map(|&file| file.to_owned()).collect(),
             base_directory: Some("out".to_owned()),
-            discard_paths,
+            ..FileSet::default()
         }
     }
 
@@ -163,38 +206,56 @@ mod tests {
     #[test]
     fn files_are_copied_with_or_without_their_paths() {
         let (source, target) = (source(), tempfile::tempdir().unwrap());
-        let copied = collect(&artifacts(&["**/*"], false), source.path(), target.path()).unwrap();
+        let copied = collect(&set(&["**/*"]), source.path(), target.path()).unwrap();
         assert_eq!(copied, ["a.txt", "deep/a.txt", "deep/b.txt"]);
         assert_eq!(
             std::fs::read_to_string(target.path().join("deep/b.txt")).unwrap(),
             "out/deep/b.txt"
         );
 
-        let copied = collect(
-            &artifacts(&["deep/*", "deep/b.txt"], true),
-            source.path(),
-            target.path(),
-        )
-        .unwrap();
+        let flat = FileSet {
+            discard_paths: true,
+            ..set(&["deep/*", "deep/b.txt"])
+        };
+        let copied = collect(&flat, source.path(), target.path()).unwrap();
         assert_eq!(copied, ["a.txt", "b.txt"]);
+    }
+
+    #[test]
+    fn what_is_excluded_stays_and_a_pattern_chooses_base_directories() {
+        let (source, target) = (source(), tempfile::tempdir().unwrap());
+        let some = FileSet {
+            exclude: vec!["**/a.txt".to_owned()],
+            ..set(&["**/*"])
+        };
+        let copied = collect(&some, source.path(), target.path()).unwrap();
+        assert_eq!(copied, ["deep/b.txt"]);
+
+        let chosen = FileSet {
+            base_directory: Some("o*/d*".to_owned()),
+            ..set(&["b.*"])
+        };
+        let copied = collect(&chosen, source.path(), target.path()).unwrap();
+        assert_eq!(copied, ["out/deep/b.txt"]);
     }
 
     #[test]
     fn nothing_is_lost_without_a_word() {
         let (source, target) = (source(), tempfile::tempdir().unwrap());
-        for (files, discard, want) in [
-            (
-                &["*.html"][..],
-                false,
-                "no matching artifact paths found for `*.html`",
-            ),
-            (
-                &["**/*"],
-                true,
-                "two artifacts are called `a.txt` without their paths",
-            ),
+        let flat = FileSet {
+            discard_paths: true,
+            ..set(&["**/*"])
+        };
+        let nowhere = FileSet {
+            base_directory: Some("no*".to_owned()),
+            ..set(&["*"])
+        };
+        for (set, want) in [
+            (set(&["*.html"]), "no matching artifact paths found for `*.html`"),
+            (flat, "two artifacts are called `a.txt` without their paths"),
+            (nowhere, "no base directory matches `no*`"),
         ] {
-            let error = collect(&artifacts(files, discard), source.path(), target.path()).unwrap_err();
+            let error = collect(&set, source.path(), target.path()).unwrap_err();
             assert_eq!(error.to_string(), want);
         }
     }

@@ -4,12 +4,19 @@
 //! What differs: the environment and the tools are this machine's, and processes left in the background are not ended.
 
 mod artifacts;
+mod batch;
 mod buildspec;
+mod cache;
+mod graph;
+mod reports;
+mod runtimes;
 mod secrets;
 mod shell;
 mod source;
 #[cfg(test)]
 mod tests;
+mod values;
+mod watch;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,10 +26,11 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-use self::buildspec::{BuildSpec, OnFailure, Phase, PhaseKind};
+use self::buildspec::{Artifacts, BuildSpec, Cache, OnFailure, Phase, PhaseKind};
 use self::secrets::{Masker, looks_secret};
 use self::shell::State;
 use self::source::Source;
+use self::values::Values;
 use crate::workspace;
 
 /// Runs a build specification as CodeBuild would, on this machine and without a container.
@@ -43,12 +51,35 @@ pub(crate) struct Args {
     /// A variable for this build; wins over the build specification, as an override at the start of a build does.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
+    /// Values of `parameter-store` and `secrets-manager`, in YAML or JSON; what it has not is asked of the account.
+    #[arg(long, value_name = "FILE")]
+    values: Option<PathBuf>,
+    /// Run the builds of `batch` instead of the phases.
+    #[arg(long)]
+    batch: bool,
+    /// Follow the branch, and build each commit that it comes to and that has not been built.
+    #[arg(long, conflicts_with = "batch")]
+    watch: bool,
+    /// With --watch: seconds between two looks at the branch.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "watch")]
+    interval: u64,
+    /// With --watch: end after this many builds.
+    #[arg(long, value_name = "NUMBER", requires = "watch")]
+    builds: Option<u32>,
     /// Where builds leave their log, summary and artifacts, in a folder per build [default: target/codebuild].
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// What is printed on stdout: the log, or one JSON object at the end (the log then goes to stderr).
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+impl Args {
+    fn output(&self) -> PathBuf {
+        self.output
+            .clone()
+            .unwrap_or_else(|| workspace::root().join("target/codebuild"))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -83,7 +114,25 @@ struct Summary {
     /// Paths below `artifacts_folder`.
     artifacts: Vec<String>,
     artifacts_folder: Option<PathBuf>,
+    /// What the artifacts are called as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifacts_name: Option<String>,
+    /// In folders of their identifiers below `secondary-artifacts`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    secondary_artifacts: Vec<SecondaryArtifacts>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reports: Vec<reports::Collected>,
+    /// How many builds before this one were retried.
+    auto_retry_number: u32,
     log: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct SecondaryArtifacts {
+    identifier: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    artifacts: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -123,132 +172,253 @@ impl Status {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let summary = match args.format {
-        Format::Text => build(args, &mut std::io::stdout())?,
-        Format::Json => build(args, &mut std::io::stderr())?,
+    let status = match args.format {
+        Format::Text => run_with(args, &mut std::io::stdout())?.0,
+        Format::Json => {
+            let (status, summary) = run_with(args, &mut std::io::stderr())?;
+            println!("{summary}");
+            status
+        }
     };
-    if args.format == Format::Json {
-        println!("{}", serde_json::to_string_pretty(&summary)?);
-    }
-    Ok(if summary.status == Status::Succeeded {
+    Ok(if status == Status::Succeeded {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-/// Everything but the printing at the end; the log goes to `terminal` and to the build's folder.
+/// What came of it, and its summary as JSON.
+fn run_with(args: &Args, terminal: &mut dyn Write) -> anyhow::Result<(Status, String)> {
+    if args.watch {
+        return watch::run(args, terminal);
+    }
+    if args.batch {
+        let batch = batch::run(args, terminal)?;
+        return Ok((batch.status, serde_json::to_string_pretty(&batch)?));
+    }
+    let summary = build(args, terminal)?;
+    Ok((summary.status, serde_json::to_string_pretty(&summary)?))
+}
+
+/// The build that the arguments ask for; the log goes to `terminal` and to the build's folder.
 fn build(args: &Args, terminal: &mut dyn Write) -> anyhow::Result<Summary> {
-    let started = jiff::Timestamp::now();
-    let workplace = tempfile::Builder::new()
-        .prefix("codebuild-")
-        .tempdir()
-        .context("cannot make a temporary folder")?;
-    let folder = workplace
-        .path()
-        .canonicalize()
-        .context("the temporary folder is gone")?
-        .join("src");
-
-    let download = Instant::now();
-    let checkout = source::checkout(&args.source, args.reference.as_deref(), &folder)?;
-    let spec = read_buildspec(&folder, &args.buildspec)?;
-    let download = PhaseSummary {
-        phase_type: "DOWNLOAD_SOURCE",
-        phase_status: Status::Succeeded,
-        duration_seconds: download.elapsed().as_secs_f64(),
-        message: None,
-    };
-
-    let output = args
-        .output
-        .clone()
-        .unwrap_or_else(|| workspace::root().join("target/codebuild"));
-    let (number, output) = next_build(&output)?;
-    let id = format!("{}:{}", args.source.project(), uuid::Uuid::new_v4());
-    let log_path = output.join("log.txt");
-    let file =
-        std::fs::File::create(&log_path).with_context(|| format!("cannot write `{}`", log_path.display()))?;
-
-    let mut state = State::inherited(folder.clone());
-    for (name, value) in spec.variables.iter().chain(&args.env) {
-        state.set(name, value);
+    Request {
+        args,
+        reference: args.reference.as_deref(),
+        buildspec: &args.buildspec,
+        variables: &[],
+        batch: None,
     }
-    // As it may be printed: a command may well show its variables.
-    let url = match &args.source {
-        Source::Url(_) => args.source.to_string(),
-        source => source.clone_url()?,
-    };
-    for (name, value) in [
-        ("CODEBUILD_BUILD_ID", id.clone()),
-        (
-            "CODEBUILD_BUILD_ARN",
-            format!("arn:aws:codebuild:local:000000000000:build/{id}"),
-        ),
-        ("CODEBUILD_BUILD_IMAGE", "local".to_owned()),
-        ("CODEBUILD_BUILD_NUMBER", number.to_string()),
-        ("CODEBUILD_BUILD_SUCCEEDING", "1".to_owned()),
-        ("CODEBUILD_INITIATOR", "xtask".to_owned()),
-        ("CODEBUILD_LOG_PATH", log_path.display().to_string()),
-        ("CODEBUILD_RESOLVED_SOURCE_VERSION", checkout.commit.clone()),
-        ("CODEBUILD_SOURCE_REPO_URL", url),
-        ("CODEBUILD_SOURCE_VERSION", checkout.version.clone()),
-        ("CODEBUILD_SRC_DIR", folder.display().to_string()),
-        ("CODEBUILD_START_TIME", started.as_millisecond().to_string()),
-    ] {
-        state.set(name, value);
-    }
-    let mut masker = Masker::default();
-    masker.learn(
-        state
-            .variables
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str())),
-    );
-    let mut log = Log {
-        terminal,
-        file,
-        masker,
-    };
+    .build(terminal)
+}
 
-    log.note(&format!(
-        "Build {id} (number {number}) of {} at {}",
-        args.source, checkout.commit
-    ));
-    if checkout.uncommitted {
-        log.note("The source has changes that are not committed; they are not part of this build");
+/// What is to be built.
+#[derive(Debug, Clone, Copy)]
+struct Request<'a> {
+    args: &'a Args,
+    reference: Option<&'a str>,
+    buildspec: &'a str,
+    /// They win over those of the build specification.
+    variables: &'a [(String, String)],
+    /// The batch's id, and the build's identifier in it.
+    batch: Option<(&'a str, &'a str)>,
+}
+
+impl Request<'_> {
+    /// Builds, and builds again from a clean checkout where `on-failure` asks for a retry.
+    fn build(&self, terminal: &mut dyn Write) -> anyhow::Result<Summary> {
+        let values = match &self.args.values {
+            Some(path) => Values::read(path)?,
+            None => Values::default(),
+        };
+        let mut number = 0;
+        let mut commit = None;
+        loop {
+            let request = Request {
+                reference: commit.as_deref().or(self.reference),
+                ..*self
+            };
+            let (summary, retries) = request.attempt(number, &values, terminal)?;
+            if number >= retries {
+                return Ok(summary);
+            }
+            number += 1;
+            commit = Some(summary.resolved_source_version);
+        }
     }
-    let mut build = Build {
-        spec: &spec,
-        state,
-        phases: vec![download],
-        succeeding: true,
-    };
-    let upload = build.run_phases(&mut log)?;
-    let artifacts_folder = output.join("artifacts");
-    let artifacts = match &spec.artifacts {
-        Some(artifacts) if upload => build.upload(artifacts, &folder, &artifacts_folder, &mut log),
-        _ => Vec::new(),
-    };
-    let summary = Summary {
-        version: 1,
-        build_id: id,
-        build_number: number,
-        status: Status::of(build.succeeding),
-        source: args.source.to_string(),
-        source_version: checkout.version,
-        resolved_source_version: checkout.commit,
-        buildspec: args.buildspec.clone(),
-        exported_variables: build.exported(&mut log),
-        phases: build.phases,
-        artifacts_folder: (!artifacts.is_empty()).then_some(artifacts_folder),
-        artifacts,
-        log: log_path,
-    };
-    log.summary(&summary);
-    let text = serde_json::to_string_pretty(&summary)? + "\n";
-    std::fs::write(output.join("summary.json"), text).context("cannot write the build's summary")?;
-    Ok(summary)
+
+    /// One build, and how many retries its failure asks for.
+    fn attempt(
+        &self,
+        auto_retry_number: u32,
+        values: &Values,
+        terminal: &mut dyn Write,
+    ) -> anyhow::Result<(Summary, u32)> {
+        let args = self.args;
+        let started = jiff::Timestamp::now();
+        let workplace = tempfile::Builder::new()
+            .prefix("codebuild-")
+            .tempdir()
+            .context("cannot make a temporary folder")?;
+        let folder = workplace
+            .path()
+            .canonicalize()
+            .context("the temporary folder is gone")?
+            .join("src");
+
+        let download = Instant::now();
+        let checkout = source::checkout(&args.source, self.reference, &folder)?;
+        let spec = read_buildspec(&folder, self.buildspec)?;
+        if spec.phases.is_empty() {
+            bail!(
+                "the build specification `{}` has no phases, only a batch: run it with --batch",
+                self.buildspec
+            );
+        }
+        check_users(&spec)?;
+        let secrets = values.resolve(&spec)?;
+        let download = PhaseSummary {
+            phase_type: "DOWNLOAD_SOURCE",
+            phase_status: Status::Succeeded,
+            duration_seconds: download.elapsed().as_secs_f64(),
+            message: None,
+        };
+
+        let (number, output) = next_build(&args.output())?;
+        let project = args.source.project();
+        let id = format!("{project}:{}", uuid::Uuid::new_v4());
+        let log_path = output.join("log.txt");
+        let file = std::fs::File::create(&log_path)
+            .with_context(|| format!("cannot write `{}`", log_path.display()))?;
+
+        let mut state = State::inherited(folder.clone());
+        let given = spec.variables.iter().chain(&secrets);
+        for (name, value) in given.chain(self.variables).chain(&args.env) {
+            state.set(name, value);
+        }
+        // As it may be printed: a command may well show its variables.
+        let url = match &args.source {
+            Source::Url(_) | Source::CodeCommit { .. } => args.source.to_string(),
+            source => source.clone_url()?,
+        };
+        for (name, value) in [
+            ("CODEBUILD_BUILD_ID", id.clone()),
+            (
+                "CODEBUILD_BUILD_ARN",
+                format!("arn:aws:codebuild:local:000000000000:build/{id}"),
+            ),
+            ("CODEBUILD_BUILD_IMAGE", "local".to_owned()),
+            ("CODEBUILD_BUILD_NUMBER", number.to_string()),
+            ("CODEBUILD_BUILD_SUCCEEDING", "1".to_owned()),
+            ("CODEBUILD_INITIATOR", "xtask".to_owned()),
+            ("CODEBUILD_LOG_PATH", log_path.display().to_string()),
+            ("CODEBUILD_RESOLVED_SOURCE_VERSION", checkout.commit.clone()),
+            ("CODEBUILD_SOURCE_REPO_URL", url),
+            ("CODEBUILD_SOURCE_VERSION", checkout.version.clone()),
+            ("CODEBUILD_SRC_DIR", folder.display().to_string()),
+            ("CODEBUILD_START_TIME", started.as_millisecond().to_string()),
+        ] {
+            state.set(name, value);
+        }
+        if let Some((batch, identifier)) = self.batch {
+            state.set("CODEBUILD_BATCH_BUILD_ID", batch);
+            state.set("CODEBUILD_BATCH_BUILD_IDENTIFIER", identifier);
+        }
+        let mut masker = Masker::default();
+        for (_, value) in &secrets {
+            masker.learn_value(value);
+        }
+        masker.learn(
+            state
+                .variables
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
+        let mut log = Log {
+            terminal,
+            file,
+            masker,
+        };
+
+        log.note(&format!(
+            "Build {id} (number {number}) of {} at {}",
+            args.source, checkout.commit
+        ));
+        if auto_retry_number > 0 {
+            log.note(&format!("Retry {auto_retry_number} of a build that failed"));
+        }
+        if checkout.uncommitted {
+            log.note("The source has changes that are not committed; they are not part of this build");
+        }
+        let mut build = Build {
+            spec: &spec,
+            state,
+            source: &folder,
+            output: &output,
+            phases: vec![download],
+            succeeding: true,
+            retries: 0,
+            results: Results::default(),
+        };
+        let store = cache::Store::new(&args.output(), &project);
+        if let Some(cache) = &spec.cache {
+            build.restore(cache, &store, &mut log);
+        }
+        if build.run_phases(&mut log)? {
+            build.upload(&mut log);
+        }
+        if let Some(cache) = &spec.cache {
+            build.save(cache, &store, &mut log);
+        }
+        let results = std::mem::take(&mut build.results);
+        let summary = Summary {
+            version: 1,
+            build_id: id,
+            build_number: number,
+            status: Status::of(build.succeeding),
+            source: args.source.to_string(),
+            source_version: checkout.version,
+            resolved_source_version: checkout.commit,
+            buildspec: self.buildspec.to_owned(),
+            exported_variables: build.exported(&mut log),
+            artifacts_folder: (!results.artifacts.is_empty()).then(|| output.join(ARTIFACTS)),
+            artifacts: results.artifacts,
+            artifacts_name: results.artifacts_name,
+            secondary_artifacts: results.secondary_artifacts,
+            reports: results.reports,
+            auto_retry_number,
+            phases: build.phases,
+            log: log_path,
+        };
+        log.summary(&summary);
+        let text = serde_json::to_string_pretty(&summary)? + "\n";
+        std::fs::write(output.join(SUMMARY), text).context("cannot write the build's summary")?;
+        Ok((summary, build.retries))
+    }
+}
+
+/// The name of the file with a build's summary, in the build's folder.
+const SUMMARY: &str = "summary.json";
+/// The folder with a build's artifacts, in the build's folder.
+const ARTIFACTS: &str = "artifacts";
+
+/// Commands run as whoever runs this program; another user is refused.
+fn check_users(spec: &BuildSpec) -> anyhow::Result<()> {
+    if spec.run_as.is_empty() {
+        return Ok(());
+    }
+    let output = std::process::Command::new("id")
+        .arg("-un")
+        .output()
+        .context("cannot ask `id` for this user's name, which `run-as` is compared with")?;
+    let name = String::from_utf8_lossy(&output.stdout);
+    let name = name.trim();
+    match spec.run_as.iter().find(|(_, user)| user != name) {
+        Some((line, user)) => {
+            bail!("line {line}: `run-as: {user}` is not implemented here: commands run as {name}")
+        }
+        None => Ok(()),
+    }
 }
 
 /// Reads the build specification of a checkout; what it says is checked before anything runs.
@@ -285,21 +455,42 @@ fn next_build(output: &Path) -> anyhow::Result<(u32, PathBuf)> {
 struct Build<'a> {
     spec: &'a BuildSpec,
     state: State,
+    source: &'a Path,
+    /// The build's own folder.
+    output: &'a Path,
     phases: Vec<PhaseSummary>,
     succeeding: bool,
+    /// How many retries the failure of a phase asks for.
+    retries: u32,
+    results: Results,
+}
+
+/// What a build leaves.
+#[derive(Debug, Default)]
+struct Results {
+    artifacts: Vec<String>,
+    artifacts_name: Option<String>,
+    secondary_artifacts: Vec<SecondaryArtifacts>,
+    reports: Vec<reports::Collected>,
 }
 
 impl Build<'_> {
     /// Runs the phases until one ends the build; whether artifacts are to be uploaded then.
     fn run_phases(&mut self, log: &mut Log<'_>) -> anyhow::Result<bool> {
         for phase in &self.spec.phases {
-            if self.run_phase(phase, log)? {
+            let Some(message) = self.run_phase(phase, log)? else {
                 continue;
-            }
+            };
             self.succeeding = false;
             self.state.set("CODEBUILD_BUILD_SUCCEEDING", "0");
-            match (phase.on_failure, phase.kind) {
+            match (&phase.on_failure, phase.kind) {
                 (Some(OnFailure::Continue), _) => {}
+                (Some(OnFailure::Retry { count, pattern }), _) => {
+                    if pattern.is_match(&message) {
+                        self.retries = *count;
+                    }
+                    return Ok(false);
+                }
                 (Some(OnFailure::Abort), _) | (None, PhaseKind::Install | PhaseKind::PreBuild) => {
                     return Ok(false);
                 }
@@ -310,11 +501,17 @@ impl Build<'_> {
         Ok(true)
     }
 
-    /// Whether the phase succeeded: all its commands and all its `finally` commands.
-    fn run_phase(&mut self, phase: &Phase, log: &mut Log<'_>) -> anyhow::Result<bool> {
+    /// Runs a phase: all its commands and all its `finally` commands. Why it failed, if it did.
+    fn run_phase(&mut self, phase: &Phase, log: &mut Log<'_>) -> anyhow::Result<Option<String>> {
         let name = phase.kind.name();
         log.note(&format!("Entering phase {name}"));
         let started = Instant::now();
+        if phase.kind == PhaseKind::Install
+            && let Some(missing) = runtimes::missing(&self.spec.runtimes, &self.state)
+        {
+            let message = format!("runtime-versions: {missing}");
+            return Ok(self.finish_phase(name, started, Some(message), log));
+        }
         let mut failure = shell::run(self.spec.shell, &phase.commands, &mut self.state, log)?.err();
         if failure.is_some() {
             self.state.set("CODEBUILD_BUILD_SUCCEEDING", "0");
@@ -331,18 +528,18 @@ impl Build<'_> {
             );
             log.masker.mask(&text)
         });
-        self.finish_phase(name, started, message, log)
+        Ok(self.finish_phase(name, started, message, log))
     }
 
+    /// Notes how a phase ended, and gives its message back.
     fn finish_phase(
         &mut self,
         name: &'static str,
         started: Instant,
         message: Option<String>,
         log: &mut Log<'_>,
-    ) -> anyhow::Result<bool> {
-        let succeeded = message.is_none();
-        let status = Status::of(succeeded);
+    ) -> Option<String> {
+        let status = Status::of(message.is_none());
         log.note(&format!("Phase complete: {name} State: {}", status.name()));
         if let Some(message) = &message {
             log.note(message);
@@ -351,27 +548,110 @@ impl Build<'_> {
             phase_type: name,
             phase_status: status,
             duration_seconds: started.elapsed().as_secs_f64(),
-            message,
+            message: message.clone(),
         });
-        Ok(succeeded)
+        message
     }
 
-    fn upload(
-        &mut self,
-        artifacts: &buildspec::Artifacts,
-        source: &Path,
-        target: &Path,
-        log: &mut Log<'_>,
-    ) -> Vec<String> {
+    /// Collects reports and artifacts; what is missing fails the build.
+    fn upload(&mut self, log: &mut Log<'_>) {
+        if self.spec.artifacts.is_none()
+            && self.spec.secondary_artifacts.is_empty()
+            && self.spec.reports.is_empty()
+        {
+            return;
+        }
         log.note("Entering phase UPLOAD_ARTIFACTS");
         let started = Instant::now();
-        let (files, message) = match artifacts::collect(artifacts, source, target) {
-            Ok(files) => (files, None),
-            Err(error) => (Vec::new(), Some(format!("{error:#}"))),
-        };
+        let message = self.collect(log).err().map(|error| format!("{error:#}"));
         self.succeeding &= message.is_none();
-        let _ = self.finish_phase("UPLOAD_ARTIFACTS", started, message, log);
-        files
+        self.finish_phase("UPLOAD_ARTIFACTS", started, message, log);
+    }
+
+    fn collect(&mut self, log: &mut Log<'_>) -> anyhow::Result<()> {
+        let spec = self.spec;
+        for report in &spec.reports {
+            let collected = reports::collect(report, self.source, &self.output.join("reports"))?;
+            if let Some(tests) = &collected.tests {
+                log.note(&format!(
+                    "Report {}: {} tests, {} failed, {} in error, {} skipped",
+                    collected.group, tests.total, tests.failed, tests.error, tests.skipped
+                ));
+            }
+            self.results.reports.push(collected);
+        }
+        if let Some(artifacts) = &spec.artifacts {
+            let folder = self.output.join(ARTIFACTS);
+            self.results.artifacts = artifacts::collect(&artifacts.files, self.source, &folder)?;
+            self.results.artifacts_name = self.name(artifacts)?;
+        }
+        for (identifier, artifacts) in &spec.secondary_artifacts {
+            let folder = self.output.join("secondary-artifacts").join(identifier);
+            let files = artifacts::collect(&artifacts.files, self.source, &folder)
+                .with_context(|| format!("the secondary artifact `{identifier}`"))?;
+            self.results.secondary_artifacts.push(SecondaryArtifacts {
+                identifier: identifier.clone(),
+                name: self.name(artifacts)?,
+                artifacts: files,
+            });
+        }
+        Ok(())
+    }
+
+    fn name(&self, artifacts: &Artifacts) -> anyhow::Result<Option<String>> {
+        let name = artifacts.name.as_deref();
+        name.map(|name| self.expand(name)).transpose()
+    }
+
+    /// A text in which the shell has replaced variables and commands, in the folder of the source.
+    fn expand(&self, text: &str) -> anyhow::Result<String> {
+        let state = State {
+            folder: self.source.to_owned(),
+            ..self.state.clone()
+        };
+        shell::expand(self.spec.shell, text, &state)
+    }
+
+    /// Brings the cache back. A build goes on without one, as in the service.
+    fn restore(&self, cache: &Cache, store: &cache::Store, log: &mut Log<'_>) {
+        for path in cache.paths.iter().filter(|path| path.starts_with('/')) {
+            log.note(&format!(
+                "Cache: `{path}` is a folder of this machine, which keeps it from build to build"
+            ));
+        }
+        if !cache.restore {
+            return;
+        }
+        let restored = self
+            .cache_keys(cache)
+            .and_then(|(key, fallback)| Ok((store.restore(&key, &fallback, self.source)?, key)));
+        log.note(&match restored {
+            Ok((Some((key, files)), _)) => format!("Cache: {files} files restored from `{key}`"),
+            Ok((None, key)) => format!("Cache: nothing is there for `{key}`"),
+            Err(error) => format!("Cache: not restored: {error:#}"),
+        });
+    }
+
+    /// Keeps the cache of a build that succeeded.
+    fn save(&self, cache: &Cache, store: &cache::Store, log: &mut Log<'_>) {
+        if !cache.save || !self.succeeding || cache.relative_paths().is_empty() {
+            return;
+        }
+        let saved = self
+            .cache_keys(cache)
+            .and_then(|(key, _)| Ok((store.save(&key, cache, self.source)?, key)));
+        log.note(&match saved {
+            Ok((files, key)) => format!("Cache: {files} files saved as `{key}`"),
+            Err(error) => format!("Cache: not saved: {error:#}"),
+        });
+    }
+
+    fn cache_keys(&self, cache: &Cache) -> anyhow::Result<(String, Vec<String>)> {
+        let Some(key) = &cache.key else {
+            return Ok(("default".to_owned(), Vec::new()));
+        };
+        let fallback = cache.fallback_keys.iter().map(|key| self.expand(key));
+        Ok((self.expand(key)?, fallback.collect::<anyhow::Result<_>>()?))
     }
 
     fn exported(&self, log: &mut Log<'_>) -> Vec<Exported> {

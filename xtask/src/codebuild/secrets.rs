@@ -45,15 +45,20 @@ impl Masker {
     pub(crate) fn learn<'a>(&mut self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) {
         for (name, value) in variables {
             if looks_secret(name) {
-                self.values.extend(
-                    value
-                        .lines()
-                        .map(str::trim)
-                        .filter(|line| !line.is_empty())
-                        .map(str::to_owned),
-                );
+                self.learn_value(value);
             }
         }
+    }
+
+    /// Learns a value that is secret whatever its variable is called.
+    pub(crate) fn learn_value(&mut self, value: &str) {
+        self.values.extend(
+            value
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .map(str::to_owned),
+        );
     }
 
     /// The line with every known secret replaced by `***`.

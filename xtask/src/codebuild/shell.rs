@@ -177,6 +177,42 @@ pub(crate) fn run(
     }))
 }
 
+/// A text in which the shell has replaced variables and commands, as in `name-$(date +%F)-$AWS_REGION`.
+///
+/// `codebuild-hash-files FILE...`, which the service offers for keys of caches, is there: a hash of the files' contents.
+pub(crate) fn expand(shell: Shell, text: &str, state: &State) -> anyhow::Result<String> {
+    const HASH_FILES: &str = "#!/bin/sh\ncat -- \"$@\" | sha256sum | cut -d ' ' -f 1\n";
+    let folder = tempfile::Builder::new()
+        .prefix("codebuild-shell-")
+        .tempdir()
+        .context("cannot make a temporary folder")?;
+    let program = folder.path().join("codebuild-hash-files");
+    std::fs::write(&program, HASH_FILES)?;
+    #[cfg(unix)]
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    let mark = uuid::Uuid::new_v4().simple().to_string();
+    let script = folder.path().join("expand.sh");
+    std::fs::write(&script, format!("cat <<{mark}\n{text}\n{mark}\n"))?;
+    let path = state.get("PATH").unwrap_or_default();
+    let output = Command::new(shell.program())
+        .arg(&script)
+        .env_clear()
+        .envs(&state.variables)
+        .env("PATH", format!("{}:{path}", folder.path().display()))
+        .current_dir(&state.folder)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start the shell `{}`", shell.program()))?;
+    if !output.status.success() || !output.stderr.is_empty() {
+        anyhow::bail!(
+            "`{text}` cannot be evaluated: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    let text = String::from_utf8(output.stdout).context("a name is not Unicode")?;
+    Ok(text.trim_end_matches('\n').to_owned())
+}
+
 /// One file per command, and one that reads them in turn: a syntax error then is an error of its command.
 fn write_scripts(folder: &Path, nonce: &str, commands: &[String]) -> anyhow::Result<()> {
     let quoted = quote(

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail};
 
+use crate::account::{self, Account};
+
 /// A repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -148,13 +150,37 @@ fn without_password(url: &str) -> String {
 }
 
 impl Source {
-    /// What git is told to clone.
+    /// How git reaches the repository. For CodeCommit, the account's credentials are looked for.
+    pub(crate) fn remote(&self) -> anyhow::Result<Remote> {
+        let Self::CodeCommit { region, repository } = self else {
+            return Ok(Remote {
+                url: self.clone_url()?,
+                login: None,
+            });
+        };
+        let (profile, name) = match repository.split_once('@') {
+            Some((profile, name)) => (Some(profile), name),
+            None => (None, repository.as_str()),
+        };
+        let account = Account::find(profile, region.as_deref())
+            .with_context(|| format!("cannot sign requests for `{self}`"))?;
+        let region = account.region();
+        // The remote helper for CodeCommit takes another host from the same variable.
+        let host = std::env::var("CODE_COMMIT_ENDPOINT")
+            .unwrap_or_else(|_| format!("git-codecommit.{region}.{}", account::domain(region)));
+        let path = format!("/v1/repos/{name}");
+        let login = account.codecommit(&host, &path, jiff::Timestamp::now())?;
+        Ok(Remote {
+            url: format!("https://{host}{path}"),
+            login: Some(login),
+        })
+    }
+
+    /// What git is told to clone, where no credentials are needed for that.
     pub(crate) fn clone_url(&self) -> anyhow::Result<String> {
         match self {
             Self::GitHub { owner, name } => Ok(format!("https://github.com/{owner}/{name}.git")),
-            Self::CodeCommit { .. } => bail!(
-                "CodeCommit as a source is not supported yet: clone `{self}` with git and give the path of the clone"
-            ),
+            Self::CodeCommit { .. } => bail!("the address of `{self}` takes credentials"),
             Self::Url(url) => Ok(url.clone()),
             Self::Path(path) => {
                 let path = path
@@ -193,6 +219,61 @@ impl Source {
     }
 }
 
+/// Where git reads from, and as whom.
+pub(crate) struct Remote {
+    /// Without user and password, so that no list of processes and no file of the clone shows them.
+    pub(crate) url: String,
+    login: Option<(String, String)>,
+}
+
+impl Remote {
+    /// Runs git so that it can log in; the folder is where it runs.
+    fn git(&self, folder: Option<&Path>, arguments: &[&str]) -> anyhow::Result<String> {
+        let Some((user, password)) = &self.login else {
+            return git(folder, arguments);
+        };
+        // git asks this program for user and password, and the program has them from its environment.
+        let program = tempfile::Builder::new()
+            .prefix("codebuild-askpass-")
+            .tempdir()
+            .context("cannot make a temporary folder")?;
+        let path = program.path().join("askpass.sh");
+        std::fs::write(
+            &path,
+            "#!/bin/sh\ncase \"$1\" in Username*) printf '%s' \"$CODEBUILD_GIT_USER\";; *) printf '%s' \"$CODEBUILD_GIT_PASSWORD\";; esac\n",
+        )?;
+        #[cfg(unix)]
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        let askpass = path
+            .to_str()
+            .context("the temporary folder's path is not Unicode")?;
+        let all: Vec<&str> = ["-c", "credential.helper="]
+            .into_iter()
+            .chain(arguments.iter().copied())
+            .collect();
+        git_with(
+            folder,
+            &all,
+            &[
+                ("GIT_ASKPASS", askpass),
+                ("CODEBUILD_GIT_USER", user),
+                ("CODEBUILD_GIT_PASSWORD", password),
+            ],
+        )
+    }
+
+    /// The commit that a branch is at; `None` when there is no such branch. Without a branch, that of the default one.
+    pub(crate) fn branch_commit(&self, branch: Option<&str>) -> anyhow::Result<Option<String>> {
+        let name = branch.map_or_else(|| "HEAD".to_owned(), |branch| format!("refs/heads/{branch}"));
+        let answer = self.git(None, &["ls-remote", "--quiet", "--", &self.url, &name])?;
+        let line = answer.lines().find_map(|line| {
+            let (commit, reference) = line.split_once('\t')?;
+            (reference == name).then(|| commit.to_owned())
+        });
+        Ok(line)
+    }
+}
+
 /// What was checked out.
 #[derive(Debug)]
 pub(crate) struct Checkout {
@@ -206,15 +287,23 @@ pub(crate) struct Checkout {
 
 /// Clones the source into an empty folder and checks out a branch, a tag or a commit (the default branch without one).
 pub(crate) fn checkout(source: &Source, reference: Option<&str>, folder: &Path) -> anyhow::Result<Checkout> {
-    let url = source.clone_url()?;
+    let remote = source.remote()?;
     let folder_text = folder
         .to_str()
         .context("the temporary folder's path is not Unicode")?;
-    git(
-        None,
-        &["clone", "--quiet", "--no-checkout", "--", &url, folder_text],
-    )
-    .with_context(|| format!("cannot clone `{source}`"))?;
+    remote
+        .git(
+            None,
+            &[
+                "clone",
+                "--quiet",
+                "--no-checkout",
+                "--",
+                &remote.url,
+                folder_text,
+            ],
+        )
+        .with_context(|| format!("cannot clone `{source}`"))?;
     let (version, commit) = match reference {
         Some(reference) => {
             // In this order: a clone has the source's branches under `origin`.
@@ -261,9 +350,14 @@ fn resolve(folder: &Path, reference: &str) -> Option<String> {
 
 /// Runs git and returns what it printed, without the last line break.
 fn git(folder: Option<&Path>, arguments: &[&str]) -> anyhow::Result<String> {
+    git_with(folder, arguments, &[])
+}
+
+fn git_with(folder: Option<&Path>, arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<String> {
     let mut command = Command::new("git");
     command
         .args(arguments)
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .env("GIT_TERMINAL_PROMPT", "0");
     // Set while a hook runs; they would turn our commands to that repository.
@@ -284,7 +378,10 @@ fn git(folder: Option<&Path>, arguments: &[&str]) -> anyhow::Result<String> {
     if !output.status.success() {
         bail!(
             "git {}: {}",
-            arguments.first().unwrap_or(&""),
+            arguments
+                .iter()
+                .find(|argument| !argument.starts_with('-') && !argument.contains('='))
+                .unwrap_or(&""),
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
@@ -328,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn codecommit_is_understood_and_refused_by_name() {
+    fn codecommit_is_understood() {
         for text in [
             "codecommit::eu-west-1://repo",
             "codecommit://repo",
@@ -337,12 +434,23 @@ mod tests {
             let source: Source = text.parse().unwrap();
             assert_eq!(source.to_string(), text);
             let message = source.clone_url().unwrap_err().to_string();
-            assert!(
-                message.starts_with("CodeCommit as a source is not supported yet"),
-                "{message}"
-            );
-            assert!(message.contains(text), "{message}");
+            assert_eq!(message, format!("the address of `{text}` takes credentials"));
         }
+    }
+
+    #[test]
+    fn git_logs_in_without_showing_how() {
+        let remote = Remote {
+            url: "https://127.0.0.1:1/none".to_owned(),
+            login: Some(("me%token".to_owned(), "signature".to_owned())),
+        };
+        // An alias runs what git itself would run to ask.
+        let ask = |prompt: &str| format!("alias.ask=!\"$GIT_ASKPASS\" \"{prompt}\"");
+        let user = remote.git(None, &["-c", &ask("Username for x"), "ask"]).unwrap();
+        let password = remote.git(None, &["-c", &ask("Password for x"), "ask"]).unwrap();
+        assert_eq!((user.as_str(), password.as_str()), ("me%token", "signature"));
+        let error = remote.branch_commit(None).unwrap_err().to_string();
+        assert!(!error.contains("signature"), "{error}");
     }
 
     #[test]

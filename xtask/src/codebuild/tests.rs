@@ -434,11 +434,11 @@ fn a_build_is_of_the_commit_that_was_asked_for() {
 fn nothing_runs_when_a_key_is_not_implemented() {
     needs!("git");
     let repository =
-        Repository::new("version: 0.2\nphases: {build: {commands: [touch /tmp/never]}}\nreports: {}\n");
+        Repository::new("version: 0.2\nphases: {build: {commands: [touch /tmp/never]}}\nsteps: {}\n");
     let error = repository.try_build(&[]).unwrap_err();
     assert_eq!(
         format!("{error:#}"),
-        "the build specification `buildspec.yml` cannot be run: line 3: `reports` is not implemented here"
+        "the build specification `buildspec.yml` cannot be run: line 3: `steps` is not a key of buildspec 0.2"
     );
     let error = repository
         .try_build(&["--buildspec", "../buildspec.yml"])
@@ -471,6 +471,315 @@ fn a_missing_artifact_fails_the_build() {
 }
 
 #[test]
+fn a_retry_is_a_new_build_of_the_same_commit() {
+    needs!("git");
+    let counted = |on_failure: &str, counter: &Path| {
+        format!(
+            "version: 0.2\nphases:\n  build:\n    on-failure: {on_failure}\n    commands:\n      - echo x >>{counter}\n      - test $(wc -l <{counter}) -ge 3\n  post_build: {{commands: [echo after]}}\n",
+            counter = counter.display()
+        )
+    };
+    for (on_failure, builds, status) in [
+        ("RETRY", 3, Status::Succeeded),
+        ("RETRY-1", 2, Status::Failed),
+        ("RETRY-exit status 1", 3, Status::Succeeded),
+        ("RETRY-5-exit status 2", 1, Status::Failed),
+        ("ABORT", 1, Status::Failed),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let counter = folder.path().join("counter");
+        let repository = Repository::new(&counted(on_failure, &counter));
+        let (summary, log) = repository.build(&[]);
+        assert_eq!(summary.status, status, "{on_failure}: {log}");
+        assert_eq!(
+            (summary.build_number, summary.auto_retry_number),
+            (builds, builds - 1)
+        );
+        assert_eq!(
+            std::fs::read_to_string(&counter).unwrap().lines().count(),
+            builds as usize
+        );
+        assert_eq!(
+            log.matches("Running command echo after").count(),
+            usize::from(status == Status::Succeeded)
+        );
+    }
+}
+
+#[test]
+fn parameters_and_secrets_are_masked_whatever_they_are_called() {
+    needs!("git");
+    let repository = Repository::new(
+        "version: 0.2
+env:
+  parameter-store: {GREETING: /greeting}
+  secrets-manager: {WHO: 'people:first'}
+phases:
+  build:
+    commands: ['echo \"$GREETING, $WHO\"', 'test \"$WHO\" = world-one']
+",
+    );
+    let values = repository.folder.path().join("values.yml");
+    std::fs::write(
+        &values,
+        "parameter-store: {/greeting: hello-value}\nsecrets-manager: {people: {first: world-one}}\n",
+    )
+    .unwrap();
+    let (summary, log) = repository.build(&["--values", values.to_str().unwrap()]);
+    assert_eq!(summary.status, Status::Succeeded, "{log}");
+    assert!(log.contains("\n***, ***\n"), "{log}");
+    for secret in ["hello-value", "world-one"] {
+        assert_eq!(log.matches(secret).count(), 0, "{log}");
+    }
+}
+
+#[test]
+fn another_user_is_refused_and_ones_own_is_honoured() {
+    needs!("git");
+    let me = String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
+    let me = me.trim();
+    let spec =
+        |user: &str| format!("version: 0.2\nrun-as: {user}\nphases: {{build: {{commands: [true]}}}}\n");
+    let (summary, _) = Repository::new(&spec(me)).build(&[]);
+    assert_eq!(summary.status, Status::Succeeded);
+    let error = Repository::new(&spec("somebody-else"))
+        .try_build(&[])
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("line 2: `run-as: somebody-else` is not implemented here: commands run as {me}")
+    );
+}
+
+#[test]
+fn a_runtime_that_is_not_here_fails_the_install() {
+    needs!("git");
+    let (summary, _) = Repository::new(
+        "version: 0.2\nphases:\n  install: {runtime-versions: {cobol: 1}, commands: [echo never]}\n  build: {commands: [true]}\n",
+    )
+    .build(&[]);
+    assert_eq!(phases(&summary)[1..], [("INSTALL", Status::Failed)]);
+    assert_eq!(
+        summary.phases[1].message.as_deref(),
+        Some("runtime-versions: `cobol` is not a runtime that is known here")
+    );
+}
+
+#[test]
+fn reports_and_secondary_artifacts_are_kept_and_named() {
+    needs!("git");
+    let repository = Repository::new(
+        r#"
+version: 0.2
+phases:
+  build:
+    commands:
+      - mkdir out
+      - echo '<testsuite><testcase/><testcase><failure/></testcase></testsuite>' >out/junit.xml
+      - NAME=two
+      - echo a >out/a.txt; echo b >out/b.txt
+reports:
+  arn:aws:codebuild:eu-west-1:1:report-group/unit:
+    base-directory: out
+    files: ["*.xml"]
+artifacts:
+  files: [out/a.txt]
+  name: all-$NAME-$(echo x)
+  secondary-artifacts:
+    second: {base-directory: out, files: ["*"], exclude-paths: "*.xml"}
+"#,
+    );
+    let (summary, log) = repository.build(&[]);
+    assert_eq!(summary.status, Status::Succeeded, "{log}");
+    assert_eq!(summary.artifacts, ["out/a.txt"]);
+    assert_eq!(summary.artifacts_name.as_deref(), Some("all-two-x"));
+    assert_eq!(summary.secondary_artifacts[0].artifacts, ["a.txt", "b.txt"]);
+    let output = summary.log.parent().unwrap();
+    assert!(output.join("secondary-artifacts/second/b.txt").is_file());
+    assert!(
+        output
+            .join("reports/arn_aws_codebuild_eu-west-1_1_report-group_unit/junit.xml")
+            .is_file()
+    );
+    let tests = summary.reports[0].tests.unwrap();
+    assert_eq!((tests.total, tests.succeeded, tests.failed), (2, 1, 1));
+    assert!(log.contains("2 tests, 1 failed, 0 in error, 0 skipped"), "{log}");
+}
+
+#[test]
+fn a_cache_goes_from_build_to_build() {
+    needs!("git");
+    let repository = Repository::new(
+        r#"
+version: 0.2
+phases:
+  build:
+    commands:
+      - if [ -f deps/found ]; then echo hit; else mkdir deps; echo 1 >deps/found; fi
+      - test -z "$FAIL"
+cache:
+  key: deps-$(codebuild-hash-files buildspec.yml)
+  fallback-keys: [deps-]
+  paths: ["deps/**/*", "/nowhere/**"]
+"#,
+    );
+    let (failed, _) = repository.build(&["--env", "FAIL=1"]);
+    assert_eq!(failed.status, Status::Failed);
+    let (_, log) = repository.build(&[]);
+    assert!(
+        log.contains("Cache: nothing is there for `deps-") && log.contains("Cache: 1 files saved as `deps-"),
+        "{log}"
+    );
+    assert!(log.contains("`/nowhere/**` is a folder of this machine"), "{log}");
+    let (_, log) = repository.build(&[]);
+    assert!(
+        log.contains("Cache: 1 files restored") && log.contains("\nhit\n"),
+        "{log}"
+    );
+    // Another key, of which the fallback key is the beginning.
+    let spec = std::fs::read_to_string(repository.work().join("buildspec.yml")).unwrap();
+    repository.commit("buildspec.yml", &format!("{spec}# changed\n"));
+    repository.push("main");
+    let (_, log) = repository.build(&[]);
+    assert!(log.contains("\nhit\n"), "{log}");
+}
+
+fn batch(repository: &Repository) -> (batch::BatchSummary, String) {
+    let source = repository.bare().to_str().unwrap().to_owned();
+    let output = repository
+        .folder
+        .path()
+        .join("builds")
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let cli = Cli::parse_from(["codebuild", "--source", &source, "--output", &output, "--batch"]);
+    let mut log = Vec::new();
+    let summary = batch::run(&cli.args, &mut log).unwrap();
+    (summary, String::from_utf8(log).unwrap())
+}
+
+#[test]
+fn builds_of_a_batch_run_in_order_and_stop_for_those_they_need() {
+    needs!("git");
+    let spec = |fast_fail: bool| {
+        format!(
+            r#"
+version: 0.2
+batch:
+  fast-fail: {fast_fail}
+  build-graph:
+    - {{identifier: last, depend-on: [good, bad]}}
+    - {{identifier: good, env: {{variables: {{WORD: hello}}}}}}
+    - {{identifier: bad, buildspec: bad.yml}}
+    - {{identifier: soft, buildspec: bad.yml, ignore-failure: true}}
+    - {{identifier: after, depend-on: [soft]}}
+phases:
+  build:
+    commands: ['echo "$CODEBUILD_BATCH_BUILD_IDENTIFIER says $WORD"']
+"#
+        )
+    };
+    for (fast_fail, statuses) in [
+        (
+            false,
+            [
+                "good SUCCEEDED",
+                "bad FAILED",
+                "last STOPPED",
+                "soft FAILED",
+                "after SUCCEEDED",
+            ],
+        ),
+        (
+            true,
+            [
+                "good SUCCEEDED",
+                "bad FAILED",
+                "last STOPPED",
+                "soft STOPPED",
+                "after STOPPED",
+            ],
+        ),
+    ] {
+        let repository = Repository::new(&spec(fast_fail));
+        repository.commit("bad.yml", "version: 0.2\nphases: {build: {commands: [exit 9]}}\n");
+        repository.push("main");
+        let (summary, log) = batch(&repository);
+        assert_eq!(summary.status, Status::Failed);
+        let json = serde_json::to_value(&summary).unwrap();
+        let told: Vec<String> = json["builds"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|build| {
+                format!(
+                    "{} {}",
+                    build["identifier"].as_str().unwrap(),
+                    build["status"].as_str().unwrap()
+                )
+            })
+            .collect();
+        assert_eq!(told, statuses, "{log}");
+        assert!(log.contains("\ngood says hello\n"), "{log}");
+    }
+}
+
+#[test]
+fn a_watched_branch_is_built_once_for_each_commit() {
+    needs!("git");
+    let repository = Repository::new("version: 0.2\nphases: {build: {commands: [echo one]}}\n");
+    let watch = |builds: &str| {
+        let source = repository.bare().to_str().unwrap().to_owned();
+        let output = repository
+            .folder
+            .path()
+            .join("builds")
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let fixed = [
+            "codebuild",
+            "--source",
+            &source,
+            "--output",
+            &output,
+            "--watch",
+            "--ref",
+            "main",
+        ];
+        let cli = Cli::parse_from(fixed.into_iter().chain(["--interval", "0", "--builds", builds]));
+        let mut log = Vec::new();
+        watch::run(&cli.args, &mut log).unwrap();
+        String::from_utf8(log).unwrap()
+    };
+    assert!(watch("1").contains("\none\n"));
+    // Pushed while nobody watched, and one more while somebody does.
+    repository.commit(
+        "buildspec.yml",
+        "version: 0.2\nphases: {build: {commands: [echo two]}}\n",
+    );
+    repository.push("main");
+    std::thread::scope(|scope| {
+        let watching = scope.spawn(|| watch("2"));
+        let built = repository.folder.path().join("builds/2/summary.json");
+        while !built.exists() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        repository.commit(
+            "buildspec.yml",
+            "version: 0.2\nphases: {build: {commands: [echo three]}}\n",
+        );
+        repository.push("main");
+        let log = watching.join().unwrap();
+        assert!(
+            !log.contains("\none\n") && log.contains("\ntwo\n") && log.contains("\nthree\n"),
+            "{log}"
+        );
+    });
+}
+
+#[test]
 fn the_workspace_has_a_build_specification_that_can_be_run() {
     let text = std::fs::read_to_string(workspace::root().join("buildspec.yml")).unwrap();
     let spec = buildspec::parse(&text).unwrap();
@@ -483,7 +792,7 @@ fn the_workspace_has_a_build_specification_that_can_be_run() {
     assert!(
         commands
             .iter()
-            .any(|command| command.contains("cargo test --workspace")),
+            .any(|command| command.contains("cargo nextest run --workspace")),
         "{commands:?}"
     );
     assert!(

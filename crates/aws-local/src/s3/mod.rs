@@ -18,7 +18,8 @@ use s3s::{
 };
 
 pub(crate) use incoming::accept;
-pub(crate) use store::{ObjectStore, Scan, StoreError};
+pub(crate) use s3s::crypto::Sha256;
+pub(crate) use store::{ObjectStore, Scan, StoreError, hex};
 
 /// The protocol around a store.
 pub(crate) fn service(store: Arc<ObjectStore>, region: String) -> S3Service {

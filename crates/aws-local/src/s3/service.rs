@@ -1,7 +1,8 @@
 //! The operations of S3 that are there. Every other one is refused by `s3s` as `NotImplemented`, by name.
 
-use std::{io, ops::Bound, sync::Arc};
+use std::{collections::BTreeMap, io, ops::Bound, sync::Arc};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures::StreamExt;
 use http::HeaderMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -124,6 +125,7 @@ impl S3 for Service {
         let digests = Digests::of(&req.headers, req.extensions.get());
         let input = req.input;
         refuse(input.write_offset_bytes.is_some(), "appending to an object")?;
+        let tags = tags_of_header(input.tagging.as_deref())?;
         self.store.require_bucket(&input.bucket)?;
         let staged = self.store.stage();
         let received = receive(&staged, input.body, input.content_length, digests).await?;
@@ -139,6 +141,7 @@ impl S3 for Service {
                 expires: input.expires.as_ref().map(http_date),
                 website_redirect_location: input.website_redirect_location,
                 metadata: input.metadata.unwrap_or_default().into_iter().collect(),
+                tags,
             },
             checksums: received.checksums,
         };
@@ -217,8 +220,8 @@ impl S3 for Service {
                 .or_else(|| attributes.expires.as_deref().and_then(parse_date)),
             website_redirect_location: attributes.website_redirect_location,
             metadata: Some(attributes.metadata.into_iter().collect()),
-            checksum_type: (checksums != Checksums::default())
-                .then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
+            tag_count: tag_count(&attributes.tags),
+            checksum_type: checksums.kind(),
             checksum_crc32: checksums.crc32,
             checksum_crc32c: checksums.crc32c,
             checksum_crc64nvme: checksums.crc64nvme,
@@ -265,6 +268,7 @@ impl S3 for Service {
             expires: attributes.expires.as_deref().and_then(parse_date),
             website_redirect_location: attributes.website_redirect_location,
             metadata: Some(attributes.metadata.into_iter().collect()),
+            checksum_type: checksums.kind(),
             checksum_crc32: checksums.crc32,
             checksum_crc32c: checksums.crc32c,
             checksum_crc64nvme: checksums.crc64nvme,
@@ -364,6 +368,14 @@ impl S3 for Service {
                  object's metadata."
             ));
         }
+        let retagged = input
+            .tagging_directive
+            .as_ref()
+            .is_some_and(|d| d.as_str() == TaggingDirective::REPLACE);
+        let tags = match retagged {
+            true => tags_of_header(input.tagging.as_deref())?,
+            false => source.attributes.tags.clone(),
+        };
         let attributes = if replace {
             Attributes {
                 content_type: input.content_type,
@@ -374,9 +386,13 @@ impl S3 for Service {
                 expires: input.expires.as_ref().map(http_date),
                 website_redirect_location: input.website_redirect_location,
                 metadata: input.metadata.unwrap_or_default().into_iter().collect(),
+                tags,
             }
         } else {
-            source.attributes
+            Attributes {
+                tags,
+                ..source.attributes
+            }
         };
         let staged = self.store.stage();
         let path = staged.path().to_owned();
@@ -493,6 +509,7 @@ impl S3 for Service {
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         check_headers(&req.headers)?;
         let input = req.input;
+        let tags = tags_of_header(input.tagging.as_deref())?;
         let attributes = Attributes {
             content_type: input.content_type,
             content_encoding: input.content_encoding,
@@ -502,17 +519,22 @@ impl S3 for Service {
             expires: input.expires.as_ref().map(http_date),
             website_redirect_location: input.website_redirect_location,
             metadata: input.metadata.unwrap_or_default().into_iter().collect(),
+            tags,
         };
         let algorithm = input.checksum_algorithm.as_ref().map(|a| a.as_str().to_owned());
+        let composite = is_composite(algorithm.as_deref(), input.checksum_type.as_ref())?;
         let upload = self
             .store
-            .create_upload(&input.bucket, &input.key, attributes, algorithm)?;
+            .create_upload(&input.bucket, &input.key, attributes, algorithm, composite)?;
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),
             upload_id: Some(upload.id),
+            checksum_type: input
+                .checksum_algorithm
+                .is_some()
+                .then(|| checksum_type(composite)),
             checksum_algorithm: input.checksum_algorithm,
-            checksum_type: input.checksum_type,
             ..Default::default()
         }))
     }
@@ -559,10 +581,16 @@ impl S3 for Service {
         let upload = self.store.upload(&input.upload_id, &input.bucket, &input.key)?;
         let wanted = input.multipart_upload.and_then(|m| m.parts).unwrap_or_default();
         let numbers = check_parts(&upload, &wanted)?;
-        let composite = input
-            .checksum_type
-            .as_ref()
-            .is_some_and(|t| t.as_str() == ChecksumType::COMPOSITE);
+        if let Some(stated) = &input.checksum_type
+            && upload.algorithm.is_some()
+            && (stated.as_str() == ChecksumType::COMPOSITE) != upload.composite
+        {
+            return Err(s3_error!(
+                InvalidRequest,
+                "The checksum type {} is not that of the upload",
+                stated.as_str()
+            ));
+        }
         let stated = Checksums {
             crc32: input.checksum_crc32,
             crc32c: input.checksum_crc32c,
@@ -585,9 +613,7 @@ impl S3 for Service {
                 "The object is {size} bytes long, not what the request says"
             ));
         }
-        if !composite {
-            compare(&stated, &checksums)?;
-        }
+        compare(&stated, &checksums)?;
         let attributes = upload.attributes;
         let new = NewObject {
             size,
@@ -605,10 +631,12 @@ impl S3 for Service {
             bucket: Some(input.bucket),
             key: Some(input.key),
             e_tag: Some(ETag::Strong(object.e_tag)),
-            checksum_type: Some(ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
+            checksum_type: object.checksums.kind(),
             checksum_crc32: object.checksums.crc32,
             checksum_crc32c: object.checksums.crc32c,
             checksum_crc64nvme: object.checksums.crc64nvme,
+            checksum_sha1: object.checksums.sha1,
+            checksum_sha256: object.checksums.sha256,
             ..Default::default()
         }))
     }
@@ -685,6 +713,115 @@ impl S3 for Service {
             is_truncated: Some(false),
             ..Default::default()
         }))
+    }
+
+    async fn upload_part_copy(
+        &self,
+        req: S3Request<UploadPartCopyInput>,
+    ) -> S3Result<S3Response<UploadPartCopyOutput>> {
+        check_headers(&req.headers)?;
+        let input = req.input;
+        let CopySource::Bucket {
+            bucket,
+            key,
+            version_id,
+        } = &input.copy_source
+        else {
+            return Err(s3_error!(
+                NotImplemented,
+                "UploadPartCopy from an access point is not implemented"
+            ));
+        };
+        check_version(version_id.as_deref())?;
+        let upload = self.store.upload(&input.upload_id, &input.bucket, &input.key)?;
+        let (source, file) = self.store.open_object(bucket, key)?;
+        if !condition(input.copy_source_if_match, input.copy_source_if_none_match).holds(Some(&source)) {
+            return Err(StoreError::PreconditionFailed.into());
+        }
+        let range = match input.copy_source_range.as_deref() {
+            None => 0..source.size,
+            Some(range) => copied_range(range, source.size)?,
+        };
+        let mut file = tokio::fs::File::from_std(file);
+        file.seek(io::SeekFrom::Start(range.start))
+            .await
+            .map_err(S3Error::internal_error)?;
+        let body = ReaderStream::with_capacity(file.take(range.end - range.start), BUFFER);
+        let digests = Digests {
+            algorithm: upload.algorithm.clone(),
+            ..Digests::default()
+        };
+        let staged = self.store.stage_part(&upload);
+        let received = receive(&staged, Some(StreamingBlob::wrap(body)), None, digests).await?;
+        let (e_tag, checksums) = (hex(received.md5), received.checksums);
+        self.store.commit_part(
+            &upload.id,
+            input.part_number,
+            staged,
+            received.size,
+            e_tag.clone(),
+            checksums.clone(),
+        )?;
+        let result = CopyPartResult {
+            e_tag: Some(ETag::Strong(e_tag)),
+            last_modified: Some(system_time(crate::time::now()).into()),
+            checksum_crc32: checksums.crc32,
+            checksum_crc32c: checksums.crc32c,
+            checksum_crc64nvme: checksums.crc64nvme,
+            checksum_sha1: checksums.sha1,
+            checksum_sha256: checksums.sha256,
+        };
+        Ok(S3Response::new(UploadPartCopyOutput {
+            copy_part_result: Some(result),
+            ..Default::default()
+        }))
+    }
+
+    async fn get_object_tagging(
+        &self,
+        req: S3Request<GetObjectTaggingInput>,
+    ) -> S3Result<S3Response<GetObjectTaggingOutput>> {
+        check_version(req.input.version_id.as_deref())?;
+        let object = self.store.object(&req.input.bucket, &req.input.key)?;
+        let tags = object.attributes.tags.into_iter().map(|(key, value)| Tag {
+            key: Some(key),
+            value: Some(value),
+        });
+        Ok(S3Response::new(GetObjectTaggingOutput {
+            tag_set: tags.collect(),
+            version_id: None,
+        }))
+    }
+
+    async fn put_object_tagging(
+        &self,
+        req: S3Request<PutObjectTaggingInput>,
+    ) -> S3Result<S3Response<PutObjectTaggingOutput>> {
+        check_version(req.input.version_id.as_deref())?;
+        let tags = req.input.tagging.tag_set.into_iter();
+        let tags = tags.map(|tag| (tag.key.unwrap_or_default(), tag.value.unwrap_or_default()));
+        let tags = check_tags(tags)?;
+        self.store.set_tags(&req.input.bucket, &req.input.key, tags)?;
+        Ok(S3Response::new(PutObjectTaggingOutput::default()))
+    }
+
+    async fn delete_object_tagging(
+        &self,
+        req: S3Request<DeleteObjectTaggingInput>,
+    ) -> S3Result<S3Response<DeleteObjectTaggingOutput>> {
+        check_version(req.input.version_id.as_deref())?;
+        self.store
+            .set_tags(&req.input.bucket, &req.input.key, BTreeMap::new())?;
+        Ok(S3Response::new(DeleteObjectTaggingOutput::default()))
+    }
+
+    /// It has never been switched on.
+    async fn get_bucket_versioning(
+        &self,
+        req: S3Request<GetBucketVersioningInput>,
+    ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
+        self.store.require_bucket(&req.input.bucket)?;
+        Ok(S3Response::new(GetBucketVersioningOutput::default()))
     }
 
     async fn post_object(&self, _: S3Request<PostObjectInput>) -> S3Result<S3Response<PostObjectOutput>> {
@@ -943,7 +1080,16 @@ fn check_parts(upload: &Upload, wanted: &[CompletedPart]) -> S3Result<Vec<i32>> 
             ));
         }
         let stored = upload.parts.get(&number);
-        let same = stored.is_some_and(|s| part.e_tag.as_ref().is_none_or(|e| e.value() == s.e_tag));
+        let stated = Checksums {
+            crc32: part.checksum_crc32.clone(),
+            crc32c: part.checksum_crc32c.clone(),
+            crc64nvme: part.checksum_crc64nvme.clone(),
+            sha1: part.checksum_sha1.clone(),
+            sha256: part.checksum_sha256.clone(),
+        };
+        let same = stored.is_some_and(|s| {
+            part.e_tag.as_ref().is_none_or(|e| e.value() == s.e_tag) && compare(&stated, &s.checksums).is_ok()
+        });
         if !same {
             return Err(s3_error!(
                 InvalidPart,
@@ -976,8 +1122,7 @@ fn join(
     algorithm: Option<&str>,
 ) -> S3Result<(u64, String, Checksums)> {
     let mut to = std::fs::File::create(path).map_err(S3Error::internal_error)?;
-    // Of a whole object only these can be put together; SHA checksums of parts stay with the parts.
-    let mut hasher = hasher(algorithm.filter(|a| !a.starts_with("SHA")))?;
+    let mut hasher = hasher(algorithm)?;
     let mut tags = Md5::new();
     let mut size = 0;
     let mut buffer = vec![0; BUFFER];
@@ -994,14 +1139,133 @@ fn join(
                 break;
             }
             md5.update(&buffer[..n]);
-            hasher.update(&buffer[..n]);
+            if !upload.composite {
+                hasher.update(&buffer[..n]);
+            }
             io::Write::write_all(&mut to, &buffer[..n]).map_err(S3Error::internal_error)?;
             size += n as u64;
         }
         tags.update(&md5.finalize());
+        if upload.composite {
+            let digest = part
+                .checksums
+                .any()
+                .and_then(|sum| BASE64_STANDARD.decode(sum).ok());
+            hasher.update(&digest.ok_or_else(|| s3_error!(InvalidPart, "part {number} has no checksum"))?);
+        }
     }
     let e_tag = format!("{}-{}", hex(tags.finalize()), numbers.len());
-    Ok((size, e_tag, Checksums::from(hasher.finalize())))
+    let mut checksums = Checksums::from(hasher.finalize());
+    if upload.composite {
+        checksums.mark_composite(numbers.len());
+    }
+    Ok((size, e_tag, checksums))
+}
+
+/// Whether the checksum of an upload will be that of its parts' checksums: the default of all algorithms but one.
+fn is_composite(algorithm: Option<&str>, asked: Option<&ChecksumType>) -> S3Result<bool> {
+    let Some(algorithm) = algorithm else {
+        return Ok(false);
+    };
+    let asked = asked.map(|asked| asked.as_str() == ChecksumType::COMPOSITE);
+    match (algorithm, asked) {
+        ("SHA1" | "SHA256", Some(false)) | ("CRC64NVME", Some(true)) => Err(s3_error!(
+            InvalidRequest,
+            "The checksum algorithm {algorithm} cannot be used with that checksum type"
+        )),
+        (_, Some(composite)) => Ok(composite),
+        (algorithm, None) => Ok(algorithm != "CRC64NVME"),
+    }
+}
+
+fn checksum_type(composite: bool) -> ChecksumType {
+    ChecksumType::from_static(match composite {
+        true => ChecksumType::COMPOSITE,
+        false => ChecksumType::FULL_OBJECT,
+    })
+}
+
+impl Checksums {
+    /// The one that there is.
+    fn any(&self) -> Option<&String> {
+        [
+            &self.crc32,
+            &self.crc32c,
+            &self.crc64nvme,
+            &self.sha1,
+            &self.sha256,
+        ]
+        .into_iter()
+        .find_map(Option::as_ref)
+    }
+
+    /// Of what kind it is; none if there is none.
+    fn kind(&self) -> Option<ChecksumType> {
+        self.any().map(|sum| checksum_type(sum.contains('-')))
+    }
+
+    /// Says of how many parts it is.
+    fn mark_composite(&mut self, parts: usize) {
+        for sum in [
+            &mut self.crc32,
+            &mut self.crc32c,
+            &mut self.crc64nvme,
+            &mut self.sha1,
+            &mut self.sha256,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            sum.push_str(&format!("-{parts}"));
+        }
+    }
+}
+
+/// The bytes of a copied part: `bytes=first-last`, both within the source.
+fn copied_range(range: &str, size: u64) -> S3Result<std::ops::Range<u64>> {
+    let bounds = range.strip_prefix("bytes=").and_then(|r| r.split_once('-'));
+    let bounds = bounds.and_then(|(first, last)| Some((first.parse().ok()?, last.parse::<u64>().ok()?)));
+    match bounds {
+        Some((first, last)) if first <= last && last < size => Ok(first..last + 1),
+        _ => Err(s3_error!(
+            InvalidArgument,
+            "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the \
+             zero-based offsets of the first and last bytes to copy, and lie within the source of {size} bytes"
+        )),
+    }
+}
+
+/// The tags of a header, which has the form of a query.
+fn tags_of_header(header: Option<&str>) -> S3Result<BTreeMap<String, String>> {
+    check_tags(crate::sts::parameters(header.unwrap_or_default()))
+}
+
+fn check_tags(tags: impl Iterator<Item = (String, String)>) -> S3Result<BTreeMap<String, String>> {
+    const MOST: usize = 10;
+    let mut checked = BTreeMap::new();
+    for (key, value) in tags {
+        let (keys, values) = (key.chars().count(), value.chars().count());
+        if !(1..=128).contains(&keys) || values > 256 {
+            return Err(s3_error!(
+                InvalidTag,
+                "A tag has a key of 1 to 128 characters and a value of at most 256"
+            ));
+        }
+        if checked.insert(key, value).is_some() {
+            return Err(s3_error!(
+                InvalidTag,
+                "Cannot provide multiple Tags with the same key"
+            ));
+        }
+    }
+    if checked.len() > MOST {
+        return Err(s3_error!(InvalidTag, "Object tags cannot be greater than {MOST}"));
+    }
+    Ok(checked)
+}
+
+fn tag_count(tags: &BTreeMap<String, String>) -> Option<i32> {
+    i32::try_from(tags.len()).ok().filter(|count| *count > 0)
 }
 
 /// Refuses what is not there, by name.
@@ -1025,8 +1289,6 @@ fn check_headers(headers: &HeaderMap) -> S3Result<()> {
                 &["false"]
             }
             "x-amz-storage-class" => &["STANDARD"],
-            "x-amz-tagging" => &[""],
-            "x-amz-tagging-directive" => &["COPY"],
             name if HEADERS_NOT_THERE.iter().any(|start| name.starts_with(start)) => &[],
             _ => continue,
         };

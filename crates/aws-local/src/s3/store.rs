@@ -67,9 +67,10 @@ pub(crate) struct Attributes {
     pub(crate) expires: Option<String>,
     pub(crate) website_redirect_location: Option<String>,
     pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) tags: BTreeMap<String, String>,
 }
 
-/// Checksums of the whole object, in base64.
+/// Checksums of the whole object, in base64; with `-n` at the end they are those of the checksums of n parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Checksums {
@@ -90,6 +91,9 @@ pub(crate) struct Upload {
     pub(crate) attributes: Attributes,
     /// The checksum algorithm asked for, as the service names it.
     pub(crate) algorithm: Option<String>,
+    /// Whether the object's checksum is that of its parts' checksums.
+    #[serde(default)]
+    pub(crate) composite: bool,
     #[serde(default)]
     pub(crate) parts: BTreeMap<i32, Part>,
 }
@@ -365,6 +369,23 @@ impl ObjectStore {
         Ok(object)
     }
 
+    /// Replaces an object's tags.
+    pub(crate) fn set_tags(
+        &self,
+        bucket: &str,
+        key: &str,
+        tags: BTreeMap<String, String>,
+    ) -> Result<(), StoreError> {
+        let mut buckets = self.write();
+        let objects = &mut buckets.get_mut(bucket).ok_or(StoreError::NoSuchBucket)?.objects;
+        let object = objects.get_mut(key).ok_or(StoreError::NoSuchKey)?;
+        let mut changed = object.clone();
+        changed.attributes.tags = tags;
+        disk::write_atomically(&self.description(bucket, key), &serde_json::to_vec(&changed)?)?;
+        *object = changed;
+        Ok(())
+    }
+
     /// Removes an object; says whether there was one.
     pub(crate) fn delete(&self, bucket: &str, key: &str, condition: &Condition) -> Result<bool, StoreError> {
         let mut buckets = self.write();
@@ -417,6 +438,7 @@ impl ObjectStore {
         key: &str,
         attributes: Attributes,
         algorithm: Option<String>,
+        composite: bool,
     ) -> Result<Upload, StoreError> {
         // Held, so that the bucket is not deleted meanwhile.
         let buckets = self.read();
@@ -430,6 +452,7 @@ impl ObjectStore {
             started: now(),
             attributes,
             algorithm,
+            composite,
             parts: BTreeMap::new(),
         };
         fs::create_dir_all(self.upload_folder(&upload.id))?;

@@ -6,12 +6,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    SageMaker, copy,
+    SageMaker,
+    capture::CaptureSettings,
+    copy,
     list::{self, Entry},
     tags,
 };
 use crate::{
-    api::{ApiError, ApiResult, Check, MODEL_NAME, NAME},
+    api::{ApiError, ApiResult, Check, INSTANCE, MODEL_NAME, NAME},
     time::{Seconds, now},
 };
 
@@ -23,6 +25,8 @@ pub(super) struct EndpointConfig {
     request: Value,
     created: Seconds,
     pub(super) variants: Vec<Variant>,
+    #[serde(default)]
+    pub(super) capture: Option<CaptureSettings>,
 }
 
 /// One of the models of a configuration.
@@ -32,6 +36,8 @@ pub(super) struct Variant {
     pub(super) model: String,
     pub(super) weight: f64,
     pub(super) instances: i64,
+    #[serde(default)]
+    pub(super) serverless: Option<Value>,
 }
 
 impl SageMaker {
@@ -50,9 +56,7 @@ impl SageMaker {
                 return Err(ApiError::not_implemented(member));
             }
         }
-        if check.get("DataCaptureConfig.EnableCapture") == Some(&Value::Bool(true)) {
-            return Err(ApiError::not_implemented("DataCaptureConfig"));
-        }
+        let capture = CaptureSettings::of_request(&mut check);
         let count = check.list("ProductionVariants", 1, 10).len();
         let mut variants = Vec::new();
         for i in 0..count {
@@ -76,6 +80,7 @@ impl SageMaker {
             request: input.clone(),
             created: now(),
             variants,
+            capture,
         };
         if self.configs.insert_new(name, config)?.is_err() {
             let message = format!("Cannot create already existing endpoint configuration \"{arn}\".");
@@ -122,7 +127,7 @@ impl SageMaker {
             modified: config.created,
             status: String::new(),
         });
-        list::page(input, "EndpointConfigs", "CreationTime", entries.collect())
+        list::page(input, "EndpointConfigs", &[], entries.collect())
     }
 
     pub(super) fn delete_endpoint_config(&self, input: &Value) -> ApiResult<()> {
@@ -153,22 +158,19 @@ fn variant(check: &mut Check<'_>, i: usize) -> Variant {
     let instances = check
         .integer(&at("InitialInstanceCount"), 1, i64::MAX)
         .unwrap_or(1);
-    let weight = check
-        .get(&at("InitialVariantWeight"))
-        .and_then(Value::as_f64)
-        .unwrap_or(1.0);
-    if weight < 0.0 {
-        let said = weight.to_string();
-        check.problem(
-            Some(&said),
-            &at("InitialVariantWeight"),
-            "Member must have value greater than or equal to 0",
-        );
+    let weight = check.amount(&at("InitialVariantWeight")).unwrap_or(1.0);
+    check.text(&at("InstanceType"), INSTANCE);
+    let serverless = check.get(&at("ServerlessConfig")).cloned();
+    if serverless.is_some() {
+        check.required_integer(&at("ServerlessConfig.MemorySizeInMB"), 1024, 6144);
+        check.required_integer(&at("ServerlessConfig.MaxConcurrency"), 1, 200);
+        check.integer(&at("ServerlessConfig.ProvisionedConcurrency"), 1, 200);
     }
     Variant {
         name,
         model,
         weight,
         instances,
+        serverless,
     }
 }

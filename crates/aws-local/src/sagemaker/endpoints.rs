@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::{
     SageMaker,
+    capture::{Capture, CaptureSettings},
     configs::Variant,
     list::{self, Entry},
     tags, work,
@@ -39,6 +40,9 @@ pub(super) struct Endpoint {
     serving: Plan,
     /// What shall answer instead, while it is being loaded.
     next: Option<Plan>,
+    /// How the last update was to go about it, as it was asked for.
+    #[serde(default)]
+    deployment: Option<Value>,
 }
 
 /// A configuration put to use.
@@ -48,6 +52,8 @@ struct Plan {
     id: String,
     config: String,
     variants: Vec<Served>,
+    #[serde(default)]
+    capture: Option<CaptureSettings>,
 }
 
 /// A variant with what it needs of its model.
@@ -58,12 +64,16 @@ struct Served {
     instances: i64,
     image: String,
     data_url: String,
+    /// What of a serverless variant, as it was asked for.
+    #[serde(default)]
+    serverless: Option<Value>,
 }
 
 /// Loaded models, ready to answer.
 pub(crate) struct Deployment {
     variants: Vec<Loaded>,
     requests: AtomicU64,
+    pub(crate) capture: Option<Arc<Capture>>,
 }
 
 /// A variant's model.
@@ -72,6 +82,19 @@ pub(crate) struct Loaded {
     pub(crate) model: Arc<ipinsights::Model>,
     weight: f64,
 }
+
+/// The statuses that lists can ask for.
+const STATUSES: [&str; 9] = [
+    "OutOfService",
+    "Creating",
+    "Updating",
+    "SystemUpdating",
+    "RollingBack",
+    "InService",
+    "Deleting",
+    "Failed",
+    "UpdateRollbackFailed",
+];
 
 const CREATING: &str = "Creating";
 const UPDATING: &str = "Updating";
@@ -100,6 +123,10 @@ impl SageMaker {
             modified: now(),
             serving: plan.clone(),
             next: None,
+            deployment: input
+                .get("DeploymentConfig")
+                .filter(|config| !config.is_null())
+                .cloned(),
         };
         if self.endpoints.insert_new(name, endpoint)?.is_err() {
             return Err(taken());
@@ -113,13 +140,26 @@ impl SageMaker {
         let mut check = Check::new(input);
         let name = check.required("EndpointName", NAME);
         let config = check.required("EndpointConfigName", NAME);
-        if check.get("RetainAllVariantProperties") == Some(&Value::Bool(true)) {
-            return Err(ApiError::not_implemented("RetainAllVariantProperties"));
+        let retain = check.flag("RetainAllVariantProperties");
+        let mut renewed = Vec::new();
+        for i in 0..check.list("ExcludeRetainedVariantProperties", 0, 3).len() {
+            let path = format!("ExcludeRetainedVariantProperties.{i}.VariantPropertyType");
+            renewed.extend(check.choice(
+                &path,
+                &["DesiredInstanceCount", "DesiredWeight", "DataCaptureConfig"],
+            ));
         }
         check.finish()?;
-        let plan = self.plan_for(name, config)?;
+        let mut plan = self.plan_for(name, config)?;
         let outcome = self.endpoints.try_update(name, |endpoint| {
             require_in_service(endpoint)?;
+            if retain {
+                plan.retain(&endpoint.serving, &renewed);
+            }
+            endpoint.deployment = input
+                .get("DeploymentConfig")
+                .filter(|config| !config.is_null())
+                .cloned();
             endpoint.status = UPDATING.to_owned();
             endpoint.failure = None;
             endpoint.modified = now();
@@ -139,7 +179,7 @@ impl SageMaker {
         for i in 0..count {
             let at = |member: &str| format!("DesiredWeightsAndCapacities.{i}.{member}");
             let variant = check.required(&at("VariantName"), NAME);
-            let weight = check.get(&at("DesiredWeight")).and_then(Value::as_f64);
+            let weight = check.amount(&at("DesiredWeight"));
             let instances = check.integer(&at("DesiredInstanceCount"), 0, i64::MAX);
             wanted.push((variant, weight, instances));
         }
@@ -170,6 +210,7 @@ impl SageMaker {
             let deployment = Deployment {
                 variants: variants.collect(),
                 requests: AtomicU64::new(0),
+                capture: old.capture.clone(),
             };
             deployments.insert(name.to_owned(), Arc::new(deployment));
         }
@@ -182,8 +223,14 @@ impl SageMaker {
         answer.insert("EndpointName".into(), endpoint.name.into());
         answer.insert("EndpointArn".into(), endpoint.arn.into());
         answer.insert("EndpointConfigName".into(), endpoint.serving.config.into());
+        if let Some(capture) = &endpoint.serving.capture {
+            answer.insert("DataCaptureConfig".into(), capture.describe());
+        }
+        if let Some(deployment) = endpoint.deployment {
+            answer.insert("LastDeploymentConfig".into(), deployment);
+        }
         let variants = endpoint.serving.variants.iter().map(|variant| {
-            json!({
+            let mut described = json!({
                 "VariantName": variant.name,
                 "DeployedImages": [{
                     "SpecifiedImage": variant.image,
@@ -194,7 +241,12 @@ impl SageMaker {
                 "DesiredWeight": variant.weight,
                 "CurrentInstanceCount": variant.instances,
                 "DesiredInstanceCount": variant.instances,
-            })
+            });
+            if let Some(serverless) = &variant.serverless {
+                described["CurrentServerlessConfig"] = serverless.clone();
+                described["DesiredServerlessConfig"] = serverless.clone();
+            }
+            described
         });
         // Until an endpoint has come up once, the service knows no variants of it.
         if endpoint.status != CREATING && endpoint.status != FAILED {
@@ -223,7 +275,7 @@ impl SageMaker {
             modified: endpoint.modified,
             status: endpoint.status,
         });
-        list::page(input, "Endpoints", "CreationTime", entries.collect())
+        list::page(input, "Endpoints", &STATUSES, entries.collect())
     }
 
     pub(super) fn delete_endpoint(&self, input: &Value) -> ApiResult<()> {
@@ -273,6 +325,10 @@ impl SageMaker {
     fn deploy(self: &Arc<Self>, name: &str, plan: Plan) {
         let (this, name) = (self.clone(), name.to_owned());
         self.tasks.spawn_blocking(move || {
+            this.pace.wait(this.pace.endpoint, &this.stop);
+            if this.stop.is_cancelled() && !this.pace.endpoint.is_zero() {
+                return; // the next server loads them
+            }
             // Should the record not be writable, the endpoint stays as it is, and says so in its status.
             let _ = this.finish_deployment(&name, &plan);
         });
@@ -291,6 +347,13 @@ impl SageMaker {
             endpoint.modified = now();
             match loaded {
                 Ok(deployment) => {
+                    for variant in &plan.variants {
+                        self.log_of_endpoint(
+                            name,
+                            &variant.name,
+                            "Docker entrypoint called with argument(s): serve",
+                        );
+                    }
                     if let Some(next) = endpoint.next.take() {
                         endpoint.serving = next;
                     }
@@ -324,6 +387,10 @@ impl SageMaker {
         Ok(Deployment {
             variants,
             requests: AtomicU64::new(0),
+            capture: plan
+                .capture
+                .clone()
+                .map(|settings| Arc::new(Capture::new(settings))),
         })
     }
 
@@ -336,12 +403,15 @@ impl SageMaker {
     }
 
     fn plan(&self, config: &str) -> ApiResult<Plan> {
-        let variants = self.config(config)?.variants.into_iter().map(|variant| {
+        let config_name = config.to_owned();
+        let config = self.config(config)?;
+        let variants = config.variants.into_iter().map(|variant| {
             let Variant {
                 name,
                 model,
                 weight,
                 instances,
+                serverless,
             } = variant;
             let model = self.model(&model)?;
             Ok(Served {
@@ -350,13 +420,15 @@ impl SageMaker {
                 instances,
                 image: model.image,
                 data_url: model.data_url,
+                serverless,
             })
         });
         let variants = variants.collect::<ApiResult<_>>()?;
         Ok(Plan {
             id: Uuid::new_v4().to_string(),
-            config: config.to_owned(),
+            config: config_name,
             variants,
+            capture: config.capture,
         })
     }
 
@@ -390,6 +462,32 @@ fn require_in_service(endpoint: &Endpoint) -> ApiResult<()> {
     }
 }
 
+impl Plan {
+    /// Takes over what the variants of these names have now, but for what is to be renewed.
+    fn retain(&mut self, serving: &Self, renewed: &[&str]) {
+        let keeps = |property: &str| !renewed.contains(&property);
+        for variant in &mut self.variants {
+            let Some(now) = serving.variants.iter().find(|v| v.name == variant.name) else {
+                continue;
+            };
+            if keeps("DesiredWeight") {
+                variant.weight = now.weight;
+            }
+            if keeps("DesiredInstanceCount") {
+                variant.instances = now.instances;
+            }
+        }
+        if keeps("DataCaptureConfig") {
+            self.capture.clone_from(&serving.capture);
+        }
+    }
+}
+
+/// A number from 0 to 1 for each of a row of numbers, spread evenly over a few as over many: multiples of the golden ratio.
+pub(super) fn spread(number: u64) -> f64 {
+    (number as f64 * 0.618_033_988_749_894_9).fract()
+}
+
 impl Deployment {
     /// The variant of that name, or else the one whose turn it is by weight.
     pub(crate) fn variant(&self, name: Option<&str>) -> Option<&Loaded> {
@@ -397,9 +495,7 @@ impl Deployment {
             return self.variants.iter().find(|v| v.name == name);
         }
         let total: f64 = self.variants.iter().map(|v| v.weight).sum();
-        // Multiples of the golden ratio spread evenly, over a few requests as over many.
-        let turn = self.requests.fetch_add(1, Ordering::Relaxed) as f64 * 0.618_033_988_749_894_9;
-        let mut at = turn.fract() * total;
+        let mut at = spread(self.requests.fetch_add(1, Ordering::Relaxed)) * total;
         let chosen = self.variants.iter().find(|v| {
             at -= v.weight;
             at < 0.0

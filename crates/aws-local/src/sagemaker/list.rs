@@ -25,17 +25,21 @@ enum Key {
     Text(String),
 }
 
-/// A page of `entries` as the request wants it, under `member`; `by_default` is the order when it names none.
-pub(super) fn page(input: &Value, member: &str, by_default: &str, entries: Vec<Entry>) -> ApiResult<Value> {
+/// A page of `entries` as the request wants it, under `member`; `statuses` are those it can ask for.
+pub(super) fn page(input: &Value, member: &str, statuses: &[&str], entries: Vec<Entry>) -> ApiResult<Value> {
     let mut check = Check::new(input);
     let contains = check
         .text("NameContains", TEXT)
         .unwrap_or_default()
         .to_lowercase();
-    let status = check.text("StatusEquals", TEXT);
+    // Not every list has it, and what a request has besides is not looked at.
+    let status = match statuses {
+        [] => None,
+        statuses => check.choice("StatusEquals", statuses),
+    };
     let sort_by = check
         .choice("SortBy", &["Name", "CreationTime", "Status"])
-        .unwrap_or(by_default);
+        .unwrap_or("CreationTime");
     let descending = check
         .choice("SortOrder", &["Ascending", "Descending"])
         .unwrap_or("Descending")
@@ -133,7 +137,7 @@ mod tests {
     fn all(mut input: Value) -> Vec<String> {
         let mut seen = Vec::new();
         loop {
-            let answer = page(&input, "Things", "CreationTime", entries()).unwrap();
+            let answer = page(&input, "Things", &["X", "Y", "Z"], entries()).unwrap();
             seen.push(answer["Things"].to_string());
             match answer.get("NextToken") {
                 Some(token) => input["NextToken"] = token.clone(),
@@ -167,7 +171,7 @@ mod tests {
             all(json!({"CreationTimeAfter": 1.0, "CreationTimeBefore": 3.0})),
             [r#"["D"]"#]
         );
-        assert!(page(&json!({"MaxResults": 101}), "Things", "Name", entries()).is_err());
-        assert!(page(&json!({"NextToken": "?"}), "Things", "Name", entries()).is_err());
+        assert!(page(&json!({"MaxResults": 101}), "Things", &[], entries()).is_err());
+        assert!(page(&json!({"NextToken": "?"}), "Things", &[], entries()).is_err());
     }
 }

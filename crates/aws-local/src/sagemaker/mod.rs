@@ -3,29 +3,40 @@
 //! Resources are records in [`Collection`]s; what an operation does is a plain function over them. Long work (a
 //! training, the loading of an endpoint's models) runs beside, and reports by changing the record.
 
+mod batch;
+mod capture;
 mod configs;
 mod endpoints;
 mod list;
 mod models;
+mod pace;
 mod tags;
 mod training;
+mod transform;
+mod tuning;
 mod work;
 
 use std::{
     collections::{BTreeMap, HashMap},
     io,
+    path::PathBuf,
     sync::{Arc, Mutex, RwLock},
+    time::Duration,
 };
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use capture::Exchange;
 pub(crate) use endpoints::Deployment;
+pub(crate) use pace::Pace;
 
 use crate::{
     ACCOUNT,
     api::{ApiError, ApiResult},
-    logs::Logs,
+    logs::{Logs, endpoint_group},
+    metrics::METRICS,
+    partition,
     s3::ObjectStore,
     server::TrainingObserver,
     store::{Collection, Shelf},
@@ -37,13 +48,20 @@ pub(crate) struct SageMaker {
     s3: Arc<ObjectStore>,
     logs: Arc<Logs>,
     training_jobs: Collection<training::TrainingJob>,
+    transform_jobs: Collection<transform::TransformJob>,
+    tuning_jobs: Collection<tuning::TuningJob>,
     models: Collection<models::Model>,
     configs: Collection<configs::EndpointConfig>,
     endpoints: Collection<endpoints::Endpoint>,
     /// By resource name (ARN).
     tags: Collection<BTreeMap<String, String>>,
-    /// What is needed to stop a job that runs.
+    /// What is needed to stop a job that runs: of trainings, transforms and tunings.
     running: Mutex<HashMap<String, CancellationToken>>,
+    transforming: Mutex<HashMap<String, CancellationToken>>,
+    tuning: Mutex<HashMap<String, CancellationToken>>,
+    /// Where running jobs keep what the next server needs to go on.
+    work_folder: PathBuf,
+    pace: Pace,
     /// What answers, by endpoint.
     deployments: RwLock<HashMap<String, Arc<Deployment>>>,
     observer: Option<TrainingObserver>,
@@ -52,12 +70,22 @@ pub(crate) struct SageMaker {
 }
 
 /// The operations that are there.
-pub(crate) const OPERATIONS: [&str; 22] = [
+pub(crate) const OPERATIONS: [&str; 32] = [
     "CreateTrainingJob",
     "DescribeTrainingJob",
     "ListTrainingJobs",
     "StopTrainingJob",
     "DeleteTrainingJob",
+    "CreateTransformJob",
+    "DescribeTransformJob",
+    "ListTransformJobs",
+    "StopTransformJob",
+    "CreateHyperParameterTuningJob",
+    "DescribeHyperParameterTuningJob",
+    "ListHyperParameterTuningJobs",
+    "ListTrainingJobsForHyperParameterTuningJob",
+    "StopHyperParameterTuningJob",
+    "DeleteHyperParameterTuningJob",
     "CreateModel",
     "DescribeModel",
     "ListModels",
@@ -78,13 +106,16 @@ pub(crate) const OPERATIONS: [&str; 22] = [
 ];
 
 impl SageMaker {
-    /// Opens the records, ends what a server before this one left running, and loads the endpoints.
+    /// Opens the records, loads the endpoints, and goes on with what a server before this one left running.
+    #[expect(clippy::too_many_arguments, reason = "everything that the service is made of")]
     pub(crate) fn open(
         folder: &Shelf,
+        work_folder: PathBuf,
         region: &str,
         s3: Arc<ObjectStore>,
         logs: Arc<Logs>,
         observer: Option<TrainingObserver>,
+        pace: Pace,
         stop: CancellationToken,
         tasks: TaskTracker,
     ) -> io::Result<Arc<Self>> {
@@ -93,18 +124,27 @@ impl SageMaker {
             s3,
             logs,
             training_jobs: Collection::open(folder.join("training-jobs"))?,
+            transform_jobs: Collection::open(folder.join("transform-jobs"))?,
+            tuning_jobs: Collection::open(folder.join("tuning-jobs"))?,
             models: Collection::open(folder.join("models"))?,
             configs: Collection::open(folder.join("endpoint-configs"))?,
             endpoints: Collection::open(folder.join("endpoints"))?,
             tags: Collection::open(folder.join("tags"))?,
             running: Mutex::default(),
+            transforming: Mutex::default(),
+            tuning: Mutex::default(),
+            work_folder,
+            pace,
             deployments: RwLock::default(),
             observer,
             stop,
             tasks,
         });
-        this.end_interrupted_jobs()?;
+        this.sweep_job_folders()?;
         this.reload_endpoints()?;
+        this.resume_training_jobs()?;
+        this.resume_transform_jobs();
+        this.resume_tuning_jobs();
         Ok(this)
     }
 
@@ -116,6 +156,16 @@ impl SageMaker {
             "ListTrainingJobs" => self.list_training_jobs(input).map(Some),
             "StopTrainingJob" => self.stop_training_job(input).map(|()| None),
             "DeleteTrainingJob" => self.delete_training_job(input).map(|()| None),
+            "CreateTransformJob" => self.create_transform_job(input).map(Some),
+            "DescribeTransformJob" => self.describe_transform_job(input).map(Some),
+            "ListTransformJobs" => self.list_transform_jobs(input).map(Some),
+            "StopTransformJob" => self.stop_transform_job(input).map(|()| None),
+            "CreateHyperParameterTuningJob" => self.create_tuning_job(input).map(Some),
+            "DescribeHyperParameterTuningJob" => self.describe_tuning_job(input).map(Some),
+            "ListHyperParameterTuningJobs" => self.list_tuning_jobs(input).map(Some),
+            "ListTrainingJobsForHyperParameterTuningJob" => self.list_trials(input).map(Some),
+            "StopHyperParameterTuningJob" => self.stop_tuning_job(input).map(|()| None),
+            "DeleteHyperParameterTuningJob" => self.delete_tuning_job(input).map(|()| None),
             "CreateModel" => self.create_model(input).map(Some),
             "DescribeModel" => self.describe_model(input).map(Some),
             "ListModels" => self.list_models(input).map(Some),
@@ -137,6 +187,32 @@ impl SageMaker {
         }
     }
 
+    /// Describes the job that an operation such as `CreateTransformJob` made, once it has ended; none if there is none (any
+    /// more), or the server stops.
+    pub(crate) async fn job_ended(&self, operation: &str, name: &str) -> Option<Value> {
+        loop {
+            let (ended, described) = match operation {
+                "CreateTrainingJob" => self.training_job_state(name)?,
+                "CreateTransformJob" => self.transform_job_state(name)?,
+                "CreateHyperParameterTuningJob" => self.tuning_job_state(name)?,
+                _ => return None,
+            };
+            if ended {
+                return Some(described);
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return None,
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+
+    /// Writes a line to the log of a variant of an endpoint.
+    pub(crate) fn log_of_endpoint(&self, endpoint: &str, variant: &str, text: &str) {
+        let stream = format!("{variant}/i-0000000000000001");
+        self.logs.add(&endpoint_group(endpoint), &stream, text);
+    }
+
     /// The region of all resources.
     pub(crate) fn region(&self) -> &str {
         &self.region
@@ -144,17 +220,24 @@ impl SageMaker {
 
     /// A resource's name across all services. The name part is in lower case, whatever the name is.
     fn arn(&self, kind: &str, name: &str) -> String {
-        let partition = match self.region.split('-').next() {
-            Some("cn") => "aws-cn",
-            _ if self.region.starts_with("us-gov-") => "aws-us-gov",
-            _ => "aws",
-        };
+        let partition = partition(&self.region);
         format!(
             "arn:{partition}:sagemaker:{}:{ACCOUNT}:{kind}/{}",
             self.region,
             name.to_ascii_lowercase()
         )
     }
+}
+
+/// How often a waiting state machine looks.
+const POLL: Duration = Duration::from_millis(20);
+
+/// What the service reads out of the log of a training job of this algorithm.
+fn metric_definitions() -> Value {
+    let definitions = METRICS
+        .iter()
+        .map(|(name, regex)| json!({"Name": name, "Regex": regex}));
+    definitions.collect()
 }
 
 /// Whether an image is the service's own for this algorithm, of whatever region:

@@ -27,6 +27,13 @@ pub(super) struct Model {
     pub(super) image: String,
 }
 
+impl Model {
+    /// The role it was made with.
+    pub(super) fn role(&self) -> &str {
+        self.request["ExecutionRoleArn"].as_str().unwrap_or_default()
+    }
+}
+
 /// Images are named by any text.
 const IMAGE: Form = Form { max: 255, ..TEXT };
 
@@ -126,7 +133,7 @@ impl SageMaker {
             modified: model.created,
             status: String::new(),
         });
-        list::page(input, "Models", "CreationTime", entries.collect())
+        list::page(input, "Models", &[], entries.collect())
     }
 
     pub(super) fn delete_model(&self, input: &Value) -> ApiResult<()> {

@@ -1,7 +1,14 @@
 //! Training jobs: what is asked, what is told, and how a job goes through its states.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs, io,
+    path::PathBuf,
+    sync::{Arc, MutexGuard},
+    time::Duration,
+};
 
+use ipinsights::{log::Line, tuning::OBJECTIVE};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
@@ -9,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     SageMaker, copy, foreign_image, is_own_image,
     list::{self, Entry},
-    tags,
-    work::{self, Channel, Ending, Metric},
+    metric_definitions, tags,
+    work::{self, Channel, Ending, Metric, Product},
 };
 use crate::{
-    api::{ApiError, ApiResult, CHANNEL, Check, Form, NAME, ROLE, S3_URI, TEXT},
-    logs, s3,
+    api::{ApiError, ApiResult, CHANNEL, Check, Form, INSTANCE, NAME, ROLE, S3_URI, TEXT},
+    logs, s3, store,
     time::{Seconds, now},
 };
 
@@ -35,9 +42,25 @@ pub(super) struct TrainingJob {
     /// Where the archive is, once it is.
     artifacts: Option<String>,
     metrics: Vec<Metric>,
-    /// Where the log is.
+    /// Where the log of the first machine is.
     log_stream: String,
+    /// What the job is to a tuning job.
+    #[serde(default)]
+    tuned: Option<Tuned>,
 }
+
+/// A trial of a tuning job.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Tuned {
+    /// The tuning job's name.
+    pub(super) job: String,
+    pub(super) arn: String,
+    /// The hyperparameters that were chosen for it.
+    pub(super) values: BTreeMap<String, String>,
+}
+
+/// Hears the objective after each epoch of a trial, counted from 1, and says whether to stop.
+pub(super) type Hopeless = Box<dyn Fn(u32, f64) -> bool + Send>;
 
 /// A stretch of a job's life, named as on the wire.
 #[derive(Clone, Serialize, Deserialize)]
@@ -53,8 +76,24 @@ struct Transition {
 const IN_PROGRESS: &str = "InProgress";
 const STOPPING: &str = "Stopping";
 
+/// The statuses that lists can ask for.
+pub(super) const STATUSES: [&str; 6] = [
+    "InProgress",
+    "Completed",
+    "Failed",
+    "Stopping",
+    "Stopped",
+    "Deleting",
+];
+
 /// What the service uses when a request names no limit: a day.
 const MAX_RUNTIME: i64 = 24 * 60 * 60;
+
+/// The most it takes: 28 days.
+const MAX_LIMIT: i64 = 28 * MAX_RUNTIME;
+
+/// How long built-in algorithms without checkpoints may wait for spot capacity.
+const MAX_WAIT: i64 = 60 * 60;
 
 impl TrainingJob {
     fn go_to(&mut self, secondary: &str, message: &str) {
@@ -84,12 +123,66 @@ impl TrainingJob {
         self.transitions.last().map_or("Starting", |t| &t.status)
     }
 
-    fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         self.ended.is_none()
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn arn(&self) -> &str {
+        &self.arn
+    }
+
+    pub(super) fn status(&self) -> &str {
+        &self.status
+    }
+
+    pub(super) fn created(&self) -> Seconds {
+        self.created
+    }
+
+    /// When it was started, and when it ended.
+    pub(super) fn times(&self) -> (Option<Seconds>, Option<Seconds>) {
+        (self.started, self.ended)
+    }
+
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    pub(super) fn tuned(&self) -> Option<&Tuned> {
+        self.tuned.as_ref()
+    }
+
+    /// Where the log of the first machine is.
+    pub(super) fn log_stream(&self) -> &str {
+        &self.log_stream
+    }
+
+    /// The last value of a metric.
+    pub(super) fn metric(&self, name: &str) -> Option<f64> {
+        let metric = self.metrics.iter().find(|metric| metric.metric_name == name);
+        metric.map(|metric| metric.value)
+    }
+
+    /// The machines it was asked to run on.
+    fn instances(&self) -> u64 {
+        self.request["ResourceConfig"]["InstanceCount"]
+            .as_u64()
+            .unwrap_or(1)
+            .max(1)
+    }
+
+    /// The log of the machine of that number, counted from 1.
+    fn stream(&self, machine: u64) -> String {
+        self.log_stream
+            .replacen("/algo-1-", &format!("/algo-{machine}-"), 1)
+    }
+
     /// How long it ran, as it is billed: by the second, and never none, because clients divide by it.
-    fn seconds(&self) -> Option<u64> {
+    pub(super) fn seconds(&self) -> Option<u64> {
         let (started, ended) = (self.started?, self.ended?);
         Some((ended - started).ceil().max(1.0) as u64)
     }
@@ -98,6 +191,9 @@ impl TrainingJob {
         let mut answer = Map::new();
         answer.insert("TrainingJobName".into(), self.name.clone().into());
         answer.insert("TrainingJobArn".into(), self.arn.clone().into());
+        if let Some(tuned) = &self.tuned {
+            answer.insert("TuningJobArn".into(), tuned.arn.clone().into());
+        }
         if let Some(artifacts) = &self.artifacts {
             answer.insert("ModelArtifacts".into(), json!({"S3ModelArtifacts": artifacts}));
         }
@@ -117,10 +213,11 @@ impl TrainingJob {
             "StoppingCondition",
             "DebugHookConfig",
             "ProfilerConfig",
-            "ExperimentConfig",
             "Environment",
             "RetryStrategy",
             "TensorBoardOutputConfig",
+            "CheckpointConfig",
+            "ExperimentConfig",
         ];
         copy(&self.request, &members, &mut answer);
         // Clients index this member whether or not a key was given.
@@ -134,6 +231,7 @@ impl TrainingJob {
             algorithm
                 .entry("EnableSageMakerMetricsTimeSeries")
                 .or_insert(false.into());
+            algorithm.insert("MetricDefinitions".into(), metric_definitions());
         }
         answer.entry("HyperParameters").or_insert_with(|| json!({}));
         let flags = [
@@ -171,16 +269,22 @@ impl TrainingJob {
 
 impl SageMaker {
     pub(super) fn create_training_job(self: &Arc<Self>, input: &Value) -> ApiResult<Value> {
+        let arn = self.start_training(input, None, Box::new(|_, _| false))?;
+        Ok(json!({"TrainingJobArn": arn}))
+    }
+
+    /// Starts a training job, and gives back its resource name.
+    pub(super) fn start_training(
+        self: &Arc<Self>,
+        input: &Value,
+        tuned: Option<Tuned>,
+        hopeless: Hopeless,
+    ) -> ApiResult<String> {
+        let asked = examine(input)?;
+        self.require_runnable(&asked)?;
         let Asked {
-            name,
-            image,
-            role,
-            channels,
-            tags,
-        } = examine(input)?;
-        if !is_own_image(image) {
-            return Err(foreign_image(image));
-        }
+            name, channels, tags, ..
+        } = asked;
         let arn = self.arn("training-job", name);
         let taken = || {
             let message = format!(
@@ -191,9 +295,6 @@ impl SageMaker {
         };
         if self.training_jobs.contains(name) {
             return Err(taken());
-        }
-        for channel in &channels {
-            self.require_objects(&channel.url, role)?;
         }
         let mut job = TrainingJob {
             name: name.to_owned(),
@@ -209,20 +310,62 @@ impl SageMaker {
             artifacts: None,
             metrics: Vec::new(),
             log_stream: format!("{name}/algo-1-{}", now() as u64),
+            tuned,
         };
         job.go_to("Starting", "Starting the training job");
         if self.training_jobs.insert_new(name, job)?.is_err() {
             return Err(taken());
         }
         self.tag_new(&arn, tags)?;
+        self.spawn_training(name, channels, hopeless);
+        Ok(arn)
+    }
+
+    /// What the service looks at before it takes a training job: the image and the channels.
+    pub(super) fn require_runnable(&self, asked: &Asked<'_>) -> ApiResult<()> {
+        if !is_own_image(asked.image) {
+            return Err(foreign_image(asked.image));
+        }
+        for channel in &asked.channels {
+            self.require_objects(&channel.url, asked.role)?;
+        }
+        Ok(())
+    }
+
+    fn spawn_training(self: &Arc<Self>, name: &str, channels: Vec<Channel>, hopeless: Hopeless) {
         let (this, name, stop) = (self.clone(), name.to_owned(), self.stop.child_token());
-        self.running
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .insert(name.clone(), stop.clone());
+        self.running_jobs().insert(name.clone(), stop.clone());
         self.tasks
-            .spawn_blocking(move || this.run(&name, channels, &stop));
-        Ok(json!({"TrainingJobArn": arn}))
+            .spawn_blocking(move || this.run(&name, channels, &stop, &hopeless));
+    }
+
+    /// Runs a job of an earlier server on; false if its request can no longer be run.
+    pub(super) fn resume_training(self: &Arc<Self>, name: &str, hopeless: Hopeless) -> io::Result<bool> {
+        let Some(job) = self.training_jobs.get(name) else {
+            return Ok(false);
+        };
+        match examine(&job.request) {
+            Ok(asked) => {
+                self.training_jobs.update(name, |job| {
+                    if job.status == IN_PROGRESS {
+                        job.go_to("Restarting", "Restarting the training job");
+                    }
+                })?;
+                self.spawn_training(name, asked.channels, hopeless);
+                Ok(true)
+            }
+            Err(error) => {
+                self.training_jobs.update(name, |job| {
+                    job.failure = Some(format!("InternalServerError: {}", error.message));
+                    job.end("Failed", "Failed", "Training job failed");
+                })?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn running_jobs(&self) -> MutexGuard<'_, HashMap<String, CancellationToken>> {
+        self.running.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     pub(super) fn describe_training_job(&self, input: &Value) -> ApiResult<Value> {
@@ -250,7 +393,7 @@ impl SageMaker {
                 summary,
             }
         });
-        list::page(input, "TrainingJobSummaries", "CreationTime", entries.collect())
+        list::page(input, "TrainingJobSummaries", &STATUSES, entries.collect())
     }
 
     pub(super) fn stop_training_job(&self, input: &Value) -> ApiResult<()> {
@@ -266,7 +409,7 @@ impl SageMaker {
             let message = format!("The request was rejected because the training job is in status {status}.");
             return Err(ApiError::validation(message));
         }
-        if let Some(stop) = self.running.lock().unwrap_or_else(|e| e.into_inner()).get(&name) {
+        if let Some(stop) = self.running_jobs().get(&name) {
             stop.cancel();
         }
         Ok(())
@@ -285,43 +428,64 @@ impl SageMaker {
         self.untag(&job.arn)
     }
 
-    /// Jobs that ran when the server before this one ended will not go on.
-    pub(super) fn end_interrupted_jobs(&self) -> io::Result<()> {
-        for job in self.training_jobs.select(TrainingJob::is_running) {
-            self.training_jobs.update(&job.name, interrupted)?;
+    /// Jobs that ran when the server before this one ended go on from their checkpoints. Those of tuning jobs wait for
+    /// these.
+    pub(super) fn resume_training_jobs(self: &Arc<Self>) -> io::Result<()> {
+        for job in self
+            .training_jobs
+            .select(|job| job.is_running() && job.tuned.is_none())
+        {
+            self.resume_training(&job.name, Box::new(|_, _| false))?;
+            if job.status == STOPPING
+                && let Some(stop) = self.running_jobs().get(&job.name)
+            {
+                stop.cancel();
+            }
         }
         Ok(())
     }
 
     /// Describes a job once it has ended; none if it has been deleted, or the server stops.
     pub(crate) async fn training_job_ended(&self, name: &str) -> Option<Value> {
-        loop {
-            let job = self.training_jobs.get(name)?;
-            if !job.is_running() {
-                return Some(job.describe());
-            }
-            tokio::select! {
-                () = self.stop.cancelled() => return None,
-                () = tokio::time::sleep(POLL) => {}
-            }
-        }
+        self.job_ended("CreateTrainingJob", name).await
+    }
+
+    /// The description of a job of that name if there is one, and whether it has ended.
+    pub(super) fn training_job_state(&self, name: &str) -> Option<(bool, Value)> {
+        let job = self.training_jobs.get(name)?;
+        Some((!job.is_running(), job.describe()))
     }
 
     /// A job from start to end, on a thread of its own.
-    fn run(&self, name: &str, channels: Vec<Channel>, stop: &CancellationToken) {
+    fn run(&self, name: &str, channels: Vec<Channel>, stop: &CancellationToken, hopeless: &Hopeless) {
         let Some(job) = self.training_jobs.get(name) else {
             return;
         };
+        self.pace.wait(self.pace.start_of_job, stop);
         let stream = job.log_stream.clone();
-        let log = |line: &str| self.logs.add(logs::TRAINING_JOBS, &stream, line);
+        let log = |lines: &[String]| self.logs.add_all(logs::TRAINING_JOBS, &stream, lines);
+        for machine in 2..=job.instances() {
+            let text = "The rows of all machines are trained as one: the model is that of a single machine.";
+            work::say(
+                &|lines| {
+                    self.logs
+                        .add_all(logs::TRAINING_JOBS, &job.stream(machine), lines)
+                },
+                &[Line::Info(text.to_owned())],
+            );
+        }
         let hyperparameters: BTreeMap<String, String> =
             serde_json::from_value(job.request["HyperParameters"].clone()).unwrap_or_default();
         let limit = job.request["StoppingCondition"]["MaxRuntimeInSeconds"]
             .as_u64()
             .unwrap_or(MAX_RUNTIME as u64);
-        for note in without_effect(&job.request) {
-            log(&work::line("WARNING", &note));
-        }
+        // What ran before a restart counts, as far as it was noted.
+        let ran = job
+            .started
+            .map_or(0.0, |started| (job.modified - started).max(0.0));
+        let notes = without_effect(&job.request).into_iter().map(Line::Warning);
+        work::say(&log, &notes.collect::<Vec<_>>());
+        let folder = self.job_folder(name);
         let task = work::Training {
             name,
             hyperparameters,
@@ -329,46 +493,96 @@ impl SageMaker {
             output: job.request["OutputDataConfig"]["S3OutputPath"]
                 .as_str()
                 .unwrap_or_default(),
-            limit: Duration::from_secs(limit),
+            checkpoints: job.request["CheckpointConfig"]["S3Uri"].as_str(),
+            folder: &folder,
+            limit: Duration::from_secs(limit).saturating_sub(Duration::from_secs_f64(ran)),
             stop,
+            shutdown: &self.stop,
             s3: &self.s3,
             log: &log,
             observer: self.observer.as_ref(),
+            hopeless: &**hopeless,
         };
-        let ending = work::train(task, &mut |secondary, message| {
+        let ending = work::train(&task, &mut |secondary, message| {
             self.change(name, |job| {
                 job.started.get_or_insert_with(now);
-                if job.status == IN_PROGRESS {
-                    job.go_to(secondary, message);
-                }
+                job.go_to(secondary, message);
             });
+            if secondary != "Training" {
+                self.pace.wait(self.pace.transfer, stop);
+            }
         });
+        let ended = !matches!(ending, Ending::BrokenOff);
+        let keep = |job: &mut TrainingJob, product: Option<Product>| {
+            if let Some(Product {
+                artifacts,
+                mut metrics,
+            }) = product
+            {
+                if job.tuned.is_some()
+                    && let Some(metric) = metrics.iter().find(|m| m.metric_name == OBJECTIVE).cloned()
+                {
+                    metrics.push(Metric {
+                        metric_name: "ObjectiveMetric".to_owned(),
+                        ..metric
+                    });
+                }
+                job.artifacts = Some(artifacts);
+                job.metrics = metrics;
+            }
+        };
         self.change(name, |job| {
             job.started.get_or_insert_with(now);
             match ending {
-                Ending::Completed { artifacts, metrics } => {
-                    job.artifacts = Some(artifacts);
-                    job.metrics = metrics;
+                Ending::Completed(product) => {
+                    keep(job, Some(product));
                     job.end("Completed", "Completed", "Training job completed");
                 }
                 Ending::Failed(reason) => {
                     job.failure = Some(reason.chars().take(1024).collect());
                     job.end("Failed", "Failed", "Training job failed");
                 }
-                Ending::TooLong => {
+                Ending::TooLong(product) => {
+                    keep(job, product);
                     let message = "Training job runtime exceeded MaxRuntimeInSeconds provided";
                     job.end("Stopped", "MaxRuntimeExceeded", message);
                 }
-                Ending::Stopped if job.status == STOPPING => {
+                Ending::Stopped(product) => {
+                    keep(job, product);
                     job.end("Stopped", "Stopped", "Training job stopped");
                 }
-                Ending::Stopped => interrupted(job),
+                // The record stays as it is, for the next server.
+                Ending::BrokenOff => {}
             }
         });
-        self.running
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .remove(name);
+        self.running_jobs().remove(name);
+        if ended {
+            let _ = fs::remove_dir_all(folder); // if not now, then at the next start
+        }
+    }
+
+    /// Where a running job keeps its checkpoint.
+    fn job_folder(&self, name: &str) -> PathBuf {
+        store::file_in(&self.work_folder, name, "job")
+    }
+
+    /// Removes what ended jobs left, when the server was killed between the two.
+    pub(super) fn sweep_job_folders(&self) -> io::Result<()> {
+        let running = self.training_jobs.select(TrainingJob::is_running);
+        let kept: Vec<_> = running.iter().map(|job| self.job_folder(&job.name)).collect();
+        fs::create_dir_all(&self.work_folder)?;
+        for entry in fs::read_dir(&self.work_folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|e| e == "job") && !kept.contains(&path) {
+                fs::remove_dir_all(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The record of a job; none if there is no such job.
+    pub(super) fn training_job(&self, name: &str) -> Option<TrainingJob> {
+        self.training_jobs.get(name)
     }
 
     /// Changes a record from the job's own thread. If the disk is full there is no one to tell but the log.
@@ -387,7 +601,7 @@ impl SageMaker {
         }
     }
 
-    fn require_objects(&self, url: &str, role: &str) -> ApiResult<()> {
+    pub(super) fn require_objects(&self, url: &str, role: &str) -> ApiResult<()> {
         let bucket = s3::parse_url(url).map_or("", |(bucket, _)| bucket);
         if work::objects_under(&self.s3, url).is_empty() {
             return Err(ApiError::validation(format!(
@@ -411,17 +625,8 @@ impl SageMaker {
     }
 }
 
-/// How often a waiting state machine looks.
-const POLL: Duration = Duration::from_millis(20);
-
-fn interrupted(job: &mut TrainingJob) {
-    let reason = "InternalServerError: the server was stopped while the training job was running";
-    job.failure = Some(reason.to_owned());
-    job.end("Failed", "Failed", "Training job failed");
-}
-
 /// A request for a training job that has passed every check.
-struct Asked<'a> {
+pub(super) struct Asked<'a> {
     name: &'a str,
     image: &'a str,
     role: &'a str,
@@ -429,7 +634,8 @@ struct Asked<'a> {
     tags: BTreeMap<String, String>,
 }
 
-fn examine(input: &Value) -> ApiResult<Asked<'_>> {
+/// Holds a request against every constraint that it can be held against by itself.
+pub(super) fn examine(input: &Value) -> ApiResult<Asked<'_>> {
     let mut check = Check::new(input);
     let name = check.required("TrainingJobName", NAME);
     let role = check.required("RoleArn", ROLE);
@@ -446,8 +652,18 @@ fn examine(input: &Value) -> ApiResult<Asked<'_>> {
     if mode.is_none() {
         check.required("AlgorithmSpecification.TrainingInputMode", TEXT);
     }
+    if !check
+        .list("AlgorithmSpecification.MetricDefinitions", 0, 40)
+        .is_empty()
+    {
+        return Err(ApiError::validation(
+            "You can't override the metric definitions for Amazon SageMaker algorithms. Please retry the request without \
+             specifying metric definitions.",
+        ));
+    }
     if check.get("CheckpointConfig").is_some() {
-        return Err(ApiError::not_implemented("CheckpointConfig"));
+        check.required("CheckpointConfig.S3Uri", S3_URI);
+        check.text("CheckpointConfig.LocalPath", Form { max: 4096, ..TEXT });
     }
     if check.choice("OutputDataConfig.CompressionType", &["GZIP", "NONE"]) == Some("NONE") {
         return Err(ApiError::not_implemented("OutputDataConfig.CompressionType NONE"));
@@ -456,22 +672,19 @@ fn examine(input: &Value) -> ApiResult<Asked<'_>> {
     if check.get("ResourceConfig.InstanceGroups").is_some() {
         return Err(ApiError::not_implemented("ResourceConfig.InstanceGroups"));
     }
-    check.required("ResourceConfig.InstanceType", TEXT);
-    if check
-        .integer("ResourceConfig.InstanceCount", 0, i64::MAX)
-        .is_some_and(|count| count > 1)
-    {
-        // With one instance, what is sharded by key is replicated fully.
-        return Err(ApiError::not_implemented("ResourceConfig.InstanceCount above 1"));
-    }
-    check.integer("ResourceConfig.VolumeSizeInGB", 1, i64::MAX);
+    check.required("ResourceConfig.InstanceType", INSTANCE);
+    check.required_integer("ResourceConfig.InstanceCount", 1, i64::MAX);
+    check.required_integer("ResourceConfig.VolumeSizeInGB", 1, i64::MAX);
+    check.map("Environment", 100, 512, 512);
+    check.integer("RetryStrategy.MaximumRetryAttempts", 1, 30);
     check.structure("StoppingCondition");
     let runtime = check
-        .integer("StoppingCondition.MaxRuntimeInSeconds", 1, i64::MAX)
+        .integer("StoppingCondition.MaxRuntimeInSeconds", 1, MAX_LIMIT)
         .unwrap_or(MAX_RUNTIME);
     let wait = check.integer("StoppingCondition.MaxWaitTimeInSeconds", 1, i64::MAX);
     let spot = check.get("EnableManagedSpotTraining") == Some(&Value::Bool(true));
-    hyperparameters(&mut check);
+    check.map("HyperParameters", 100, 256, 2500);
+    let checkpointed = check.get("CheckpointConfig").is_some();
     let count = check.list("InputDataConfig", 0, 20).len();
     let mut channels = Vec::new();
     for i in 0..count {
@@ -495,6 +708,10 @@ fn examine(input: &Value) -> ApiResult<Asked<'_>> {
         )),
         None if spot => Err(invalid_wait()),
         Some(wait) if wait < runtime => Err(invalid_wait()),
+        Some(wait) if wait > MAX_WAIT && !checkpointed => Err(ApiError::validation(format!(
+            "Invalid MaxWaitTimeInSeconds. It must be less than or equal to {MAX_WAIT} for a built-in algorithm that does \
+             not checkpoint; give a CheckpointConfig or a shorter time"
+        ))),
         _ => Ok(Asked {
             name,
             image,
@@ -509,41 +726,6 @@ fn invalid_wait() -> ApiError {
     ApiError::validation(
         "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds",
     )
-}
-
-fn hyperparameters(check: &mut Check<'_>) {
-    let Some(map) = check.get("HyperParameters") else {
-        return;
-    };
-    let Some(map) = check.structure("HyperParameters").or(map.as_object()) else {
-        return;
-    };
-    if map.len() > 100 {
-        check.problem(
-            None,
-            "HyperParameters",
-            "Member must have length less than or equal to 100",
-        );
-    }
-    for (key, value) in map {
-        match value.as_str() {
-            Some(value) if key.len() > 256 || value.len() > 2500 => {
-                check.problem(
-                    Some(key),
-                    "HyperParameters",
-                    "Map keys have at most 256, values at most 2500 characters",
-                );
-            }
-            Some(_) => {}
-            None => {
-                check.problem(
-                    Some(&value.to_string()),
-                    "HyperParameters",
-                    "Map value must be a String",
-                );
-            }
-        }
-    }
 }
 
 fn channel(check: &mut Check<'_>, i: usize) -> ApiResult<Channel> {

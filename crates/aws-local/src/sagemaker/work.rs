@@ -1,15 +1,22 @@
 //! The work itself: reading channels, training, writing the archive, loading models.
 
 use std::{
-    collections::BTreeMap,
+    cell::RefCell,
+    collections::{BTreeMap, HashSet},
     fmt::Write as _,
+    fs, io,
     io::BufReader,
     ops::{Bound, ControlFlow},
+    path::Path,
     time::{Duration, Instant},
 };
 
 use access_events::{AccessEvent, csv};
-use ipinsights::{Dataset, Draft, Hyperparameters, Metrics, Model, Progress, TrainError, TrainOptions};
+use ipinsights::{
+    Checkpoints, Dataset, DatasetError, Draft, Hyperparameters, KnownEntities, Metrics, Model, Progress,
+    TrainError, TrainOptions, Training as Run,
+    log::{JobLog, Line},
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -31,9 +38,9 @@ pub(super) struct Channel {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Metric {
-    metric_name: String,
-    value: f64,
-    timestamp: Seconds,
+    pub(super) metric_name: String,
+    pub(super) value: f64,
+    pub(super) timestamp: Seconds,
 }
 
 /// All that a training needs.
@@ -43,62 +50,76 @@ pub(super) struct Training<'a> {
     pub(super) channels: Vec<Channel>,
     /// The address under which the archive shall be.
     pub(super) output: &'a str,
+    /// The address under which checkpoints shall be, where the job asks for them.
+    pub(super) checkpoints: Option<&'a str>,
+    /// A folder of the job's own: for the checkpoint that the next server goes on from, and rows beyond memory.
+    pub(super) folder: &'a Path,
     pub(super) limit: Duration,
     pub(super) stop: &'a CancellationToken,
+    /// The server's end, at which a job breaks off without ending.
+    pub(super) shutdown: &'a CancellationToken,
     pub(super) s3: &'a ObjectStore,
-    pub(super) log: &'a dyn Fn(&str),
+    pub(super) log: Log<'a>,
     pub(super) observer: Option<&'a TrainingObserver>,
+    /// Hears the objective after each epoch, counted from 1, and says whether to stop.
+    pub(super) hopeless: &'a dyn Fn(u32, f64) -> bool,
 }
 
 /// How a training ended.
 pub(super) enum Ending {
-    Completed {
-        artifacts: String,
-        metrics: Vec<Metric>,
-    },
+    Completed(Product),
     Failed(String),
-    /// It was told to stop.
-    Stopped,
+    /// It was told to stop; there is a model if it came to a mini-batch.
+    Stopped(Option<Product>),
     /// It ran longer than it may.
-    TooLong,
+    TooLong(Option<Product>),
+    /// The server stops: the job goes on with the next one.
+    BrokenOff,
 }
 
+/// What a training leaves.
+pub(super) struct Product {
+    pub(super) artifacts: String,
+    pub(super) metrics: Vec<Metric>,
+}
+
+/// Takes lines of a log, in their order.
+pub(super) type Log<'a> = &'a dyn Fn(&[String]);
+
 /// Why a row did not become an event, with the object it is in.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: a row cannot be read")]
 struct BadRow {
     key: String,
     source: access_events::Error,
 }
 
 /// Trains; `status` hears of every secondary status with its message.
-pub(super) fn train(task: Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Ending {
+pub(super) fn train(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Ending {
     status("Downloading", "Downloading input data");
-    let ending = run(&task, status);
+    let ending = match run(task, status) {
+        Ok(ending) => ending,
+        Err(reason) => Ending::Failed(reason),
+    };
     if let Ending::Failed(reason) = &ending {
-        (task.log)(&line("ERROR", reason));
+        say(task.log, &[Line::Error(reason.clone())]);
     }
     ending
 }
 
-fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Ending {
+fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending, String> {
     let log = task.log;
     let deadline = Instant::now().checked_add(task.limit);
-    let ended_early = || {
-        if task.stop.is_cancelled() {
-            return Some(Ending::Stopped);
-        }
-        deadline
-            .is_some_and(|d| Instant::now() >= d)
-            .then_some(Ending::TooLong)
+    let is_late = || deadline.is_some_and(|d| Instant::now() >= d);
+    let ended_early = |product| match () {
+        () if task.shutdown.is_cancelled() => Ending::BrokenOff,
+        () if task.stop.is_cancelled() => Ending::Stopped(product),
+        () => Ending::TooLong(product),
     };
-    log("Docker entrypoint called with argument(s): train");
-    log("Running default environment configuration script");
-    let params = match hyperparameters(task) {
-        Ok(params) => params,
-        Err(reason) => return Ending::Failed(reason),
-    };
-    if let Err(reason) = check_channels(task) {
-        return Ending::Failed(reason);
-    }
+    let (mut job_log, lines) = JobLog::begin("algo-1", now());
+    say(log, &lines);
+    let params = hyperparameters(task, &mut job_log)?;
+    check_channels(task)?;
     let artifacts = format!(
         "{}/{}/output/model.tar.gz",
         task.output.strip_suffix('/').unwrap_or(task.output),
@@ -106,108 +127,203 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Ending {
     );
     let Some((bucket, key)) = s3::parse_url(&artifacts).filter(|(b, _)| task.s3.require_bucket(b).is_ok())
     else {
-        return Ending::Failed(format!(
+        return Err(format!(
             "ClientError: the output bucket of {} does not exist",
             task.output
         ));
     };
+    fs::create_dir_all(task.folder).map_err(|e| folder_error(task.folder, &e))?;
+    let mut checkpoints = Checkpoints::in_folder(task.folder);
+    let stored = task
+        .checkpoints
+        .map(|url| format!("{}/{CHECKPOINT}", url.trim_end_matches('/')));
+    if let Some(url) = stored.as_deref().filter(|_| !checkpoints.path().exists()) {
+        fetch(task.s3, url, &checkpoints.path()).map_err(|e| folder_error(task.folder, &e))?;
+    }
 
     status(
         "Training",
         "Training image download completed. Training in progress.",
     );
+    let entities = RefCell::new(HashSet::new());
     let read = |name: &str| {
         let channel = task.channels.iter().find(|channel| channel.name == name);
-        channel
-            .map(|channel| Dataset::from_events(events(task.s3, &channel.url), &params))
-            .transpose()
+        let dataset = channel.map(|channel| {
+            let rows = events(task.s3, &channel.url).inspect(|row| {
+                if let ("train", Ok(event)) = (name, row)
+                    && !entities.borrow().contains(&event.entity)
+                {
+                    entities.borrow_mut().insert(event.entity.clone());
+                }
+            });
+            Dataset::spilling(rows, &params, task.folder)
+        });
+        dataset.transpose().map_err(|error| match error {
+            DatasetError::Source(row) => row.reason(),
+            error => format!("InternalServerError: {}", chain(&error)),
+        })
     };
-    let (rows, validation) = match read("train").and_then(|train| Ok((train, read("validation")?))) {
-        Ok((Some(train), validation)) => (train, validation),
-        Ok((None, _)) => return Ending::Failed(MISSING_TRAIN.to_owned()),
-        Err(error) => return Ending::Failed(error.reason()),
-    };
-    if let Some(ending) = ended_early() {
-        return ending;
+    let rows = read("train")?.ok_or(MISSING_TRAIN)?;
+    let validation = read("validation")?.filter(|rows| !rows.is_empty());
+    let known = KnownEntities::from_names(entities.take().iter().map(String::as_str));
+    if task.stop.is_cancelled() || is_late() {
+        return Ok(ended_early(None));
     }
-    log(&line("INFO", "Checkpoint loading and saving are disabled."));
+    if stored.is_none() {
+        say(
+            log,
+            &[Line::Info(
+                "Checkpoint loading and saving are disabled.".to_owned(),
+            )],
+        );
+    }
+    // Where epochs are short, writing would take longer than training.
+    let samples =
+        (1 + params.random_negative_sampling_rate() + params.shuffled_negative_sampling_rate()) as usize;
+    let samples = rows.len().saturating_mul(samples).max(1);
+    checkpoints = checkpoints.every_epochs((SAMPLES_BETWEEN / samples).clamp(1, 100) as u32);
     let mut metrics = Metrics::default();
+    let mut not_stored = None;
     let mut progress = |news: &Progress| {
         metrics.update(news);
-        for text in ipinsights::log::lines(news, &params) {
-            log(&line("INFO", &text));
+        say(log, &job_log.news(news, &params, now()));
+        match (news, &stored) {
+            (Progress::Resumed { epoch, batch }, _) => {
+                let text = format!("Going on from the checkpoint at batch {batch} of epoch {epoch}.");
+                say(log, &[Line::Info(text)]);
+            }
+            (Progress::CheckpointWritten { .. }, Some(url)) => {
+                if let Err(reason) = store(task.s3, url, &checkpoints.path()) {
+                    not_stored = Some(reason);
+                    return ControlFlow::Break(());
+                }
+            }
+            _ => {}
         }
         if let Some(observer) = task.observer {
             observer(task.name, news);
         }
-        if ended_early().is_some() {
+        if let Progress::Epoch {
+            epoch,
+            discriminator_auc: Some(auc),
+            ..
+        } = news
+            && (task.hopeless)(epoch + 1, *auc)
+        {
+            task.stop.cancel();
+        }
+        if task.stop.is_cancelled() || is_late() {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
         }
     };
-    let trained = ipinsights::train_dataset(
-        &params,
-        &rows,
-        validation.as_ref(),
-        &TrainOptions::default(),
-        &mut progress,
-    );
-    let model = match trained {
-        Ok(model) => model,
-        Err(TrainError::Cancelled) => return ended_early().unwrap_or(Ending::Stopped),
-        Err(error) => return Ending::Failed(format!("AlgorithmError: {}", chain(&error))),
+    let mut training = Run::new(&params, &rows)
+        .options(TrainOptions::default())
+        .checkpoints(checkpoints.clone())
+        .keep_so_far(true);
+    if let Some(rows) = &validation {
+        training = training.validation(rows);
+    }
+    let trained = training.run(&mut progress);
+    if let Some(reason) = not_stored {
+        return Err(format!(
+            "ClientError: the checkpoint could not be stored: {reason}"
+        ));
+    }
+    let trained = match trained {
+        Ok(trained) => trained,
+        Err(TrainError::Cancelled) => return Ok(ended_early(None)),
+        Err(error) => return Err(format!("AlgorithmError: {}", chain(&error))),
     };
-    log(&line("INFO", "Test data is not provided."));
+    if trained.cancelled && task.shutdown.is_cancelled() {
+        return Ok(Ending::BrokenOff);
+    }
+    let mut model = trained.model;
+    model.set_known_entities(Some(known));
 
     status("Uploading", "Uploading generated training model");
     let written = task.s3.put_with(bucket, key, "application/x-tar", |to| {
         model.write_archive(to).map_err(|error| WriteError(chain(&error)))
     });
     if let Err(WriteError(reason)) = written {
-        return Ending::Failed(format!(
+        return Err(format!(
             "InternalServerError: the model could not be stored at {artifacts}: {reason}"
         ));
     }
+    say(log, &job_log.end(now()));
     let timestamp = now();
     let metrics = metrics.iter().map(|(name, value)| Metric {
         metric_name: name.to_owned(),
         value,
         timestamp,
     });
-    Ending::Completed {
+    let product = Product {
         metrics: metrics.collect(),
         artifacts,
-    }
+    };
+    Ok(match trained.cancelled {
+        true => ended_early(Some(product)),
+        false => Ending::Completed(product),
+    })
 }
+
+/// How many samples are trained, at the least, from one checkpoint to the next.
+const SAMPLES_BETWEEN: usize = 1_000_000;
+
+/// What the engine calls a checkpoint's file.
+const CHECKPOINT: &str = "checkpoint.safetensors";
 
 const MISSING_TRAIN: &str = "AlgorithmError: Customer Error: the channel `train` is missing; it holds the rows to learn \
                              from (caused by ValidationError)";
 
-fn hyperparameters(task: &Training<'_>) -> Result<Hyperparameters, String> {
-    let given = serde_json::to_string(&task.hyperparameters).unwrap_or_default();
-    (task.log)(&line(
-        "INFO",
-        &format!(
-            "Merging with provided configuration from /opt/ml/input/config/hyperparameters.json: {given}"
-        ),
-    ));
-    let (draft, unknown) = Draft::from_map(&task.hyperparameters);
-    for name in unknown {
-        (task.log)(&line(
-            "WARNING",
-            &format!("The hyperparameter `{name}` is not known; it has no effect."),
-        ));
+fn folder_error(folder: &Path, error: &io::Error) -> String {
+    format!(
+        "InternalServerError: the folder `{}` cannot be used: {error}",
+        folder.display()
+    )
+}
+
+/// Copies an object into a file, if it is there.
+fn fetch(s3: &ObjectStore, url: &str, path: &Path) -> io::Result<()> {
+    let Some((bucket, key)) = s3::parse_url(url) else {
+        return Ok(());
+    };
+    let Ok((_, mut file)) = s3.open_object(bucket, key) else {
+        return Ok(());
+    };
+    let partial = path.with_extension("tmp");
+    io::copy(&mut file, &mut fs::File::create(&partial)?)?;
+    fs::rename(&partial, path)
+}
+
+/// Copies a file into an object.
+fn store(s3: &ObjectStore, url: &str, path: &Path) -> Result<(), String> {
+    let (bucket, key) = s3::parse_url(url).ok_or_else(|| format!("{url} is no address in S3"))?;
+    let put = s3.put_with(bucket, key, "binary/octet-stream", |to| {
+        let mut file = fs::File::open(path).map_err(|e| WriteError(e.to_string()))?;
+        io::copy(&mut file, to).map_err(|e| WriteError(e.to_string()))?;
+        Ok::<_, WriteError>(())
+    });
+    put.map(drop).map_err(|WriteError(reason)| reason)
+}
+
+fn hyperparameters(task: &Training<'_>, log: &mut JobLog) -> Result<Hyperparameters, String> {
+    let given = &task.hyperparameters;
+    let (draft, unknown) = Draft::from_map(given);
+    match draft.or_container_defaults().check() {
+        Ok(params) => {
+            say(task.log, &log.configured(given, &unknown, &params, now()));
+            Ok(params)
+        }
+        Err(problems) => {
+            say(task.log, &JobLog::merging(given));
+            Err(format!(
+                "AlgorithmError: Customer Error: the hyperparameters are not valid under any of the given schemas: \
+                 {problems} (caused by ValidationError)"
+            ))
+        }
     }
-    let params = draft.check().map_err(|problems| {
-        format!(
-            "AlgorithmError: Customer Error: the hyperparameters are not valid under any of the given schemas: \
-             {problems} (caused by ValidationError)"
-        )
-    })?;
-    let used = serde_json::to_string(&params.to_map()).unwrap_or_default();
-    (task.log)(&line("INFO", &format!("Final configuration: {used}")));
-    Ok(params)
 }
 
 fn check_channels(task: &Training<'_>) -> Result<(), String> {
@@ -221,7 +337,7 @@ fn check_channels(task: &Training<'_>) -> Result<(), String> {
         if !matches!(name.as_str(), "train" | "validation") {
             let text =
                 format!("The channel `{name}` is not known; the algorithm reads `train` and `validation`.");
-            (task.log)(&line("WARNING", &text));
+            say(task.log, &[Line::Warning(text)]);
         } else if !matches!(media_type, None | Some("" | "text/csv")) {
             let given = media_type.unwrap_or_default();
             return Err(format!(
@@ -284,12 +400,16 @@ impl BadRow {
     }
 }
 
-/// `[MM/DD/YYYY HH:MM:SS LEVEL thread] text`.
-pub(super) fn line(level: &str, text: &str) -> String {
-    format!(
-        "[{} {level} 1] {text}",
-        Timestamp::now().strftime("%m/%d/%Y %H:%M:%S")
-    )
+/// Writes lines of the algorithm's log, with the moment where a line has one.
+pub(super) fn say(log: Log<'_>, lines: &[Line]) {
+    if lines.is_empty() {
+        return;
+    }
+    let stamp = Timestamp::now().strftime("%m/%d/%Y %H:%M:%S").to_string();
+    log(&lines
+        .iter()
+        .map(|line| line.at(&stamp).to_string())
+        .collect::<Vec<_>>());
 }
 
 /// Reads the model of an archive in S3.
@@ -315,7 +435,7 @@ impl From<StoreError> for WriteError {
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -74,34 +74,82 @@ async fn everything_is_there_after_a_restart() {
     );
 }
 
+/// A training that a stop cuts off goes on from its checkpoint, and gives the model that it gives uninterrupted.
 #[tokio::test]
-async fn a_job_that_was_cut_off_says_so() {
+async fn a_job_that_was_cut_off_goes_on() {
     let world = World::new().await;
     world.bucket_with_data().await;
-    world
-        .training("long")
-        .hyper_parameters("epochs", "100000000")
-        .send()
-        .await
-        .unwrap();
-    eventually(|| async {
-        let job = world
-            .sagemaker
-            .describe_training_job()
-            .training_job_name("long")
+    let train = |world: &World, name: &str| {
+        let train = world.training(name).hyper_parameters("epochs", "1000");
+        train
+            .input_data_config(crate::common::channel("validation", "s3://data/validation/"))
+            .send()
+    };
+    train(&world, "cut-off").await.unwrap();
+    let epochs = |world: &World| {
+        let describe =
+            r#"{"logGroupName": "/aws/sagemaker/TrainingJobs", "filterPattern": "progress_metric"}"#
+                .to_owned();
+        let address = world.server.address();
+        async move {
+            let request = format!(
+                "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-amz-json-1.1\r\nConnection: close\r\n\
+                 X-Amz-Target: Logs_20140328.FilterLogEvents\r\nContent-Length: {}\r\n\r\n{describe}",
+                describe.len()
+            );
+            crate::refusals::raw_to(address, &request)
+                .await
+                .matches("completed")
+                .count()
+        }
+    };
+    eventually(|| async { (epochs(&world).await > 5).then_some(()) }).await;
+    let world = world.restart().await;
+    let job = world.job_ended("cut-off").await;
+    assert_eq!(
+        job.training_job_status().unwrap().as_str(),
+        "Completed",
+        "{:?}",
+        job.failure_reason()
+    );
+    let statuses: Vec<_> = job
+        .secondary_status_transitions()
+        .iter()
+        .map(|t| t.status().unwrap().as_str().to_owned())
+        .collect();
+    assert_eq!(
+        statuses,
+        [
+            "Starting",
+            "Downloading",
+            "Training",
+            "Restarting",
+            "Downloading",
+            "Training",
+            "Uploading",
+            "Completed"
+        ]
+    );
+    let told = r#"{"logGroupName": "/aws/sagemaker/TrainingJobs", "filterPattern": "\"Going on from the checkpoint\""}"#;
+    let (_, found) = crate::refusals::call(&world, "Logs_20140328.FilterLogEvents", told).await;
+    assert_eq!(found["events"].as_array().unwrap().len(), 1, "{found}");
+
+    train(&world, "whole").await.unwrap();
+    world.job_ended("whole").await;
+    let mut archives = Vec::new();
+    for name in ["cut-off", "whole"] {
+        let key = format!("models/{name}/output/model.tar.gz");
+        let object = world
+            .s3
+            .get_object()
+            .bucket("data")
+            .key(key)
             .send()
             .await
             .unwrap();
-        (job.secondary_status().unwrap().as_str() == "Training").then_some(())
-    })
-    .await;
-    let world = world.restart().await;
-    let job = world.job_ended("long").await;
-    assert_eq!(job.training_job_status().unwrap().as_str(), "Failed");
-    assert_eq!(
-        job.failure_reason(),
-        Some("InternalServerError: the server was stopped while the training job was running")
-    );
+        archives.push(object.body.collect().await.unwrap().to_vec());
+    }
+    assert!(archives[0] == archives[1], "the models differ");
 }
 
 /// A copy of the folder, taken while the server works, is what a killed server leaves.
@@ -152,15 +200,14 @@ async fn a_killed_server_leaves_nothing_half_done() {
         .endpoint_name("scores")
         .content_type("text/csv");
     invoke.body(Blob::new("France,10.1.0.1")).send().await.unwrap();
-    assert_eq!(
-        world
-            .job_ended("long")
-            .await
-            .training_job_status()
-            .unwrap()
-            .as_str(),
-        "Failed"
-    );
+    let stop = world.sagemaker.stop_training_job().training_job_name("long");
+    stop.send().await.unwrap();
+    let job = world.job_ended("long").await;
+    assert_eq!(job.training_job_status().unwrap().as_str(), "Stopped");
+    let restarted = |t: &aws_sdk_sagemaker::types::SecondaryStatusTransition| {
+        t.status().is_some_and(|status| status.as_str() == "Restarting")
+    };
+    assert!(job.secondary_status_transitions().iter().any(restarted));
     let described = world
         .states
         .describe_execution()

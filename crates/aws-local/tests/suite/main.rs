@@ -7,10 +7,12 @@
     reason = "helpers of tests are not seen as tests"
 )]
 
+mod access;
 mod common;
 mod conformance;
 mod endpoints;
 mod folder;
+mod jobs;
 mod logs;
 mod objects;
 mod refusals;

@@ -627,16 +627,6 @@ async fn what_is_not_there_is_refused_by_name() {
             .send()
             .await,
     ));
-    expect!["NotImplemented: the header x-amz-tagging: a=b is not implemented"].assert_eq(&told(
-        world
-            .s3
-            .put_object()
-            .bucket("data")
-            .key("t")
-            .tagging("a=b")
-            .send()
-            .await,
-    ));
 }
 
 /// Headers that ask for something that would not happen, and those that ask for what happens anyway.
@@ -675,7 +665,6 @@ async fn headers_are_refused_by_name() {
         "x-amz-server-side-encryption-aws-kms-key-id: alias/a",
         "x-amz-server-side-encryption-customer-algorithm: AES256",
         "x-amz-storage-class: GLACIER",
-        "x-amz-tagging: a=b",
         "x-amz-object-lock-mode: GOVERNANCE",
     ] {
         let first = told(requests[0], header).await;
@@ -691,7 +680,6 @@ async fn headers_are_refused_by_name() {
         501 the header x-amz-server-side-encryption-aws-kms-key-id is not implemented
         501 the header x-amz-server-side-encryption-customer-algorithm is not implemented
         501 the header x-amz-storage-class: GLACIER is not implemented
-        501 the header x-amz-tagging: a=b is not implemented
         501 the header x-amz-object-lock-mode is not implemented"#]]
     .assert_eq(&refusals.join("\n"));
     for header in [
@@ -810,4 +798,246 @@ async fn a_refusal_says_what_and_the_limit() {
         .upload_id(&upload)
         .multipart_upload(parts.build());
     expect!["EntityTooSmall: Your proposed upload is smaller than the minimum allowed size: part 1 has 2 bytes, and every part but the last must have at least 5242880"].assert_eq(&told(complete.send().await));
+}
+
+#[tokio::test]
+async fn objects_have_tags() {
+    use aws_sdk_s3::types::{Tag, Tagging};
+    let world = world().await;
+    let put = world
+        .s3
+        .put_object()
+        .bucket("data")
+        .key("k")
+        .tagging("team=a%20b&x=");
+    put.send().await.unwrap();
+    let tags = async |key: &str| {
+        let tags = world
+            .s3
+            .get_object_tagging()
+            .bucket("data")
+            .key(key)
+            .send()
+            .await
+            .unwrap();
+        let printed = tags
+            .tag_set
+            .iter()
+            .map(|tag| format!("{}={}", tag.key, tag.value));
+        printed.collect::<Vec<_>>().join("&")
+    };
+    assert_eq!(tags("k").await, "team=a b&x=");
+    let read = world
+        .s3
+        .get_object()
+        .bucket("data")
+        .key("k")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(read.tag_count(), Some(2));
+    for (key, directive, tagging) in [("copied", "COPY", None), ("replaced", "REPLACE", Some("y=z"))] {
+        let copy = world
+            .s3
+            .copy_object()
+            .bucket("data")
+            .key(key)
+            .copy_source("data/k");
+        let copy = copy
+            .tagging_directive(directive.into())
+            .set_tagging(tagging.map(str::to_owned));
+        copy.send().await.unwrap();
+    }
+    assert_eq!(tags("copied").await, "team=a b&x=");
+    assert_eq!(tags("replaced").await, "y=z");
+    let tag = |key: &str| Tag::builder().key(key).value("1").build().unwrap();
+    let set = |keys: &[&str]| {
+        let tagging = Tagging::builder()
+            .set_tag_set(Some(keys.iter().map(|key| tag(key)).collect()))
+            .build()
+            .unwrap();
+        world
+            .s3
+            .put_object_tagging()
+            .bucket("data")
+            .key("k")
+            .tagging(tagging)
+            .send()
+    };
+    set(&["n"]).await.unwrap();
+    assert_eq!(tags("k").await, "n=1");
+    let many: Vec<String> = (0..11).map(|i| i.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    expect![[r#"
+        InvalidTag: Cannot provide multiple Tags with the same key
+        InvalidTag: A tag has a key of 1 to 128 characters and a value of at most 256
+        InvalidTag: Object tags cannot be greater than 10"#]]
+    .assert_eq(
+        &[
+            told(set(&["n", "n"]).await),
+            told(set(&[""]).await),
+            told(set(&many).await),
+        ]
+        .join("\n"),
+    );
+    world
+        .s3
+        .delete_object_tagging()
+        .bucket("data")
+        .key("k")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(tags("k").await, "");
+    let versioning = world
+        .s3
+        .get_bucket_versioning()
+        .bucket("data")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(versioning.status(), None);
+}
+
+/// A checksum of parts' checksums says so with the number of parts; one of the whole object does not.
+#[tokio::test]
+async fn checksums_of_uploads_in_parts() {
+    use aws_sdk_s3::types::{
+        ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
+    };
+    let world = world().await;
+    let big = vec![7_u8; 5 << 20];
+    let mut told = Vec::new();
+    for (algorithm, kind) in [
+        (ChecksumAlgorithm::Crc32, None),
+        (ChecksumAlgorithm::Crc32, Some(ChecksumType::FullObject)),
+        (ChecksumAlgorithm::Sha256, None),
+        (ChecksumAlgorithm::Crc64Nvme, None),
+    ] {
+        let create = world.s3.create_multipart_upload().bucket("data").key("parts");
+        let create = create
+            .checksum_algorithm(algorithm.clone())
+            .set_checksum_type(kind);
+        let id = create.send().await.unwrap().upload_id.unwrap();
+        let mut parts = CompletedMultipartUpload::builder();
+        for (number, body) in [(1, big.clone()), (2, b"end".to_vec())] {
+            let part = world
+                .s3
+                .upload_part()
+                .bucket("data")
+                .key("parts")
+                .upload_id(&id)
+                .part_number(number);
+            let part = part
+                .checksum_algorithm(algorithm.clone())
+                .body(body.into())
+                .send()
+                .await
+                .unwrap();
+            let completed = CompletedPart::builder()
+                .part_number(number)
+                .set_e_tag(part.e_tag)
+                .set_checksum_crc32(part.checksum_crc32)
+                .set_checksum_sha256(part.checksum_sha256)
+                .set_checksum_crc64_nvme(part.checksum_crc64_nvme);
+            parts = parts.parts(completed.build());
+        }
+        let complete = world
+            .s3
+            .complete_multipart_upload()
+            .bucket("data")
+            .key("parts")
+            .upload_id(&id);
+        complete.multipart_upload(parts.build()).send().await.unwrap();
+        let head = world
+            .s3
+            .head_object()
+            .bucket("data")
+            .key("parts")
+            .checksum_mode(ChecksumMode::Enabled);
+        let head = head.send().await.unwrap();
+        let sum = head
+            .checksum_crc32()
+            .or(head.checksum_sha256())
+            .or(head.checksum_crc64_nvme());
+        told.push(format!(
+            "{} {}",
+            head.checksum_type().unwrap().as_str(),
+            sum.unwrap()
+        ));
+        let read = world
+            .s3
+            .get_object()
+            .bucket("data")
+            .key("parts")
+            .checksum_mode(ChecksumMode::Enabled);
+        let read = read.send().await.unwrap().body.collect().await.unwrap().to_vec();
+        assert!(read.len() == big.len() + 3 && read.ends_with(b"end"));
+    }
+    // The sums are those that Python's zlib and hashlib have.
+    expect![[r#"
+        COMPOSITE 9rOWyA==-2
+        FULL_OBJECT 5d5Mcw==
+        COMPOSITE HnvoIJ11ph5VsAZS3MJDRp4YC9Ci05LWGPxCZAe0VTc=-2
+        FULL_OBJECT a3Ln2pUnokY="#]]
+    .assert_eq(&told.join("\n"));
+}
+
+#[tokio::test]
+async fn parts_can_be_copied() {
+    use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+    let world = world().await;
+    let body: Vec<u8> = (0..6 << 20).map(|i| (i % 251) as u8).collect();
+    world.put("source", body.clone()).await;
+    let id = world
+        .s3
+        .create_multipart_upload()
+        .bucket("data")
+        .key("copy")
+        .send()
+        .await
+        .unwrap()
+        .upload_id
+        .unwrap();
+    let copy = |number: i32, range: String| {
+        let copy = world
+            .s3
+            .upload_part_copy()
+            .bucket("data")
+            .key("copy")
+            .upload_id(&id)
+            .part_number(number);
+        copy.copy_source("data/source").copy_source_range(range).send()
+    };
+    let cut = 5 << 20;
+    let mut parts = CompletedMultipartUpload::builder();
+    for (number, range) in [
+        (1, format!("bytes=0-{}", cut - 1)),
+        (2, format!("bytes={cut}-{}", body.len() - 1)),
+    ] {
+        let copied = copy(number, range).await.unwrap().copy_part_result.unwrap();
+        parts = parts.parts(
+            CompletedPart::builder()
+                .part_number(number)
+                .set_e_tag(copied.e_tag)
+                .build(),
+        );
+    }
+    assert!(told(copy(3, format!("bytes=0-{}", body.len())).await).starts_with("InvalidArgument: "));
+    let complete = world
+        .s3
+        .complete_multipart_upload()
+        .bucket("data")
+        .key("copy")
+        .upload_id(&id);
+    complete.multipart_upload(parts.build()).send().await.unwrap();
+    let read = world
+        .s3
+        .get_object()
+        .bucket("data")
+        .key("copy")
+        .send()
+        .await
+        .unwrap();
+    assert!(read.body.collect().await.unwrap().to_vec() == body);
 }

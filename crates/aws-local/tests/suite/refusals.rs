@@ -9,7 +9,12 @@ use crate::common::World;
 
 /// Sends bytes as they are and reads the answer to its end.
 pub(crate) async fn raw(world: &World, request: &str) -> String {
-    let mut stream = TcpStream::connect(world.server.address()).await.unwrap();
+    raw_to(world.server.address(), request).await
+}
+
+/// The same, by address.
+pub(crate) async fn raw_to(address: std::net::SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
     let request = request.replacen("\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1);
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();

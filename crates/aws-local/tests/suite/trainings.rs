@@ -47,8 +47,16 @@ async fn what_would_not_happen_is_refused_by_name() {
         ("/InputDataConfig/0/ShuffleConfig", json!({"Seed": 1})),
         ("/InputDataConfig/1/ChannelName", json!("train")),
         ("/OutputDataConfig/CompressionType", json!("NONE")),
-        ("/ResourceConfig/InstanceCount", json!(2)),
-        ("/CheckpointConfig", json!({"S3Uri": "s3://data/checkpoints"})),
+        ("/ResourceConfig/InstanceCount", json!(0)),
+        ("/ResourceConfig/InstanceType", json!("m5.large")),
+        ("/ResourceConfig/VolumeSizeInGB", Value::Null),
+        ("/StoppingCondition/MaxRuntimeInSeconds", json!(2_419_201)),
+        ("/CheckpointConfig", json!({"LocalPath": "/opt/ml/checkpoints"})),
+        ("/HyperParameters/epochs", json!(3)),
+        (
+            "/AlgorithmSpecification/MetricDefinitions",
+            json!([{"Name": "n", "Regex": "r"}]),
+        ),
     ];
     let mut answers = Vec::new();
     for (pointer, value) in cases {
@@ -67,8 +75,13 @@ async fn what_would_not_happen_is_refused_by_name() {
         400 ValidationException: ShuffleConfig is not implemented by aws-local.
         400 ValidationException: 1 validation error detected: Value 'train' at 'inputDataConfig.2.member.channelName' failed to satisfy constraint: Channel names must be unique
         400 ValidationException: OutputDataConfig.CompressionType NONE is not implemented by aws-local.
-        400 ValidationException: ResourceConfig.InstanceCount above 1 is not implemented by aws-local.
-        400 ValidationException: CheckpointConfig is not implemented by aws-local."#]].assert_eq(&answers.join("\n"));
+        400 ValidationException: 1 validation error detected: Value '0' at 'resourceConfig.instanceCount' failed to satisfy constraint: Member must have value greater than or equal to 1
+        400 ValidationException: 1 validation error detected: Value 'm5.large' at 'resourceConfig.instanceType' failed to satisfy constraint: Member must satisfy regular expression pattern: ml\.[a-z0-9-]+\.[a-z0-9-]+
+        400 ValidationException: 1 validation error detected: Value null at 'resourceConfig.volumeSizeInGB' failed to satisfy constraint: Member must not be null
+        400 ValidationException: 1 validation error detected: Value '2419201' at 'stoppingCondition.maxRuntimeInSeconds' failed to satisfy constraint: Member must have value less than or equal to 2419200
+        400 ValidationException: 1 validation error detected: Value null at 'checkpointConfig.s3Uri' failed to satisfy constraint: Member must not be null
+        400 SerializationException: NUMBER_VALUE at 'hyperParameters' can not be converted to a String
+        400 ValidationException: You can't override the metric definitions for Amazon SageMaker algorithms. Please retry the request without specifying metric definitions."#]].assert_eq(&answers.join("\n"));
 }
 
 #[tokio::test]

@@ -362,3 +362,28 @@ async fn waiting_for_an_endpoint_that_is_not_there_ends_at_once() {
     assert!(matches!(error, Error::NotFound(_)), "{error}");
     assert_eq!(service.calls().len(), 1);
 }
+
+#[tokio::test]
+async fn capacity_by_the_request_and_answers_in_s3() {
+    let service = Service::start().await;
+    service.on(
+        "CreateEndpointConfig",
+        [answer(json!({"EndpointConfigArn": "arn"}))],
+    );
+    let config = EndpointConfig {
+        serverless: Some(ipinsights_client::Serverless {
+            memory_mb: 2048,
+            max_concurrency: 5,
+        }),
+        asynchronous: Some(ipinsights_client::Asynchronous {
+            output: "s3://b/answers".parse().unwrap(),
+            max_concurrency: Some(4),
+        }),
+        ..EndpointConfig::new("c".parse().unwrap(), "m".parse().unwrap())
+    };
+    service.client().create_endpoint_config(&config).await.unwrap();
+    let sent = service.json_of("CreateEndpointConfig");
+    assert_eq!(sent, config.to_parameters());
+    expect![[r#"{"EndpointConfigName":"c","ProductionVariants":[{"VariantName":"AllTraffic","ModelName":"m","ServerlessConfig":{"MemorySizeInMB":2048,"MaxConcurrency":5}}],"AsyncInferenceConfig":{"OutputConfig":{"S3OutputPath":"s3://b/answers"},"ClientConfig":{"MaxConcurrentInvocationsPerInstance":4}}}"#]]
+        .assert_eq(&config.to_parameters().to_string());
+}

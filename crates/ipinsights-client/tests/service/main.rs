@@ -5,6 +5,7 @@
 mod endpoints;
 mod errors;
 mod invoke;
+mod jobs;
 mod support;
 mod teardown;
 mod training;

@@ -20,13 +20,14 @@ use crate::atomic::AtomicFile;
 use crate::tensors::{self, Data, Tensor, TensorFile};
 
 const FORMAT: &str = "ipinsights-checkpoint";
-const VERSION: u32 = 1;
+/// Version 1 was of models by hashed prefixes.
+const VERSION: u32 = 2;
 const FILE: &str = "checkpoint.safetensors";
 
 /// Where checkpoints are kept, and how often one is written.
 ///
-/// One is written after every epoch, every so many mini-batches where that is asked for, and when the progress callback
-/// breaks off. A training whose folder has one goes on from there and ends with the same bytes as if it had never stopped;
+/// One is written after every epoch or every so many, every so many mini-batches where that is asked for, after the last epoch,
+/// and when the progress callback breaks off. A training whose folder has one goes on from there and ends with the same bytes as if it had never stopped;
 /// it is refused when rows, hyperparameters, seed or any other setting that decides the model is not the same.
 ///
 /// ```
@@ -39,6 +40,7 @@ const FILE: &str = "checkpoint.safetensors";
 pub struct Checkpoints {
     pub(super) folder: PathBuf,
     pub(super) every_batches: Option<u64>,
+    pub(super) every_epochs: u32,
     pub(super) resume: bool,
 }
 
@@ -48,6 +50,7 @@ impl Checkpoints {
         Self {
             folder: folder.into(),
             every_batches: None,
+            every_epochs: 1,
             resume: true,
         }
     }
@@ -55,6 +58,12 @@ impl Checkpoints {
     /// Writes one after so many mini-batches of an epoch, too. 0 means never, which is the default.
     pub const fn every_batches(mut self, batches: u64) -> Self {
         self.every_batches = if batches == 0 { None } else { Some(batches) };
+        self
+    }
+
+    /// Writes one after so many epochs only, for epochs that take less time than writing does. Default 1; 0 counts as 1.
+    pub const fn every_epochs(mut self, epochs: u32) -> Self {
+        self.every_epochs = if epochs == 0 { 1 } else { epochs };
         self
     }
 

@@ -11,8 +11,9 @@ use super::early_stop::{BestEpoch, EarlyStop};
 use super::order::Order;
 use super::slots::Slots;
 use super::{TrainError, Trained, Training};
+use crate::adam::Schedule;
 use crate::dataset::{Dataset, Pair};
-use crate::encoder::{Occurring, PrefixIndex, Prefixes};
+use crate::encoder::{AddressSample, NOTHING, RangeIndex};
 use crate::evaluation;
 use crate::executor::Executor;
 use crate::hyperparameters::Hyperparameters;
@@ -23,6 +24,9 @@ use crate::sampler::{self, Batch, Purpose};
 use crate::score::Score;
 use crate::step::{self, Trainer};
 use crate::tensors::Data;
+
+/// With fewer validation rows than this, a second thread would have nothing to do for them.
+const WORTH_A_THREAD: usize = 256;
 
 /// What hears of progress, and may break off.
 type Listener<'a> = dyn FnMut(&Progress) -> ControlFlow<()> + 'a;
@@ -37,6 +41,8 @@ pub(super) struct Run<'a> {
     checkpoints: Option<Kept>,
     keep_so_far: bool,
     slots: Slots,
+    /// By slot of an entity: its training rows.
+    activity: Vec<u32>,
     batches: usize,
     model: Model,
     trainer: Trainer<f32>,
@@ -49,6 +55,7 @@ pub(super) struct Run<'a> {
 struct Kept {
     path: PathBuf,
     every_batches: Option<u64>,
+    every_epochs: u32,
     identity: Identity,
 }
 
@@ -58,40 +65,50 @@ impl<'a> Run<'a> {
         let seed = training.options.seed;
         let validation = training.validation.filter(|v| !v.is_empty());
         let base = training.warm_start;
-        let prefixes = Prefixes::default();
         if let Some(base) = base {
-            check_base(base, params, &prefixes)?;
+            check_base(base, params)?;
         }
 
         // One pass over the rows: what occurs in them, and what tells them from others.
         let keeps = training.checkpoints.as_ref();
-        let mut occurring = Occurring::new(prefixes);
+        let mut sample = AddressSample::new(seed);
         let mut slots = Slots::new(params.num_entity_vectors());
         let digest = scan(train, keeps.is_some(), "train", |pair| {
             slots.add(pair.entity);
-            occurring.add_address(pair.address);
+            sample.add(pair.address);
         })?;
         if let Some(base) = base {
             base.entity_rows.iter().for_each(|row| slots.add(*row));
-            occurring.add_index(&base.index);
         }
-        let (entity_rows, index) = (slots.count(), occurring.index());
+        let entity_rows = slots.count();
+        let mut activity = vec![0_u32; entity_rows.len()];
+        scan(train, false, "train", |pair| {
+            if let Some(slot) = slots.slot(pair.entity) {
+                activity[slot as usize] = activity[slot as usize].saturating_add(1);
+            }
+        })?;
+        // The vectors of a base belong to its ranges.
+        let few = sample.is_few();
+        let index = match base {
+            None => sample.index(),
+            Some(base) => base.index.extended(sample),
+        };
 
         let shape = Shape {
             dim: params.vector_dim() as usize,
             layers: params.num_ip_encoder_layers() as usize,
             levels: index.levels(),
         };
-        let mut network = Network::new(shape, seed, &entity_rows, &index.rows);
+        let mut network = Network::new(shape, seed, &entity_rows, index.tables());
         if let Some(base) = base {
             begin_with(&mut network, &entity_rows, &index, base);
         }
         let (random, shuffled) = negatives(params);
         let batches = sampler::batches(train.len(), params.mini_batch_size() as usize, random, shuffled);
         // The largest batch decides whether a second thread would ever have anything to do.
-        let addresses = train.len().div_ceil(batches) * (1 + random);
+        let groups = sampler::groups(train.len().div_ceil(batches));
         let scored = validation.map_or(0, Dataset::len);
-        let threads = if step::pieces(addresses.max(scored)) > 1 {
+        let threads = if groups > 1 || scored > WORTH_A_THREAD {
             training.options.threads
         } else {
             1
@@ -106,6 +123,7 @@ impl<'a> Run<'a> {
                 Some(Kept {
                     path: checkpoints.path(),
                     every_batches: checkpoints.every_batches,
+                    every_epochs: checkpoints.every_epochs,
                     identity: Identity {
                         program: env!("CARGO_PKG_VERSION").to_owned(),
                         hyperparameters: params.to_map(),
@@ -122,7 +140,14 @@ impl<'a> Run<'a> {
             seed,
             training_rows: train.len() as u64 + base.map_or(0, Model::training_rows),
         };
-        let trainer = Trainer::new(&network, params.learning_rate(), params.weight_decay());
+        let steps = u64::from(params.epochs()) * batches as u64;
+        let schedule = Schedule::new(params.learning_rate(), params.weight_decay(), steps);
+        let smoothing = if few {
+            step::SMOOTHING_OF_FEW
+        } else {
+            step::SMOOTHING
+        };
+        let trainer = Trainer::new(&network, schedule, smoothing);
         let mut run = Self {
             params,
             seed,
@@ -133,6 +158,7 @@ impl<'a> Run<'a> {
             checkpoints: kept,
             keep_so_far: training.keep_so_far,
             slots,
+            activity,
             batches,
             model: Model::new(params.clone(), provenance, entity_rows, index, network),
             trainer,
@@ -160,6 +186,7 @@ impl<'a> Run<'a> {
         if let Some(best) = self.best {
             self.model.network = best;
         }
+        self.model.weights_changed();
         Ok(Trained {
             model: self.model,
             epochs: self.standing.epoch,
@@ -221,7 +248,7 @@ impl<'a> Run<'a> {
                 pair.entity = slot.ok_or_else(|| reading(std::io::Error::other("it has changed")))?;
             }
             let mut negatives = sampler::stream_at(self.seed, Purpose::Negatives, epoch, number as u64);
-            batch.draw(&rows, random, shuffled, &mut negatives);
+            batch.draw(&rows, &self.activity, random, shuffled, &mut negatives);
             let Model { network, index, .. } = &mut self.model;
             let outcome = self.trainer.step(network, index, &batch, &self.executor);
             if !outcome.loss.is_finite() {
@@ -291,7 +318,12 @@ impl<'a> Run<'a> {
             };
             tell(progress, news)?;
         }
-        self.save_and_tell(progress)
+        let done = self.standing.epoch;
+        let due = |kept: &Kept| done.is_multiple_of(kept.every_epochs) || done == self.params.epochs();
+        if self.standing.stopped_early || self.checkpoints.as_ref().is_some_and(due) {
+            self.save_and_tell(progress)?;
+        }
+        Ok(())
     }
 
     /// Keeps the best epoch, and ends training when the rule says so.
@@ -328,10 +360,11 @@ impl<'a> Run<'a> {
     }
 
     /// The service's tuning objective. The random addresses are the same in every epoch, so epochs can be compared.
-    fn discriminator_auc(&self) -> Result<Option<f64>, TrainError> {
+    fn discriminator_auc(&mut self) -> Result<Option<f64>, TrainError> {
         let Some(rows) = self.validation else {
             return Ok(None);
         };
+        self.model.weights_changed();
         let mut rng = sampler::stream(self.seed, Purpose::Validation, 0);
         let mut scores: [Vec<Score>; 2] = [Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len())];
         let mut random = Vec::new();
@@ -518,16 +551,19 @@ fn hex(sha256: Sha256) -> String {
 
 /// The weights by name.
 fn weights<'a>(prefix: &str, network: &'a mut Network<f32>) -> Vec<(String, &'a mut [f32])> {
-    let mut tensors = vec![(format!("{prefix}.entity"), &mut network.entities[..])];
-    for (level, values) in network.prefixes.iter_mut().enumerate() {
-        tensors.push((format!("{prefix}.prefix.{level}"), &mut values[..]));
+    let mut tensors = vec![
+        (format!("{prefix}.entity"), &mut network.entities[..]),
+        (format!("{prefix}.common"), &mut network.common[..]),
+    ];
+    for (level, values) in network.ranges.iter_mut().enumerate() {
+        tensors.push((format!("{prefix}.range.{level}"), &mut values[..]));
     }
     tensors.push((format!("{prefix}.dense"), &mut network.dense[..]));
     tensors
 }
 
 /// Whether a model's weights can stand in this training's network.
-fn check_base(base: &Model, params: &Hyperparameters, prefixes: &Prefixes) -> Result<(), TrainError> {
+fn check_base(base: &Model, params: &Hyperparameters) -> Result<(), TrainError> {
     let theirs = base.hyperparameters();
     for (what, model, ours) in [
         (
@@ -554,36 +590,25 @@ fn check_base(base: &Model, params: &Hyperparameters, prefixes: &Prefixes) -> Re
             });
         }
     }
-    if base.index.prefixes != *prefixes {
-        return Err(TrainError::OtherModel {
-            what: "list of prefixes",
-            model: format!("{:?}", base.index.prefixes),
-            params: format!("{prefixes:?}"),
-        });
-    }
     Ok(())
 }
 
-/// Puts the base's weights into a network that has all of its rows.
-fn begin_with(network: &mut Network<f32>, entity_rows: &[u32], index: &PrefixIndex, base: &Model) {
-    fn copy(rows: &[u32], values: &mut [f32], base_rows: &[u32], base_values: &[f32], width: usize) {
-        for (row, from) in base_rows.iter().zip(base_values.chunks(width)) {
-            if let Ok(slot) = rows.binary_search(row) {
-                values[slot * width..][..width].copy_from_slice(from);
-            }
+/// Puts the base's weights into a network that has all of its ranges and entities.
+fn begin_with(network: &mut Network<f32>, entity_rows: &[u32], index: &RangeIndex, base: &Model) {
+    let (dim, width) = (network.shape.dim, network.shape.range_width());
+    for (row, from) in base.entity_rows.iter().zip(base.network.entities.chunks(dim)) {
+        if let Ok(slot) = entity_rows.binary_search(row) {
+            network.entities[slot * dim..][..dim].copy_from_slice(from);
         }
     }
-    let (dim, width) = (network.shape.dim, network.shape.prefix_width());
-    copy(
-        entity_rows,
-        &mut network.entities,
-        &base.entity_rows,
-        &base.network.entities,
-        dim,
-    );
-    for (level, values) in network.prefixes.iter_mut().enumerate() {
-        let (base_rows, base_values) = (&base.index.rows[level], &base.network.prefixes[level]);
-        copy(&index.rows[level], values, base_rows, base_values, width);
+    network.common.copy_from_slice(&base.network.common);
+    for (level, (values, cut)) in network.ranges.iter_mut().zip(base.index.cuts()).enumerate() {
+        for (start, row) in cut.starts.iter().zip(&cut.rows) {
+            let to = index.look_up(level, *start);
+            if *row != NOTHING && to != NOTHING {
+                values[to as usize * width..][..width].copy_from_slice(base.network.range(level, *row));
+            }
+        }
     }
     network.dense.copy_from_slice(&base.network.dense);
 }
@@ -593,15 +618,19 @@ fn fingerprint(base: &Model) -> String {
     let mut sha256 = Sha256::new();
     sha256.update(base.training_rows().to_le_bytes());
     sha256.update(Data::U32(&base.entity_rows).bytes());
-    for rows in &base.index.rows {
-        sha256.update((rows.len() as u64).to_le_bytes());
-        sha256.update(Data::U32(rows).bytes());
+    for cut in base.index.cuts() {
+        sha256.update((cut.starts.len() as u64).to_le_bytes());
+        for numbers in [&cut.starts, &cut.rows] {
+            sha256.update(Data::U32(numbers).bytes());
+        }
     }
     let network = &base.network;
-    for values in network.prefixes.iter().chain([&network.entities]) {
+    for values in network.ranges.iter().chain([&network.entities]) {
         sha256.update(Data::F32(values).bytes());
     }
-    sha256.update(Data::F32(&network.dense).bytes());
+    for values in [&network.common, &network.dense] {
+        sha256.update(Data::F32(values).bytes());
+    }
     hex(sha256)
 }
 

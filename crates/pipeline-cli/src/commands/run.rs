@@ -89,6 +89,7 @@ fn write(folder: &Path, report: &Report, settings: &Settings, sample: &Sample) -
     let image = ipinsights_client::image_uri(&report.region)?;
     let machine = pipeline::definition::definition(settings, &image)?;
     let files = [
+        ("report.html", report.to_html(&machine)),
         ("report.json", serde_json::to_string_pretty(report)? + "\n"),
         ("definition.asl.json", machine.to_json_string() + "\n"),
         ("definition.svg", machine.to_svg()),

@@ -1,5 +1,6 @@
 //! `ipinsights serve`: the local services alone, for any AWS client.
 
+use anyhow::Context as _;
 use aws_local::Server;
 
 use crate::cli::{Common, ServeArgs};
@@ -12,13 +13,26 @@ pub async fn run(common: &Common, args: ServeArgs, output: &Output) -> anyhow::R
     let signals = Signals::listen();
     let progress = std::sync::Arc::new(Progress::new(common.quiet));
     let told = std::sync::Arc::clone(&progress);
-    let mut builder = Server::builder(&args.data_dir)
-        .port(args.port)
-        .wait_time_scale(args.wait_time_scale);
+    let mut builder = match args.ephemeral {
+        true => Server::ephemeral(),
+        false => Server::builder(&args.data_dir),
+    };
+    let keys = match &args.credentials {
+        Some(file) => credentials(file)?,
+        None => Vec::new(),
+    };
+    for (id, secret) in &keys {
+        builder = builder.credentials(id, secret);
+    }
     if let Some(path) = &args.mock_config {
         builder = builder.mock_config(super::states::mock_config(path)?);
     }
     let server = builder
+        .port(args.port)
+        .listen(args.listen)
+        .allow_remote(args.allow_remote)
+        .realistic_timing(args.realistic_timing)
+        .wait_time_scale(args.wait_time_scale)
         .on_training(std::sync::Arc::new(
             move |_job: &str, event: &ipinsights::Progress| told.training(event),
         ))
@@ -47,6 +61,31 @@ pub async fn run(common: &Common, args: ServeArgs, output: &Output) -> anyhow::R
     server.shutdown().await;
     progress.finish();
     Ok(())
+}
+
+/// The keys of a file; what is wrong with it is told without them.
+fn credentials(file: &std::path::Path) -> anyhow::Result<Vec<(String, String)>> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("the credentials `{}` cannot be read", file.display()))?;
+    let mut keys = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [] => {}
+            [id, secret] => keys.push((id.to_owned(), secret.to_owned())),
+            _ => anyhow::bail!(
+                "`{}`: line {} is no key: write `KEY_ID SECRET`",
+                file.display(),
+                number + 1
+            ),
+        }
+    }
+    anyhow::ensure!(
+        !keys.is_empty(),
+        "`{}` holds no key: write `KEY_ID SECRET`, one a line",
+        file.display()
+    );
+    Ok(keys)
 }
 
 /// What points any AWS client here. The key pair is any: nobody checks it, but clients want one.

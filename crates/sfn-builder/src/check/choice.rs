@@ -112,7 +112,7 @@ impl<'d> Checker<'d> {
 
     fn rule(&mut self, fields: &mut Fields<'d, '_>) -> Option<Rule> {
         let next = fields.required_text(self, "Next");
-        let comment = fields.text(self, "Comment");
+        let comment = fields.text(self, "Comment").map(str::to_owned);
         let assign = self.assign(fields, Available::NOTHING);
         let (mut output, condition) = (
             None,
@@ -128,7 +128,7 @@ impl<'d> Checker<'d> {
         }
         Some(Rule {
             condition: condition?,
-            next: next?,
+            next: next?.to_owned(),
             comment,
             assign,
             output,
@@ -236,8 +236,7 @@ impl<'d> Checker<'d> {
             return self.nesting(key, at, value, depth);
         }
         let variable = fields.required_text(self, "Variable");
-        let variable: Option<Path> =
-            variable.and_then(|variable| self.path(fields.at("Variable"), &variable));
+        let variable: Option<Path> = variable.and_then(|variable| self.path(fields.at("Variable"), variable));
         let (operator, from_path) = operator(key)?;
         let test = self.test(operator, from_path, key, at, value);
         Some(Condition::Test {

@@ -326,7 +326,7 @@ impl Checker<'_> {
                 .paths
                 .then(|| self.template_field(fields, "Output", available))
                 .flatten();
-            return Some(Data::Jsonata(JsonataData { arguments, output }));
+            return Some(Data::Jsonata(Box::new(JsonataData { arguments, output })));
         }
         let mut data = PathData::default();
         if shape.paths {
@@ -402,7 +402,7 @@ impl Checker<'_> {
         if fields.is_json_path() {
             fields.exclusive(self, field, path);
             let computed = fields.text(self, path).and_then(|text| {
-                let path = self.reference(fields.at(path), &text)?;
+                let path = self.reference(fields.at(path), text)?;
                 Some(Dynamic::Computed(Expression::Path(path)))
             });
             let fixed = fields

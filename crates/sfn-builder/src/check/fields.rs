@@ -82,13 +82,18 @@ pub(super) struct Fields<'d, 'p> {
     pub(super) map: &'d Map<String, Value>,
     /// That of the state around it.
     pub(super) language: QueryLanguage,
-    known: Vec<&'static str>,
+    /// The names that were asked for, the first of them without an allocation.
+    known: [&'static str; KNOWN],
+    asked_for: usize,
+    more: Vec<&'static str>,
     /// A bit for each of the first fields of the object that was asked for.
     asked: u64,
 }
 
 /// Most objects have few fields, among which a search is faster than a hash.
 const FEW: usize = 16;
+/// As many fields as most states are asked for.
+const KNOWN: usize = 24;
 
 impl<'d, 'p> Fields<'d, 'p> {
     pub(super) fn new(here: &'p At<'p>, map: &'d Map<String, Value>, language: QueryLanguage) -> Self {
@@ -96,7 +101,9 @@ impl<'d, 'p> Fields<'d, 'p> {
             here,
             map,
             language,
-            known: Vec::with_capacity(24),
+            known: [""; KNOWN],
+            asked_for: 0,
+            more: Vec::new(),
             asked: 0,
         }
     }
@@ -133,7 +140,11 @@ impl<'d, 'p> Fields<'d, 'p> {
     }
 
     pub(super) fn get(&mut self, field: &'static str) -> Option<&'d Value> {
-        self.known.push(field);
+        match self.known.get_mut(self.asked_for) {
+            Some(place) => *place = field,
+            None => self.more.push(field),
+        }
+        self.asked_for += 1;
         let (bit, value) = self.find(field)?;
         self.asked |= bit;
         Some(value)
@@ -144,9 +155,14 @@ impl<'d, 'p> Fields<'d, 'p> {
         self.get(field);
     }
 
-    pub(super) fn text(&mut self, checker: &mut Checker<'_>, field: &'static str) -> Option<String> {
+    fn known(&self) -> impl Iterator<Item = &'static str> {
+        let first = self.known.iter().take(self.asked_for);
+        first.chain(&self.more).copied()
+    }
+
+    pub(super) fn text(&mut self, checker: &mut Checker<'_>, field: &'static str) -> Option<&'d str> {
         match self.get(field)? {
-            Value::String(text) => Some(text.clone()),
+            Value::String(text) => Some(text),
             other => {
                 let message = format!("`{field}` is a text, not {}", kind_of(other));
                 checker.wrong_type(self.at(field), message);
@@ -168,7 +184,11 @@ impl<'d, 'p> Fields<'d, 'p> {
         value
     }
 
-    pub(super) fn required_text(&mut self, checker: &mut Checker<'_>, field: &'static str) -> Option<String> {
+    pub(super) fn required_text(
+        &mut self,
+        checker: &mut Checker<'_>,
+        field: &'static str,
+    ) -> Option<&'d str> {
         self.required(checker, field)?;
         self.text(checker, field)
     }
@@ -213,7 +233,7 @@ impl<'d, 'p> Fields<'d, 'p> {
             let (last, others) = names.split_last()?;
             let message = format!("`{field}` is {} or {last}, not `{text}`", others.join(", "));
             let finding = Finding::new(Code::InvalidValue, self.at(field), message);
-            let near = nearest(&text, words.iter().map(|(word, _)| *word));
+            let near = nearest(text, words.iter().map(|(word, _)| *word));
             checker.findings.push(finding.near(near));
         }
         found.map(|(_, value)| *value)
@@ -239,7 +259,11 @@ impl<'d, 'p> Fields<'d, 'p> {
         if self.map.len() <= FEW && self.asked.count_ones() as usize == self.map.len() {
             return;
         }
-        for key in self.map.keys().filter(|key| !self.known.contains(&key.as_str())) {
+        for key in self
+            .map
+            .keys()
+            .filter(|key| !self.known().any(|known| known == *key))
+        {
             let finding = if self.is_json_path() && JSONATA.contains(&key.as_str()) {
                 self.foreign(key, "JSONata")
             } else if !self.is_json_path() && JSON_PATH.contains(&key.as_str()) {
@@ -252,7 +276,7 @@ impl<'d, 'p> Fields<'d, 'p> {
                 Finding::new(Code::MisplacedField, self.at(key), message)
             } else {
                 let message = format!("{what} has no field `{key}`");
-                let near = nearest(key, self.known.iter().copied());
+                let near = nearest(key, self.known());
                 Finding::new(Code::UnknownField, self.at(key), message).near(near)
             };
             checker.findings.push(finding);

@@ -1,23 +1,28 @@
 //! Names that lead nowhere, states that nothing leads to, machines that cannot end.
 
-use foldhash::HashMap;
 use serde_json::{Map, Value};
 
 use super::Checker;
 use super::at::At;
 use crate::finding::{Code, Finding, nearest};
+use crate::names::Names;
 
 impl Checker<'_> {
-    /// Works on the raw JSON, so that a problem inside a state does not hide one of the graph, or invent one.
+    /// Works on the raw JSON, so that a problem inside a state does not hide one of the graph, or invent one. Returns the
+    /// index of the states' names; `None` when they are more than there is memory for.
     pub(super) fn graph(
         &mut self,
         here: At<'_>,
         start_at: Option<&str>,
         states: &Map<String, Value>,
         outermost: bool,
-    ) {
+    ) -> Option<Names> {
         let at = At::Key(&here, "States");
-        let index: HashMap<&str, usize> = states.keys().map(String::as_str).zip(0..).collect();
+        let list: Vec<&str> = states.keys().map(String::as_str).collect();
+        let index = Index {
+            names: Names::new(&list)?,
+            list: &list,
+        };
         let start = start_at.map(|start_at| {
             let place = At::Key(&here, "StartAt");
             self.resolve(&index, start_at, place, "StartAt")
@@ -68,36 +73,31 @@ impl Checker<'_> {
         }
         // Without a start nothing is reachable, which helps nobody.
         let (Some(start_at), Some(Some(start))) = (start_at, start) else {
-            return;
+            return Some(index.names);
         };
         let mut reached = vec![false; states.len()];
         let mut open = vec![start];
         while let Some(state) = open.pop() {
             if !std::mem::replace(&mut reached[state], true) {
                 if unsure[state] {
-                    return;
+                    return Some(index.names);
                 }
                 let begin = if state == 0 { 0 } else { ends[state - 1] };
                 open.extend_from_slice(&targets[begin..ends[state]]);
             }
         }
-        for (name, _) in states.keys().zip(&reached).filter(|(_, reached)| !**reached) {
-            let start = states.keys().nth(start).map_or(start_at, String::as_str);
+        for (name, _) in list.iter().zip(&reached).filter(|(_, reached)| !**reached) {
+            let start = list.get(start).unwrap_or(&start_at);
             let message = format!("no path leads from `{start}` to the state `{name}`");
             self.report(Code::UnreachableState, At::Key(&at, name), message);
         }
+        Some(index.names)
     }
 
     /// The state that is meant; reports when there is no such state.
-    fn resolve(
-        &mut self,
-        index: &HashMap<&str, usize>,
-        target: &str,
-        at: At<'_>,
-        field: &str,
-    ) -> Option<usize> {
+    fn resolve(&mut self, index: &Index<'_>, target: &str, at: At<'_>, field: &str) -> Option<usize> {
         if let Some(found) = index.get(target) {
-            return Some(*found);
+            return Some(found);
         }
         if self.names.contains(target) {
             let message = format!("`{field}` names the state `{target}`, which belongs to another scope");
@@ -112,17 +112,26 @@ impl Checker<'_> {
         let message = format!("`{field}` names the state `{target}`, which does not exist");
         let finding = Finding::new(Code::MissingTransitionTarget, at, message);
         self.findings.push(finding.near(near.clone()));
-        near.and_then(|near| index.get(near.as_str()).copied())
+        near.and_then(|near| index.get(&near))
     }
 }
 
 impl Checker<'_> {
-    fn nearest_state(&mut self, target: &str, index: &HashMap<&str, usize>) -> Option<String> {
-        self.comparisons = self.comparisons.checked_sub(index.len())?;
-        // In the order of the definition: of equally near ones the last counts.
-        let mut names: Vec<(&str, usize)> = index.iter().map(|(name, index)| (*name, *index)).collect();
-        names.sort_unstable_by_key(|(_, index)| *index);
-        nearest(target, names.iter().map(|(name, _)| *name))
+    fn nearest_state(&mut self, target: &str, index: &Index<'_>) -> Option<String> {
+        self.comparisons = self.comparisons.checked_sub(index.list.len())?;
+        nearest(target, index.list.iter().copied())
+    }
+}
+
+/// The states of a machine.
+struct Index<'a> {
+    names: Names,
+    list: &'a [&'a str],
+}
+
+impl Index<'_> {
+    fn get(&self, name: &str) -> Option<usize> {
+        self.names.find(name, |index| self.list[index])
     }
 }
 

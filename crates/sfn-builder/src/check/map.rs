@@ -89,7 +89,7 @@ impl<'d> Checker<'d> {
     fn items(&mut self, fields: &mut Fields<'d, '_>) -> Items {
         if fields.is_json_path() {
             let text = fields.text(self, "ItemsPath");
-            let path = text.and_then(|text| self.reference(fields.at("ItemsPath"), &text));
+            let path = text.and_then(|text| self.reference(fields.at("ItemsPath"), text));
             return path.map_or(Items::Input, Items::Path);
         }
         let Some(value) = fields.peek("Items") else {
@@ -227,7 +227,7 @@ impl<'d> Checker<'d> {
 
     fn s3_field(&mut self, fields: &mut Fields<'d, '_>, actions: &[&str]) -> Option<Resource> {
         let arn = fields.text(self, "Resource")?;
-        self.s3_resource(fields.at("Resource"), &arn, actions)
+        self.s3_resource(fields.at("Resource"), arn, actions)
     }
 
     fn reader_config(&mut self, fields: &mut Fields<'d, '_>, lists: bool) -> ReaderConfig {
@@ -274,10 +274,7 @@ impl<'d> Checker<'d> {
         );
         let csv_header = self.csv_header(fields);
         let items_pointer = fields.text(self, "ItemsPointer");
-        if let Some(text) = items_pointer
-            .as_deref()
-            .filter(|text| !text.is_empty() && !text.starts_with('/'))
-        {
+        if let Some(text) = items_pointer.filter(|text| !text.is_empty() && !text.starts_with('/')) {
             let message = format!("`ItemsPointer` is a JSON pointer such as `/a/b`, not `{text}`");
             self.report(Code::InvalidValue, fields.at("ItemsPointer"), message);
         }
@@ -289,7 +286,7 @@ impl<'d> Checker<'d> {
             manifest_type,
             csv_delimiter,
             csv_header,
-            items_pointer,
+            items_pointer: items_pointer.map(str::to_owned),
             max_items,
         }
     }
@@ -454,12 +451,12 @@ impl<'d> Checker<'d> {
             self.report(Code::InvalidLabel, fields.at("Label"), message);
         }
         let here = fields.at("Label").pointer();
-        if let Some(first) = self.labels.get(&label) {
+        if let Some(first) = self.labels.get(label) {
             let message = format!("there is a label `{label}` already, at `{first}`");
             self.report(Code::DuplicateLabel, here, message);
         } else {
-            self.labels.insert(label.clone(), here);
+            self.labels.insert(label.to_owned(), here);
         }
-        Some(label)
+        Some(label.to_owned())
     }
 }

@@ -110,19 +110,19 @@ impl<'d> Checker<'d> {
         let here = At::Pointer(&pointer);
         let mut fields = Fields::new(&here, map, outer);
         let kind = fields.required_text(self, "Type")?;
-        let comment = fields.text(self, "Comment");
+        let comment = fields.text(self, "Comment").map(str::to_owned);
         fields.language = self.query_language(&mut fields, Some(outer)).unwrap_or(outer);
-        let Some((shape, what)) = shape(&kind) else {
+        let Some((shape, what)) = shape(kind) else {
             let message = format!("there is no type of state `{kind}`");
             let finding = Finding::new(Code::UnknownStateType, fields.at("Type"), message);
-            self.findings.push(finding.near(nearest(&kind, TYPES)));
+            self.findings.push(finding.near(nearest(kind, TYPES)));
             return None;
         };
         let data = self.data(&mut fields, shape);
         if let Some(data) = &data {
             self.result(&fields, data);
         }
-        let assign = if matches!(kind.as_str(), "Succeed" | "Fail") {
+        let assign = if matches!(kind, "Succeed" | "Fail") {
             Default::default()
         } else {
             let available = Available {
@@ -131,7 +131,7 @@ impl<'d> Checker<'d> {
             };
             self.assign(&mut fields, available)
         };
-        let kind = match kind.as_str() {
+        let kind = match kind {
             "Task" => self.task(&mut fields),
             "Parallel" => self.parallel(&mut fields, outer),
             "Map" => self.map(&mut fields, outer),
@@ -154,7 +154,7 @@ impl<'d> Checker<'d> {
 
     fn task(&mut self, fields: &mut Fields<'d, '_>) -> Option<StateKind> {
         let arn = fields.required_text(self, "Resource");
-        let resource = arn.and_then(|arn| self.resource(fields.at("Resource"), &arn));
+        let resource = arn.and_then(|arn| self.resource(fields.at("Resource"), arn));
         let role_arn = self.credentials(fields);
         let seconds = 1..=MAX_SECONDS;
         let timeout = self.dynamic_integer(fields, "TimeoutSeconds", "TimeoutSecondsPath", seconds.clone());
@@ -195,7 +195,7 @@ impl<'d> Checker<'d> {
         let role = match computed {
             Some(text) => {
                 inner.know("RoleArn");
-                self.expression(inner.at("RoleArn.$"), &text)
+                self.expression(inner.at("RoleArn.$"), text)
                     .map(Dynamic::Computed)
             }
             None if inner.has("RoleArn.$") && fields.is_json_path() => None,
@@ -214,16 +214,11 @@ impl<'d> Checker<'d> {
     }
 
     /// A text that may be computed in a JSONata state.
-    fn dynamic_text(
-        &mut self,
-        fields: &Fields<'_, '_>,
-        field: &str,
-        text: String,
-    ) -> Option<Dynamic<String>> {
-        if fields.is_json_path() || !Jsonata::is_meant(&text) {
-            return Some(Dynamic::Fixed(text));
+    fn dynamic_text(&mut self, fields: &Fields<'_, '_>, field: &str, text: &str) -> Option<Dynamic<String>> {
+        if fields.is_json_path() || !Jsonata::is_meant(text) {
+            return Some(Dynamic::Fixed(text.to_owned()));
         }
-        let jsonata = self.jsonata(fields.at(field), &text, Available::NOTHING)?;
+        let jsonata = self.jsonata(fields.at(field), text, Available::NOTHING)?;
         Some(Dynamic::Computed(Expression::Jsonata(jsonata)))
     }
 
@@ -304,7 +299,7 @@ impl<'d> Checker<'d> {
 
     fn choice(&mut self, fields: &mut Fields<'d, '_>) -> Option<StateKind> {
         let rules = self.rules(fields);
-        let default = fields.text(self, "Default");
+        let default = fields.text(self, "Default").map(str::to_owned);
         for field in ["Next", "End"] {
             if fields.get(field).is_some() {
                 let message = format!("the field `{field}` does not belong to a Choice state");
@@ -402,12 +397,12 @@ impl<'d> Checker<'d> {
         fields.exclusive(self, fixed, path);
         let computed = fields.text(self, path);
         if let Some(text) = fields.text(self, fixed) {
-            self.no_path(fields.at(fixed), fixed, &text);
-            return Some(Dynamic::Fixed(text));
+            self.no_path(fields.at(fixed), fixed, text);
+            return Some(Dynamic::Fixed(text.to_owned()));
         }
         let text = computed?;
         let pointer = fields.at(path);
-        let expression = self.expression(pointer, &text)?;
+        let expression = self.expression(pointer, text)?;
         if let Expression::Call(call) = &expression
             && !call.function.yields_text()
         {
@@ -438,7 +433,7 @@ impl<'d> Checker<'d> {
             }
         };
         match (next, end) {
-            (Some(next), false) => Some(Transition::Next(next)),
+            (Some(next), false) => Some(Transition::Next(next.to_owned())),
             (None, true) => Some(Transition::End),
             (Some(_), true) => {
                 self.report(
@@ -580,7 +575,7 @@ impl<'d> Checker<'d> {
         let jitter = fields.word(self, "JitterStrategy", &[("FULL", true), ("NONE", false)]);
         Some(Retrier {
             error_equals,
-            comment: fields.text(self, "Comment"),
+            comment: fields.text(self, "Comment").map(str::to_owned),
             interval_seconds,
             max_attempts,
             backoff_rate,
@@ -604,8 +599,8 @@ impl<'d> Checker<'d> {
                 .unwrap_or_else(|| crate::checked::Placement::At(crate::path::Path::root_of_data())),
             output,
             assign,
-            next: next?,
-            comment: fields.text(self, "Comment"),
+            next: next?.to_owned(),
+            comment: fields.text(self, "Comment").map(str::to_owned),
         })
     }
 }

@@ -3,7 +3,7 @@
 //! Developer guide, "Variable scope": a branch or an inline item processor sees the variables around it and has its own;
 //! the processor of a distributed Map state sees none but its own.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt};
 
 use super::Checker;
 use super::at::At;
@@ -18,32 +18,29 @@ use crate::template::{Expression, Template};
 /// The variables of a definition, by name: their numbers, and the state that assigns each first.
 type Names<'m> = HashMap<&'m str, (usize, &'m str)>;
 
-/// Some of the variables, by their numbers.
-#[derive(Clone, PartialEq)]
-struct Set(Box<[u64]>);
+/// Some of the variables: a bit for each, by their numbers.
+type Set = [u64];
 
-impl Set {
-    fn none(names: &Names<'_>) -> Self {
-        Self(vec![0; names.len().div_ceil(64)].into())
-    }
+fn words(names: &Names<'_>) -> usize {
+    names.len().div_ceil(64)
+}
 
-    fn has(&self, number: usize) -> bool {
-        self.0[number / 64] & (1 << (number % 64)) != 0
-    }
+fn has(set: &Set, number: usize) -> bool {
+    set[number / 64] & (1 << (number % 64)) != 0
+}
 
-    fn insert(&mut self, number: usize) {
-        self.0[number / 64] |= 1 << (number % 64);
-    }
+fn insert(set: &mut Set, number: usize) {
+    set[number / 64] |= 1 << (number % 64);
+}
 
-    /// Adds those of another set; whether there were new ones.
-    fn extend(&mut self, other: &Self) -> bool {
-        let mut new = false;
-        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
-            new |= theirs & !*mine != 0;
-            *mine |= theirs;
-        }
-        new
+/// Adds those of another set; whether there were new ones.
+fn extend(set: &mut Set, other: &Set) -> bool {
+    let mut new = false;
+    for (mine, theirs) in set.iter_mut().zip(other) {
+        new |= theirs & !*mine != 0;
+        *mine |= theirs;
     }
+    new
 }
 
 impl Checker<'_> {
@@ -57,14 +54,15 @@ impl Checker<'_> {
                 }
             });
         }
-        self.scope(machine, &Set::none(&names), &names);
+        self.scope(machine, &vec![0; words(&names)], &names);
     }
 
     fn scope(&mut self, machine: &Machine, outer: &Set, names: &Names<'_>) {
         let before = assigned_before(machine, outer, names);
-        for (state, seen) in machine.states().iter().zip(&before) {
+        for (at, state) in machine.states().iter().enumerate() {
+            let seen = before.of(at);
             each_assign(state, At::Pointer(&state.pointer), &mut |at, assign| {
-                let shadows = |name: &&str| names.get(name).is_some_and(|(number, _)| outer.has(*number));
+                let shadows = |name: &&str| names.get(name).is_some_and(|(number, _)| has(outer, *number));
                 for name in assign.names().filter(shadows) {
                     let message = format!("the variable `${name}` of an outer scope is assigned here");
                     let finding = Finding::new(Code::ShadowedVariable, At::Key(&at, name), message);
@@ -94,7 +92,7 @@ impl Checker<'_> {
                     StateKind::Map(map) if matches!(map.mode, Mode::Distributed(_))
                 );
                 if distributed {
-                    self.scope(inner, &Set::none(names), names);
+                    self.scope(inner, &vec![0; words(names)], names);
                 } else {
                     self.scope(inner, seen, names);
                 }
@@ -104,48 +102,70 @@ impl Checker<'_> {
 
     fn nearest_variable(&mut self, name: &str, seen: &Set, names: &Names<'_>) -> Option<String> {
         self.comparisons = self.comparisons.checked_sub(names.len())?;
-        let there = names.iter().filter(|(_, (number, _))| seen.has(*number));
+        let there = names.iter().filter(|(_, (number, _))| has(seen, *number));
         let mut there: Vec<&str> = there.map(|(name, _)| *name).collect();
         there.sort_unstable();
         nearest(name, there).map(|near| format!("${near}"))
     }
 }
 
+/// A set for each state of a machine, one after the other.
+struct Sets {
+    words: usize,
+    bits: Vec<u64>,
+}
+
+impl Sets {
+    fn of(&self, state: usize) -> &Set {
+        &self.bits[state * self.words..][..self.words]
+    }
+
+    fn of_mut(&mut self, state: usize) -> &mut Set {
+        &mut self.bits[state * self.words..][..self.words]
+    }
+}
+
 /// What some way to each state assigns, the scopes around it included.
-fn assigned_before(machine: &Machine, outer: &Set, names: &Names<'_>) -> Vec<Set> {
+fn assigned_before(machine: &Machine, outer: &Set, names: &Names<'_>) -> Sets {
     let states = machine.states();
-    let mut before = vec![outer.clone(); states.len()];
-    if names.is_empty() {
+    let mut before = Sets {
+        words: words(names),
+        bits: outer.repeat(states.len()),
+    };
+    let mut own = Sets {
+        words: words(names),
+        bits: vec![0; before.bits.len()],
+    };
+    let mut any = false;
+    for (at, state) in states.iter().enumerate() {
+        each_assign(state, At::Pointer(""), &mut |_, assign| {
+            for (number, _) in assign.names().filter_map(|name| names.get(name)) {
+                insert(own.of_mut(at), *number);
+                any = true;
+            }
+        });
+    }
+    if !any {
         return before;
     }
-    let own: Vec<Set> = states
-        .iter()
-        .map(|state| {
-            let mut own = Set::none(names);
-            each_assign(state, At::Pointer(""), &mut |_, assign| {
-                for (number, _) in assign.names().filter_map(|name| names.get(name)) {
-                    own.insert(*number);
-                }
-            });
-            own
-        })
-        .collect();
     let mut reached = vec![false; states.len()];
     let mut open: Vec<usize> = machine.position(&machine.start().name).into_iter().collect();
+    let mut after = Vec::with_capacity(before.words);
     while let Some(at) = open.pop() {
         reached[at] = true;
-        let mut after = before[at].clone();
-        after.extend(&own[at]);
-        for next in states[at].successors() {
+        after.clear();
+        after.extend_from_slice(before.of(at));
+        extend(&mut after, own.of(at));
+        states[at].each_successor(&mut |next| {
             let Some(next) = machine.position(next) else {
-                continue;
+                return;
             };
-            let new = before[next].extend(&after);
+            let new = extend(before.of_mut(next), &after);
             if new || !reached[next] {
                 reached[next] = true;
                 open.push(next);
             }
-        }
+        });
     }
     before
 }
@@ -184,7 +204,7 @@ impl Reads<'_> {
         let known = self
             .names
             .get(name)
-            .is_some_and(|(number, _)| self.seen.has(*number));
+            .is_some_and(|(number, _)| has(self.seen, *number));
         if known {
             return;
         }

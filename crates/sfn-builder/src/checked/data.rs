@@ -34,7 +34,7 @@ pub enum Data {
     /// By the five path fields.
     JsonPath(Box<PathData>),
     /// By `Arguments` and `Output`.
-    Jsonata(JsonataData),
+    Jsonata(Box<JsonataData>),
 }
 
 impl Data {

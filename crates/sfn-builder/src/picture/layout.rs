@@ -8,17 +8,19 @@
 // itself, `ascii-dag` counts in cells of a terminal, `elkrs` translates code under the EPL. `dagre` and `dugong` port the
 // same original; this one is faster, answers with errors, and lets its caller bound the work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use dugong::graphlib::{Graph as Dagre, GraphOptions};
 use dugong::{EdgeLabel, GraphLabel, NodeLabel, WorkControl, WorkError};
 
+use super::straighten::{Item, Link, straighten};
+
 /// The distance between a layer of boxes and one of labels.
 const LAYER_GAP: f64 = 26.0;
 /// The distance between two neighbours of a layer.
-const NODE_GAP: f64 = 28.0;
+pub(super) const NODE_GAP: f64 = 28.0;
 /// The distance of an edge that passes by.
-const BEND_GAP: f64 = 16.0;
+pub(super) const BEND_GAP: f64 = 16.0;
 /// How far apart edges leave a box at most.
 const PORT_GAP: f64 = 26.0;
 /// The room around the picture.
@@ -63,7 +65,13 @@ pub(super) struct Layout {
     pub(super) height: f64,
     /// The middle of every node.
     pub(super) nodes: Vec<(f64, f64)>,
+    /// As high as they were to be.
+    pub(super) heights: Vec<f64>,
     pub(super) edges: Vec<Route>,
+    /// Whether it has layers; else it is a single column.
+    pub(super) layered: bool,
+    /// The most edges that run past the boxes of one layer.
+    pub(super) passing: usize,
 }
 
 /// Where an edge goes.
@@ -144,7 +152,7 @@ fn layered(graph: &Graph, order: &[usize]) -> Option<Layout> {
     }
     dugong::layout_controlled(&mut dagre, &mut Budget(BUDGET)).ok()?;
 
-    let nodes: Vec<(f64, f64)> = (0..graph.sizes.len())
+    let mut nodes: Vec<(f64, f64)> = (0..graph.sizes.len())
         .map(|at| {
             let node = dagre.node(&node(at))?;
             Some((node.x? - graph.sizes[at].aside / 2.0, node.y?))
@@ -173,7 +181,7 @@ fn layered(graph: &Graph, order: &[usize]) -> Option<Layout> {
     }
     let half = |y: f64| layers.get(&key(y)).copied().unwrap_or_default();
 
-    let bends: Vec<Vec<(f64, f64)>> = labels
+    let mut bends: Vec<Vec<(f64, f64)>> = labels
         .iter()
         .map(|label| {
             let points = label.points.get(1..label.points.len().saturating_sub(1));
@@ -182,6 +190,17 @@ fn layered(graph: &Graph, order: &[usize]) -> Option<Layout> {
             points.filter(|&(_, y)| half(y) > 0.0).collect()
         })
         .collect();
+    let mut places: Vec<Option<(f64, f64)>> = labels
+        .iter()
+        .zip(&graph.edges)
+        .map(|(label, wire)| label.x.zip(label.y).filter(|_| wire.label.is_some()))
+        .collect();
+    let width = align(graph, &mut nodes, &mut bends, &mut places);
+    let boxes: HashSet<i64> = nodes.iter().map(|node| key(node.1)).collect();
+    let mut passing: HashMap<i64, usize> = HashMap::new();
+    for (_, y) in bends.iter().flatten().filter(|(_, y)| boxes.contains(&key(*y))) {
+        *passing.entry(key(*y)).or_default() += 1;
+    }
     let ports = ports(graph, &nodes, &bends);
     let edges = graph
         .edges
@@ -204,20 +223,89 @@ fn layered(graph: &Graph, order: &[usize]) -> Option<Layout> {
                 (arrive, edge(to.1, 2.0 * half(to.1), -1.0)),
                 (arrive, edge(to.1, graph.sizes[wire.to].height, -1.0)),
             ));
-            let label = labels[at].x.zip(labels[at].y).filter(|_| wire.label.is_some());
             Route {
                 legs,
                 arrives: down,
-                label,
+                label: places[at],
             }
         })
         .collect();
     Some(Layout {
-        width: dagre.graph().width,
+        width,
         height: dagre.graph().height,
         nodes,
+        heights: graph.sizes.iter().map(|size| size.height).collect(),
         edges,
+        layered: true,
+        passing: passing.into_values().max().unwrap_or(0),
     })
+}
+
+/// Straightens what was laid out, and returns how wide it is then.
+fn align(
+    graph: &Graph,
+    nodes: &mut [(f64, f64)],
+    bends: &mut [Vec<(f64, f64)>],
+    labels: &mut [Option<(f64, f64)>],
+) -> f64 {
+    let mut items: Vec<Item> = nodes
+        .iter()
+        .zip(&graph.sizes)
+        .map(|(&(x, y), size)| Item {
+            layer: key(y),
+            x,
+            left: size.width / 2.0,
+            right: size.width / 2.0 + size.aside,
+            is_box: true,
+        })
+        .collect();
+    let mut links = Vec::new();
+    for ((wire, bends), label) in graph.edges.iter().zip(&*bends).zip(&*labels) {
+        let mut before = wire.from;
+        for &(x, y) in bends {
+            let labelled = label.is_some_and(|(_, of_label)| key(of_label) == key(y));
+            let width = wire.label.filter(|_| labelled).map_or(0.0, |(width, _)| width);
+            links.push(Link {
+                from: before,
+                to: items.len(),
+                pull: wire.pull,
+            });
+            before = items.len();
+            items.push(Item {
+                layer: key(y),
+                x,
+                left: width / 2.0,
+                right: width / 2.0,
+                is_box: false,
+            });
+        }
+        links.push(Link {
+            from: before,
+            to: wire.to,
+            pull: wire.pull,
+        });
+    }
+    straighten(&mut items, &links, graph.root);
+
+    let lefts = items.iter().map(|item| item.x - item.left);
+    let rights = items.iter().map(|item| item.x + item.right);
+    let (least, most) = (
+        lefts.fold(f64::INFINITY, f64::min),
+        rights.fold(f64::NEG_INFINITY, f64::max),
+    );
+    let mut moved = items.iter().map(|item| item.x - least + MARGIN);
+    for (node, x) in nodes.iter_mut().zip(moved.by_ref()) {
+        node.0 = x;
+    }
+    for (bends, label) in bends.iter_mut().zip(labels) {
+        for (bend, x) in bends.iter_mut().zip(moved.by_ref()) {
+            bend.0 = x;
+            if let Some(label) = label.as_mut().filter(|label| key(label.1) == key(bend.1)) {
+                label.0 = x;
+            }
+        }
+    }
+    most - least + 2.0 * MARGIN
 }
 
 /// Layers are told apart by hundredths.
@@ -319,7 +407,10 @@ fn column(graph: &Graph) -> Layout {
         width: lane + MARGIN,
         height: y + MARGIN,
         nodes,
+        heights: graph.sizes.iter().map(|size| size.height).collect(),
         edges,
+        layered: false,
+        passing: graph.edges.len(),
     }
 }
 

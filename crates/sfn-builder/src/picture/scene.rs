@@ -1,9 +1,10 @@
 //! What a picture shows and where: cards of states, levels inside cards, edges between them. No word of SVG.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 
 use super::execution::{Execution, StateRun, StateStatus, duration_text};
-use super::layout::{self, Graph, Leg, Size, Wire};
+use super::layout::{self, Graph, Layout, Leg, Size, Wire};
 use super::text;
 use crate::checked::{Dynamic, Integration, Machine, Mode, State, StateKind, Until};
 use crate::graph::{self, EdgeKind};
@@ -27,12 +28,24 @@ const INSET: f64 = 12.0;
 /// The widest row of branches; more go into a further row.
 const ROW: f64 = 1500.0;
 
+/// Where a level is wider than this, or more edges than these run past one of its boxes, its longest edges are cut.
+const WIDE: f64 = 1500.0;
+const CROWD: usize = 4;
+/// How many states further an edge may lead where edges are cut: the first of these that is enough.
+const LONGEST: [usize; 3] = [16, 8, 4];
+/// The height of a sign, and that with the gap to the next.
+pub(super) const SIGN: f64 = 18.0;
+const SIGN_ROW: f64 = 22.0;
+/// What an edge to a sign has beside its label.
+const SIGN_EDGE: f64 = 24.0;
+
 /// A level with everything in its place; places count from its own left upper corner.
 pub(super) struct Scene<'a> {
     pub(super) width: f64,
     pub(super) height: f64,
     pub(super) cards: Vec<Card<'a>>,
     pub(super) lines: Vec<Line>,
+    pub(super) signs: Vec<Sign<'a>>,
     /// The middle of the mark at which it begins.
     pub(super) start: (f64, f64),
     /// The middle of the mark at which it ends well, if it can.
@@ -71,6 +84,22 @@ pub(super) struct Line {
     pub(super) way: Way,
     /// The middle of the label.
     pub(super) label_at: Option<(f64, f64)>,
+}
+
+/// An edge that was cut: it ends beside its box, at a sign that names the state to which it leads.
+pub(super) struct Sign<'a> {
+    pub(super) target: &'a State,
+    /// Whether that lies further up.
+    pub(super) up: bool,
+    pub(super) kind: EdgeKind,
+    /// Whole.
+    pub(super) label: Option<String>,
+    pub(super) idle: bool,
+    /// Where it leaves the box, to the right.
+    pub(super) at: (f64, f64),
+    /// How long the edge is.
+    pub(super) length: f64,
+    pub(super) width: f64,
 }
 
 /// Where an edge goes.
@@ -125,63 +154,45 @@ pub(super) fn scene<'a>(machine: &'a Machine, execution: Option<&'a Execution>) 
     let mut all = vec![plain(start, first)];
     all.extend(edges);
     all.extend(ends.iter().filter_map(|&from| Some(plain(from, end?))));
-    let wires = all
-        .iter()
-        .filter(|edge| edge.from != edge.to)
-        .map(|edge| Wire {
-            from: edge.from,
-            to: edge.to,
-            label: edge.label.as_deref().map(label_size),
-            // What goes well makes the backbone of the picture.
-            pull: match edge.kind {
-                EdgeKind::Next => 8.0,
-                EdgeKind::Rule | EdgeKind::Default => 4.0,
-                EdgeKind::Catch => 1.0,
-            },
-        })
-        .collect();
-    let placed = layout::layout(&Graph {
+    let (loops, edges): (Vec<graph::Edge>, Vec<graph::Edge>) =
+        all.into_iter().partition(|edge| edge.from == edge.to);
+    let level = Level {
         sizes,
-        edges: wires,
+        edges,
         root: start,
-    });
+        states: machine.states(),
+    };
+    let (placed, cut) = level.layout();
 
-    for (card, at) in cards.iter_mut().zip(&placed.nodes) {
-        card.at = *at;
+    for (at, card) in cards.iter_mut().enumerate() {
+        card.at = placed.nodes[at];
+        card.height = placed.heights[at];
     }
     let idle = |edge: &graph::Edge| {
         let ran = |at: usize| cards.get(at).is_none_or(|card| card.run.is_some());
         let came = execution.is_some_and(|execution| execution.state(&machine.start().name).is_some());
         execution.is_some() && !(came && ran(edge.from) && ran(edge.to))
     };
-    let mut routes = placed.edges.into_iter();
-    let lines = all
-        .iter()
-        .map(|edge| {
-            let idle = idle(edge);
-            let (way, label_at) = if edge.from == edge.to {
-                let card = &cards[edge.from];
-                let (x, y) = (card.at.0 + card.width / 2.0, card.at.1);
-                let label = edge
-                    .label
-                    .as_deref()
-                    .map(|label| x + SELF_LOOP + label_size(label).0 / 2.0 - 6.0);
-                (Way::Own((x, y)), label.map(|x| (x, y)))
-            } else {
-                match routes.next() {
-                    Some(route) => (Way::Legs(route.legs, route.arrives), route.label),
-                    None => (Way::Legs(Vec::new(), 1.0), None),
-                }
-            };
-            Line {
-                kind: edge.kind,
-                label: edge.label.clone(),
-                idle,
-                way,
-                label_at,
-            }
-        })
+    let signs = level.signs(&cards, &cut, idle);
+    let line = |edge: &graph::Edge, way, label_at| Line {
+        kind: edge.kind,
+        label: edge.label.clone(),
+        idle: idle(edge),
+        way,
+        label_at,
+    };
+    let whole = level.edges.iter().zip(&cut).filter(|(_, cut)| !**cut);
+    let mut lines: Vec<Line> = whole
+        .zip(placed.edges)
+        .map(|((edge, _), route)| line(edge, Way::Legs(route.legs, route.arrives), route.label))
         .collect();
+    lines.extend(loops.iter().map(|edge| {
+        let card = &cards[edge.from];
+        let (x, y) = (card.at.0 + card.width / 2.0, card.at.1);
+        let label = edge.label.as_deref();
+        let label = label.map(|label| (x + SELF_LOOP + label_size(label).0 / 2.0 - 6.0, y));
+        line(edge, Way::Own((x, y)), label)
+    }));
     Scene {
         width: placed.width,
         height: placed.height,
@@ -189,7 +200,162 @@ pub(super) fn scene<'a>(machine: &'a Machine, execution: Option<&'a Execution>) 
         end: end.map(|end| placed.nodes[end]),
         cards,
         lines,
+        signs,
     }
+}
+
+/// What of a level is laid out: its states, the marks, and the edges from one to another.
+struct Level<'a> {
+    sizes: Vec<Size>,
+    edges: Vec<graph::Edge>,
+    root: usize,
+    states: &'a [State],
+}
+
+impl<'a> Level<'a> {
+    /// The layout, and which edges end at a sign.
+    ///
+    /// Many long edges beside each other make a picture wide, and nobody can follow one among twenty. So where they are too many
+    /// the longest are cut, but for those that hold it together.
+    fn layout(&self) -> (Layout, Vec<bool>) {
+        let fits = |layout: &Layout| layout.width <= WIDE && layout.passing <= CROWD;
+        let none = vec![false; self.edges.len()];
+        let whole = layout::layout(&self.graph(&none));
+        if fits(&whole) {
+            return (whole, none);
+        }
+        // Along the definition: people write states down in the order in which they think of them.
+        let lengths: Vec<usize> = self
+            .edges
+            .iter()
+            .map(|edge| edge.from.abs_diff(edge.to))
+            .collect();
+        let needed = self.backbone(&lengths);
+        // Where not even layers could be found, only short edges are a help.
+        let tries = if whole.layered {
+            &LONGEST[..]
+        } else {
+            &LONGEST[2..]
+        };
+        let mut best = (whole, none);
+        for longest in tries {
+            let cut: Vec<bool> = (0..self.edges.len())
+                .map(|edge| lengths[edge] > *longest && !needed[edge])
+                .collect();
+            if cut == best.1 {
+                continue;
+            }
+            let layout = layout::layout(&self.graph(&cut));
+            if layout.passing < best.0.passing {
+                best = (layout, cut);
+            }
+            if fits(&best.0) {
+                break;
+            }
+        }
+        best
+    }
+
+    fn graph(&self, cut: &[bool]) -> Graph {
+        let mut sizes = self.sizes.clone();
+        let mut rows = vec![0.0; sizes.len()];
+        let mut edges = Vec::new();
+        for (edge, cut) in self.edges.iter().zip(cut) {
+            if *cut {
+                let size = &mut sizes[edge.from];
+                let width = sign_edge(edge) + sign_width(&self.states[edge.to].name);
+                size.aside = size.aside.max(width);
+                rows[edge.from] += SIGN_ROW;
+                size.height = size.height.max(rows[edge.from]);
+                continue;
+            }
+            edges.push(Wire {
+                from: edge.from,
+                to: edge.to,
+                label: edge.label.as_deref().map(label_size),
+                // What goes well makes the backbone of the picture.
+                pull: match edge.kind {
+                    EdgeKind::Next => 8.0,
+                    EdgeKind::Rule | EdgeKind::Default => 4.0,
+                    EdgeKind::Catch => 1.0,
+                },
+            });
+        }
+        Graph {
+            sizes,
+            edges,
+            root: self.root,
+        }
+    }
+
+    /// Which edges stay: a tree from the root that holds every node, at each step the shortest edge that leads to a new one;
+    /// those to marks, which have no name; and those beside which there is a loop.
+    fn backbone(&self, lengths: &[usize]) -> Vec<bool> {
+        let stays = |edge: &graph::Edge| edge.to >= self.states.len() || self.sizes[edge.from].aside > 0.0;
+        let mut needed: Vec<bool> = self.edges.iter().map(stays).collect();
+        let mut out: Vec<Vec<usize>> = vec![Vec::new(); self.sizes.len()];
+        for (at, edge) in self.edges.iter().enumerate() {
+            out[edge.from].push(at);
+        }
+        let mut reached = vec![false; self.sizes.len()];
+        let mut open = BinaryHeap::new();
+        let mut next = Some(self.root);
+        while let Some(node) = next {
+            reached[node] = true;
+            open.extend(out[node].iter().map(|&at| Reverse((lengths[at], at))));
+            next = None;
+            while let Some(Reverse((_, at))) = open.pop() {
+                let to = self.edges[at].to;
+                if !reached[to] {
+                    needed[at] = true;
+                    next = Some(to);
+                    break;
+                }
+            }
+        }
+        needed
+    }
+
+    fn signs(&self, cards: &[Card<'a>], cut: &[bool], idle: impl Fn(&graph::Edge) -> bool) -> Vec<Sign<'a>> {
+        let mut signs: Vec<Sign<'a>> = Vec::new();
+        for (at, card) in cards.iter().enumerate() {
+            let edges = self.edges.iter().zip(cut);
+            let own: Vec<&graph::Edge> = edges
+                .filter(|(edge, cut)| **cut && edge.from == at)
+                .map(|(edge, _)| edge)
+                .collect();
+            #[expect(clippy::cast_precision_loss, reason = "a few edges")]
+            let mut y = card.at.1 - SIGN_ROW * (own.len() as f64 - 1.0) / 2.0;
+            for edge in own {
+                let target = &self.states[edge.to];
+                signs.push(Sign {
+                    target,
+                    up: cards[edge.to].at.1 < card.at.1,
+                    kind: edge.kind,
+                    label: edge.label.clone(),
+                    idle: idle(edge),
+                    at: (card.at.0 + card.width / 2.0, y),
+                    length: sign_edge(edge),
+                    width: sign_width(&target.name),
+                });
+                y += SIGN_ROW;
+            }
+        }
+        signs
+    }
+}
+
+fn sign_edge(edge: &graph::Edge) -> f64 {
+    SIGN_EDGE + edge.label.as_deref().map_or(0.0, |label| label_size(label).0)
+}
+
+/// What stands on a sign, an arrow aside.
+pub(super) fn sign_text(name: &str) -> String {
+    text::shorten(name, TITLE_CHARS)
+}
+
+fn sign_width(name: &str) -> f64 {
+    text::width(&sign_text(name), SMALL_SIZE) + 28.0
 }
 
 /// What stands on an edge.

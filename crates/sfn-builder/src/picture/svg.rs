@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use super::execution::{Execution, StateStatus};
 use super::scene::{
-    self, Card, Line, SELF_LOOP, SMALL_LINE, SMALL_SIZE, Scene, TITLE_LINE, TITLE_SIZE, Way, label_size,
-    label_text,
+    self, Card, Line, SELF_LOOP, SIGN, SMALL_LINE, SMALL_SIZE, Scene, Sign, TITLE_LINE, TITLE_SIZE, Way,
+    label_size, label_text,
 };
 use super::text::{self, escape};
+use crate::checked::State;
 use crate::graph::EdgeKind;
 use crate::machine::StateMachine;
 
@@ -30,6 +31,7 @@ const STYLE: &str = "\
 .sfn .aborted>.body{fill:#e6e8eb}
 .sfn .box.group.succeeded>.body,.sfn .box.group.succeeded>.halo{fill:#f1faee}.sfn .box.group.failed>.body,.sfn .box.group.failed>.halo{fill:#fef2f0}
 .sfn .box.group.caught>.body,.sfn .box.group.caught>.halo{fill:#fef8ea}.sfn .box.group.in-progress>.body,.sfn .box.group.in-progress>.halo{fill:#eff7fe}
+.sfn .body:target{stroke-width:4}
 .sfn .idle>.body{stroke-opacity:.45}.sfn .idle>.bar{fill-opacity:.45}
 .sfn .idle>.name,.sfn .idle>.note{fill-opacity:.65}
 .sfn .edge{fill:none;stroke:#5f6b7a;stroke-width:1.4}
@@ -39,6 +41,7 @@ const STYLE: &str = "\
 .sfn .patch{fill:#fff}
 .sfn .label{font-size:10.5px;fill:#414d5c;text-anchor:middle}
 .sfn .label.catch{fill:#b02a0d}.sfn .label.idle{fill-opacity:.6}
+.sfn .sign{fill:#f2f4f7;stroke:#a3aeba}.sfn .sign.catch{fill:#fdf1ee;stroke:#e3a191}
 .sfn .dot{fill:#414d5c}.sfn .ring{fill:none;stroke:#414d5c;stroke-width:1.5}
 .sfn .key{font-size:10.5px;fill:#545b64}
 @media (prefers-color-scheme:dark){
@@ -61,6 +64,7 @@ const STYLE: &str = "\
 .sfn .head{fill:#9ba7b6}.sfn .head.catch{fill:#ff7a63}
 .sfn .patch{fill:#10161f}
 .sfn .label{fill:#c6d0dc}.sfn .label.catch{fill:#ff9a87}
+.sfn .sign{fill:#202b37;stroke:#5a6878}.sfn .sign.catch{fill:#33201d;stroke:#8a4a3e}
 .sfn .dot{fill:#c6d0dc}.sfn .ring{stroke:#c6d0dc}
 }
 ";
@@ -204,6 +208,9 @@ fn draw_scene(svg: &mut String, scene: &Scene<'_>, x: f64, y: f64, ran: bool) {
     for card in &scene.cards {
         draw_card(svg, card, (x, y), ran);
     }
+    for sign in &scene.signs {
+        draw_sign(svg, sign, (x, y));
+    }
     // Over the edges, so that none strikes a label through.
     for line in &scene.lines {
         draw_label(svg, line, (x, y));
@@ -230,7 +237,8 @@ fn draw_card(svg: &mut String, card: &Card<'_>, (x, y): (f64, f64), ran: bool) {
     let _ = writeln!(svg, "<title>{}</title>", escape(&tip));
     let _ = writeln!(
         svg,
-        "<rect class=\"body\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"6\"/>"
+        "<rect class=\"body\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"6\" id=\"{}\"/>",
+        anchor(card.state)
     );
     let _ = writeln!(
         svg,
@@ -276,14 +284,65 @@ fn draw_card(svg: &mut String, card: &Card<'_>, (x, y): (f64, f64), ran: bool) {
     svg.push_str("</g>\n");
 }
 
-fn draw_edge(svg: &mut String, line: &Line, (x, y): (f64, f64)) {
+/// What a sign's link names: the state's place in the document, in characters that every viewer takes.
+fn anchor(state: &State) -> String {
+    let mut anchor = String::from("sfn");
+    for c in state.pointer.chars() {
+        if c.is_ascii_alphanumeric() {
+            anchor.push(c);
+        } else {
+            let _ = write!(anchor, "-{:x}-", u32::from(c));
+        }
+    }
+    anchor
+}
+
+fn draw_sign(svg: &mut String, sign: &Sign<'_>, (x, y): (f64, f64)) {
+    let (x, y) = (sign.at.0 + x, sign.at.1 + y);
+    let class = edge_class(sign.kind, sign.idle);
+    let left = x + sign.length;
+    let _ = writeln!(
+        svg,
+        "<path class=\"edge{class}\" d=\"M{x:.1} {y:.1}L{:.1} {y:.1}\"/>",
+        left - 6.0
+    );
+    draw_head(svg, &class, (left, y), (1.0, 0.0));
+    let name = &sign.target.name;
+    let _ = writeln!(svg, "<a href=\"#{}\">", anchor(sign.target));
+    let _ = writeln!(svg, "<title>{}</title>", escape(name));
+    let _ = writeln!(
+        svg,
+        "<rect class=\"sign{class}\" x=\"{left:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{SIGN:.1}\" rx=\"9\"/>",
+        y - SIGN / 2.0,
+        sign.width
+    );
+    let _ = writeln!(
+        svg,
+        "<text class=\"label{class}\" x=\"{:.1}\" y=\"{:.1}\">{} {}</text></a>",
+        left + sign.width / 2.0,
+        y + 3.7,
+        if sign.up { '↑' } else { '↓' },
+        escape(&scene::sign_text(name))
+    );
+    if let Some(label) = &sign.label {
+        let middle = x + 4.0 + label_size(label).0 / 2.0;
+        write_label(svg, &class, label, (middle, y));
+    }
+}
+
+fn edge_class(kind: EdgeKind, idle: bool) -> String {
     let mut class = String::new();
-    if line.kind == EdgeKind::Catch {
+    if kind == EdgeKind::Catch {
         class.push_str(" catch");
     }
-    if line.idle {
+    if idle {
         class.push_str(" idle");
     }
+    class
+}
+
+fn draw_edge(svg: &mut String, line: &Line, (x, y): (f64, f64)) {
+    let class = edge_class(line.kind, line.idle);
     let mut path = String::new();
     // Where the arrow's tip lies and which way it points: down, up (0, -1), or left into a box.
     let (tip, (dx, dy)) = match &line.way {
@@ -348,6 +407,11 @@ fn draw_edge(svg: &mut String, line: &Line, (x, y): (f64, f64)) {
         let _ = write!(svg, "<title>{}</title>", escape(label));
     }
     svg.push_str("</path>\n");
+    draw_head(svg, &class, tip, (dx, dy));
+}
+
+/// An arrow's head: its tip, and which way it points.
+fn draw_head(svg: &mut String, class: &str, tip: (f64, f64), (dx, dy): (f64, f64)) {
     let (bx, by) = (tip.0 - 8.0 * dx, tip.1 - 8.0 * dy);
     let _ = writeln!(
         svg,
@@ -362,17 +426,14 @@ fn draw_edge(svg: &mut String, line: &Line, (x, y): (f64, f64)) {
 }
 
 fn draw_label(svg: &mut String, line: &Line, (x, y): (f64, f64)) {
-    let (Some(label), Some(at)) = (&line.label, line.label_at) else {
-        return;
-    };
-    let (x, y) = (at.0 + x, at.1 + y);
-    let mut class = String::new();
-    if line.kind == EdgeKind::Catch {
-        class.push_str(" catch");
+    if let (Some(label), Some(at)) = (&line.label, line.label_at) {
+        let class = edge_class(line.kind, line.idle);
+        write_label(svg, &class, label, (at.0 + x, at.1 + y));
     }
-    if line.idle {
-        class.push_str(" idle");
-    }
+}
+
+/// The middle of a label lies here.
+fn write_label(svg: &mut String, class: &str, label: &str, (x, y): (f64, f64)) {
     let (width, height) = label_size(label);
     // A patch of background, so that its own edge does not strike the text through.
     let _ = writeln!(

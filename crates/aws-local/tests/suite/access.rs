@@ -1,0 +1,176 @@
+//! Who may speak to a server, and one that keeps nothing.
+
+use std::net::Ipv4Addr;
+
+use aws_local::{Error, Server};
+use expect_test::expect;
+use tempfile::TempDir;
+
+use crate::{
+    common::{World, told},
+    refusals::{call, raw_to},
+};
+
+async fn get(server: &Server, line: &str) -> String {
+    raw_to(
+        server.address(),
+        &format!("{line} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn an_ephemeral_server_forgets() {
+    let server = Server::ephemeral().start().await.unwrap();
+    let folder = TempDir::new().unwrap();
+    let world = World::with_server(server, folder);
+    world.endpoint().await;
+    let health = get(&world.server, "GET /_health").await;
+    assert!(
+        health.starts_with("HTTP/1.1 200") && health.contains("\"status\":\"ok\""),
+        "{health}"
+    );
+    let reset = get(&world.server, "POST /_reset").await;
+    assert!(reset.starts_with("HTTP/1.1 200"), "{reset}");
+    assert_eq!(world.s3.list_buckets().send().await.unwrap().buckets().len(), 0);
+    let (_, jobs) = call(&world, "SageMaker.ListTrainingJobs", "{}").await;
+    assert_eq!(jobs["TrainingJobSummaries"].as_array().unwrap().len(), 0);
+    // It is as good as new.
+    world.endpoint().await;
+    world.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_server_with_a_folder_cannot_be_reset() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let reset = get(&world.server, "POST /_reset").await;
+    assert!(reset.starts_with("HTTP/1.1 409"), "{reset}");
+    let foreign = "POST /_reset HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n";
+    assert!(
+        raw_to(world.server.address(), foreign)
+            .await
+            .starts_with("HTTP/1.1 403")
+    );
+    assert_eq!(world.s3.list_buckets().send().await.unwrap().buckets().len(), 1);
+}
+
+#[tokio::test]
+async fn only_signed_requests_are_taken_where_there_are_keys() {
+    let folder = TempDir::new().unwrap();
+    // The clients of the tests sign with these.
+    let server = Server::builder(folder.path())
+        .credentials("test", "test")
+        .start()
+        .await
+        .unwrap();
+    let world = World::with_server(server, folder);
+    world.endpoint().await;
+    world.put("//odd key+%", "x").await;
+    let invoke = world
+        .runtime
+        .invoke_endpoint()
+        .endpoint_name("scores")
+        .content_type("text/csv");
+    invoke
+        .body(b"France,10.1.0.1".to_vec().into())
+        .send()
+        .await
+        .unwrap();
+    world.sts.get_caller_identity().send().await.unwrap();
+    world.states.list_state_machines().send().await.unwrap();
+    let listed = world
+        .s3
+        .list_objects_v2()
+        .bucket("data")
+        .prefix("//odd key")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(listed.contents().len(), 1);
+
+    let (status, error) = call(&world, "SageMaker.ListModels", "{}").await;
+    assert_eq!(
+        (status, error["__type"].as_str()),
+        (403, Some("MissingAuthenticationTokenException"))
+    );
+    for line in [
+        "GET /",
+        "GET /data/train/train.csv",
+        "POST /_reset",
+        "POST /endpoints/scores/invocations",
+    ] {
+        let answer = get(&world.server, line).await;
+        assert!(answer.starts_with("HTTP/1.1 403"), "{line}: {answer}");
+    }
+    let folder = TempDir::new().unwrap();
+    let server = Server::builder(folder.path())
+        .credentials("test", "another")
+        .start()
+        .await
+        .unwrap();
+    let other = World::with_server(server, folder);
+    let answers = [
+        told(other.s3.list_buckets().send().await),
+        told(other.sagemaker.list_models().send().await),
+        told(other.states.list_state_machines().send().await),
+        told(other.sts.get_caller_identity().send().await),
+    ];
+    expect![[r#"
+        SignatureDoesNotMatch: The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method.
+        InvalidSignatureException: The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method.
+        InvalidSignatureException: The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method.
+        SignatureDoesNotMatch: The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method."#]]
+        .assert_eq(&answers.join("\n"));
+}
+
+#[tokio::test]
+async fn a_job_waits_for_its_machines_where_timing_is_realistic() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::builder(folder.path())
+        .realistic_timing(true)
+        .start()
+        .await
+        .unwrap();
+    let world = World::with_server(server, folder);
+    world.bucket_with_data().await;
+    world.training("job").send().await.unwrap();
+    let describe = || {
+        world
+            .sagemaker
+            .describe_training_job()
+            .training_job_name("job")
+            .send()
+    };
+    assert_eq!(
+        describe().await.unwrap().secondary_status().unwrap().as_str(),
+        "Starting"
+    );
+    // It can be stopped while it waits, and so can the server.
+    world
+        .sagemaker
+        .stop_training_job()
+        .training_job_name("job")
+        .send()
+        .await
+        .unwrap();
+    let job = world.job_ended("job").await;
+    assert_eq!(job.training_job_status().unwrap().as_str(), "Stopped");
+    world.training("another").send().await.unwrap();
+    world.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn other_machines_are_answered_only_when_told() {
+    let folder = TempDir::new().unwrap();
+    let anywhere = || Server::builder(folder.path()).listen(Ipv4Addr::UNSPECIFIED);
+    let refused = anywhere().start().await.unwrap_err();
+    assert!(matches!(refused, Error::Remote { .. }), "{refused}");
+    let server = anywhere().allow_remote(true).start().await.unwrap();
+    let address = (Ipv4Addr::LOCALHOST, server.address().port()).into();
+    let by_name = "GET /_health HTTP/1.1\r\nHost: machine.example\r\n\r\n";
+    assert!(raw_to(address, by_name).await.starts_with("HTTP/1.1 200"));
+    let from_a_page = "GET /_health HTTP/1.1\r\nHost: machine.example\r\nOrigin: http://evil.example\r\n\r\n";
+    assert!(raw_to(address, from_a_page).await.starts_with("HTTP/1.1 403"));
+    server.shutdown().await;
+}

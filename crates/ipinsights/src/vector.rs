@@ -1,0 +1,295 @@
+//! The same code for several vector units, chosen when it runs; with `map.rs`, all that is unsafe in this crate.
+//!
+//! Work that runs through [`run`] is compiled three times on x86-64: for AVX-512, for AVX2, and for any processor. All
+//! three give the same bits, because nothing in the engine depends on the width of a vector: sums have a fixed order, and
+//! every multiply-add is fused (where the processor has none, `f32::mul_add` computes the same in software). On other
+//! processors the one version is compiled for what the target has for certain, on AArch64 NEON with fused multiply-add.
+
+use crate::gemm::Product;
+
+/// A piece of work. `run` must be `#[inline(always)]`, and so must all it calls that is worth vector units: only what is
+/// inlined is compiled for them.
+pub(crate) trait Work {
+    type Output;
+
+    fn run(self) -> Self::Output;
+}
+
+/// A set of vector instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "there is one set, which is always there")
+)]
+pub(crate) enum Unit {
+    Avx512,
+    Avx2,
+    Portable,
+}
+
+impl Unit {
+    pub(crate) const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Portable];
+
+    /// Whether this processor has it.
+    pub(crate) fn is_present(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                std::arch::is_x86_feature_detected!("avx512f")
+                    && std::arch::is_x86_feature_detected!("avx512vl")
+                    && std::arch::is_x86_feature_detected!("avx512dq")
+                    && std::arch::is_x86_feature_detected!("avx512bw")
+                    && std::arch::is_x86_feature_detected!("fma")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => {
+                std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx512 | Self::Avx2 => false,
+            Self::Portable => true,
+        }
+    }
+
+    /// The widest there is, or what a test has chosen.
+    fn chosen() -> Self {
+        #[cfg(test)]
+        if let Some(unit) = CHOSEN.get() {
+            return unit;
+        }
+        Self::ALL
+            .into_iter()
+            .find(|unit| unit.is_present())
+            .unwrap_or(Self::Portable)
+    }
+}
+
+/// Does the work with the widest vectors of this processor.
+pub(crate) fn run<W: Work>(work: W) -> W::Output {
+    run_on(Unit::chosen(), work)
+}
+
+#[cfg(test)]
+thread_local! {
+    static CHOSEN: std::cell::Cell<Option<Unit>> = const { std::cell::Cell::new(None) };
+}
+
+/// Does something with this unit for all work on this thread.
+#[cfg(test)]
+pub(crate) fn with_unit<R>(unit: Unit, something: impl FnOnce() -> R) -> R {
+    CHOSEN.set(Some(unit));
+    let result = something();
+    CHOSEN.set(None);
+    result
+}
+
+/// Does the work with the given unit, or portably where that is missing.
+pub(crate) fn run_on<W: Work>(unit: Unit, work: W) -> W::Output {
+    #[cfg(target_arch = "x86_64")]
+    if unit != Unit::Portable && unit.is_present() {
+        #[expect(
+            unsafe_code,
+            reason = "calling code for processor features that were just found present"
+        )]
+        // SAFETY: the only requirement of a function with `target_feature` is that the processor has the features, and
+        // `is_present` has just asked for exactly those.
+        unsafe {
+            return match unit {
+                Unit::Avx512 => x86::avx512(work),
+                _ => x86::avx2(work),
+            };
+        }
+    }
+    let _ = unit;
+    work.run()
+}
+
+/// `c += a b`. The kernels keep a block of `c` in registers, which the compiler does not find by itself.
+pub(crate) fn multiply_add(mut product: Product<'_, f32>) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let unit = Unit::chosen();
+        if unit != Unit::Portable && unit.is_present() {
+            product.check();
+            #[expect(
+                unsafe_code,
+                reason = "calling code for processor features that were just found present"
+            )]
+            // SAFETY: `is_present` has just found the features of the kernels, and `check` that all elements of the three
+            // matrices lie in their slices.
+            unsafe {
+                match unit {
+                    Unit::Avx512 => x86::multiply_add_avx512(&mut product),
+                    _ => x86::multiply_add_avx2(&mut product),
+                }
+            }
+            return;
+        }
+    }
+    product.columns_from(0);
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+        _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    };
+
+    use super::{Product, Work};
+
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,fma")]
+    pub(super) fn avx512<W: Work>(work: W) -> W::Output {
+        work.run()
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn avx2<W: Work>(work: W) -> W::Output {
+        work.run()
+    }
+
+    impl Product<'_, f32> {
+        /// Whether every element of the three matrices lies in its slice.
+        pub(super) fn check(&self) {
+            let last = |rows: usize, row: usize, columns: usize, column: usize| {
+                (rows - 1) * row + (columns - 1) * column
+            };
+            assert!(last(self.m, self.a.row, self.k, self.a.column) < self.a.values.len());
+            assert!(last(self.k, self.b_stride, self.n, 1) < self.b.len());
+            assert!(last(self.m, self.c_stride, self.n, 1) < self.c.len());
+        }
+    }
+
+    /// A kernel: a block of `R` rows and as many columns as `$vectors` vectors hold.
+    macro_rules! kernel {
+        ($block:ident, $all:ident, $features:literal, $lanes:literal, $most:literal, $load:ident, $store:ident, $set1:ident,
+         $zero:ident, $add:ident, $fmadd:ident) => {
+            /// # Safety
+            ///
+            /// The block at `(i, j)`, of `R` rows and `V` vectors, must lie within the product, and all its elements in
+            /// their slices.
+            #[target_feature(enable = $features)]
+            #[expect(unsafe_code, reason = "bounds are checked once for the whole product")]
+            unsafe fn $block<const R: usize, const V: usize>(
+                product: &mut Product<'_, f32>,
+                i: usize,
+                j: usize,
+            ) {
+                let mut sums = [[$zero(); V]; R];
+                let (row, column) = (product.a.row, product.a.column);
+                // SAFETY: `i + R <= m`, `j + V * lanes <= n` and `p < k`, so by the caller's promise every address below is
+                // that of an element of its slice, and so are the elements of a vector after it.
+                unsafe {
+                    let a = product.a.values.as_ptr().add(i * row);
+                    let b = product.b.as_ptr().add(j);
+                    for p in 0..product.k {
+                        let b = b.add(p * product.b_stride);
+                        let mut vectors = [$zero(); V];
+                        for (v, vector) in vectors.iter_mut().enumerate() {
+                            *vector = $load(b.add(v * $lanes));
+                        }
+                        for (r, sums) in sums.iter_mut().enumerate() {
+                            let a = $set1(*a.add(r * row + p * column));
+                            for (sum, vector) in sums.iter_mut().zip(vectors) {
+                                *sum = $fmadd(a, vector, *sum);
+                            }
+                        }
+                    }
+                    for (r, sums) in sums.iter().enumerate() {
+                        let c = product.c.as_mut_ptr().add((i + r) * product.c_stride + j);
+                        for (v, sum) in sums.iter().enumerate() {
+                            let c = c.add(v * $lanes);
+                            $store(c, $add($load(c), *sum));
+                        }
+                    }
+                }
+            }
+
+            /// The whole product.
+            ///
+            /// # Safety
+            ///
+            /// All elements of the three matrices must lie in their slices.
+            #[target_feature(enable = $features)]
+            #[expect(unsafe_code, reason = "bounds are checked once for the whole product")]
+            pub(super) unsafe fn $all(product: &mut Product<'_, f32>) {
+                let mut j = 0;
+                // Column panels outside: a panel of `b` stays in the first cache while all rows of `a` pass.
+                while j + $lanes <= product.n {
+                    let two = j + 2 * $lanes <= product.n;
+                    let mut i = 0;
+                    while i < product.m {
+                        let rows = product.m - i;
+                        // SAFETY: the block has no more rows and columns than are left.
+                        i += unsafe {
+                            match (rows, two) {
+                                ($most.., true) => {
+                                    $block::<$most, 2>(product, i, j);
+                                    $most
+                                }
+                                ($most.., false) => {
+                                    $block::<$most, 1>(product, i, j);
+                                    $most
+                                }
+                                (4.., true) => {
+                                    $block::<4, 2>(product, i, j);
+                                    4
+                                }
+                                (4.., false) => {
+                                    $block::<4, 1>(product, i, j);
+                                    4
+                                }
+                                (2.., true) => {
+                                    $block::<2, 2>(product, i, j);
+                                    2
+                                }
+                                (2.., false) => {
+                                    $block::<2, 1>(product, i, j);
+                                    2
+                                }
+                                (_, true) => {
+                                    $block::<1, 2>(product, i, j);
+                                    1
+                                }
+                                (_, false) => {
+                                    $block::<1, 1>(product, i, j);
+                                    1
+                                }
+                            }
+                        };
+                    }
+                    j += if two { 2 * $lanes } else { $lanes };
+                }
+                // What is left fills no vector.
+                product.columns_from(j);
+            }
+        };
+    }
+
+    kernel!(
+        block_avx512,
+        multiply_add_avx512,
+        "avx512f,avx512vl,avx512dq,avx512bw,fma",
+        16,
+        12,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_set1_ps,
+        _mm512_setzero_ps,
+        _mm512_add_ps,
+        _mm512_fmadd_ps
+    );
+    kernel!(
+        block_avx2,
+        multiply_add_avx2,
+        "avx2,fma",
+        8,
+        6,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_set1_ps,
+        _mm256_setzero_ps,
+        _mm256_add_ps,
+        _mm256_fmadd_ps
+    );
+}

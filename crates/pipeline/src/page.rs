@@ -1,0 +1,482 @@
+//! The report as a page: one file that needs no network, light or dark as the reader prefers, and prints.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::Value;
+use sfn_builder::{Execution, StateMachine, StateRun, StateStatus};
+
+use crate::Report;
+
+/// What the page looks like. Colours are those of the pictures.
+const STYLE: &str = include_str!("page.css");
+
+/// Nothing is loaded and nothing runs; pictures are part of the file.
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+
+impl Report {
+    /// The report as an HTML document of its own. `machine` is the definition that the execution ran.
+    ///
+    /// Every value is escaped, and pictures are images, which run nothing; so a hostile name in the data does no harm.
+    #[must_use]
+    pub fn to_html(&self, machine: &StateMachine) -> String {
+        let title = format!("{}: {}", self.endpoint.name, self.started_in_words());
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    meta http-equiv="Content-Security-Policy" content=(POLICY);
+                    title { (title) }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    header {
+                        p.kind { "IP Insights, a run of the pipeline" }
+                        h1 { (self.endpoint.name) }
+                        p.when { (self.started_in_words()) ", " (self.place()) }
+                    }
+                    main {
+                        (self.summary())
+                        (self.outliers_section())
+                        (self.machine_section(machine))
+                        (self.pictures_section())
+                        (self.held_out_section())
+                        (self.data_section())
+                        (self.training_section())
+                        (self.record_section())
+                    }
+                    footer { (self.attribution()) }
+                }
+            }
+        };
+        page.into_string()
+    }
+
+    fn started_in_words(&self) -> String {
+        // RFC 3339 without the fraction of the second.
+        let (moment, _) = self.started.split_once('.').unwrap_or((&self.started, ""));
+        format!("{} UTC", moment.trim_end_matches('Z').replace('T', " "))
+    }
+
+    fn place(&self) -> String {
+        match self.target.as_str() {
+            "local" => "on one machine, without an account".to_owned(),
+            other => format!("{other}, {}", self.region),
+        }
+    }
+
+    fn summary(&self) -> Markup {
+        let auc = self.evaluation.auc.or(self.held_out.auc_vs_outliers);
+        html! {
+            section aria-labelledby="verdict" {
+                h2 #verdict { "What it is worth" }
+                p.verdict { (self.verdict) }
+                dl.figures {
+                    @if let Some(auc) = auc {
+                        (figure("AUC", &format!("{auc:.3}"), "0.5 is a coin, 1 is perfect"))
+                    }
+                    (figure("outliers flagged", &format!("{} of {}", self.outliers_flagged, self.outliers), "scores below the threshold"))
+                    @if self.evaluation.rows > 0 {
+                        (figure(
+                            "further outliers flagged",
+                            &format!("{} of {}", self.evaluation.flagged, self.evaluation.rows),
+                            "from the same country",
+                        ))
+                    }
+                    (figure(
+                        "held-out rows flagged",
+                        &format!("{} of {}", self.held_out.flagged, self.held_out.rows),
+                        &format!("false alarms, at most {} by the threshold's making", per_cent(self.threshold.false_positive_rate)),
+                    ))
+                    (figure("threshold", &format!("{:.3}", self.threshold.value), "a larger score is more normal"))
+                }
+            }
+        }
+    }
+
+    fn outliers_section(&self) -> Markup {
+        html! {
+            section aria-labelledby="rows" {
+                h2 #rows { "Scored rows" }
+                div.wide {
+                    table {
+                        thead { tr {
+                            th scope="col" { "claims to be" }
+                            th scope="col" { "address" }
+                            th.number scope="col" { "score" }
+                            th.number scope="col" { "held-out rows scoring lower" }
+                            th scope="col" { "verdict" }
+                        } }
+                        tbody {
+                            @for row in &self.rows {
+                                tr {
+                                    td { (row.entity) }
+                                    td.code { (row.ip) }
+                                    td.number { (format!("{:.3}", row.score)) }
+                                    td.number { (per_cent(row.percentile)) }
+                                    td {
+                                        @if row.anomalous { span.flag { "anomalous" } } @else { "not told apart" }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn machine_section(&self, machine: &StateMachine) -> Markup {
+        let mut execution = Execution::new();
+        for visit in &self.execution.states {
+            let before = execution.state(&visit.name).cloned();
+            let seconds = Duration::try_from_secs_f64(visit.seconds).unwrap_or_default();
+            let mut run = StateRun::new(StateStatus::Succeeded);
+            run.entered = before.as_ref().map_or(1, |run| run.entered + 1);
+            run.duration = Some(seconds + before.and_then(|run| run.duration).unwrap_or_default());
+            execution.insert(visit.name.clone(), run);
+        }
+        let names: Vec<&str> = self
+            .execution
+            .states
+            .iter()
+            .map(|visit| visit.name.as_str())
+            .collect();
+        html! {
+            section aria-labelledby="machine" {
+                h2 #machine { "State machine" }
+                p { "Execution " span.code { (self.execution.arn) } " ended as " (self.execution.status) "." }
+                figure {
+                    (image(&machine.to_svg_with(&execution), &format!("The state machine; the execution went through {}.", names.join(", "))))
+                }
+                details {
+                    summary { "States in the order in which they were passed" }
+                    ol {
+                        @for visit in &self.execution.states {
+                            li { (visit.name) " (" (format!("{:.3}", visit.seconds)) " s)" }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn pictures_section(&self) -> Markup {
+        html! {
+            @if !self.pictures.is_empty() {
+                section aria-labelledby="curves" {
+                    h2 #curves { "How scores are spread" }
+                    p {
+                        "Held-out rows of the right country, \"normal\", against further outliers, \"anomalous\". "
+                        "The dot is the threshold in use."
+                    }
+                    div.pictures {
+                        @for picture in &self.pictures {
+                            figure { (image(&picture.svg, picture.name.trim_end_matches(".svg"))) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn held_out_section(&self) -> Markup {
+        let ends = ["lowest", "5 %", "25 %", "median", "75 %", "95 %", "highest"];
+        html! {
+            section aria-labelledby="held-out" {
+                h2 #held-out { "Held-out rows" }
+                p {
+                    (self.held_out.rows) " rows of the right country that the model was not trained on; "
+                    (self.held_out.negative) " of them score below zero."
+                }
+                div.wide {
+                    table {
+                        thead { tr {
+                            th scope="col" { "entity" }
+                            th.number scope="col" { "rows" }
+                            th.number scope="col" { "median score" }
+                            th.number scope="col" { "flagged" }
+                        } }
+                        tbody {
+                            @for entity in &self.held_out.entities {
+                                tr {
+                                    td { (entity.entity) }
+                                    td.number { (entity.rows) }
+                                    td.number { (format!("{:.3}", entity.median)) }
+                                    td.number { (entity.flagged) }
+                                }
+                            }
+                        }
+                    }
+                    table {
+                        thead { tr { @for end in ends { th.number scope="col" { (end) } } } }
+                        tbody { tr {
+                            @for score in &self.held_out.quantiles { td.number { (format!("{score:.2}")) } }
+                        } }
+                    }
+                }
+            }
+        }
+    }
+
+    fn data_section(&self) -> Markup {
+        let manifest = &self.manifest;
+        html! {
+            section aria-labelledby="data" {
+                h2 #data { "Data" }
+                p {
+                    "Drawn with seed " (shown(&manifest["seed"])) " from "
+                    (shown(&manifest["database"]["database_type"]))
+                    ", built " (shown(&manifest["database"]["built"])) "."
+                }
+                div.wide {
+                    table {
+                        thead { tr {
+                            th scope="col" { "country" }
+                            th.number scope="col" { "networks" }
+                            th.number scope="col" { "trained on" }
+                            th.number scope="col" { "held out" }
+                            th.number scope="col" { "outliers" }
+                        } }
+                        tbody {
+                            @for country in list(&manifest["countries"]) {
+                                tr {
+                                    td { (shown(&country["name"])) }
+                                    td.number { (shown(&country["networks"])) }
+                                    td.number { (shown(&country["train"])) }
+                                    td.number { (shown(&country["validation"])) }
+                                    td.number { "0" }
+                                }
+                            }
+                            @let outliers = &manifest["outliers"];
+                            @if outliers.is_object() {
+                                tr {
+                                    td { (shown(&outliers["name"])) }
+                                    td.number { (shown(&outliers["networks"])) }
+                                    td.number { "0" }
+                                    td.number { "0" }
+                                    td.number { (shown(&outliers["test"])) " and " (shown(&outliers["evaluation"])) }
+                                }
+                            }
+                        }
+                    }
+                }
+                @let skipped: Vec<&Value> = list(&manifest["skipped"]).iter().filter(|skip| skip["networks"] != 0).collect();
+                @if !skipped.is_empty() {
+                    p {
+                        "Left out: "
+                        @for (index, skip) in skipped.iter().enumerate() {
+                            @if index > 0 { ", " }
+                            (shown(&skip["networks"])) " networks (" (shown(&skip["reason"])) ")"
+                        }
+                        "."
+                    }
+                }
+            }
+        }
+    }
+
+    fn training_section(&self) -> Markup {
+        html! {
+            section aria-labelledby="training" {
+                h2 #training { "Training" }
+                p { "Job " span.code { (self.training.job) } "." }
+                div.pair {
+                    (pairs("Hyperparameters", self.training.hyperparameters.iter().map(|(name, value)| (name.clone(), value.clone()))))
+                    (pairs("Metrics", self.training.metrics.iter().map(|(name, value)| (name.clone(), value.to_string()))))
+                }
+            }
+        }
+    }
+
+    fn record_section(&self) -> Markup {
+        let files = list(&self.manifest["files"]).iter();
+        let digests = files.map(|file| (shown(&file["name"]), shown(&file["sha256"])));
+        let database = ("database".to_owned(), shown(&self.manifest["database"]["sha256"]));
+        let program = [
+            ("pipeline".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            (
+                "sample written by".to_owned(),
+                shown(&self.manifest["written_by"]),
+            ),
+            ("seed".to_owned(), shown(&self.manifest["seed"])),
+            ("model".to_owned(), self.training.model_data.clone()),
+            ("endpoint configuration".to_owned(), self.endpoint.config.clone()),
+            ("state machine".to_owned(), self.execution.state_machine.clone()),
+        ];
+        html! {
+            section aria-labelledby="record" {
+                h2 #record { "To do it again" }
+                p { "The same database, seed and hyperparameters give the same rows and the same model." }
+                (pairs("Versions and names", program.into_iter()))
+                (pairs("SHA-256", std::iter::once(database).chain(digests)))
+            }
+        }
+    }
+
+    fn attribution(&self) -> Markup {
+        html! {
+            p { (shown(&self.manifest["database"]["attribution"])) }
+        }
+    }
+}
+
+fn figure(name: &str, value: &str, note: &str) -> Markup {
+    html! { div { dt { (name) } dd { strong { (value) } small { (note) } } } }
+}
+
+fn pairs(title: &str, pairs: impl Iterator<Item = (String, String)>) -> Markup {
+    html! {
+        table.pairs {
+            caption { (title) }
+            tbody {
+                @for (name, value) in pairs {
+                    tr { th scope="row" { (name) } td.code { (value) } }
+                }
+            }
+        }
+    }
+}
+
+/// A picture as an image: its style and its names are its own, and nothing in it can run.
+fn image(svg: &str, description: &str) -> Markup {
+    let data = base64::engine::general_purpose::STANDARD.encode(svg);
+    html! { img src=(format!("data:image/svg+xml;base64,{data}")) alt=(description); }
+}
+
+/// A value of the manifest as text.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "unknown".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn per_cent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report;
+
+    fn hostile() -> Report {
+        let evil = "<script>alert(1)</script>\"'&";
+        Report {
+            version: report::VERSION,
+            target: "local".to_owned(),
+            region: "us-east-1".to_owned(),
+            started: "2026-11-28T01:24:00.055Z".to_owned(),
+            execution: report::Execution {
+                arn: evil.to_owned(),
+                status: "SUCCEEDED".to_owned(),
+                state_machine: evil.to_owned(),
+                states: vec![
+                    report::StateVisit {
+                        name: "A".to_owned(),
+                        seconds: 1.5,
+                    },
+                    report::StateVisit {
+                        name: evil.to_owned(),
+                        seconds: -1.0,
+                    },
+                    report::StateVisit {
+                        name: "A".to_owned(),
+                        seconds: f64::NAN,
+                    },
+                ],
+            },
+            training: report::Training {
+                job: evil.to_owned(),
+                model_data: evil.to_owned(),
+                hyperparameters: [(evil.to_owned(), evil.to_owned())].into(),
+                metrics: [(evil.to_owned(), 0.5)].into(),
+            },
+            endpoint: report::Endpoint {
+                name: evil.to_owned(),
+                status: "InService".to_owned(),
+                config: evil.to_owned(),
+            },
+            rows: vec![report::Row {
+                entity: evil.to_owned(),
+                ip: [1, 2, 3, 4].into(),
+                score: -1.25,
+                anomalous: true,
+                percentile: 0.031,
+            }],
+            outliers: 1,
+            outliers_flagged: 1,
+            threshold: report::Threshold {
+                value: -1.0,
+                false_positive_rate: 0.05,
+            },
+            held_out: report::HeldOut {
+                rows: 1,
+                auc_vs_outliers: Some(0.75),
+                flagged: 0,
+                negative: 0,
+                quantiles: vec![0.5; 7],
+                entities: vec![report::EntityScores {
+                    entity: evil.to_owned(),
+                    rows: 1,
+                    median: 0.5,
+                    flagged: 0,
+                }],
+            },
+            evaluation: report::Evaluation {
+                rows: 0,
+                auc: None,
+                flagged: 0,
+            },
+            detection: None,
+            verdict: evil.to_owned(),
+            manifest: serde_json::json!({
+                "database": {"attribution": evil, "database_type": evil},
+                "countries": [{"name": evil}, 5, null],
+                "skipped": [{"networks": 3, "reason": evil}, {"networks": 0, "reason": "none"}],
+                "files": "not a list",
+            }),
+            pictures: Vec::new(),
+        }
+    }
+
+    fn machine() -> StateMachine {
+        let text = r#"{"StartAt": "A", "States": {"A": {"Type": "Pass", "End": true}}}"#;
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn values_are_escaped_and_what_is_not_there_is_no_panic() {
+        let page = hostile().to_html(&machine());
+        assert!(!page.contains("<script"), "{page}");
+        assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+        assert!(page.contains("<td class=\"number\">-1.250</td><td class=\"number\">3.1 %</td><td><span class=\"flag\">anomalous"));
+        assert!(page.contains("Left out: 3 networks"), "{page}");
+        // Nothing to load: neither from elsewhere nor from beside the file.
+        for link in ["http://", "https://", "src=\"/", "href=", "url("] {
+            assert!(!page.contains(link), "{link}");
+        }
+    }
+
+    #[test]
+    fn the_picture_of_the_machine_has_the_execution_in_it() {
+        let page = hostile().to_html(&machine());
+        let data = page.split_once("data:image/svg+xml;base64,").unwrap().1;
+        let data = data.split_once('"').unwrap().0;
+        let svg = base64::engine::general_purpose::STANDARD.decode(data).unwrap();
+        let svg = String::from_utf8(svg).unwrap();
+        assert_ne!(svg, machine().to_svg());
+        assert!(svg.contains("1.5"), "{svg}");
+    }
+}

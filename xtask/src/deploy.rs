@@ -1,0 +1,661 @@
+//! `cargo xtask deploy-infra`: creates or updates a stack of `infra/`, and shows its events until it is done.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use quick_xml::events::Event;
+
+use crate::account::{Account, CLOUDFORMATION, Refused};
+use crate::workspace;
+
+/// Creates or updates a CloudFormation stack from a template of infra/, and shows its events.
+///
+/// Parameters that are not given keep their value when the stack exists, and have the template's default when it does not.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The stack's name.
+    #[arg(long, default_value = "ipinsights")]
+    stack: String,
+    /// The template [default: infra/pipeline.yml].
+    #[arg(long, value_name = "FILE")]
+    template: Option<PathBuf>,
+    /// A parameter of the template.
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    parameters: Vec<(String, String)>,
+    /// Delete the stack instead. What it keeps on purpose, such as the bucket with models and reports, is listed.
+    #[arg(long, conflicts_with_all = ["template", "parameters"])]
+    delete: bool,
+    /// Region [default: that of the environment or the profile].
+    #[arg(long)]
+    region: Option<String>,
+    /// Profile of the shared configuration.
+    #[arg(long)]
+    profile: Option<String>,
+    /// Seconds between two looks at the stack.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    interval: u64,
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+/// The template of the pipeline.
+const TEMPLATE: &str = "infra/pipeline.yml";
+/// A larger template has to lie in a bucket.
+const MAX_TEMPLATE_BYTES: usize = 51_200;
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let account = Account::find(args.profile.as_deref(), args.region.as_deref())?;
+    deploy(args, &account, &mut std::io::stdout())
+}
+
+fn deploy(args: &Args, account: &Account, terminal: &mut dyn Write) -> anyhow::Result<()> {
+    let stack = Stack {
+        account,
+        name: &args.stack,
+        interval: Duration::from_secs(args.interval),
+    };
+    let current = stack.describe(&args.stack)?;
+    if args.delete {
+        let Some(current) = current else {
+            writeln!(
+                terminal,
+                "there is no stack {} in {}",
+                args.stack,
+                account.region()
+            )?;
+            return Ok(());
+        };
+        return stack.delete(&current, terminal);
+    }
+    let path = args
+        .template
+        .clone()
+        .unwrap_or_else(|| workspace::root().join(TEMPLATE));
+    let template = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read the template `{}`", path.display()))?;
+    if template.len() > MAX_TEMPLATE_BYTES {
+        bail!(
+            "the template `{}` has {} bytes; CloudFormation takes {MAX_TEMPLATE_BYTES} in a request",
+            path.display(),
+            template.len()
+        );
+    }
+    stack.put(current.as_ref(), &template, &args.parameters, terminal)
+}
+
+/// A stack in the account.
+struct Stack<'a> {
+    account: &'a Account,
+    name: &'a str,
+    interval: Duration,
+}
+
+/// What DescribeStacks says of it.
+#[derive(Debug)]
+struct Described {
+    id: String,
+    status: String,
+    reason: Option<String>,
+    parameters: Vec<String>,
+    outputs: Vec<(String, String)>,
+}
+
+impl Stack<'_> {
+    fn call(&self, action: &str, parameters: &[(String, String)]) -> anyhow::Result<Element> {
+        let mut all = vec![("Action", action), ("Version", "2010-05-15")];
+        all.extend(
+            parameters
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
+        let answer = self
+            .account
+            .query(&CLOUDFORMATION, &all)
+            .map_err(|error| match error.downcast::<Refused>() {
+                Ok(refused) => anyhow::anyhow!("{}", message(&refused)),
+                Err(error) => error,
+            })
+            .with_context(|| format!("{action} of the stack {}", self.name))?;
+        Element::parse(&answer)
+    }
+
+    /// The stack of that name or id; `None` when there is none.
+    fn describe(&self, name: &str) -> anyhow::Result<Option<Described>> {
+        let answer = match self.call("DescribeStacks", &[pair("StackName", name)]) {
+            Ok(answer) => answer,
+            Err(error) if format!("{error:#}").contains("does not exist") => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let stack = answer
+            .find("Stacks")
+            .and_then(|stacks| stacks.children.first())
+            .context("DescribeStacks answered without a stack")?;
+        let text = |name: &str| stack.find(name).map(|element| element.text.clone());
+        let members = |name: &str| stack.find(name).map_or(&[][..], |element| &element.children);
+        let of = |member: &Element, name: &str| {
+            member
+                .find(name)
+                .map(|element| element.text.clone())
+                .unwrap_or_default()
+        };
+        Ok(Some(Described {
+            id: text("StackId").context("a stack without an id")?,
+            status: text("StackStatus").context("a stack without a status")?,
+            reason: text("StackStatusReason"),
+            parameters: members("Parameters")
+                .iter()
+                .map(|member| of(member, "ParameterKey"))
+                .collect(),
+            outputs: members("Outputs")
+                .iter()
+                .map(|member| (of(member, "OutputKey"), of(member, "OutputValue")))
+                .collect(),
+        }))
+    }
+
+    /// Creates the stack, or updates it when there is one, and waits.
+    fn put(
+        &self,
+        current: Option<&Described>,
+        template: &str,
+        given: &[(String, String)],
+        terminal: &mut dyn Write,
+    ) -> anyhow::Result<()> {
+        let mut request = vec![
+            pair("StackName", self.name),
+            pair("TemplateBody", template),
+            pair("Capabilities.member.1", "CAPABILITY_NAMED_IAM"),
+        ];
+        let mut number = 0;
+        let mut add = |name: &str, value: Option<&str>| {
+            number += 1;
+            let prefix = format!("Parameters.member.{number}");
+            request.push((format!("{prefix}.ParameterKey"), name.to_owned()));
+            request.push(match value {
+                Some(value) => (format!("{prefix}.ParameterValue"), value.to_owned()),
+                None => (format!("{prefix}.UsePreviousValue"), "true".to_owned()),
+            });
+        };
+        for (name, value) in given {
+            add(name, Some(value));
+        }
+        for name in current.iter().flat_map(|stack| &stack.parameters) {
+            if !given.iter().any(|(known, _)| known == name) {
+                add(name, None);
+            }
+        }
+        // Events that were there before are not of this change.
+        let seen = match current {
+            Some(current) => self.events(&current.id)?,
+            None => Vec::new(),
+        };
+        let action = if current.is_some() {
+            "UpdateStack"
+        } else {
+            "CreateStack"
+        };
+        let answer = match self.call(action, &request) {
+            Ok(answer) => answer,
+            Err(error) if format!("{error:#}").contains("No updates are to be performed") => {
+                writeln!(terminal, "the stack {} is as the template says", self.name)?;
+                return self.outputs(terminal);
+            }
+            Err(error) => return Err(error),
+        };
+        let id = match answer.find("StackId") {
+            Some(id) => id.text.clone(),
+            None => bail!("{action} answered without an id"),
+        };
+        let seen = seen.into_iter().map(|event| event.id).collect();
+        let last = self.follow(&id, seen, terminal)?;
+        match last.status.as_str() {
+            "CREATE_COMPLETE" | "UPDATE_COMPLETE" => self.outputs(terminal),
+            status => bail!(
+                "the stack {} ended as {status}{}",
+                self.name,
+                last.reason
+                    .map(|reason| format!(": {reason}"))
+                    .unwrap_or_default()
+            ),
+        }
+    }
+
+    fn outputs(&self, terminal: &mut dyn Write) -> anyhow::Result<()> {
+        if let Some(stack) = self.describe(self.name)? {
+            for (name, value) in &stack.outputs {
+                writeln!(terminal, "{name} = {value}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&self, current: &Described, terminal: &mut dyn Write) -> anyhow::Result<()> {
+        let seen = self
+            .events(&current.id)?
+            .into_iter()
+            .map(|event| event.id)
+            .collect();
+        self.call("DeleteStack", &[pair("StackName", self.name)])?;
+        let last = self.follow(&current.id, seen, terminal)?;
+        if last.status != "DELETE_COMPLETE" {
+            bail!(
+                "the stack {} ended as {}{}",
+                self.name,
+                last.status,
+                last.reason
+                    .map(|reason| format!(": {reason}"))
+                    .unwrap_or_default()
+            );
+        }
+        for event in self.events(&current.id)? {
+            if event.status == "DELETE_SKIPPED" {
+                writeln!(
+                    terminal,
+                    "kept: {} {} (delete it by hand when it is not wanted)",
+                    event.kind, event.physical
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows the events of a change as they come, until the stack rests; how it is then.
+    fn follow(&self, id: &str, mut seen: Vec<String>, terminal: &mut dyn Write) -> anyhow::Result<Described> {
+        loop {
+            // The stack first: what happens in between shows in the events.
+            let now = self.describe(id)?.context("the stack is gone")?;
+            for event in self.events(id)? {
+                if seen.contains(&event.id) {
+                    continue;
+                }
+                writeln!(
+                    terminal,
+                    "{} {:<28} {:<28} {}{}",
+                    event.time,
+                    event.status,
+                    event.logical,
+                    event.kind,
+                    event
+                        .reason
+                        .map(|reason| format!(": {reason}"))
+                        .unwrap_or_default()
+                )?;
+                seen.push(event.id);
+            }
+            if !now.status.ends_with("_IN_PROGRESS") {
+                return Ok(now);
+            }
+            std::thread::sleep(self.interval);
+        }
+    }
+
+    /// All events, the oldest first.
+    fn events(&self, id: &str) -> anyhow::Result<Vec<StackEvent>> {
+        let mut events = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let mut request = vec![pair("StackName", id)];
+            if let Some(token) = &token {
+                request.push(pair("NextToken", token));
+            }
+            let answer = self.call("DescribeStackEvents", &request)?;
+            let members = answer
+                .find("StackEvents")
+                .map_or(&[][..], |element| &element.children);
+            events.extend(members.iter().map(|member| {
+                let of = |name: &str| member.find(name).map(|element| element.text.clone());
+                StackEvent {
+                    id: of("EventId").unwrap_or_default(),
+                    time: of("Timestamp").unwrap_or_default(),
+                    status: of("ResourceStatus").unwrap_or_default(),
+                    logical: of("LogicalResourceId").unwrap_or_default(),
+                    physical: of("PhysicalResourceId").unwrap_or_default(),
+                    kind: of("ResourceType").unwrap_or_default(),
+                    reason: of("ResourceStatusReason").filter(|reason| !reason.is_empty()),
+                }
+            }));
+            token = answer.find("NextToken").map(|element| element.text.clone());
+            if token.is_none() {
+                events.reverse();
+                return Ok(events);
+            }
+        }
+    }
+}
+
+struct StackEvent {
+    id: String,
+    time: String,
+    status: String,
+    logical: String,
+    physical: String,
+    kind: String,
+    reason: Option<String>,
+}
+
+fn pair(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+/// What a refusal says, without its XML.
+fn message(refused: &Refused) -> String {
+    let told = Element::parse(&refused.body).ok().and_then(|answer| {
+        let code = answer.find("Code")?.text.clone();
+        let message = answer.find("Message")?.text.clone();
+        Some(format!("{code}: {message}"))
+    });
+    told.unwrap_or_else(|| refused.to_string())
+}
+
+/// An element of an answer.
+#[derive(Debug, Default)]
+struct Element {
+    name: String,
+    text: String,
+    children: Vec<Element>,
+}
+
+impl Element {
+    /// Reads an answer; what is around its root (declaration, comments) is passed over.
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let mut reader = quick_xml::Reader::from_str(text);
+        let mut open = vec![Self::default()];
+        loop {
+            match reader.read_event().context("the answer is not XML")? {
+                Event::Start(tag) => open.push(Self::named(&tag)),
+                Event::Empty(tag) => {
+                    if let Some(parent) = open.last_mut() {
+                        parent.children.push(Self::named(&tag));
+                    }
+                }
+                Event::Text(text) => {
+                    if let Some(element) = open.last_mut() {
+                        element.text += &text.decode()?;
+                    }
+                }
+                Event::GeneralRef(reference) => {
+                    if let Some(element) = open.last_mut() {
+                        match reference.resolve_char_ref()? {
+                            Some(character) => element.text.push(character),
+                            None => {
+                                let name = reference.decode()?;
+                                let known = quick_xml::escape::resolve_predefined_entity(&name);
+                                element.text += known.context("the answer has an entity of its own")?;
+                            }
+                        }
+                    }
+                }
+                Event::CData(data) => {
+                    if let Some(element) = open.last_mut() {
+                        element.text += &String::from_utf8_lossy(&data);
+                    }
+                }
+                Event::End(_) => {
+                    if let (Some(mut done), Some(parent)) = (open.pop(), open.last_mut()) {
+                        done.text = done.text.trim().to_owned();
+                        parent.children.push(done);
+                    }
+                }
+                Event::Eof => break,
+                _ => {}
+            }
+        }
+        match (open.len(), open.pop()) {
+            (1, Some(mut root)) if root.children.len() == 1 => Ok(root.children.remove(0)),
+            _ => bail!("the answer is cut short"),
+        }
+    }
+
+    fn named(tag: &quick_xml::events::BytesStart<'_>) -> Self {
+        Self {
+            name: String::from_utf8_lossy(tag.local_name().as_ref()).into_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// The first element of that name in the order of the document, at any depth.
+    fn find(&self, name: &str) -> Option<&Self> {
+        self.children.iter().find_map(|child| {
+            if child.name == name {
+                Some(child)
+            } else {
+                child.find(name)
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read};
+    use std::net::TcpListener;
+
+    use aws_credential_types::Credentials;
+    use clap::Parser;
+    use expect_test::expect;
+
+    use super::*;
+    use crate::account::Service;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    /// A CloudFormation that answers from a list, one answer a request, and keeps the requests' bodies.
+    fn serve(answers: Vec<(u16, String)>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let thread = std::thread::spawn(move || {
+            let mut bodies = Vec::new();
+            for (status, answer) in answers {
+                let (stream, _) = listener.accept().unwrap();
+                let mut reader = BufReader::new(stream);
+                let (mut length, mut signed) = (0, false);
+                loop {
+                    let mut line = String::new();
+                    reader.read_line(&mut line).unwrap();
+                    let line = line.trim().to_ascii_lowercase();
+                    if line.is_empty() {
+                        break;
+                    }
+                    if let Some(value) = line.strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                    signed |= line.starts_with("authorization: aws4-hmac-sha256 credential=akid/")
+                        && line.contains("/eu-west-1/cloudformation/aws4_request");
+                }
+                assert!(signed, "the request is not signed");
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body).unwrap();
+                bodies.push(String::from_utf8(body).unwrap());
+                let mut stream = reader.into_inner();
+                write!(
+                    stream,
+                    "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
+                    answer.len()
+                )
+                .unwrap();
+            }
+            bodies
+        });
+        (url, thread)
+    }
+
+    fn stack(status: &str) -> (u16, String) {
+        let text = format!(
+            "<?xml version=\"1.0\"?><DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackId>id-1</StackId>\
+             <StackName>demo</StackName><StackStatus>{status}</StackStatus><StackStatusReason>because &lt;x&gt;</StackStatusReason>\
+             <Parameters><member><ParameterKey>Name</ParameterKey></member><member><ParameterKey>Branch</ParameterKey></member></Parameters>\
+             <Outputs><member><OutputKey>Bucket</OutputKey><OutputValue>b-1</OutputValue></member></Outputs>\
+             </member></Stacks></DescribeStacksResult></DescribeStacksResponse>"
+        );
+        (200, text)
+    }
+
+    fn absent() -> (u16, String) {
+        let text = "<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>Stack with id demo does not \
+                    exist</Message></Error></ErrorResponse>";
+        (400, text.to_owned())
+    }
+
+    fn events(list: &[(&str, &str, &str)]) -> (u16, String) {
+        let members: String = list
+            .iter()
+            .map(|(id, status, logical)| {
+                format!(
+                    "<member><EventId>{id}</EventId><Timestamp>T{id}</Timestamp><ResourceStatus>{status}</ResourceStatus>\
+                     <LogicalResourceId>{logical}</LogicalResourceId><PhysicalResourceId>p-{logical}</PhysicalResourceId>\
+                     <ResourceType>AWS::S3::Bucket</ResourceType></member>"
+                )
+            })
+            .collect();
+        let text = format!(
+            "<DescribeStackEventsResponse><DescribeStackEventsResult><StackEvents>{members}</StackEvents></DescribeStackEventsResult>\
+             </DescribeStackEventsResponse>"
+        );
+        (200, text)
+    }
+
+    fn accepted() -> (u16, String) {
+        (200, "<R><StackId>id-1</StackId></R>".to_owned())
+    }
+
+    /// Runs the task against a list of answers: what it printed or why it failed, and the requests.
+    fn check(arguments: &[&str], answers: Vec<(u16, String)>) -> (Result<String, String>, Vec<String>) {
+        let (url, server) = serve(answers);
+        let credentials = Credentials::new("AKID", "secret", None, None, "test");
+        let account = Account::of(credentials, "eu-west-1").at(&url);
+        let fixed = ["deploy-infra", "--stack", "demo", "--interval", "0"];
+        let cli = Cli::parse_from(fixed.iter().chain(arguments));
+        let mut printed = Vec::new();
+        let result = deploy(&cli.args, &account, &mut printed);
+        let printed = String::from_utf8(printed).unwrap();
+        let result = match result {
+            Ok(()) => Ok(printed),
+            Err(error) => Err(format!("{printed}{error:#}")),
+        };
+        (result, server.join().unwrap())
+    }
+
+    #[test]
+    fn a_stack_that_is_not_there_is_created() {
+        let (result, requests) = check(
+            &["--parameter", "Name=a b"],
+            vec![
+                absent(),
+                accepted(),
+                stack("CREATE_IN_PROGRESS"),
+                events(&[("1", "CREATE_IN_PROGRESS", "Bucket")]),
+                stack("CREATE_COMPLETE"),
+                events(&[
+                    ("2", "CREATE_COMPLETE", "Bucket"),
+                    ("1", "CREATE_IN_PROGRESS", "Bucket"),
+                ]),
+                stack("CREATE_COMPLETE"),
+            ],
+        );
+        expect![[r#"
+            T1 CREATE_IN_PROGRESS           Bucket                       AWS::S3::Bucket
+            T2 CREATE_COMPLETE              Bucket                       AWS::S3::Bucket
+            Bucket = b-1
+        "#]]
+        .assert_eq(&result.unwrap());
+        let create = &requests[1];
+        assert!(create.starts_with("Action=CreateStack&Version=2010%2D05%2D15&StackName=demo&TemplateBody="));
+        assert!(
+            create.contains("Parameters%2Emember%2E1%2EParameterValue=a%20b"),
+            "{create}"
+        );
+    }
+
+    #[test]
+    fn a_stack_that_is_there_is_updated_and_keeps_its_parameters() {
+        let (result, requests) = check(
+            &["--parameter", "Name=new"],
+            vec![
+                stack("CREATE_COMPLETE"),
+                events(&[("1", "CREATE_COMPLETE", "Bucket")]),
+                accepted(),
+                stack("UPDATE_ROLLBACK_COMPLETE"),
+                events(&[
+                    ("2", "UPDATE_FAILED", "Bucket"),
+                    ("1", "CREATE_COMPLETE", "Bucket"),
+                ]),
+            ],
+        );
+        expect![[r#"
+            T2 UPDATE_FAILED                Bucket                       AWS::S3::Bucket
+            the stack demo ended as UPDATE_ROLLBACK_COMPLETE: because <x>"#]]
+        .assert_eq(&result.unwrap_err());
+        let update = &requests[2];
+        assert!(update.starts_with("Action=UpdateStack"), "{update}");
+        assert!(
+            update.contains("Parameters%2Emember%2E2%2EParameterKey=Branch&Parameters%2Emember%2E2%2EUsePreviousValue=true"),
+            "{update}"
+        );
+    }
+
+    #[test]
+    fn nothing_to_update_is_no_failure() {
+        let nothing = "<E><Error><Code>ValidationError</Code><Message>No updates are to be performed.</Message></Error></E>";
+        let (result, _) = check(
+            &[],
+            vec![
+                stack("CREATE_COMPLETE"),
+                events(&[]),
+                (400, nothing.to_owned()),
+                stack("CREATE_COMPLETE"),
+            ],
+        );
+        assert_eq!(
+            result.unwrap(),
+            "the stack demo is as the template says\nBucket = b-1\n"
+        );
+    }
+
+    #[test]
+    fn what_a_deleted_stack_keeps_is_listed() {
+        let (result, _) = check(
+            &["--delete"],
+            vec![
+                stack("CREATE_COMPLETE"),
+                events(&[]),
+                (200, "<R/>".to_owned()),
+                stack("DELETE_COMPLETE"),
+                events(&[("1", "DELETE_SKIPPED", "Bucket")]),
+                events(&[("1", "DELETE_SKIPPED", "Bucket")]),
+            ],
+        );
+        expect![[r#"
+            T1 DELETE_SKIPPED               Bucket                       AWS::S3::Bucket
+            kept: AWS::S3::Bucket p-Bucket (delete it by hand when it is not wanted)
+        "#]]
+        .assert_eq(&result.unwrap());
+        let (result, _) = check(&["--delete"], vec![absent()]);
+        assert_eq!(result.unwrap(), "there is no stack demo in eu-west-1\n");
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_told() {
+        let denied = "<E><Error><Code>AccessDenied</Code><Message>no</Message></Error></E>";
+        let (result, _) = check(&[], vec![(403, denied.to_owned())]);
+        assert_eq!(
+            result.unwrap_err(),
+            "DescribeStacks of the stack demo: AccessDenied: no"
+        );
+        let (result, _) = check(&[], vec![(200, "<a><b></a>".to_owned())]);
+        assert!(result.unwrap_err().starts_with("the answer is not XML"));
+        assert!(
+            Service::default_url(&CLOUDFORMATION, "cn-north-1").ends_with("cn-north-1.amazonaws.com.cn/")
+        );
+    }
+}

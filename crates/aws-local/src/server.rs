@@ -41,10 +41,11 @@ use crate::{
 pub type TrainingObserver = Arc<dyn Fn(&str, &ipinsights::Progress) + Send + Sync>;
 
 /// A running server. It stops when it is dropped; [`Server::shutdown`] also waits until it has.
-#[derive(Debug)]
 pub struct Server {
     url: String,
     address: SocketAddr,
+    #[cfg(feature = "sdk")]
+    host: Arc<Host>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -122,6 +123,12 @@ impl Server {
         &self.url
     }
 
+    /// The services behind it.
+    #[cfg(feature = "sdk")]
+    pub(crate) fn host(&self) -> &Arc<Host> {
+        &self.host
+    }
+
     /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -137,6 +144,14 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -284,10 +299,13 @@ impl Builder {
             resetting: Mutex::new(()),
             stop: stop.clone(),
         };
-        let task = tokio::spawn(serve(listener, Arc::new(host), stop.clone(), lock));
+        let host = Arc::new(host);
+        let task = tokio::spawn(serve(listener, host.clone(), stop.clone(), lock));
         Ok(Server {
             url: format!("http://{address}"),
             address,
+            #[cfg(feature = "sdk")]
+            host,
             stop,
             task,
         })
@@ -362,6 +380,24 @@ impl Host {
     /// The services that answer now.
     pub(crate) fn app(&self) -> Arc<App> {
         self.running().app.clone()
+    }
+
+    /// A key that requests can be signed with; none where any will do.
+    #[cfg(feature = "sdk")]
+    pub(crate) fn key(&self) -> Option<(String, String)> {
+        self.opener.keys.any()
+    }
+
+    /// Whether the folder may be another server's by now.
+    #[cfg(feature = "sdk")]
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// The region of everything.
+    #[cfg(feature = "sdk")]
+    pub(crate) fn region(&self) -> &str {
+        &self.opener.region
     }
 
     fn running(&self) -> Arc<Running> {

@@ -9,6 +9,8 @@ mod metrics;
 mod runtime;
 mod s3;
 mod sagemaker;
+#[cfg(feature = "sdk")]
+mod sdk;
 mod signature;
 mod states;
 mod sts;

@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::{
-        Arc, RwLock, Weak,
+        Arc, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -48,8 +48,7 @@ pub type TrainingObserver = Arc<dyn Fn(&str, &ipinsights::Progress) + Send + Syn
 pub struct Server {
     url: String,
     address: SocketAddr,
-    /// Gone when the server has stopped.
-    host: Weak<Host>,
+    host: Arc<Host>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -144,6 +143,12 @@ impl Server {
         &self.url
     }
 
+    /// The services behind it.
+    #[cfg(feature = "sdk")]
+    pub(crate) fn host(&self) -> &Arc<Host> {
+        &self.host
+    }
+
     /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -160,13 +165,13 @@ impl Server {
             code: error.code,
             message: error.message,
         };
-        let Some(host) = self.host.upgrade() else {
+        if self.stop.is_cancelled() {
             return Err(told(ApiError::new(
                 "ServiceUnavailable",
                 "the server has stopped",
             )));
-        };
-        let answer = dispatch::operation(&host.app(), operation, input).await;
+        }
+        let answer = dispatch::operation(&self.host.app(), operation, input).await;
         answer.map(Option::unwrap_or_default).map_err(told)
     }
 
@@ -189,6 +194,14 @@ impl fmt::Debug for Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -370,12 +383,11 @@ impl Builder {
             resetting: Mutex::new(()),
             stop: stop.clone(),
         });
-        let told = Arc::downgrade(&host);
-        let task = tokio::spawn(serve(listener, host, stop.clone(), lock));
+        let task = tokio::spawn(serve(listener, host.clone(), stop.clone(), lock));
         Ok(Server {
             url: format!("http://{address}"),
             address,
-            host: told,
+            host,
             stop,
             task,
         })
@@ -463,6 +475,24 @@ impl Host {
     /// The services that answer now.
     pub(crate) fn app(&self) -> Arc<App> {
         self.running().app.clone()
+    }
+
+    /// A key that requests can be signed with; none where any will do.
+    #[cfg(feature = "sdk")]
+    pub(crate) fn key(&self) -> Option<(String, String)> {
+        self.opener.keys.any()
+    }
+
+    /// Whether the folder may be another server's by now.
+    #[cfg(feature = "sdk")]
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// The region of everything.
+    #[cfg(feature = "sdk")]
+    pub(crate) fn region(&self) -> &str {
+        &self.opener.region
     }
 
     fn running(&self) -> Arc<Running> {

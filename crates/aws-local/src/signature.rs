@@ -111,6 +111,13 @@ impl Keys {
         self.0.insert(id, secret);
     }
 
+    /// One of them, by its id.
+    #[cfg(feature = "sdk")]
+    pub(crate) fn any(&self) -> Option<(String, String)> {
+        let (id, secret) = self.0.first_key_value()?;
+        Some((id.clone(), secret.clone()))
+    }
+
     /// Whether requests have to be signed.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -117,15 +117,17 @@ impl SageMaker {
 
     pub(super) fn list_endpoint_configs(&self, input: &Value) -> ApiResult<Value> {
         let entries = self.configs.all().into_iter().map(|config| Entry {
-            summary: json!({
-                "EndpointConfigName": config.name,
-                "EndpointConfigArn": config.arn,
-                "CreationTime": config.created,
-            }),
-            name: config.name,
+            name: config.name.clone(),
             created: config.created,
             modified: config.created,
             status: String::new(),
+            summary: Box::new(move || {
+                json!({
+                    "EndpointConfigName": config.name,
+                    "EndpointConfigArn": config.arn,
+                    "CreationTime": config.created,
+                })
+            }),
         });
         list::page(input, "EndpointConfigs", &[], entries.collect())
     }

@@ -263,17 +263,19 @@ impl SageMaker {
 
     pub(super) fn list_endpoints(&self, input: &Value) -> ApiResult<Value> {
         let entries = self.endpoints.all().into_iter().map(|endpoint| Entry {
-            summary: json!({
-                "EndpointName": endpoint.name,
-                "EndpointArn": endpoint.arn,
-                "CreationTime": endpoint.created,
-                "LastModifiedTime": endpoint.modified,
-                "EndpointStatus": endpoint.status,
-            }),
-            name: endpoint.name,
+            name: endpoint.name.clone(),
             created: endpoint.created,
             modified: endpoint.modified,
-            status: endpoint.status,
+            status: endpoint.status.clone(),
+            summary: Box::new(move || {
+                json!({
+                    "EndpointName": endpoint.name,
+                    "EndpointArn": endpoint.arn,
+                    "CreationTime": endpoint.created,
+                    "LastModifiedTime": endpoint.modified,
+                    "EndpointStatus": endpoint.status,
+                })
+            }),
         });
         list::page(input, "Endpoints", &STATUSES, entries.collect())
     }

@@ -10,12 +10,13 @@ use crate::{
 };
 
 /// What lists go by, and what is printed of one resource.
-pub(super) struct Entry {
+pub(super) struct Entry<'a> {
     pub(super) name: String,
     pub(super) created: Seconds,
     pub(super) modified: Seconds,
     pub(super) status: String,
-    pub(super) summary: Value,
+    /// Made for the page that it is on alone.
+    pub(super) summary: Box<dyn FnOnce() -> Value + 'a>,
 }
 
 /// The key of the order, then the name, which is unique.
@@ -26,7 +27,12 @@ enum Key {
 }
 
 /// A page of `entries` as the request wants it, under `member`; `statuses` are those it can ask for.
-pub(super) fn page(input: &Value, member: &str, statuses: &[&str], entries: Vec<Entry>) -> ApiResult<Value> {
+pub(super) fn page(
+    input: &Value,
+    member: &str,
+    statuses: &[&str],
+    entries: Vec<Entry<'_>>,
+) -> ApiResult<Value> {
     let mut check = Check::new(input);
     let contains = check
         .text("NameContains", TEXT)
@@ -60,7 +66,7 @@ pub(super) fn page(input: &Value, member: &str, statuses: &[&str], entries: Vec<
     let within = |time: Seconds, (after, before): (Option<f64>, Option<f64>)| {
         after.is_none_or(|after| time > after) && before.is_none_or(|before| time < before)
     };
-    let key = |entry: &Entry| match sort_by {
+    let key = |entry: &Entry<'_>| match sort_by {
         "Name" => (Key::Text(entry.name.clone()), entry.name.clone()),
         "Status" => (Key::Text(entry.status.clone()), entry.name.clone()),
         _ => (Key::Time(entry.created), entry.name.clone()),
@@ -84,7 +90,7 @@ pub(super) fn page(input: &Value, member: &str, statuses: &[&str], entries: Vec<
     let more = found.len() > max;
     found.truncate(max);
     let next = found.last().filter(|_| more).map(|(key, _)| print_token(key));
-    let summaries: Vec<_> = found.into_iter().map(|(_, entry)| entry.summary).collect();
+    let summaries: Vec<_> = found.into_iter().map(|(_, entry)| (entry.summary)()).collect();
     let mut answer = json!({});
     answer[member] = summaries.into();
     if let Some(next) = next {
@@ -115,13 +121,13 @@ fn parse_token(token: &str) -> Option<(Key, String)> {
 mod tests {
     use super::*;
 
-    fn entries() -> Vec<Entry> {
-        let entry = |name: &str, created: f64, status: &str| Entry {
+    fn entries() -> Vec<Entry<'static>> {
+        let entry = |name: &'static str, created: f64, status: &str| Entry {
             name: name.to_owned(),
             created,
             modified: created,
             status: status.to_owned(),
-            summary: name.into(),
+            summary: Box::new(move || name.into()),
         };
         // Three of them are as old as each other.
         vec![

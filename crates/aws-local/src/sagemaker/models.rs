@@ -127,11 +127,13 @@ impl SageMaker {
 
     pub(super) fn list_models(&self, input: &Value) -> ApiResult<Value> {
         let entries = self.models.all().into_iter().map(|model| Entry {
-            summary: json!({"ModelName": model.name, "ModelArn": model.arn, "CreationTime": model.created}),
-            name: model.name,
+            name: model.name.clone(),
             created: model.created,
             modified: model.created,
             status: String::new(),
+            summary: Box::new(move || {
+                json!({"ModelName": model.name, "ModelArn": model.arn, "CreationTime": model.created})
+            }),
         });
         list::page(input, "Models", &[], entries.collect())
     }

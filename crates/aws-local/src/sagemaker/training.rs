@@ -373,25 +373,25 @@ impl SageMaker {
     }
 
     pub(super) fn list_training_jobs(&self, input: &Value) -> ApiResult<Value> {
-        let entries = self.training_jobs.all().into_iter().map(|job| {
-            let mut summary = json!({
-                "TrainingJobName": job.name,
-                "TrainingJobArn": job.arn,
-                "CreationTime": job.created,
-                "LastModifiedTime": job.modified,
-                "TrainingJobStatus": job.status,
-                "SecondaryStatus": job.secondary(),
-            });
-            if let Some(ended) = job.ended {
-                summary["TrainingEndTime"] = ended.into();
-            }
-            Entry {
-                name: job.name,
-                created: job.created,
-                modified: job.modified,
-                status: job.status,
-                summary,
-            }
+        let entries = self.training_jobs.all().into_iter().map(|job| Entry {
+            name: job.name.clone(),
+            created: job.created,
+            modified: job.modified,
+            status: job.status.clone(),
+            summary: Box::new(move || {
+                let mut summary = json!({
+                    "TrainingJobName": job.name,
+                    "TrainingJobArn": job.arn,
+                    "CreationTime": job.created,
+                    "LastModifiedTime": job.modified,
+                    "TrainingJobStatus": job.status,
+                    "SecondaryStatus": job.secondary(),
+                });
+                if let Some(ended) = job.ended {
+                    summary["TrainingEndTime"] = ended.into();
+                }
+                summary
+            }),
         });
         list::page(input, "TrainingJobSummaries", &STATUSES, entries.collect())
     }

@@ -151,27 +151,27 @@ impl SageMaker {
     }
 
     pub(super) fn list_transform_jobs(&self, input: &Value) -> ApiResult<Value> {
-        let entries = self.transform_jobs.all().into_iter().map(|job| {
-            let mut summary = json!({
-                "TransformJobName": job.name,
-                "TransformJobArn": job.arn,
-                "CreationTime": job.created,
-                "LastModifiedTime": job.modified,
-                "TransformJobStatus": job.status,
-            });
-            if let Some(ended) = job.ended {
-                summary["TransformEndTime"] = ended.into();
-            }
-            if let Some(reason) = job.failure {
-                summary["FailureReason"] = reason.into();
-            }
-            Entry {
-                name: job.name,
-                created: job.created,
-                modified: job.modified,
-                status: job.status,
-                summary,
-            }
+        let entries = self.transform_jobs.all().into_iter().map(|job| Entry {
+            name: job.name.clone(),
+            created: job.created,
+            modified: job.modified,
+            status: job.status.clone(),
+            summary: Box::new(move || {
+                let mut summary = json!({
+                    "TransformJobName": job.name,
+                    "TransformJobArn": job.arn,
+                    "CreationTime": job.created,
+                    "LastModifiedTime": job.modified,
+                    "TransformJobStatus": job.status,
+                });
+                if let Some(ended) = job.ended {
+                    summary["TransformEndTime"] = ended.into();
+                }
+                if let Some(reason) = job.failure {
+                    summary["FailureReason"] = reason.into();
+                }
+                summary
+            }),
         });
         list::page(input, "TransformJobSummaries", &STATUSES, entries.collect())
     }

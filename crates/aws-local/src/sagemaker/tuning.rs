@@ -126,30 +126,30 @@ impl SageMaker {
     }
 
     pub(super) fn list_tuning_jobs(&self, input: &Value) -> ApiResult<Value> {
-        let entries = self.tuning_jobs.all().into_iter().map(|job| {
-            let trials = self.trials(&job);
-            let config = &job.request["HyperParameterTuningJobConfig"];
-            let mut summary = json!({
-                "HyperParameterTuningJobName": job.name,
-                "HyperParameterTuningJobArn": job.arn,
-                "HyperParameterTuningJobStatus": job.status,
-                "Strategy": config["Strategy"],
-                "CreationTime": job.created,
-                "LastModifiedTime": job.modified,
-                "TrainingJobStatusCounters": status_counters(&trials),
-                "ObjectiveStatusCounters": objective_counters(&trials),
-                "ResourceLimits": config["ResourceLimits"],
-            });
-            if let Some(ended) = job.ended {
-                summary["HyperParameterTuningEndTime"] = ended.into();
-            }
-            Entry {
-                name: job.name,
-                created: job.created,
-                modified: job.modified,
-                status: job.status,
-                summary,
-            }
+        let entries = self.tuning_jobs.all().into_iter().map(|job| Entry {
+            name: job.name.clone(),
+            created: job.created,
+            modified: job.modified,
+            status: job.status.clone(),
+            summary: Box::new(move || {
+                let trials = self.trials(&job);
+                let config = &job.request["HyperParameterTuningJobConfig"];
+                let mut summary = json!({
+                    "HyperParameterTuningJobName": job.name,
+                    "HyperParameterTuningJobArn": job.arn,
+                    "HyperParameterTuningJobStatus": job.status,
+                    "Strategy": config["Strategy"],
+                    "CreationTime": job.created,
+                    "LastModifiedTime": job.modified,
+                    "TrainingJobStatusCounters": status_counters(&trials),
+                    "ObjectiveStatusCounters": objective_counters(&trials),
+                    "ResourceLimits": config["ResourceLimits"],
+                });
+                if let Some(ended) = job.ended {
+                    summary["HyperParameterTuningEndTime"] = ended.into();
+                }
+                summary
+            }),
         });
         list::page(
             input,

@@ -174,3 +174,41 @@ async fn other_machines_are_answered_only_when_told() {
     assert!(raw_to(address, from_a_page).await.starts_with("HTTP/1.1 403"));
     server.shutdown().await;
 }
+
+/// The ready configurations, through the port and without a socket: the same server, and the key that it takes.
+#[tokio::test]
+async fn ready_configurations_of_the_sdk() {
+    let server = Server::ephemeral()
+        .credentials("id", "a secret")
+        .start()
+        .await
+        .unwrap();
+    let body: Vec<u8> = (0..3 << 20).map(|i| (i % 251) as u8).collect();
+    let (port, process) = (server.sdk_config(), server.sdk_config_in_process());
+    let (through_port, in_process) = (aws_sdk_s3::Client::new(&port), aws_sdk_s3::Client::new(&process));
+    in_process.create_bucket().bucket("data").send().await.unwrap();
+    let put = in_process
+        .put_object()
+        .bucket("data")
+        .key("a b/c")
+        .body(body.clone().into());
+    put.send().await.unwrap();
+    for client in [&through_port, &in_process] {
+        let read = client
+            .get_object()
+            .bucket("data")
+            .key("a b/c")
+            .send()
+            .await
+            .unwrap();
+        assert!(read.body.collect().await.unwrap().to_vec() == body);
+    }
+    assert!(told(in_process.get_object().bucket("data").key("none").send().await).starts_with("NoSuchKey: "));
+    let sagemaker = aws_sdk_sagemaker::Client::new(&process);
+    assert_eq!(sagemaker.list_models().send().await.unwrap().models().len(), 0);
+    server.shutdown().await;
+    assert!(
+        in_process.list_buckets().send().await.is_err(),
+        "the folder is no longer the server's"
+    );
+}

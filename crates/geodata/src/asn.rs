@@ -26,7 +26,7 @@ impl AsnDatabase {
         let title = format!("the database `{}`", path.display());
         let source = source::open(path, &title, options, Wanted::Systems)?;
         let content = match source.content {
-            Content::Mmdb(bytes) => {
+            Content::Mmdb(bytes, _) => {
                 let database = Mmdb::new(bytes).map_err(|source| Error::Damaged {
                     database: title.clone(),
                     source,

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ipnet::Ipv4Net;
 use jiff::tz::TimeZone;
+use sha2::{Digest, Sha256};
 
 use crate::archive::Member;
 use crate::asn::{AsnDatabase, AsnWalk};
+use crate::bytes::hex;
 use crate::csv::{Blocks, Flaw, Locations, Table, count_ipv6};
 use crate::mmdb::{Mmdb, Walk};
 use crate::record::CountryReader;
@@ -37,7 +39,8 @@ pub struct Database {
 }
 
 enum Kind {
-    Mmdb(Mmdb),
+    /// With the SHA-256 of what was opened, once it is known.
+    Mmdb(Mmdb, OnceLock<String>),
     Csv(CsvDatabase),
 }
 
@@ -64,9 +67,6 @@ pub struct Metadata {
     pub ip_version: u16,
     /// The English description, which may be empty.
     pub description: String,
-    /// Of all bytes of the file as it was given, archive or not, in hexadecimal. Of a folder of CSV files, the bytes of all its
-    /// `.csv` files one after the other, by name: what `cat *.csv | sha256sum` prints with `LC_ALL=C`.
-    pub sha256: String,
     /// What its makers ask to be said by those who use it.
     pub attribution: Option<String>,
 }
@@ -158,13 +158,13 @@ impl Database {
             .map(|path| AsnDatabase::open(path, options))
             .transpose()?;
         let (content, metadata) = match source.content {
-            Content::Mmdb(bytes) => {
+            Content::Mmdb(bytes, sha256) => {
                 let damaged = |source| Error::Damaged {
                     database: title.clone(),
                     source,
                 };
                 let database = Mmdb::new(bytes).map_err(damaged)?;
-                let metadata = Metadata::of_mmdb(&database, source.form, source.sha256).map_err(damaged)?;
+                let metadata = Metadata::of_mmdb(&database, source.form).map_err(damaged)?;
                 if let Some(language) = &options.language
                     && !database.facts.languages.is_empty()
                     && !database.facts.languages.contains(language)
@@ -176,11 +176,12 @@ impl Database {
                     });
                 }
                 check_type(&metadata.database_type, &title, Wanted::Countries)?;
-                (Kind::Mmdb(database), metadata)
+                let sha256 = sha256.map(OnceLock::from).unwrap_or_default();
+                (Kind::Mmdb(database, sha256), metadata)
             }
             Content::Csv(files) => {
                 check_type(&files.database_type, &title, Wanted::Countries)?;
-                let metadata = Metadata::of_csv(&files, source.form, source.sha256);
+                let metadata = Metadata::of_csv(&files, source.form);
                 let language = options.language_or_default();
                 let member = locations_in(&files, language, &title)?;
                 let locations = Locations::read(member, language).map_err(|flaw| flaw_error(flaw, &title))?;
@@ -211,6 +212,17 @@ impl Database {
         &self.metadata
     }
 
+    /// The SHA-256 of all bytes of the file as it was given, archive or not, in hexadecimal. Of a folder of CSV files, of the bytes
+    /// of all its `.csv` files one after the other, by name: what `cat *.csv | sha256sum` prints with `LC_ALL=C`.
+    ///
+    /// Of a `.mmdb` it is made by the first call.
+    pub fn sha256(&self) -> &str {
+        match &self.content {
+            Kind::Mmdb(database, sha256) => sha256.get_or_init(|| hex(&Sha256::digest(database.bytes()))),
+            Kind::Csv(csv) => &csv.files.sha256,
+        }
+    }
+
     /// All IPv4 networks that have a record, each once: the other places where an IPv6 tree shows the IPv4 addresses are
     /// not visited. By address, in CSV forms in the order of the file, which is the same in those that MaxMind makes.
     ///
@@ -218,7 +230,7 @@ impl Database {
     pub fn networks(&self) -> Networks<'_> {
         let reader = CountryReader::new(&self.options.sources, self.options.language_or_default());
         let state = match &self.content {
-            Kind::Mmdb(database) => State::Mmdb {
+            Kind::Mmdb(database, _) => State::Mmdb {
                 database,
                 walk: database.walk_ipv4(),
                 reader: Box::new(reader),
@@ -247,7 +259,7 @@ impl Database {
     /// [`Error::Damaged`], [`Error::Record`] or [`Error::Line`].
     pub fn lookup(&self, ip: Ipv4Addr) -> Result<Option<Network>, Error> {
         let found = match &self.content {
-            Kind::Mmdb(database) => self.lookup_mmdb(database, ip)?,
+            Kind::Mmdb(database, _) => self.lookup_mmdb(database, ip)?,
             Kind::Csv(csv) => self
                 .table(csv)?
                 .lookup(ip)
@@ -318,7 +330,7 @@ impl Database {
     /// [`Error::Damaged`] or [`Error::Line`].
     pub fn ipv6_networks(&self) -> Result<u64, Error> {
         match &self.content {
-            Kind::Mmdb(database) => {
+            Kind::Mmdb(database, _) => {
                 let mut walk = database.walk_ipv6();
                 let mut count = 0;
                 while let Some(leaf) = walk.next() {
@@ -408,7 +420,7 @@ impl fmt::Debug for Database {
 }
 
 impl Metadata {
-    fn of_mmdb(database: &Mmdb, form: Form, sha256: String) -> Result<Self, Fault> {
+    fn of_mmdb(database: &Mmdb, form: Form) -> Result<Self, Fault> {
         let facts = &database.facts;
         let built = build_time(facts.build_epoch)?;
         let description = facts.description.get("en").cloned().unwrap_or_default();
@@ -420,11 +432,10 @@ impl Metadata {
             built: Some(built.to_string()),
             ip_version: facts.ip_version,
             description,
-            sha256,
         })
     }
 
-    fn of_csv(files: &CsvFiles, form: Form, sha256: String) -> Self {
+    fn of_csv(files: &CsvFiles, form: Form) -> Self {
         let built = files
             .built
             .and_then(|date| date.to_zoned(TimeZone::UTC).ok())
@@ -437,7 +448,6 @@ impl Metadata {
             built: built.map(|built| built.to_string()),
             ip_version: if files.ipv6.is_some() { 6 } else { 4 },
             description: String::new(),
-            sha256,
         }
     }
 }

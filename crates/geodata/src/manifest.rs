@@ -282,7 +282,7 @@ pub struct DatabaseFacts {
     pub built: Option<String>,
     /// The form that it came in.
     pub form: Form,
-    /// Of the database as it was given, in hexadecimal: [`Metadata::sha256`](crate::Metadata::sha256).
+    /// Of the database as it was given, in hexadecimal: [`Database::sha256`](crate::Database::sha256).
     pub sha256: String,
     /// Which of the countries of a record counts: the first of these that it has.
     pub country_from: Vec<CountrySource>,
@@ -299,7 +299,7 @@ impl DatabaseFacts {
             database_type: metadata.database_type.clone(),
             built: metadata.built.clone(),
             form: metadata.form,
-            sha256: metadata.sha256.clone(),
+            sha256: db.sha256().to_owned(),
             country_from: db.options().sources.clone(),
             language: db.options().language.clone(),
             attribution: metadata.attribution.clone(),

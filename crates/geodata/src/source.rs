@@ -87,12 +87,12 @@ pub(crate) fn has_systems(database_type: &str) -> bool {
 /// A database, found but not yet read.
 pub(crate) struct Source {
     pub(crate) form: Form,
-    pub(crate) sha256: String,
     pub(crate) content: Content,
 }
 
 pub(crate) enum Content {
-    Mmdb(Bytes),
+    /// With the SHA-256 of the archive that it was in.
+    Mmdb(Bytes, Option<String>),
     Csv(CsvFiles),
 }
 
@@ -107,6 +107,8 @@ pub(crate) struct CsvFiles {
     pub(crate) locations: BTreeMap<String, Member>,
     /// From the name of the folder: year, month and day.
     pub(crate) built: Option<jiff::civil::Date>,
+    /// Of the archive, or of all files of the folder.
+    pub(crate) sha256: String,
 }
 
 /// Finds a database at a path.
@@ -170,8 +172,7 @@ fn plain(bytes: Bytes, title: &str) -> Result<Source, Error> {
     }
     Ok(Source {
         form: Form::Mmdb,
-        sha256: hex(&Sha256::digest(all)),
-        content: Content::Mmdb(bytes),
+        content: Content::Mmdb(bytes, None),
     })
 }
 
@@ -200,8 +201,7 @@ fn packed(
             } else {
                 Form::MmdbGz
             },
-            sha256: sha256()?,
-            content: Content::Mmdb(Bytes::Memory(bytes.into())),
+            content: Content::Mmdb(Bytes::Memory(bytes.into()), Some(sha256()?)),
         });
     }
     let mut has_mmdb = false;
@@ -217,10 +217,9 @@ fn packed(
         ));
     }
     let name = path.and_then(Path::file_stem).and_then(|name| name.to_str());
-    let files = choose(members, name, wanted).map_err(|hint| not_a_database(title, hint))?;
+    let files = choose(members, name, wanted, sha256()?).map_err(|hint| not_a_database(title, hint))?;
     Ok(Source {
         form: Form::CsvZip,
-        sha256: sha256()?,
         content: Content::Csv(files),
     })
 }
@@ -285,11 +284,11 @@ fn open_folder(path: &Path, title: &str, options: &OpenOptions, wanted: Wanted) 
     }
     // `.` and the like have no name of their own.
     let canonical = path.canonicalize().map_err(failed(path))?;
-    let files =
-        choose(members, Some(&name(&canonical)), wanted).map_err(|hint| not_a_database(title, hint))?;
+    let sha256 = hex(&hash.finalize());
+    let files = choose(members, Some(&name(&canonical)), wanted, sha256)
+        .map_err(|hint| not_a_database(title, hint))?;
     Ok(Source {
         form: Form::CsvFolder,
-        sha256: hex(&hash.finalize()),
         content: Content::Csv(files),
     })
 }
@@ -326,7 +325,12 @@ fn one_of(files: Vec<PathBuf>, wanted: Wanted) -> Vec<PathBuf> {
 }
 
 /// The files of one database among files in CSV.
-fn choose(members: Vec<Member>, container: Option<&str>, wanted: Wanted) -> Result<CsvFiles, String> {
+fn choose(
+    members: Vec<Member>,
+    container: Option<&str>,
+    wanted: Wanted,
+    sha256: String,
+) -> Result<CsvFiles, String> {
     const IPV4: &str = "-Blocks-IPv4.csv";
 
     let mut blocks: Vec<(String, &Member)> = members
@@ -365,6 +369,7 @@ fn choose(members: Vec<Member>, container: Option<&str>, wanted: Wanted) -> Resu
         ipv6: beside("-Blocks-IPv6.csv"),
         locations: locations.collect(),
         built: folder.and_then(date).or_else(|| container.and_then(date)),
+        sha256,
     })
 }
 

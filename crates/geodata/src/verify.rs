@@ -151,7 +151,7 @@ fn check(source: Source, options: &OpenOptions, title: &str) -> Result<Verificat
         ..Verification::default()
     };
     match source.content {
-        Content::Mmdb(bytes) => match Mmdb::new(bytes) {
+        Content::Mmdb(bytes, _) => match Mmdb::new(bytes) {
             Ok(database) => check_mmdb(&database, &mut found),
             Err(fault) => found.fault("the metadata", fault),
         },

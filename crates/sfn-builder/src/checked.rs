@@ -219,6 +219,8 @@ impl State {
 }
 
 /// What a state does.
+///
+/// States Language, section "State Types".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum StateKind {
@@ -285,6 +287,8 @@ pub struct Task {
 }
 
 /// What a Task calls.
+///
+/// States Language, section "Task State".
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resource {
@@ -382,6 +386,8 @@ pub struct Choice {
 }
 
 /// One of a Choice state's `Choices`.
+///
+/// States Language, section "Choice State".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Rule {
@@ -398,6 +404,8 @@ pub struct Rule {
 }
 
 /// A condition of a Choice state.
+///
+/// States Language, section "Choice State".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Condition {
@@ -421,6 +429,8 @@ pub enum Condition {
 }
 
 /// A test of one value.
+///
+/// States Language, section "Choice State".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Test {
@@ -439,6 +449,8 @@ pub enum Test {
 }
 
 /// How two values are compared.
+///
+/// States Language, section "Choice State".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Relation {
     /// `…Equals`.
@@ -468,6 +480,8 @@ impl Relation {
 }
 
 /// The right-hand side of a comparison.
+///
+/// States Language, section "Choice State".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operand<T> {
     /// Fixed.
@@ -477,6 +491,8 @@ pub enum Operand<T> {
 }
 
 /// What an `Is…` operator asks.
+///
+/// States Language, section "Choice State".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Property {
@@ -507,6 +523,8 @@ pub struct Wait {
 }
 
 /// How long a Wait state waits.
+///
+/// States Language, section "Wait State".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Until {

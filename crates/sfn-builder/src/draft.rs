@@ -206,11 +206,15 @@ macro_rules! shared {
             $(shared!(@ $which);)*
 
             /// Sets `Comment`.
+            ///
+            /// States Language, section "States".
             pub fn comment(self, comment: impl Into<String>) -> Self {
                 self.set("Comment", comment.into())
             }
 
             /// Sets `QueryLanguage`: JSONata for one state of a JSONPath machine. Other states follow their machine.
+            ///
+            /// States Language, section "Query Language".
             pub fn query_language(self, language: QueryLanguage) -> Self {
                 self.set("QueryLanguage", language.as_str())
             }
@@ -238,26 +242,36 @@ macro_rules! shared {
     };
     (@ data) => {
         /// Sets `InputPath`: what of the input the state sees; the default is `$`, all of it.
+        ///
+        /// States Language, section "Input and Output Processing".
         pub fn input_path(self, path: impl Into<String>) -> Self {
             self.set("InputPath", path.into())
         }
 
         /// Sets `InputPath` to null: the state sees `{}`.
+        ///
+        /// States Language, section "Input and Output Processing".
         pub fn no_input(self) -> Self {
             self.set("InputPath", Value::Null)
         }
 
         /// Sets `OutputPath`: what of the result the next state gets; the default is `$`, all of it.
+        ///
+        /// States Language, section "Input and Output Processing".
         pub fn output_path(self, path: impl Into<String>) -> Self {
             self.set("OutputPath", path.into())
         }
 
         /// Sets `OutputPath` to null: the next state gets `{}`.
+        ///
+        /// States Language, section "Input and Output Processing".
         pub fn no_output(self) -> Self {
             self.set("OutputPath", Value::Null)
         }
 
         /// Sets `Output` of a JSONata state: what the next state gets, with texts in `{% %}` anywhere in it.
+        ///
+        /// States Language, section "Input and Output Processing using JSONata".
         pub fn output(self, output: impl Into<Value>) -> Self {
             self.set("Output", output)
         }
@@ -265,68 +279,92 @@ macro_rules! shared {
     (@ assign) => {
         /// Adds a variable to `Assign`, its name without `$`. In a JSONPath state it is computed when the name ends in
         /// `.$`, in a JSONata state when the value is in `{% %}`.
+        ///
+        /// Developer guide, "Passing data between states with variables".
         pub fn assign(self, name: impl Into<String>, value: impl Into<Value>) -> Self {
             Self(self.0.insert("Assign", name.into(), value.into()))
         }
     };
     (@ parameters) => {
         /// Sets `Parameters`: a payload template, in which a key ending in `.$` is computed from the input.
+        ///
+        /// States Language, section "Input and Output Processing".
         pub fn parameters(self, template: impl Into<Value>) -> Self {
             self.set("Parameters", template)
         }
 
         /// Adds one member to `Parameters`; it is computed when its name ends in `.$`.
+        ///
+        /// States Language, section "Input and Output Processing".
         pub fn parameter(self, name: impl Into<String>, value: impl Into<Value>) -> Self {
             Self(self.0.insert("Parameters", name.into(), value.into()))
         }
     };
     (@ arguments) => {
         /// Sets `Arguments` of a JSONata state, with texts in `{% %}` anywhere in it.
+        ///
+        /// States Language, section "Input and Output Processing using JSONata".
         pub fn arguments(self, arguments: impl Into<Value>) -> Self {
             self.set("Arguments", arguments)
         }
 
         /// Adds one member to `Arguments` of a JSONata state.
+        ///
+        /// States Language, section "Input and Output Processing using JSONata".
         pub fn argument(self, name: impl Into<String>, value: impl Into<Value>) -> Self {
             Self(self.0.insert("Arguments", name.into(), value.into()))
         }
     };
     (@ result_path) => {
         /// Sets `ResultPath`: where in the input the result goes; the default is `$`, in place of it.
+        ///
+        /// States Language, section "Input and Output Processing".
         pub fn result_path(self, path: impl Into<String>) -> Self {
             self.set("ResultPath", path.into())
         }
 
         /// Sets `ResultPath` to null: the result is dropped, the input goes on.
+        ///
+        /// States Language, section "Input and Output Processing".
         pub fn discard_result(self) -> Self {
             self.set("ResultPath", Value::Null)
         }
     };
     (@ result_selector) => {
         /// Sets `ResultSelector`: a payload template over the result.
+        ///
+        /// States Language, section "Input and Output Processing".
         pub fn result_selector(self, template: impl Into<Value>) -> Self {
             self.set("ResultSelector", template)
         }
     };
     (@ errors) => {
         /// Adds a retrier; the first whose errors match counts.
+        ///
+        /// States Language, section "Retrying after error".
         pub fn retry(self, retry: crate::Retry) -> Self {
             Self(self.0.append("Retry", Value::from(retry)))
         }
 
         /// Adds a catcher; the first whose errors match counts.
+        ///
+        /// States Language, section "Fallback states".
         pub fn catch(self, catch: crate::Catch) -> Self {
             Self(self.0.append("Catch", Value::from(catch)))
         }
     };
     (@ transition) => {
         /// Goes on to another state.
+        ///
+        /// States Language, section "Transitions".
         pub fn next(mut self, state: impl Into<String>) -> Self {
             self.0.fields.remove("End");
             self.set("Next", state.into())
         }
 
         /// Ends the machine.
+        ///
+        /// States Language, section "Transitions".
         pub fn end(mut self) -> Self {
             self.0.fields.remove("Next");
             self.set("End", true)
@@ -373,6 +411,8 @@ impl Pass {
     }
 
     /// Sets `Result`: what the state yields.
+    ///
+    /// States Language, section "Pass State".
     pub fn result(self, result: impl Into<Value>) -> Self {
         self.set("Result", result)
     }
@@ -395,26 +435,36 @@ shared!(Wait: data, assign, transition);
 
 impl Wait {
     /// Waits so many seconds, 0 to 99,999,999.
+    ///
+    /// States Language, section "Wait State".
     pub fn seconds(seconds: u64) -> Self {
         Self(State::of_type("Wait")).set("Seconds", seconds)
     }
 
     /// Waits as many seconds as stand at this path.
+    ///
+    /// States Language, section "Wait State".
     pub fn seconds_path(path: impl Into<String>) -> Self {
         Self(State::of_type("Wait")).set("SecondsPath", path.into())
     }
 
     /// Waits as many seconds as a JSONata expression yields; `{% %}` may be left out.
+    ///
+    /// States Language, section "Wait State".
     pub fn seconds_expression(text: impl Into<String>) -> Self {
         Self(State::of_type("Wait")).set("Seconds", expression(text))
     }
 
     /// Waits until a time, such as `2026-01-31T12:00:00Z`; in a JSONata state it may be in `{% %}`.
+    ///
+    /// States Language, section "Wait State".
     pub fn timestamp(timestamp: impl Into<String>) -> Self {
         Self(State::of_type("Wait")).set("Timestamp", timestamp.into())
     }
 
     /// Waits until the time that stands at this path.
+    ///
+    /// States Language, section "Wait State".
     pub fn timestamp_path(path: impl Into<String>) -> Self {
         Self(State::of_type("Wait")).set("TimestampPath", path.into())
     }
@@ -458,21 +508,29 @@ impl Fail {
     }
 
     /// Sets `Error`: the error's name; in a JSONata state it may be in `{% %}`.
+    ///
+    /// States Language, section "Fail State".
     pub fn error(self, error: impl Into<String>) -> Self {
         self.set("Error", error.into())
     }
 
     /// Sets `ErrorPath`: where in the input the error's name stands.
+    ///
+    /// States Language, section "Fail State".
     pub fn error_path(self, path: impl Into<String>) -> Self {
         self.set("ErrorPath", path.into())
     }
 
     /// Sets `Cause`: a text for people; in a JSONata state it may be in `{% %}`.
+    ///
+    /// States Language, section "Fail State".
     pub fn cause(self, cause: impl Into<String>) -> Self {
         self.set("Cause", cause.into())
     }
 
     /// Sets `CausePath`: where in the input the text for people stands.
+    ///
+    /// States Language, section "Fail State".
     pub fn cause_path(self, path: impl Into<String>) -> Self {
         self.set("CausePath", path.into())
     }

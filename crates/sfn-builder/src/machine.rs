@@ -100,18 +100,24 @@ impl StateMachine {
     }
 
     /// `Comment`.
+    ///
+    /// States Language, section "Top-level fields".
     #[must_use]
     pub fn comment(&self) -> Option<&str> {
         self.machine.comment.as_deref()
     }
 
     /// `Version`.
+    ///
+    /// States Language, section "Top-level fields".
     #[must_use]
     pub fn version(&self) -> Option<&str> {
         self.machine.version.as_deref()
     }
 
     /// `TimeoutSeconds` of the whole machine.
+    ///
+    /// States Language, section "Top-level fields".
     #[must_use]
     pub fn timeout_seconds(&self) -> Option<u64> {
         self.machine.timeout_seconds
@@ -143,24 +149,32 @@ pub struct MachineBuilder {
 
 impl MachineBuilder {
     /// Sets `Comment`.
+    ///
+    /// States Language, section "Top-level fields".
     pub fn comment(mut self, comment: impl Into<String>) -> Self {
         self.comment = Some(comment.into());
         self
     }
 
     /// Sets `Version`; the language knows `1.0` only.
+    ///
+    /// States Language, section "Top-level fields".
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.version = Some(version.into());
         self
     }
 
     /// Sets `TimeoutSeconds`, 1 to 99,999,999; without it an execution may take a year.
+    ///
+    /// States Language, section "Top-level fields".
     pub fn timeout_seconds(mut self, seconds: u64) -> Self {
         self.timeout_seconds = Some(seconds);
         self
     }
 
     /// Sets `QueryLanguage`; the default is JSONPath.
+    ///
+    /// States Language, section "Top-level fields".
     pub fn query_language(mut self, language: checked::QueryLanguage) -> Self {
         self.query_language = Some(language);
         self
@@ -179,6 +193,8 @@ impl MachineBuilder {
     }
 
     /// Adds a state.
+    ///
+    /// States Language, section "Top-level fields".
     pub fn state(mut self, name: impl Into<String>, state: impl Into<draft::State>) -> Self {
         self.states.push((name.into(), state.into()));
         self

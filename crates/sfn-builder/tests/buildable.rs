@@ -13,7 +13,7 @@ use sfn_builder::service::{
     states,
 };
 use sfn_builder::{
-    Catch, Choice, Condition, Fail, Fragment, ItemBatcher, ItemReader, MapState, Parallel, Pass,
+    Catch, Choice, Condition, Document, Fail, Fragment, ItemBatcher, ItemReader, MapState, Parallel, Pass,
     ResultWriter, Retry, Rule, StateMachine, Succeed, Task, Wait,
 };
 
@@ -451,6 +451,10 @@ proptest! {
             prop_assert_eq!(&again, &machine);
             prop_assert_eq!(again.to_json_string(), machine.to_json_string());
         }
+        let yaml = Document::parse_yaml(&machine.document().to_yaml_string());
+        let again = yaml.and_then(Document::check).unwrap_or_else(|error| panic!("{error}"));
+        prop_assert_eq!(&again, &machine);
+        prop_assert_eq!(again.to_json_string(), machine.to_json_string());
         let object: Map<String, Value> = serde_json::from_str(&machine.to_json_string()).unwrap_or_default();
         prop_assert_eq!(Value::Object(object), machine.to_json());
     }

@@ -286,3 +286,12 @@ fn the_canonical_form_of_a_path_reads_back_as_the_same_path() {
         assert_eq!(again.segments(), path.segments());
     }
 }
+
+proptest! {
+    #[test]
+    fn any_json_is_the_same_after_yaml(value in any_json()) {
+        let yaml = Document::from(value.clone()).to_yaml_string();
+        let again = Document::parse_yaml(&yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
+        prop_assert_eq!(again.to_string(), value.to_string(), "{}", yaml);
+    }
+}

@@ -198,7 +198,7 @@ impl<W: Write> Answers<'_, W> {
             let database = serde_json::json!({
                 "type": metadata.database_type,
                 "built": metadata.built,
-                "sha256": metadata.sha256,
+                "sha256": self.database.sha256(),
             });
             write!(
                 self.out,

@@ -29,6 +29,8 @@ impl QueryLanguage {
 }
 
 /// What a state takes and what it hands on, in its query language.
+///
+/// States Language, section "Input and Output Processing".
 #[derive(Debug, Clone, PartialEq)]
 pub enum Data {
     /// By the five path fields.
@@ -132,6 +134,8 @@ impl Assign {
 }
 
 /// What `InputPath` or `OutputPath` selects.
+///
+/// States Language, section "Input and Output Processing".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
     /// `null`: nothing, that is `{}`.
@@ -141,6 +145,8 @@ pub enum Selection {
 }
 
 /// Where `ResultPath` puts a result.
+///
+/// States Language, section "Input and Output Processing".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Placement {
     /// `null`: nowhere; the state's input stays as it is.

@@ -41,6 +41,8 @@ pub struct Map {
 }
 
 /// Where a Map state's items come from.
+///
+/// States Language, section "Map State".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Items {
@@ -53,6 +55,8 @@ pub enum Items {
 }
 
 /// How the processor of a Map state runs.
+///
+/// States Language, section "Map State".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {
@@ -63,6 +67,8 @@ pub enum Mode {
 }
 
 /// The type of child executions.
+///
+/// Developer guide, "Map state in distributed mode".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExecutionType {
@@ -87,6 +93,8 @@ pub struct ItemReader {
 }
 
 /// `ReaderConfig` of an `ItemReader`.
+///
+/// Developer guide, "ItemReader (Map)".
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct ReaderConfig {
@@ -107,6 +115,8 @@ pub struct ReaderConfig {
 }
 
 /// The form of what an `ItemReader` reads.
+///
+/// Developer guide, "ItemReader (Map)".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InputType {
@@ -123,6 +133,8 @@ pub enum InputType {
 }
 
 /// What becomes of the objects of a listing.
+///
+/// Developer guide, "ItemReader (Map)".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReaderTransformation {
@@ -133,6 +145,8 @@ pub enum ReaderTransformation {
 }
 
 /// The kinds of manifests.
+///
+/// Developer guide, "ItemReader (Map)".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ManifestType {
@@ -143,6 +157,8 @@ pub enum ManifestType {
 }
 
 /// What stands between the fields of a CSV file.
+///
+/// Developer guide, "ItemReader (Map)".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CsvDelimiter {
@@ -159,6 +175,8 @@ pub enum CsvDelimiter {
 }
 
 /// Where the names of a CSV file's columns come from.
+///
+/// Developer guide, "ItemReader (Map)".
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CsvHeader {
@@ -197,6 +215,8 @@ pub struct ResultWriter {
 }
 
 /// `WriterConfig` of a `ResultWriter`.
+///
+/// Developer guide, "ResultWriter (Map)".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct WriterConfig {
@@ -207,6 +227,8 @@ pub struct WriterConfig {
 }
 
 /// What becomes of the results of child executions.
+///
+/// Developer guide, "ResultWriter (Map)".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WriterTransformation {
@@ -219,6 +241,8 @@ pub enum WriterTransformation {
 }
 
 /// The form in which results are written.
+///
+/// Developer guide, "ResultWriter (Map)".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OutputType {

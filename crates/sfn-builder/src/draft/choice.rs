@@ -21,16 +21,22 @@ impl Choice {
     }
 
     /// Adds a rule: when this condition is the first that holds, the machine goes on to `next`.
+    ///
+    /// States Language, section "Choice State".
     pub fn when(self, condition: Condition, next: impl Into<String>) -> Self {
         self.rule(Rule::new(condition, next))
     }
 
     /// Adds a rule with more than a condition and a target.
+    ///
+    /// States Language, section "Choice State".
     pub fn rule(self, rule: Rule) -> Self {
         Self(self.0.append("Choices", rule.0))
     }
 
     /// Sets `Default`: where to go when no condition holds. Without it the execution fails then.
+    ///
+    /// States Language, section "Choice State".
     pub fn default(self, next: impl Into<String>) -> Self {
         self.set("Default", next.into())
     }
@@ -58,18 +64,24 @@ impl Rule {
     }
 
     /// Sets `Comment`.
+    ///
+    /// States Language, section "Choice State".
     pub fn comment(mut self, comment: impl Into<String>) -> Self {
         self.0.insert("Comment".into(), comment.into().into());
         self
     }
 
     /// Sets `Output` of a JSONata state's rule: what the next state gets.
+    ///
+    /// States Language, section "Input and Output Processing using JSONata".
     pub fn output(mut self, output: impl Into<Value>) -> Self {
         self.0.insert("Output".into(), output.into());
         self
     }
 
     /// Adds a variable to `Assign`, as the states' own `assign` does; what the state itself assigns does not count then.
+    ///
+    /// Developer guide, "Passing data between states with variables".
     pub fn assign(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         let entry = (name.into(), value.into());
         match self.0.get_mut("Assign") {
@@ -159,21 +171,29 @@ properties! {
 
 impl Condition {
     /// `Condition` of a JSONata state: an expression that yields a boolean; `{% %}` may be left out.
+    ///
+    /// States Language, section "Choice State".
     pub fn expression(text: impl Into<String>) -> Self {
         Self::nest("Condition", super::expression(text))
     }
 
     /// `Condition` of a JSONata state that always holds, or never.
+    ///
+    /// States Language, section "Choice State".
     pub fn fixed(holds: bool) -> Self {
         Self::nest("Condition", holds)
     }
 
     /// `StringMatches`: `*` stands for any text, `\\*` for itself.
+    ///
+    /// States Language, section "Choice State".
     pub fn string_matches(variable: impl Into<String>, pattern: impl Into<String>) -> Self {
         Self::test(variable, "StringMatches", pattern.into())
     }
 
     /// `And`: all of them hold.
+    ///
+    /// States Language, section "Choice State".
     pub fn all(conditions: impl IntoIterator<Item = Condition>) -> Self {
         Self::nest(
             "And",
@@ -185,6 +205,8 @@ impl Condition {
     }
 
     /// `Or`: one of them holds.
+    ///
+    /// States Language, section "Choice State".
     pub fn any(conditions: impl IntoIterator<Item = Condition>) -> Self {
         Self::nest(
             "Or",

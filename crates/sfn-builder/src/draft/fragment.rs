@@ -51,17 +51,23 @@ impl Fragment {
     }
 
     /// Adds a state that others name; it may be an open end.
+    ///
+    /// States Language, section "Transitions".
     pub fn state(self, name: impl Into<String>, state: impl Into<State>) -> Self {
         self.with(Self::new(name, state))
     }
 
     /// Adds states that others name. Their open ends are open ends of the whole.
+    ///
+    /// States Language, section "Transitions".
     pub fn with(mut self, other: impl Into<Self>) -> Self {
         self.states.extend(other.into().states);
         self
     }
 
     /// Leads every open end on to the start of another fragment, whose open ends are then those of the whole.
+    ///
+    /// States Language, section "Transitions".
     pub fn then(self, other: impl Into<Self>) -> Self {
         let other = other.into();
         let mut whole = self.then_to(other.start_at);
@@ -70,6 +76,8 @@ impl Fragment {
     }
 
     /// Leads every open end on to the state of this name.
+    ///
+    /// States Language, section "Transitions".
     pub fn then_to(mut self, name: impl Into<String>) -> Self {
         let name = name.into();
         self.close("Next", &name.into());

@@ -21,16 +21,22 @@ impl Retry {
     }
 
     /// Sets `IntervalSeconds`, 1 to 99,999,999: the first delay; the default is 1.
+    ///
+    /// States Language, section "Retrying after error".
     pub fn interval_seconds(self, seconds: u64) -> Self {
         self.set("IntervalSeconds", seconds)
     }
 
     /// Sets `MaxAttempts`, at most 99,999,999: how often to try again; the default is 3.
+    ///
+    /// States Language, section "Retrying after error".
     pub fn max_attempts(self, attempts: u64) -> Self {
         self.set("MaxAttempts", attempts)
     }
 
     /// Sets `BackoffRate`, at least 1.0: by what each delay grows; the default is 2.0.
+    ///
+    /// States Language, section "Retrying after error".
     pub fn backoff_rate(self, rate: f64) -> Self {
         self.set(
             "BackoffRate",
@@ -39,16 +45,22 @@ impl Retry {
     }
 
     /// Sets `MaxDelaySeconds`, more than `IntervalSeconds` and less than 31,622,400: what no delay exceeds.
+    ///
+    /// States Language, section "Retrying after error".
     pub fn max_delay_seconds(self, seconds: u64) -> Self {
         self.set("MaxDelaySeconds", seconds)
     }
 
     /// Sets `JitterStrategy` to `FULL`: each delay is drawn at random from zero to its full length.
+    ///
+    /// States Language, section "Retrying after error".
     pub fn full_jitter(self) -> Self {
         self.set("JitterStrategy", "FULL")
     }
 
     /// Sets `JitterStrategy` to `NONE`, the default: each delay has its full length.
+    ///
+    /// States Language, section "Retrying after error".
     pub fn no_jitter(self) -> Self {
         self.set("JitterStrategy", "NONE")
     }
@@ -89,21 +101,29 @@ impl Catch {
     }
 
     /// Sets `ResultPath`: where in the input `{"Error": …, "Cause": …}` goes; the default is `$`, in place of it.
+    ///
+    /// States Language, section "Input and Output Processing".
     pub fn result_path(self, path: impl Into<String>) -> Self {
         self.set("ResultPath", path.into())
     }
 
     /// Sets `ResultPath` to null: the error is dropped, the input goes on.
+    ///
+    /// States Language, section "Input and Output Processing".
     pub fn discard_result(self) -> Self {
         self.set("ResultPath", Value::Null)
     }
 
     /// Sets `Output` of a JSONata state's catcher: what the next state gets. `$states.errorOutput` is the error.
+    ///
+    /// States Language, section "Input and Output Processing using JSONata".
     pub fn output(self, output: impl Into<Value>) -> Self {
         self.set("Output", output)
     }
 
     /// Adds a variable to `Assign`, as the states' own `assign` does; what the state itself assigns does not count then.
+    ///
+    /// Developer guide, "Passing data between states with variables".
     pub fn assign(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         let entry = (name.into(), value.into());
         match self.0.get_mut("Assign") {

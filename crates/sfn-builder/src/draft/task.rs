@@ -32,16 +32,22 @@ impl Task {
     }
 
     /// Step Functions' own integration of a service: `arn:aws:states:::service:action`. The action may end in `.sync`.
+    ///
+    /// Developer guide, "Integrating services with Step Functions".
     pub fn service(service: &str, action: &str) -> Self {
         Self::new(format!("arn:aws:states:::{service}:{action}"))
     }
 
     /// Any action of any service: `arn:aws:states:::aws-sdk:service:action`, both names in camel case.
+    ///
+    /// Developer guide, "Integrating services with Step Functions".
     pub fn aws_sdk(service: &str, action: &str) -> Self {
         Self::new(format!("arn:aws:states:::aws-sdk:{service}:{action}"))
     }
 
     /// A Lambda function by its ARN.
+    ///
+    /// Developer guide, "Integrating services with Step Functions".
     pub fn lambda(function_arn: impl Into<String>) -> Self {
         Self::new(function_arn)
     }
@@ -82,42 +88,58 @@ impl Task {
     }
 
     /// Sets `TimeoutSeconds`, 1 to 99,999,999: how long one attempt may take.
+    ///
+    /// States Language, section "Task State".
     pub fn timeout_seconds(self, seconds: u64) -> Self {
         self.set("TimeoutSeconds", seconds)
     }
 
     /// Sets `TimeoutSecondsPath`: where in the input the timeout stands.
+    ///
+    /// States Language, section "Task State".
     pub fn timeout_seconds_path(self, path: impl Into<String>) -> Self {
         self.set("TimeoutSecondsPath", path.into())
     }
 
     /// Sets `TimeoutSeconds` of a JSONata state to an expression; `{% %}` may be left out.
+    ///
+    /// States Language, section "Task State".
     pub fn timeout_seconds_expression(self, text: impl Into<String>) -> Self {
         self.set("TimeoutSeconds", expression(text))
     }
 
     /// Sets `HeartbeatSeconds`, less than `TimeoutSeconds`: how long the task may be silent.
+    ///
+    /// States Language, section "Task State".
     pub fn heartbeat_seconds(self, seconds: u64) -> Self {
         self.set("HeartbeatSeconds", seconds)
     }
 
     /// Sets `HeartbeatSecondsPath`: where in the input the heartbeat stands.
+    ///
+    /// States Language, section "Task State".
     pub fn heartbeat_seconds_path(self, path: impl Into<String>) -> Self {
         self.set("HeartbeatSecondsPath", path.into())
     }
 
     /// Sets `HeartbeatSeconds` of a JSONata state to an expression; `{% %}` may be left out.
+    ///
+    /// States Language, section "Task State".
     pub fn heartbeat_seconds_expression(self, text: impl Into<String>) -> Self {
         self.set("HeartbeatSeconds", expression(text))
     }
 
     /// Sets `RoleArn` in `Credentials`: the role, of another account perhaps, that the task runs as. In a JSONata state it
     /// may be in `{% %}`.
+    ///
+    /// States Language, section "Task State".
     pub fn credentials(self, role_arn: impl Into<String>) -> Self {
         self.role("RoleArn", role_arn.into())
     }
 
     /// Sets `RoleArn.$` in `Credentials`: a path or an intrinsic function that yields the role.
+    ///
+    /// States Language, section "Task State".
     pub fn credentials_path(self, path: impl Into<String>) -> Self {
         self.role("RoleArn.$", path.into())
     }

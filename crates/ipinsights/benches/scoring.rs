@@ -16,7 +16,7 @@ use ipinsights::{
 };
 
 /// Inputs of the last layer and numbers in an embedding, at the tutorial's settings.
-const INPUTS: usize = 7 * 32;
+const INPUTS: usize = 8 * 32;
 const DIM: usize = 128;
 const BATCH: usize = 100_000;
 

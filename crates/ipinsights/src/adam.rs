@@ -1,6 +1,7 @@
 //! Adam, dense and lazy.
 
 use crate::real::Real;
+use crate::vector;
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
@@ -75,6 +76,14 @@ impl<T: Real> Moments<T> {
         Self {
             first: vec![T::ZERO; weights],
             second: vec![T::ZERO; weights],
+        }
+    }
+
+    /// Says that the weights from `start` on are to be moved soon.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, start: usize, count: usize, weights: &[T]) {
+        for values in [weights, &self.first, &self.second] {
+            vector::prefetch(&values[start..start + count]);
         }
     }
 

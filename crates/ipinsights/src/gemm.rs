@@ -39,13 +39,30 @@ impl<'a, T> Matrix<'a, T> {
 /// apart.
 #[inline(always)]
 pub(crate) fn multiply_add<T: Real>(
+    sizes: [usize; 3],
+    a: Matrix<'_, T>,
+    b: (&[T], usize),
+    c: (&mut [T], usize),
+) {
+    product(sizes, a, b, c, true);
+}
+
+/// `c = a b`, with the same arguments.
+#[inline(always)]
+pub(crate) fn multiply<T: Real>(sizes: [usize; 3], a: Matrix<'_, T>, b: (&[T], usize), c: (&mut [T], usize)) {
+    product(sizes, a, b, c, false);
+}
+
+#[inline(always)]
+fn product<T: Real>(
     [m, n, k]: [usize; 3],
     a: Matrix<'_, T>,
     (b, b_stride): (&[T], usize),
     (c, c_stride): (&mut [T], usize),
+    add: bool,
 ) {
     if m > 0 && n > 0 && k > 0 {
-        T::multiply_add(Product {
+        T::multiply(Product {
             m,
             n,
             k,
@@ -54,11 +71,14 @@ pub(crate) fn multiply_add<T: Real>(
             b_stride,
             c,
             c_stride,
+            add,
         });
+    } else if !add && n > 0 {
+        c.chunks_mut(c_stride).take(m).for_each(|c| c[..n].fill(T::ZERO));
     }
 }
 
-/// What [`multiply_add`] computes; nothing is empty.
+/// What [`multiply_add`] and [`multiply`] compute; nothing is empty.
 pub(crate) struct Product<'a, T> {
     pub(crate) m: usize,
     pub(crate) n: usize,
@@ -68,6 +88,8 @@ pub(crate) struct Product<'a, T> {
     pub(crate) b_stride: usize,
     pub(crate) c: &'a mut [T],
     pub(crate) c_stride: usize,
+    /// Whether what is in `c` counts.
+    pub(crate) add: bool,
 }
 
 /// Columns that are computed together where there are no kernels for the processor's vectors.
@@ -91,7 +113,7 @@ impl<T: Real> Product<'_, T> {
                 }
                 let c = &mut self.c[i * self.c_stride + j..][..width];
                 for (c, sum) in c.iter_mut().zip(&sums) {
-                    *c += *sum;
+                    *c = if self.add { *c + *sum } else { *sum };
                 }
                 j += width;
             }
@@ -142,7 +164,7 @@ mod tests {
     proptest! {
         #[test]
         fn is_the_sum_in_order_on_every_unit(
-            m in 0..21_usize, n in 0..71_usize, k in 0..20_usize, gap in 0..3_usize, turned: bool,
+            m in 0..21_usize, n in 0..71_usize, k in 0..20_usize, gap in 0..3_usize, turned: bool, add: bool,
         ) {
             let (row, column) = if turned { (1, m + gap) } else { (k + gap, 1) };
             let a = matrix(m.max(k), m.max(k) + gap, 1);
@@ -154,17 +176,14 @@ mod tests {
                     let sum = (0..k).fold(0.0_f32, |sum, p| {
                         a[i * row + p * column].mul_add(b[p * (n + gap) + j], sum)
                     });
-                    want[i * (n + gap) + j] += sum;
+                    let at = &mut want[i * (n + gap) + j];
+                    *at = if add { *at + sum } else { sum };
                 }
             }
             for unit in Unit::ALL {
                 let mut got = start.clone();
-                if m * n * k > 0 {
-                    let (b_stride, c_stride) = (n + gap, n + gap);
-                    let a = Matrix { values: &a, row, column };
-                    let product = Product { m, n, k, a, b: &b, b_stride, c: &mut got, c_stride };
-                    vector::with_unit(unit, || f32::multiply_add(product));
-                }
+                let a = Matrix { values: &a, row, column };
+                vector::with_unit(unit, || product([m, n, k], a, (&b, n + gap), (&mut got, n + gap), add));
                 // To the bit.
                 prop_assert_eq!(&got, &want, "{:?}", unit);
             }

@@ -23,6 +23,9 @@ use crate::vector::{self, Work};
 /// Addresses that are encoded together.
 const BLOCK: usize = 256;
 
+/// Of which the parts of a vector are asked for at once.
+const AT_ONCE: usize = 16;
+
 /// A trained model: scores pairs, and writes itself to an archive.
 ///
 /// Only the rows that training touched are in it. A pair's score does not depend on what else is scored with it.
@@ -298,18 +301,36 @@ impl Model {
     #[inline(always)]
     fn encode(&self, pairs: &[Pair], buffers: &mut Buffers) {
         let (network, shape) = (&self.network, self.network.shape);
-        let Buffers { x, y, scratch, .. } = buffers;
+        let Buffers {
+            slots, x, y, scratch, ..
+        } = buffers;
         y.resize(pairs.len() * shape.dim, 0.0);
         if shape.is_sum() {
             let bias = &network.dense[shape.output_bias()];
             let products = self.products();
-            for (pair, y) in pairs.iter().zip(y.chunks_exact_mut(shape.dim)) {
-                y.copy_from_slice(bias);
-                for level in 0..shape.levels {
-                    let slot = self.index.look_up(level, pair.address);
-                    if slot != NOTHING {
-                        let vectors = products.get(level).map_or(&network.ranges[level][..], |p| p);
-                        real::add(y, &vectors[slot as usize * shape.dim..][..shape.dim]);
+            let part = |level: usize, slot: u32| {
+                let vectors = products.get(level).map_or(&network.ranges[level][..], |p| p);
+                &vectors[slot as usize * shape.dim..][..shape.dim]
+            };
+            // The parts of a vector lie anywhere in memory, so those of some pairs are asked for at once.
+            for (pairs, y) in pairs.chunks(AT_ONCE).zip(y.chunks_mut(AT_ONCE * shape.dim)) {
+                slots.clear();
+                for pair in pairs {
+                    for level in 0..shape.levels {
+                        let slot = self.index.look_up(level, pair.address);
+                        if slot != NOTHING {
+                            vector::prefetch(part(level, slot));
+                        }
+                        slots.push(slot);
+                    }
+                }
+                for (slots, y) in slots
+                    .chunks_exact(shape.levels)
+                    .zip(y.chunks_exact_mut(shape.dim))
+                {
+                    y.copy_from_slice(bias);
+                    for (level, slot) in slots.iter().enumerate().filter(|(_, slot)| **slot != NOTHING) {
+                        real::add(y, part(level, *slot));
                     }
                 }
             }
@@ -398,6 +419,7 @@ impl Work for ScoreBlock<'_> {
 
 #[derive(Default)]
 struct Buffers {
+    slots: Vec<u32>,
     entity: Vec<f32>,
     x: Vec<f32>,
     y: Vec<f32>,

@@ -212,9 +212,8 @@ impl<T: Real> Network<T> {
             slots.for_each(|slot| vectors.extend_from_slice(self.range(level, slot)));
             return;
         }
-        vectors.clear();
         vectors.resize(slots.len() * dim, T::ZERO);
-        gemm::multiply_add(
+        gemm::multiply(
             [slots.len(), dim, RANGE_WIDTH],
             Matrix::rows(inputs, RANGE_WIDTH),
             (&self.dense[self.shape.level_weights(level)], dim),
@@ -292,7 +291,6 @@ impl<T: Real> Network<T> {
             dh,
             du,
         } = scratch;
-        dh.clear();
         dh.resize(n, T::ZERO);
         let last = &states[shape.hidden() * n..][..n];
         gemm::multiply_add(
@@ -301,7 +299,7 @@ impl<T: Real> Network<T> {
             (dy, dim),
             (&mut dense[shape.output_weights()], dim),
         );
-        gemm::multiply_add(
+        gemm::multiply(
             [m, inputs, dim],
             Matrix::rows(dy, dim),
             (&transposed.output, inputs),

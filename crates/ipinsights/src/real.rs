@@ -36,8 +36,8 @@ pub(crate) trait Real:
     /// `self * a + b`, rounded once.
     fn mul_add(self, a: Self, b: Self) -> Self;
     fn tanh(self) -> Self;
-    /// `c += a b`; every element is one chain of fused multiply-adds, whatever computes it.
-    fn multiply_add(product: Product<'_, Self>);
+    /// `c += a b`, or `c = a b`; every element is one chain of fused multiply-adds, whatever computes it.
+    fn multiply(product: Product<'_, Self>);
     /// Of a score: the sigmoid, and `ln(1 + e^self)`, the cross-entropy of a negative. NaN stays NaN.
     fn logistic(self) -> [Self; 2];
 }
@@ -86,8 +86,8 @@ impl Real for f32 {
     }
 
     #[inline(always)]
-    fn multiply_add(product: Product<'_, Self>) {
-        vector::multiply_add(product);
+    fn multiply(product: Product<'_, Self>) {
+        vector::multiply(product);
     }
 
     #[inline(always)]
@@ -160,7 +160,7 @@ impl Real for f64 {
         self.tanh()
     }
 
-    fn multiply_add(mut product: Product<'_, Self>) {
+    fn multiply(mut product: Product<'_, Self>) {
         product.columns_from(0);
     }
 

@@ -86,7 +86,13 @@ struct Met {
 }
 
 impl Met {
-    fn look_up(&mut self, index: &RangeIndex, level: usize, addresses: &[u32]) {
+    fn look_up<T: Real>(
+        &mut self,
+        network: &Network<T>,
+        index: &RangeIndex,
+        level: usize,
+        addresses: &[u32],
+    ) {
         self.places.resize(index.cuts()[level].table(), 0);
         for slot in self.slots.drain(..) {
             self.places[slot as usize] = 0;
@@ -100,6 +106,7 @@ impl Met {
             }
             let place = &mut self.places[slot as usize];
             if *place == 0 {
+                vector::prefetch(network.range(level, slot));
                 self.slots.push(slot);
                 *place = self.slots.len() as u32;
             }
@@ -247,7 +254,7 @@ impl<T: Real> Work for Look<'_, T> {
         let Level {
             met, inputs, vectors, ..
         } = self.level;
-        met.look_up(self.index, number, &self.batch.addresses);
+        met.look_up(network, self.index, number, &self.batch.addresses);
         if network.shape.layers > 0 {
             network.inputs(number, met.slots(), inputs);
         }
@@ -371,12 +378,14 @@ impl<T: Real> Part<'_, T> {
             real::add(e, &network.common);
         }
         let columns = addresses.next_multiple_of(LANES);
-        turned.clear();
         turned.resize(shape.dim * columns, T::ZERO);
         gemm::transpose([addresses, shape.dim], y, turned, columns);
-        z.clear();
+        // Columns of no address; they weigh nothing.
+        for turned in turned.chunks_exact_mut(columns) {
+            turned[addresses..].fill(T::ZERO);
+        }
         z.resize(rows * columns, T::ZERO);
-        gemm::multiply_add(
+        gemm::multiply(
             [rows, columns, shape.dim],
             Matrix::rows(e, shape.dim),
             (turned, columns),
@@ -426,15 +435,13 @@ impl<T: Real> Part<'_, T> {
             *total = [total[0] + loss.to_f64(), total[1] + correct.to_f64()];
         }
 
-        de.fill(T::ZERO);
-        gemm::multiply_add(
+        gemm::multiply(
             [rows, shape.dim, addresses],
             Matrix::rows(z, columns),
             (y, shape.dim),
             (de, shape.dim),
         );
-        dy.fill(T::ZERO);
-        gemm::multiply_add(
+        gemm::multiply(
             [addresses, shape.dim, rows],
             Matrix::transposed(z, columns),
             (e, shape.dim),
@@ -473,9 +480,8 @@ impl<T: Real> Level<T> {
         if shape.layers != 1 {
             return;
         }
-        dense.clear();
         dense.resize(RANGE_WIDTH * dim, T::ZERO);
-        gemm::multiply_add(
+        gemm::multiply(
             [RANGE_WIDTH, dim, count],
             Matrix::transposed(inputs, RANGE_WIDTH),
             (gradient, dim),
@@ -483,9 +489,8 @@ impl<T: Real> Level<T> {
         );
         turned.resize(RANGE_WIDTH * dim, T::ZERO);
         gemm::transpose([RANGE_WIDTH, dim], weights, turned, RANGE_WIDTH);
-        rows.clear();
         rows.resize(count * RANGE_WIDTH, T::ZERO);
-        gemm::multiply_add(
+        gemm::multiply(
             [count, RANGE_WIDTH, dim],
             Matrix::rows(gradient, dim),
             (turned, RANGE_WIDTH),
@@ -496,16 +501,37 @@ impl<T: Real> Level<T> {
         }
     }
 
-    /// The slots of the ranges met, each with the gradient of its row.
-    fn rows(&self, shape: Shape) -> impl Iterator<Item = (u32, &[T])> {
-        let gradients = if shape.layers == 1 {
+    /// By place, the gradient of the range's row.
+    fn gradients(&self, shape: Shape) -> &[T] {
+        if shape.layers == 1 {
             &self.rows
         } else {
             &self.gradient
-        };
-        self.met.slots().zip(gradients.chunks_exact(shape.range_width()))
+        }
     }
 }
+
+/// Moves the rows of a table, of `width` weights each, by their gradients, which stand one after the other.
+#[inline(always)]
+fn move_rows<T: Real>(
+    step: Step<T>,
+    width: usize,
+    moments: &mut Moments<T>,
+    table: &mut [T],
+    slots: &[u32],
+    gradients: &[T],
+) {
+    for (i, (slot, gradient)) in slots.iter().zip(gradients.chunks_exact(width)).enumerate() {
+        // The rows lie anywhere in memory, where they are waited for longer than they are computed with.
+        if let Some(ahead) = slots.get(i + AHEAD) {
+            moments.prefetch(*ahead as usize * width, width, table);
+        }
+        moments.apply(step, *slot as usize * width, table, gradient);
+    }
+}
+
+/// How many rows ahead they are asked for.
+const AHEAD: usize = 3;
 
 /// The gradient of each entity in a mini-batch, and of what they have in common.
 #[derive(Debug, Default)]
@@ -538,11 +564,6 @@ impl<T: Real> EntitySums<T> {
                 real::add(&mut self.sums[start..start + dim], de);
             }
         }
-    }
-
-    /// Slots with their sums, in the order of their first row.
-    fn rows(&self, dim: usize) -> impl Iterator<Item = (u32, &[T])> {
-        self.touched.iter().copied().zip(self.sums.chunks_exact(dim))
     }
 }
 
@@ -736,10 +757,8 @@ impl<T: Real> Work for Update<'_, T> {
                 layer,
             } => {
                 level.differentiate(shape, number, layer.weights, x, dy);
-                let width = shape.range_width();
-                for (slot, gradient) in level.rows(shape) {
-                    moments.apply(step, slot as usize * width, table, gradient);
-                }
+                let (width, slots) = (shape.range_width(), &level.met.slots);
+                move_rows(step, width, moments, table, slots, level.gradients(shape));
                 step.apply(layer.weights, layer.first, layer.second, &level.dense);
             }
             Update::Entities {
@@ -753,9 +772,7 @@ impl<T: Real> Work for Update<'_, T> {
             } => {
                 let dim = common.1.len();
                 sums.take(dim, entities, de);
-                for (slot, gradient) in sums.rows(dim) {
-                    moments.apply(step, slot as usize * dim, weights, gradient);
-                }
+                move_rows(step, dim, moments, weights, &sums.touched, &sums.sums);
                 common.0.apply(step, 0, common.1, &sums.common);
             }
             Update::Dense {
@@ -922,8 +939,9 @@ mod tests {
             ..EntitySums::default()
         };
         sums.take(shape.dim, &batch.entities, &workspace.de);
-        sums.rows(shape.dim)
-            .for_each(|(slot, gradient)| scatter(&mut all, slot, gradient));
+        for (slot, gradient) in sums.touched.iter().zip(sums.sums.chunks(shape.dim)) {
+            scatter(&mut all, *slot, gradient);
+        }
         all.extend(&sums.common);
         let Workspace { levels, x, dy, .. } = &mut workspace;
         let mut dense: Vec<f64> = Vec::new();
@@ -934,9 +952,10 @@ mod tests {
             };
             level.differentiate(shape, number, weights, x, dy);
             let mut rows = vec![0.0; table.len()];
-            level
-                .rows(shape)
-                .for_each(|(slot, gradient)| scatter(&mut rows, slot, gradient));
+            let gradients = level.gradients(shape).chunks(shape.range_width());
+            for (slot, gradient) in level.met.slots().zip(gradients) {
+                scatter(&mut rows, slot, gradient);
+            }
             all.extend(rows);
             dense.extend(&level.dense);
         }

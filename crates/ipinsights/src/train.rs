@@ -112,7 +112,7 @@ pub enum TrainError {
 /// use ipinsights::{Checkpoints, Dataset, EarlyStop, Hyperparameters, TrainOptions, Training};
 ///
 /// let rows: Vec<_> = (0..100).map(|i| AccessEvent::new("ana", [192, 0, 2, i].into())).collect();
-/// let params = Hyperparameters::draft(1_000).mini_batch_size(50).epochs(20).check()?;
+/// let params = Hyperparameters::draft(1_000).mini_batch_size(50).epochs(20).learning_rate(0.01).check()?;
 /// let (train, validation) = (&rows[..80], &rows[80..]);
 /// let (train, validation) = (Dataset::from_slice(train, &params), Dataset::from_slice(validation, &params));
 ///

@@ -64,6 +64,21 @@ impl Unit {
     }
 }
 
+/// Asks the processor to have these numbers at hand soon; without any other effect.
+#[inline(always)]
+pub(crate) fn prefetch<T>(numbers: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in numbers.chunks((64 / size_of::<T>().max(1)).max(1)) {
+        #[expect(unsafe_code, reason = "an instruction that takes an address")]
+        // SAFETY: prefetching neither reads nor writes, so any address will do; every x86-64 processor has SSE.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.as_ptr().cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = numbers;
+}
+
 /// Does the work with the widest vectors of this processor.
 pub(crate) fn run<W: Work>(work: W) -> W::Output {
     run_on(Unit::chosen(), work)
@@ -104,8 +119,8 @@ pub(crate) fn run_on<W: Work>(unit: Unit, work: W) -> W::Output {
     work.run()
 }
 
-/// `c += a b`. The kernels keep a block of `c` in registers, which the compiler does not find by itself.
-pub(crate) fn multiply_add(mut product: Product<'_, f32>) {
+/// `c += a b`, or `c = a b`. The kernels keep a block of `c` in registers, which the compiler does not find by itself.
+pub(crate) fn multiply(mut product: Product<'_, f32>) {
     #[cfg(target_arch = "x86_64")]
     {
         let unit = Unit::chosen();
@@ -119,8 +134,8 @@ pub(crate) fn multiply_add(mut product: Product<'_, f32>) {
             // matrices lie in their slices.
             unsafe {
                 match unit {
-                    Unit::Avx512 => x86::multiply_add_avx512(&mut product),
-                    _ => x86::multiply_add_avx2(&mut product),
+                    Unit::Avx512 => x86::multiply_avx512(&mut product),
+                    _ => x86::multiply_avx2(&mut product),
                 }
             }
             return;
@@ -199,7 +214,14 @@ mod x86 {
                         let c = product.c.as_mut_ptr().add((i + r) * product.c_stride + j);
                         for (v, sum) in sums.iter().enumerate() {
                             let c = c.add(v * $lanes);
-                            $store(c, $add($load(c), *sum));
+                            $store(
+                                c,
+                                if product.add {
+                                    $add($load(c), *sum)
+                                } else {
+                                    *sum
+                                },
+                            );
                         }
                     }
                 }
@@ -268,7 +290,7 @@ mod x86 {
 
     kernel!(
         block_avx512,
-        multiply_add_avx512,
+        multiply_avx512,
         "avx512f,avx512vl,avx512dq,avx512bw,fma",
         16,
         12,
@@ -281,7 +303,7 @@ mod x86 {
     );
     kernel!(
         block_avx2,
-        multiply_add_avx2,
+        multiply_avx2,
         "avx2,fma",
         8,
         6,

@@ -464,7 +464,7 @@ mod guardduty {
             2: ! from byte 150: `resource` is a string, not an object
             3: ! from byte 263: `resource.accessKeyDetails.principalId` is an array, not a string
             4: ! from byte 411: `remoteIpDetails.ipAddressV4` is a number, not a string
-            5: (no-address)
+            5: ! from byte 557: `remoteIpDetails` is an array, not an object
             6: ! from byte 689: `portProbeDetails` is an object, not an array
             7: ! from byte 855: `portProbeDetails` is a number, not an object
             8: (no-address)
@@ -474,6 +474,8 @@ mod guardduty {
             12: ! from byte 1455: `detail` is an array, not an object
             13: (no-address)
             14: AIDAGOOD2 | 8.8.4.5
+            15: ! from byte 1622: `remoteIpDetails` is a string, not an object
+            16: (no-address)
         "#]],
         );
     }

@@ -605,6 +605,7 @@ mod web_log {
                 21: ! line 21: it is not UTF-8
                 22: ! line 22: no time in brackets with a request after it; the common format is `host ident user [10/Oct/2000:13:55:36 -0700] "request" status size`
                 23: ! line 23: no time in brackets with a request after it; the common format is `host ident user [10/Oct/2000:13:55:36 -0700] "request" status size`
+                24: ! line 24: no time in brackets with a request after it; the common format is `host ident user [10/Oct/2000:13:55:36 -0700] "request" status size`
             "#]],
         );
     }

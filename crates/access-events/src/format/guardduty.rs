@@ -298,11 +298,9 @@ fn of_action<'t>(cursor: &mut Cursor<'t>, key: &[u8], action: &mut Action<'t>) -
         return cursor.object("service.action", |cursor, _| cursor.skip());
     }
     action.kind = kind;
-    let mut remote = None;
+    let mut remote = Remote::default();
     cursor.object("service.action", |cursor, key| match key {
-        b"remoteIpDetails" | b"RemoteIpDetails" if cursor.begins(b'{')? => {
-            of_remote(cursor, remote.insert(Remote::default()))
-        }
+        b"remoteIpDetails" | b"RemoteIpDetails" => of_remote(cursor, &mut remote),
         b"domainDetails" | b"DomainDetails" => {
             action.domain = cursor.text_in("domainDetails", &["domain", "Domain"])?;
             Ok(())
@@ -318,9 +316,9 @@ fn of_action<'t>(cursor: &mut Cursor<'t>, key: &[u8], action: &mut Action<'t>) -
         }
         _ => cursor.skip(),
     })?;
-    action
-        .remotes
-        .extend(remote.filter(|remote| remote.v4.is_some() || remote.v6.is_some()));
+    if remote.v4.is_some() || remote.v6.is_some() {
+        action.remotes.push(remote);
+    }
     Ok(())
 }
 

@@ -254,7 +254,7 @@ impl TimeFields {
     fn of(text: &[u8; TIME]) -> Option<Self> {
         let two = |at: usize| {
             let [tens, ones] = [text[at].wrapping_sub(b'0'), text[at + 1].wrapping_sub(b'0')];
-            (tens < 10 && ones < 10).then_some((tens * 10 + ones) as i8)
+            (tens < 10 && ones < 10).then(|| (tens * 10 + ones) as i8)
         };
         let punctuation = text[3] == b'/'
             && text[7] == b'/'

@@ -445,11 +445,6 @@ impl SageMaker {
         Ok(())
     }
 
-    /// Describes a job once it has ended; none if it has been deleted, or the server stops.
-    pub(crate) async fn training_job_ended(&self, name: &str) -> Option<Value> {
-        self.job_ended("CreateTrainingJob", name).await
-    }
-
     /// The description of a job of that name if there is one, and whether it has ended.
     pub(super) fn training_job_state(&self, name: &str) -> Option<(bool, Value)> {
         let job = self.training_jobs.get(name)?;

@@ -1165,3 +1165,42 @@ async fn map_runs_go_on_with_their_children() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_transform_job_is_waited_for() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let archive = world.trained("job").await;
+    world.model("model", &archive).await;
+    let source = json!({"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://data/train/"}});
+    let parameters = json!({
+        "TransformJobName": "scores",
+        "ModelName.$": "$.model",
+        "TransformInput": {"DataSource": source, "ContentType": "text/csv", "SplitType": "Line"},
+        "TransformOutput": {"S3OutputPath": "s3://data/out"},
+        "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    });
+    let state = json!({"Type": "Task", "Resource": "arn:aws:states:::sagemaker:createTransformJob.sync",
+        "Parameters": parameters, "End": true});
+    let arn = machine(&world.server, "m", &of(json!({"T": state}))).await;
+    let execution = start(&world.server, &arn, json!({"model": "model"})).await;
+    let described = ended(&world.server, &execution).await;
+    assert_eq!(described["status"], "SUCCEEDED", "{described}");
+    let output: Value = serde_json::from_str(described["output"].as_str().unwrap()).unwrap();
+    assert_eq!(output["TransformJobStatus"], "Completed");
+    // Dates are milliseconds.
+    assert!(output["CreationTime"].as_f64().unwrap() > 1e12);
+    assert!(
+        types(&world.server, &execution)
+            .await
+            .contains(&"TaskSubmitted".to_owned())
+    );
+    // The name is taken.
+    let execution = start(&world.server, &arn, json!({"model": "model"})).await;
+    assert_eq!(ended(&world.server, &execution).await["status"], "FAILED");
+    assert!(
+        types(&world.server, &execution)
+            .await
+            .contains(&"TaskSubmitFailed".to_owned())
+    );
+}

@@ -50,12 +50,21 @@ enum Target<'a> {
 }
 
 /// The operations of SageMaker that have an integration of their own.
-const OPTIMISED: [&str; 5] = [
+const OPTIMISED: [&str; 7] = [
     "createTrainingJob",
+    "createTransformJob",
+    "createHyperParameterTuningJob",
     "createModel",
     "createEndpointConfig",
     "createEndpoint",
     "updateEndpoint",
+];
+
+/// Those of them that can be waited for.
+const JOBS: [&str; 3] = [
+    "createTrainingJob",
+    "createTransformJob",
+    "createHyperParameterTuningJob",
 ];
 
 /// `None` for what no service here does.
@@ -89,8 +98,9 @@ fn parse(resource: &str) -> Option<Target<'_>> {
     }
     let (service, action) = rest.split_once(':')?;
     match (service, action) {
-        ("sagemaker", "createTrainingJob.sync") => {
-            Some(Target::SageMaker(Style::Sync, operation("createTrainingJob")))
+        ("sagemaker", action) if JOBS.iter().any(|job| action.strip_suffix(".sync") == Some(*job)) => {
+            let action = action.trim_end_matches(".sync");
+            Some(Target::SageMaker(Style::Sync, operation(action)))
         }
         ("sagemaker", action) if OPTIMISED.contains(&action) => {
             Some(Target::SageMaker(Style::Optimised, operation(action)))
@@ -256,28 +266,34 @@ impl Tasks {
                 Ok(answer)
             }
             Style::Sync | Style::Sync2 => {
-                let name = parameters["TrainingJobName"]
+                let job = operation.trim_start_matches("Create");
+                let name = parameters[format!("{job}Name")]
                     .as_str()
                     .unwrap_or_default()
                     .to_owned();
                 submitted.report(answer);
-                self.training(name).await
+                self.job(job, name).await
             }
         }
     }
 
-    /// Waits for a training job; dropped before it has ended, the job is stopped, as the service does.
-    async fn training(&self, name: String) -> Result<Value, TaskFailure> {
+    /// Waits for a job such as a `TrainingJob`; dropped before it has ended, the job is stopped, as the service does.
+    async fn job(&self, job: &str, name: String) -> Result<Value, TaskFailure> {
         let mut guard = StopOnDrop {
             sagemaker: &self.states.sagemaker,
+            job,
             name: Some(name.clone()),
         };
-        let described = self.states.sagemaker.training_job_ended(&name).await;
+        let described = self
+            .states
+            .sagemaker
+            .job_ended(&format!("Create{job}"), &name)
+            .await;
         guard.name = None;
         let Some(mut described) = described else {
             return Err(TaskFailure::new(
                 "States.TaskFailed",
-                format!("The training job {name} is gone."),
+                format!("The job {name} is gone."),
             ));
         };
         // In these documents dates are numbers of milliseconds.
@@ -288,7 +304,7 @@ impl Tasks {
                 *value = millis(time).into();
             }
         });
-        if described["TrainingJobStatus"] == "Completed" {
+        if described[format!("{job}Status")] == "Completed" {
             return Ok(described);
         }
         Err(TaskFailure::new("States.TaskFailed", described.to_string()))
@@ -446,16 +462,18 @@ impl Drop for StopExecutionOnDrop<'_> {
 
 struct StopOnDrop<'a> {
     sagemaker: &'a Arc<SageMaker>,
+    job: &'a str,
     name: Option<String>,
 }
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(name) = &self.name {
+            let member = format!("{}Name", self.job);
             // An error means that it has ended.
             let _ = self
                 .sagemaker
-                .call("StopTrainingJob", &json!({"TrainingJobName": name}));
+                .call(&format!("Stop{}", self.job), &json!({member: name}));
         }
     }
 }
@@ -564,8 +582,16 @@ mod tests {
                 "arn:aws:states:us-east-1:000000000000:activity:a",
                 Some(Target::Activity),
             ),
+            (
+                "arn:aws:states:::sagemaker:createTransformJob",
+                sagemaker(Style::Optimised, "CreateTransformJob"),
+            ),
+            (
+                "arn:aws:states:::sagemaker:createHyperParameterTuningJob.sync",
+                sagemaker(Style::Sync, "CreateHyperParameterTuningJob"),
+            ),
             ("arn:aws:states:::sagemaker:createEndpoint.sync", None),
-            ("arn:aws:states:::sagemaker:createTransformJob", None),
+            ("arn:aws:states:::sagemaker:createProcessingJob.sync", None),
             ("arn:aws:states:::lambda:invoke", None),
             ("arn:aws:lambda:us-east-1:000000000000:function:f", None),
         ] {

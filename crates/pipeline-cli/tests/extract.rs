@@ -246,15 +246,15 @@ fn what_is_malformed_stops_or_is_counted() {
             M\xfcller,93.184.216.34
             tail\,93.184.216.34
             --- 0
-            1 input (1 web), 1.45 KiB, 0.0 s
-            23 records, 4 pairs
-            19 malformed records skipped:
+            1 input (1 web), 1.53 KiB, 0.0 s
+            24 records, 4 pairs
+            20 malformed records skipped:
               `samples/hostile/web-log/lines.log`: record 1 (line 1): no time in brackets with a request after it; the common format is `host ident user [10/Oct/2000:13:55:36 -0700] "request" status size`
               `samples/hostile/web-log/lines.log`: record 2 (line 2): no time in brackets with a request after it; the common format is `host ident user [10/Oct/2000:13:55:36 -0700] "request" status size`
               `samples/hostile/web-log/lines.log`: record 3 (line 3): the request's closing quote is missing
               `samples/hostile/web-log/lines.log`: record 4 (line 4): the request's closing quote is missing
               `samples/hostile/web-log/lines.log`: record 5 (line 5): no status of three digits after the request
-              … and 14 more
+              … and 15 more
         "#]],
     );
 }

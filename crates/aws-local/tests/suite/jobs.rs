@@ -353,10 +353,11 @@ async fn every_strategy_of_tuning() {
         &format!("{CONFIG}/StrategyConfig"),
         json!({"HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": 6}}),
     );
+    // One at a time: of two side by side, the one that comes first to an epoch is the better one there.
     let halving = at(
         halving,
-        &format!("{CONFIG}/ResourceLimits/MaxNumberOfTrainingJobs"),
-        json!(8),
+        &format!("{CONFIG}/ResourceLimits"),
+        json!({"MaxNumberOfTrainingJobs": 8, "MaxParallelTrainingJobs": 1}),
     );
     let grid = at(tuning("grid"), &format!("{CONFIG}/Strategy"), json!("Grid"));
     let lists = json!({"CategoricalParameterRanges": [{"Name": "vector_dim", "Values": ["4", "8", "12"]}]});
@@ -393,7 +394,7 @@ async fn every_strategy_of_tuning() {
     }
     expect![[r#"
         random: 4 completed, 0 stopped
-        halving: 8 completed, 0 stopped
+        halving: 4 completed, 4 stopped
         grid: 3 completed, 0 stopped
         early: 4 completed, 0 stopped
         target: 2 completed, 0 stopped"#]]

@@ -48,7 +48,7 @@ impl TuningStrategy {
 ///
 /// use ipinsights::Hyperparameters;
 /// use ipinsights::tuning::{Range, SpaceDraft};
-/// use ipinsights_client::{TrainingJob, TuningJob, image_uri};
+/// use ipinsights_client::{S3Uri, TrainingJob, TuningJob, image_uri};
 ///
 /// let base = Hyperparameters::draft(20_000).epochs(5).check()?;
 /// let space = SpaceDraft::new().range("vector_dim", Range::between(64.0, 1024.0)).check(&base)?;
@@ -57,8 +57,8 @@ impl TuningStrategy {
 ///     .role("arn:aws:iam::123456789012:role/SageMaker".parse()?)
 ///     .hyperparameters(base)
 ///     .train("s3://traffic/train.csv".parse()?)
-///     .validation("s3://traffic/validation.csv".parse()?)
-///     .output("s3://traffic/models".parse()?)
+///     .validation("s3://traffic/validation.csv".parse::<S3Uri>()?)
+///     .output("s3://traffic/models".parse::<S3Uri>()?)
 ///     .check()?;
 /// let mut job = TuningJob::new("nightly".parse()?, training, space);
 /// job.max_jobs = NonZeroU32::new(4).unwrap();

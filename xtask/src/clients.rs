@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use crate::workspace;
+use crate::{tools, workspace};
 
 /// Where the scripts are; those that are no flow of their own are listed.
 const SCRIPTS: &str = "xtask/clients";
@@ -46,8 +46,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let python = match &args.python {
         Some(python) => python.clone(),
-        None => match install(folder.path()) {
-            Ok(python) => python,
+        None => match tools::from_pypi(folder.path(), &PACKAGES) {
+            Ok(programs) => programs.join("python"),
             Err(reason) if args.require => bail!("the clients cannot be installed: {reason:#}"),
             Err(reason) => {
                 println!("clients: skipped, they cannot be installed: {reason:#}");
@@ -128,29 +128,6 @@ fn scripts(wanted: &[String]) -> anyhow::Result<Vec<PathBuf>> {
             }
         })
         .collect()
-}
-
-/// Makes a virtual environment, and gives back its Python.
-fn install(folder: &Path) -> anyhow::Result<PathBuf> {
-    let run = |program: &Path, arguments: &[&str]| -> anyhow::Result<()> {
-        let output = Command::new(program)
-            .args(arguments)
-            .current_dir(folder)
-            .output()
-            .with_context(|| format!("`{}` cannot be run", program.display()))?;
-        if !output.status.success() {
-            let error = String::from_utf8_lossy(&output.stderr);
-            let last = error.trim_end().lines().last().unwrap_or_default().to_owned();
-            bail!("`{} {}` failed: {last}", program.display(), arguments.join(" "));
-        }
-        Ok(())
-    };
-    run(Path::new("python3"), &["-m", "venv", "venv"])?;
-    let python = folder.join("venv/bin/python");
-    let mut arguments = vec!["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    arguments.extend(PACKAGES);
-    run(&python, &arguments)?;
-    Ok(python)
 }
 
 /// Builds the command, with the whole workspace's features, so that what the tests built is used again.

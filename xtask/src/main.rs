@@ -20,6 +20,7 @@ mod release;
 mod sample_db;
 #[cfg(test)]
 mod templates;
+mod tools;
 mod validators;
 #[cfg(test)]
 mod workflows;

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-use crate::workspace;
+use crate::{tools, workspace};
 
 /// The version that the list of differences was made with.
 const MOTO: &str = "moto[server,stepfunctions]==5.2.5";
@@ -44,7 +44,7 @@ struct Rate {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    if let Err(reason) = install(folder.path()) {
+    if let Err(reason) = tools::from_pypi(folder.path(), &[MOTO]) {
         if args.require {
             bail!("moto cannot be installed: {reason:#}");
         }
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let played: Played = script(folder.path(), &arguments)?;
     let text = std::fs::read_to_string(workspace::root().join(DIFFERENCES))
         .with_context(|| format!("cannot read {DIFFERENCES}"))?;
-    let problems = compare(&played.differences, &differences(&text)?);
+    let problems = compare(&played.differences, &tools::differences(DIFFERENCES, &text)?);
     if !problems.is_empty() {
         bail!("moto:\n{}", problems.join("\n"));
     }
@@ -81,27 +81,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         played.differences.len()
     );
     Ok(())
-}
-
-fn install(folder: &Path) -> anyhow::Result<()> {
-    let run = |program: &Path, args: &[&str]| -> anyhow::Result<()> {
-        let output = Command::new(program)
-            .args(args)
-            .current_dir(folder)
-            .output()
-            .with_context(|| format!("`{}` cannot be run", program.display()))?;
-        if !output.status.success() {
-            let error = String::from_utf8_lossy(&output.stderr);
-            let last = error.trim_end().lines().last().unwrap_or_default().to_owned();
-            bail!("`{} {}` failed: {last}", program.display(), args.join(" "));
-        }
-        Ok(())
-    };
-    run(Path::new("python3"), &["-m", "venv", "venv"])?;
-    run(
-        &folder.join("venv/bin/pip"),
-        &["install", "--quiet", "--disable-pip-version-check", MOTO],
-    )
 }
 
 /// Runs the script, which starts and ends moto's server itself.
@@ -141,43 +120,22 @@ fn our_rate() -> anyhow::Result<f64> {
     rate.with_context(|| format!("the soak failed: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// The lines of the list: file, case, what, reason.
-fn differences(text: &str) -> anyhow::Result<Vec<[&str; 4]>> {
-    let lines = text
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty());
-    lines
-        .map(|line| {
-            let parts: Vec<&str> = line.split('\t').collect();
-            let Ok(parts) = <[&str; 4]>::try_from(parts) else {
-                bail!("{DIFFERENCES}: not four columns: {line}");
-            };
-            Ok(parts)
-        })
-        .collect()
-}
-
-/// What differs and is not listed, and what is listed and does not differ.
+/// Holds what differs against the list, whose lines are file, case, what, reason.
+///
+/// What is left to chance in moto may differ and may not: what differs ends in a question mark there.
 fn compare(found: &[[String; 4]], known: &[[&str; 4]]) -> Vec<String> {
-    // What is left to chance in moto may differ and may not: its kind ends in a question mark.
-    let kind = |line: &[&str; 4]| line[2].trim_end_matches('?').to_owned();
-    let same = |found: &[String; 4], line: &[&str; 4]| {
-        found[0] == line[0] && found[1] == line[1] && found[2] == kind(line)
-    };
-    let new = found
-        .iter()
-        .filter(|found| !known.iter().any(|line| same(found, line)))
-        .map(|[file, case, what, said]| format!("  {file}: {case}: {what}: {said}"));
-    let stale = known
-        .iter()
-        .filter(|line| !line[2].ends_with('?') && !found.iter().any(|found| same(found, line)))
-        .map(|line| {
-            format!(
-                "  {}: {}: no longer differs: remove the line of {DIFFERENCES}",
-                line[0], line[1]
-            )
-        });
-    new.chain(stale).collect()
+    tools::held_against(
+        found,
+        known,
+        |found, [file, case, what, _]| {
+            found[0] == *file && found[1] == *case && found[2] == what.trim_end_matches('?')
+        },
+        |[file, case, what, said]| format!("  {file}: {case}: {what}: {said}"),
+        |[file, case, what, _]| {
+            (!what.ends_with('?'))
+                .then(|| format!("  {file}: {case}: no longer differs: remove the line of {DIFFERENCES}"))
+        },
+    )
 }
 
 #[cfg(test)]
@@ -187,23 +145,23 @@ mod tests {
     #[test]
     fn new_and_stale_differences_are_told() {
         let found = |case: &str| ["a.jsonl", case, "is", "2"].map(str::to_owned);
-        let known = differences("# comment\na.jsonl\tone\tis\tmoto counts from one\n").unwrap();
+        let known =
+            tools::differences(DIFFERENCES, "# comment\na.jsonl\tone\tis\tmoto counts from one\n").unwrap();
         assert!(compare(&[found("one")], &known).is_empty());
         assert_eq!(
             compare(&[found("one"), found("two")], &known),
             ["  a.jsonl: two: is: 2"]
         );
         assert_eq!(compare(&[], &known).len(), 1);
-        let chance = differences("a.jsonl\tone\tis?\tmoto throws dice\n").unwrap();
+        let chance = tools::differences(DIFFERENCES, "a.jsonl\tone\tis?\tmoto throws dice\n").unwrap();
         assert!(compare(&[], &chance).is_empty() && compare(&[found("one")], &chance).is_empty());
-        assert!(differences("a\tb\n").is_err());
     }
 
     #[test]
     fn every_listed_difference_has_a_case_and_a_reason() {
         let root = workspace::root();
         let text = std::fs::read_to_string(root.join(DIFFERENCES)).unwrap();
-        for [file, case, what, reason] in differences(&text).unwrap() {
+        for [file, case, what, reason] in tools::differences(DIFFERENCES, &text).unwrap() {
             let cases = std::fs::read_to_string(root.join(CORPUS).join(file)).unwrap();
             let named = cases.lines().any(|line| {
                 serde_json::from_str::<serde_json::Value>(line).is_ok_and(|told| told["name"] == case)

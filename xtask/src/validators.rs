@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
 
-use crate::workspace;
+use crate::{tools, workspace};
 
 /// The versions that the list of differences was made with.
 const ASL_VALIDATOR: &str = "asl-validator@4.0.0";
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let definitions = definitions(folder.path())?;
     let known = std::fs::read_to_string(workspace::root().join(DIFFERENCES))
         .with_context(|| format!("cannot read {DIFFERENCES}"))?;
-    let mut known = differences(&known)?;
+    let mut known = tools::differences(DIFFERENCES, &known)?;
     let names: BTreeSet<String> = definitions.iter().map(|file| name(file)).collect();
     known.retain(|line| names.contains(line[1]));
     for (tool, judge) in [
@@ -136,36 +136,10 @@ fn definitions(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn install(tool: &str, folder: &Path) -> anyhow::Result<()> {
-    let run = |program: &Path, args: &[&str]| -> anyhow::Result<()> {
-        let output = Command::new(program)
-            .args(args)
-            .current_dir(folder)
-            .output()
-            .with_context(|| format!("`{}` cannot be run", program.display()))?;
-        if !output.status.success() {
-            let error = String::from_utf8_lossy(&output.stderr);
-            let last = error.trim_end().lines().last().unwrap_or_default().to_owned();
-            bail!("`{} {}` failed: {last}", program.display(), args.join(" "));
-        }
-        Ok(())
-    };
-    if tool == "asl-validator" {
-        let args = [
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts",
-            "--prefix",
-            ".",
-            ASL_VALIDATOR,
-        ];
-        return run(Path::new("npm"), &args);
+    match tool {
+        "asl-validator" => tools::from_npm(folder, ASL_VALIDATOR),
+        _ => tools::from_pypi(folder, &[CFN_LINT]).map(drop),
     }
-    run(Path::new("python3"), &["-m", "venv", "venv"])?;
-    run(
-        &folder.join("venv/bin/pip"),
-        &["install", "--quiet", "--disable-pip-version-check", CFN_LINT],
-    )
 }
 
 fn asl_validator(folder: &Path, definitions: &[PathBuf]) -> anyhow::Result<Vec<Complaint>> {
@@ -245,41 +219,20 @@ fn name(file: &Path) -> String {
         .into_owned()
 }
 
-/// The lines of the list: tool, definition, a part of what the tool says, reason.
-fn differences(text: &str) -> anyhow::Result<Vec<[&str; 4]>> {
-    let lines = text
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty());
-    lines
-        .map(|line| {
-            let parts: Vec<&str> = line.split('\t').collect();
-            let Ok(parts) = <[&str; 4]>::try_from(parts) else {
-                bail!("{DIFFERENCES}: not four columns: {line}");
-            };
-            Ok(parts)
-        })
-        .collect()
-}
-
-/// What is said and not listed, and what is listed and not said.
+/// Holds complaints of a tool against the list, whose lines are tool, definition, a part of what the tool says, reason.
 fn compare(tool: &str, complaints: &[Complaint], known: &[[&str; 4]]) -> Vec<String> {
-    let matches = |complaint: &Complaint, line: &[&str; 4]| {
-        line[0] == complaint.tool && line[1] == complaint.definition && complaint.message.contains(line[2])
-    };
-    let new = complaints
-        .iter()
-        .filter(|complaint| !known.iter().any(|line| matches(complaint, line)))
-        .map(|complaint| format!("  {}: {}", complaint.definition, complaint.message));
-    let stale = known
-        .iter()
-        .filter(|line| line[0] == tool && !complaints.iter().any(|complaint| matches(complaint, line)))
-        .map(|line| {
-            format!(
-                "  {}: no longer says `{}`: remove the line of {DIFFERENCES}",
-                line[1], line[2]
-            )
-        });
-    new.chain(stale).collect()
+    tools::held_against(
+        complaints,
+        known,
+        |complaint, [tool, definition, said, _]| {
+            complaint.tool == *tool && complaint.definition == *definition && complaint.message.contains(said)
+        },
+        |complaint| format!("  {}: {}", complaint.definition, complaint.message),
+        |[of, definition, said, _]| {
+            (*of == tool)
+                .then(|| format!("  {definition}: no longer says `{said}`: remove the line of {DIFFERENCES}"))
+        },
+    )
 }
 
 #[cfg(test)]
@@ -293,8 +246,11 @@ mod tests {
             definition: "a.json".to_owned(),
             message: message.to_owned(),
         };
-        let known =
-            differences("# comment\ncfn-lint\ta.json\t/States/A/Output\tno such field there\n").unwrap();
+        let known = tools::differences(
+            DIFFERENCES,
+            "# comment\ncfn-lint\ta.json\t/States/A/Output\tno such field there\n",
+        )
+        .unwrap();
         let check = |complaints: &[Complaint]| compare("cfn-lint", complaints, &known);
         assert!(check(&[complaint("/States/A/OutputPath")]).is_empty());
         assert_eq!(
@@ -303,14 +259,13 @@ mod tests {
         );
         assert_eq!(check(&[]).len(), 1);
         assert!(compare("asl-validator", &[], &known).is_empty());
-        assert!(differences("a\tb\n").is_err());
     }
 
     #[test]
     fn every_listed_difference_has_a_reason_and_a_definition() {
         let text = std::fs::read_to_string(workspace::root().join(DIFFERENCES)).unwrap();
         let root = workspace::root();
-        for [tool, definition, said, reason] in differences(&text).unwrap() {
+        for [tool, definition, said, reason] in tools::differences(DIFFERENCES, &text).unwrap() {
             assert!(["asl-validator", "cfn-lint"].contains(&tool), "{tool}");
             let corpus = root.join(CORPUS);
             let known =

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::names::{EndpointConfigName, EndpointName, InstanceType, ModelName, RoleArn, S3Uri};
 use crate::training::as_i32;
-use crate::wait::Look;
+use crate::wait::Seen;
 use crate::{Client, Deadline, Error, tags};
 
 /// The one variant of our endpoints; the name that the service's own tools use.
@@ -418,45 +418,34 @@ impl Client {
         deadline: Deadline,
         observer: EndpointObserver<'_>,
     ) -> Result<Endpoint, Error> {
-        let mut waiting = deadline.start();
         let mut looks = 0;
-        loop {
-            let over = match waiting.look(self.describe_endpoint(endpoint).await)? {
-                Look::Seen(found) => {
-                    observer(&found);
-                    looks += 1;
-                    match found.status {
-                        EndpointStatus::InService if found.config == *config => return Ok(found),
-                        // At the first look an update just begun may not show yet.
-                        EndpointStatus::InService if looks > 1 => {
-                            return Err(Error::RolledBack {
-                                endpoint: endpoint.to_string(),
-                                expected: config.to_string(),
-                                actual: found.config.to_string(),
-                                reason: reason_of(&found),
-                            });
-                        }
-                        EndpointStatus::UpdateRollbackFailed | EndpointStatus::OutOfService if looks == 1 => {
-                            timeout(endpoint, &found.status, &waiting)
-                        }
-                        EndpointStatus::Failed
-                        | EndpointStatus::UpdateRollbackFailed
-                        | EndpointStatus::OutOfService => {
-                            return Err(Error::EndpointFailed {
-                                endpoint: endpoint.to_string(),
-                                status: found.status.to_string(),
-                                reason: reason_of(&found),
-                            });
-                        }
-                        status => timeout(endpoint, &status, &waiting),
-                    }
+        let look = || self.describe_endpoint(endpoint);
+        let judge = |found: Endpoint| {
+            observer(&found);
+            looks += 1;
+            match found.status {
+                EndpointStatus::InService if found.config == *config => Ok(Seen::Done(found)),
+                // At the first look an update just begun may not show yet.
+                EndpointStatus::InService if looks > 1 => Err(Error::RolledBack {
+                    endpoint: endpoint.to_string(),
+                    expected: config.to_string(),
+                    actual: found.config.to_string(),
+                    reason: reason_of(&found),
+                }),
+                EndpointStatus::UpdateRollbackFailed | EndpointStatus::OutOfService if looks == 1 => {
+                    Ok(Seen::Pending(found.status.to_string()))
                 }
-                Look::Missed(error) => error,
-            };
-            if !waiting.pause().await {
-                return Err(over);
+                EndpointStatus::Failed
+                | EndpointStatus::UpdateRollbackFailed
+                | EndpointStatus::OutOfService => Err(Error::EndpointFailed {
+                    endpoint: endpoint.to_string(),
+                    status: found.status.to_string(),
+                    reason: reason_of(&found),
+                }),
+                status => Ok(Seen::Pending(status.to_string())),
             }
-        }
+        };
+        deadline.until(what(endpoint), look, judge).await
     }
 
     /// Waits until an endpoint rests, and gives nothing when there is none (any more).
@@ -466,23 +455,20 @@ impl Client {
         deadline: Deadline,
         observer: EndpointObserver<'_>,
     ) -> Result<Option<Endpoint>, Error> {
-        let mut waiting = deadline.start();
-        loop {
-            let over = match waiting.look(self.find_endpoint(endpoint).await)? {
-                Look::Seen(None) => return Ok(None),
-                Look::Seen(Some(found)) => {
+        let look = || self.find_endpoint(endpoint);
+        let judge = |found: Option<Endpoint>| {
+            Ok(match found {
+                None => Seen::Done(None),
+                Some(found) => {
                     observer(&found);
-                    if found.status.is_settled() {
-                        return Ok(Some(found));
+                    match found.status.is_settled() {
+                        true => Seen::Done(Some(found)),
+                        false => Seen::Pending(found.status.to_string()),
                     }
-                    timeout(endpoint, &found.status, &waiting)
                 }
-                Look::Missed(error) => error,
-            };
-            if !waiting.pause().await {
-                return Err(over);
-            }
-        }
+            })
+        };
+        deadline.until(what(endpoint), look, judge).await
     }
 
     /// Waits until an endpoint that is being deleted is gone.
@@ -492,20 +478,17 @@ impl Client {
         deadline: Deadline,
         observer: EndpointObserver<'_>,
     ) -> Result<(), Error> {
-        let mut waiting = deadline.start();
-        loop {
-            let over = match waiting.look(self.find_endpoint(endpoint).await)? {
-                Look::Seen(None) => return Ok(()),
-                Look::Seen(Some(found)) => {
+        let look = || self.find_endpoint(endpoint);
+        let judge = |found: Option<Endpoint>| {
+            Ok(match found {
+                None => Seen::Done(()),
+                Some(found) => {
                     observer(&found);
-                    timeout(endpoint, &found.status, &waiting)
+                    Seen::Pending(found.status.to_string())
                 }
-                Look::Missed(error) => error,
-            };
-            if !waiting.pause().await {
-                return Err(over);
-            }
-        }
+            })
+        };
+        deadline.until(what(endpoint), look, judge).await
     }
 
     /// An endpoint, or nothing where there is none.
@@ -525,10 +508,7 @@ fn reason_of(endpoint: &Endpoint) -> String {
         .unwrap_or_else(|| "the service gives no reason".to_owned())
 }
 
-fn timeout(endpoint: &EndpointName, status: &EndpointStatus, waiting: &crate::wait::Waiting) -> Error {
-    Error::Timeout {
-        what: format!("endpoint `{endpoint}`"),
-        last: status.to_string(),
-        waited: waiting.elapsed(),
-    }
+/// The endpoint in the words of a message.
+fn what(endpoint: &EndpointName) -> String {
+    format!("endpoint `{endpoint}`")
 }

@@ -11,7 +11,7 @@ use ipinsights::Hyperparameters;
 use serde_json::{Value, json};
 
 use crate::names::{InstanceType, RoleArn, S3Uri, TrainingJobName};
-use crate::wait::Look;
+use crate::wait::Seen;
 use crate::{Client, Deadline, Error, tags};
 
 /// The longest that a training job may run: 28 days.
@@ -595,39 +595,24 @@ impl Client {
         deadline: Deadline,
         observer: &mut (dyn FnMut(&TrainingStatus) + Send),
     ) -> Result<TrainedModel, Error> {
-        let mut waiting = deadline.start();
-        loop {
-            let over = match waiting.look(self.describe_training(job).await)? {
-                Look::Seen(status) => {
-                    observer(&status);
-                    let last = status.to_string();
-                    match status.state {
-                        TrainingState::Completed(model) => return Ok(model),
-                        TrainingState::Failed { reason } => {
-                            return Err(Error::TrainingFailed {
-                                job: job.to_string(),
-                                reason,
-                            });
-                        }
-                        TrainingState::Stopped => {
-                            return Err(Error::TrainingStopped {
-                                job: job.to_string(),
-                                secondary_status: status.secondary,
-                            });
-                        }
-                        TrainingState::InProgress | TrainingState::Stopping => Error::Timeout {
-                            what: format!("training job `{job}`"),
-                            last,
-                            waited: waiting.elapsed(),
-                        },
-                    }
-                }
-                Look::Missed(error) => error,
-            };
-            if !waiting.pause().await {
-                return Err(over);
+        let look = || self.describe_training(job);
+        let judge = |status: TrainingStatus| {
+            observer(&status);
+            let last = status.to_string();
+            match status.state {
+                TrainingState::Completed(model) => Ok(Seen::Done(model)),
+                TrainingState::Failed { reason } => Err(Error::TrainingFailed {
+                    job: job.to_string(),
+                    reason,
+                }),
+                TrainingState::Stopped => Err(Error::TrainingStopped {
+                    job: job.to_string(),
+                    secondary_status: status.secondary,
+                }),
+                TrainingState::InProgress | TrainingState::Stopping => Ok(Seen::Pending(last)),
             }
-        }
+        };
+        deadline.until(format!("training job `{job}`"), look, judge).await
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::names::{InstanceType, ModelName, S3Uri, TransformJobName};
 use crate::training::as_i32;
-use crate::wait::Look;
+use crate::wait::Seen;
 use crate::{Client, Deadline, Error, tags};
 
 /// What `CreateTransformJob` takes: which rows to score with which model, and where the scores go.
@@ -235,30 +235,19 @@ impl Client {
         deadline: Deadline,
         observer: &mut (dyn FnMut(&TransformState) + Send),
     ) -> Result<(), Error> {
-        let mut waiting = deadline.start();
-        let name = || format!("transform job `{job}`");
-        loop {
-            let over = match waiting.look(self.describe_transform(job).await)? {
-                Look::Seen(state) => {
-                    observer(&state);
-                    match state {
-                        TransformState::Completed => return Ok(()),
-                        TransformState::Failed { reason } => {
-                            return Err(Error::JobFailed { what: name(), reason });
-                        }
-                        TransformState::Stopped => return Err(Error::JobStopped { what: name() }),
-                        TransformState::InProgress | TransformState::Stopping => Error::Timeout {
-                            what: name(),
-                            last: state.to_string(),
-                            waited: waiting.elapsed(),
-                        },
-                    }
-                }
-                Look::Missed(error) => error,
-            };
-            if !waiting.pause().await {
-                return Err(over);
+        let what = format!("transform job `{job}`");
+        let look = || self.describe_transform(job);
+        let judge = |state: TransformState| {
+            observer(&state);
+            let last = state.to_string();
+            let what = what.clone();
+            match state {
+                TransformState::Completed => Ok(Seen::Done(())),
+                TransformState::Failed { reason } => Err(Error::JobFailed { what, reason }),
+                TransformState::Stopped => Err(Error::JobStopped { what }),
+                TransformState::InProgress | TransformState::Stopping => Ok(Seen::Pending(last)),
             }
-        }
+        };
+        deadline.until(what.clone(), look, judge).await
     }
 }

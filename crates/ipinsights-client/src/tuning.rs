@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::names::{TrainingJobName, TuningJobName};
 use crate::training::{TrainingJob, as_i32};
-use crate::wait::Look;
+use crate::wait::Seen;
 use crate::{Client, Deadline, Error};
 
 /// How the service chooses hyperparameters.
@@ -530,35 +530,23 @@ impl Client {
         deadline: Deadline,
         observer: &mut (dyn FnMut(&TuningStatus) + Send),
     ) -> Result<Trial, Error> {
-        let mut waiting = deadline.start();
-        let what = || format!("tuning job `{job}`");
-        loop {
-            let over = match waiting.look(self.describe_tuning(job).await)? {
-                Look::Seen(status) => {
-                    observer(&status);
-                    let last = status.to_string();
-                    match (status.state, status.best) {
-                        (TuningState::Completed, Some(best)) => return Ok(best),
-                        (TuningState::Completed, None) => {
-                            let reason = "no training job has the objective".to_owned();
-                            return Err(Error::JobFailed { what: what(), reason });
-                        }
-                        (TuningState::Failed { reason }, _) => {
-                            return Err(Error::JobFailed { what: what(), reason });
-                        }
-                        (TuningState::Stopped, _) => return Err(Error::JobStopped { what: what() }),
-                        (TuningState::InProgress | TuningState::Stopping, _) => Error::Timeout {
-                            what: what(),
-                            last,
-                            waited: waiting.elapsed(),
-                        },
-                    }
+        let what = format!("tuning job `{job}`");
+        let look = || self.describe_tuning(job);
+        let judge = |status: TuningStatus| {
+            observer(&status);
+            let last = status.to_string();
+            let what = what.clone();
+            match (status.state, status.best) {
+                (TuningState::Completed, Some(best)) => Ok(Seen::Done(best)),
+                (TuningState::Completed, None) => {
+                    let reason = "no training job has the objective".to_owned();
+                    Err(Error::JobFailed { what, reason })
                 }
-                Look::Missed(error) => error,
-            };
-            if !waiting.pause().await {
-                return Err(over);
+                (TuningState::Failed { reason }, _) => Err(Error::JobFailed { what, reason }),
+                (TuningState::Stopped, _) => Err(Error::JobStopped { what }),
+                (TuningState::InProgress | TuningState::Stopping, _) => Ok(Seen::Pending(last)),
             }
-        }
+        };
+        deadline.until(what.clone(), look, judge).await
     }
 }

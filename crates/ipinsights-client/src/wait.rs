@@ -24,6 +24,40 @@ impl Deadline {
         Self { poll, timeout }
     }
 
+    /// Looks again and again until `judge` says what came of it. Errors that pass, such as throttling, are borne for a while.
+    ///
+    /// # Errors
+    ///
+    /// What `judge` makes of what is seen; [`Error::Timeout`] with `what` and the last state when the time is over, or the
+    /// error of the last look; an error that does not pass.
+    pub(crate) async fn until<T, R, F>(
+        self,
+        what: String,
+        mut look: impl FnMut() -> F,
+        mut judge: impl FnMut(T) -> Result<Seen<R>, Error>,
+    ) -> Result<R, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut waiting = self.start();
+        loop {
+            let over = match waiting.look(look().await)? {
+                Look::Seen(found) => match judge(found)? {
+                    Seen::Done(result) => return Ok(result),
+                    Seen::Pending(last) => Error::Timeout {
+                        what: what.clone(),
+                        last,
+                        waited: waiting.since.elapsed(),
+                    },
+                },
+                Look::Missed(error) => error,
+            };
+            if !waiting.pause().await {
+                return Err(over);
+            }
+        }
+    }
+
     pub(crate) fn start(self) -> Waiting {
         Waiting {
             deadline: self,
@@ -50,8 +84,16 @@ pub(crate) struct Waiting {
     missed: u32,
 }
 
+/// What a look says of a wait.
+pub(crate) enum Seen<R> {
+    /// It is over.
+    Done(R),
+    /// It goes on; the state as it was seen.
+    Pending(String),
+}
+
 /// What came of looking.
-pub(crate) enum Look<T> {
+enum Look<T> {
     Seen(T),
     /// An error that may have passed at the next look.
     Missed(Error),
@@ -59,7 +101,7 @@ pub(crate) enum Look<T> {
 
 impl Waiting {
     /// Bears with errors that pass, though not for ever, and not with a service that was never reached.
-    pub(crate) fn look<T>(&mut self, outcome: Result<T, Error>) -> Result<Look<T>, Error> {
+    fn look<T>(&mut self, outcome: Result<T, Error>) -> Result<Look<T>, Error> {
         match outcome {
             Ok(found) => {
                 self.seen = true;
@@ -81,7 +123,7 @@ impl Waiting {
     /// Sleeps until the next look; false when the time is over.
     ///
     /// The last look is at the deadline itself, however the pauses fall.
-    pub(crate) async fn pause(&self) -> bool {
+    async fn pause(&self) -> bool {
         let left = self.deadline.timeout.saturating_sub(self.since.elapsed());
         if left.is_zero() {
             return false;
@@ -96,9 +138,5 @@ impl Waiting {
             timeout: self.deadline.timeout.saturating_sub(self.since.elapsed()),
             ..self.deadline
         }
-    }
-
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.since.elapsed()
     }
 }

@@ -136,6 +136,10 @@ impl OutcomePolicy {
     };
 
     /// What becomes of such a row.
+    #[cfg_attr(
+        not(feature = "engine"),
+        expect(dead_code, reason = "what models are asked with")
+    )]
     pub(crate) fn of(&self, outcomes: Outcomes) -> Doubtful {
         let impossible = |rule| match rule {
             Impossible::Withhold => Doubtful::Withhold,
@@ -197,6 +201,10 @@ fn excerpt(text: &str) -> String {
 }
 
 /// What kind of address the text is, and the address when it is IPv4.
+#[cfg_attr(
+    not(feature = "engine"),
+    expect(dead_code, reason = "what models are asked with")
+)]
 pub(crate) fn classify(address: &str) -> (AddressOutcome, Option<Ipv4Addr>) {
     let ipv4 = match address.trim().parse::<IpAddr>() {
         Err(_) => return (AddressOutcome::NotAnAddress, None),
@@ -209,6 +217,10 @@ pub(crate) fn classify(address: &str) -> (AddressOutcome, Option<Ipv4Addr>) {
 }
 
 /// What kind of IPv4 address it is.
+#[cfg_attr(
+    not(feature = "engine"),
+    expect(dead_code, reason = "what models are asked with")
+)]
 pub(crate) fn of_ipv4(address: Ipv4Addr) -> AddressOutcome {
     match SpecialRange::of(address) {
         None => AddressOutcome::Public,

@@ -5,83 +5,20 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
-use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use sfn_builder::StateMachine;
-use sfn_local::{
-    BoxFuture, Clock, Event, Execution, HistoryEvent, Outcome, TaskCall, TaskFailure, TaskHandler,
-    VirtualClock, run,
-};
+use sfn_local::{Clock, Event, Execution, HistoryEvent, Outcome, VirtualClock, run};
+
+use self::case::{Answers, definition};
+
+#[path = "corpus/case.rs"]
+mod case;
 
 /// The fewest cases that the corpus has to have.
 const LEAST: usize = 400;
-
-/// Answers by state; without an answer a task returns its parameters.
-struct Answers {
-    clock: VirtualClock,
-    by_state: Mutex<HashMap<String, VecDeque<Value>>>,
-    /// What was put into S3.
-    written: Arc<Mutex<Vec<Value>>>,
-    calls: Mutex<Vec<Value>>,
-}
-
-impl TaskHandler for Answers {
-    fn call(&self, task: TaskCall) -> BoxFuture<'_, Result<Value, TaskFailure>> {
-        let action = task.resource.rsplit(':').next().unwrap().to_owned();
-        if action == "putObject" {
-            self.written.lock().unwrap().push(task.parameters.clone());
-        }
-        self.calls.lock().unwrap().push(task.parameters.clone());
-        let answer = self
-            .by_state
-            .lock()
-            .unwrap()
-            .get_mut(&task.state)
-            .and_then(|answers| {
-                if answers.len() > 1 {
-                    answers.pop_front()
-                } else {
-                    answers.front().cloned()
-                }
-            });
-        let clock = self.clock.clone();
-        Box::pin(async move {
-            let Some(answer) = answer else {
-                return Ok(task.parameters);
-            };
-            if let Some(worker) = answer.get("worker") {
-                task.progress.started(worker.as_str().map(str::to_owned));
-            }
-            if let Some(output) = answer.get("submitted") {
-                task.submitted.report(output.clone());
-            }
-            if let Some(beats) = answer.get("heartbeats") {
-                for seconds in beats.as_array().unwrap() {
-                    clock.sleep(Duration::from_secs(seconds.as_u64().unwrap())).await;
-                    task.progress.heartbeat();
-                }
-            }
-            if let Some(seconds) = answer.get("after").and_then(Value::as_u64) {
-                clock.sleep(Duration::from_secs(seconds)).await;
-            }
-            if answer.get("silent").is_some() {
-                std::future::pending::<()>().await;
-            }
-            match answer.get("error") {
-                Some(error) => Err(TaskFailure::new(
-                    error[0].as_str().unwrap(),
-                    error[1].as_str().unwrap_or_default(),
-                )),
-                None => Ok(answer.get("ok").cloned().unwrap_or(task.parameters)),
-            }
-        })
-    }
-}
 
 struct Ran {
     outcome: Outcome,
@@ -91,63 +28,11 @@ struct Ran {
     calls: Vec<Value>,
 }
 
-/// The definition of a case: whole, by its states, or of one expression.
-fn definition(case: &Value) -> Value {
-    if let Some(definition) = case.get("definition") {
-        return definition.clone();
-    }
-    if let Some(states) = case.get("states") {
-        let start = states.as_object().unwrap().keys().next().unwrap();
-        let mut definition = json!({"StartAt": start, "States": states});
-        for (member, field) in [("language", "QueryLanguage"), ("timeout", "TimeoutSeconds")] {
-            if let Some(value) = case.get(member) {
-                definition[field] = value.clone();
-            }
-        }
-        return definition;
-    }
-    let state = if let Some(expression) = case.get("jsonpath") {
-        json!({"Type": "Pass", "Parameters": {"is.$": expression}, "End": true})
-    } else if let Some(expression) = case.get("jsonata") {
-        let text = format!("{{% {} %}}", expression.as_str().unwrap());
-        json!({"Type": "Pass", "QueryLanguage": "JSONata", "Output": {"is": text}, "End": true})
-    } else if let Some(condition) = case.get("condition") {
-        let mut rule = condition.clone();
-        rule["Next"] = "Yes".into();
-        return json!({"StartAt": "X", "States": {
-            "X": {"Type": "Choice", "Choices": [rule], "Default": "No"},
-            "Yes": {"Type": "Pass", "Result": {"is": true}, "End": true},
-            "No": {"Type": "Pass", "Result": {"is": false}, "End": true},
-        }});
-    } else {
-        panic!("the case has no definition")
-    };
-    json!({"StartAt": "X", "States": {"X": state}})
-}
-
 fn play(case: &Value) -> Ran {
     let definition = definition(case);
     let machine = StateMachine::from_json(&definition.to_string()).unwrap_or_else(|error| panic!("{error}"));
     let clock = VirtualClock::new("2026-01-31T12:00:00Z".parse().unwrap());
-    let mut by_state = HashMap::new();
-    for (state, answers) in case
-        .get("answers")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
-        by_state.insert(
-            state.clone(),
-            answers.as_array().unwrap().iter().cloned().collect(),
-        );
-    }
-    let written = Arc::new(Mutex::new(Vec::new()));
-    let handler = Answers {
-        clock: clock.clone(),
-        by_state: Mutex::new(by_state),
-        written: Arc::clone(&written),
-        calls: Mutex::default(),
-    };
+    let handler = Answers::of(case, &clock);
     let input = case.get("input").cloned().unwrap_or_else(|| json!({}));
     let execution = Execution::new("arn:aws:states:us-east-1:000000000000:stateMachine:m", "e", input)
         .with_role_arn("arn:aws:iam::000000000000:role/r")
@@ -157,12 +42,11 @@ fn play(case: &Value) -> Ran {
     let mut record = |event: &HistoryEvent| history.push(event.clone());
     let outcome = clock.block_on(run(&machine, &execution, &handler, &clock, &mut record));
     let seconds = clock.now().duration_since(started).as_secs();
-    let written = written.lock().unwrap().clone();
     Ran {
         outcome,
         history,
         seconds,
-        written,
+        written: handler.written.into_inner().unwrap(),
         calls: handler.calls.into_inner().unwrap(),
     }
 }

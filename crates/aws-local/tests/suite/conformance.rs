@@ -1,125 +1,21 @@
 //! The conformance corpus of `sfn-local`, through the official client: what a caller of the service sees.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    fmt::Write as _,
-    path::Path,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{fmt::Write as _, path::Path, sync::Arc, time::Duration};
 
 use aws_local::{Server, VirtualClock};
 use serde_json::{Value, json};
-use sfn_local::{BoxFuture, Clock, TaskCall, TaskFailure, TaskHandler};
 use tempfile::TempDir;
 
+use self::case::{Answers, definition};
 use crate::common::World;
 
-/// Answers by state; without an answer a task returns its parameters.
-struct Answers {
-    clock: VirtualClock,
-    by_state: Mutex<HashMap<String, VecDeque<Value>>>,
-    written: Mutex<Vec<Value>>,
-    calls: Mutex<Vec<Value>>,
-}
-
-impl TaskHandler for Answers {
-    fn call(&self, task: TaskCall) -> BoxFuture<'_, Result<Value, TaskFailure>> {
-        if task.resource.ends_with(":putObject") {
-            self.written.lock().unwrap().push(task.parameters.clone());
-        }
-        self.calls.lock().unwrap().push(task.parameters.clone());
-        let answer = {
-            let mut by_state = self.by_state.lock().unwrap();
-            by_state
-                .get_mut(&task.state)
-                .and_then(|answers| match answers.len() {
-                    0 | 1 => answers.front().cloned(),
-                    _ => answers.pop_front(),
-                })
-        };
-        Box::pin(async move {
-            let Some(answer) = answer else {
-                return Ok(task.parameters);
-            };
-            if let Some(worker) = answer.get("worker") {
-                task.progress.started(worker.as_str().map(str::to_owned));
-            }
-            if let Some(output) = answer.get("submitted") {
-                task.submitted.report(output.clone());
-            }
-            let seconds = |value: &Value| Duration::from_secs(value.as_u64().unwrap());
-            for beat in answer["heartbeats"].as_array().into_iter().flatten() {
-                self.clock.sleep(seconds(beat)).await;
-                task.progress.heartbeat();
-            }
-            if let Some(after) = answer.get("after") {
-                self.clock.sleep(seconds(after)).await;
-            }
-            if answer.get("silent").is_some() {
-                std::future::pending::<()>().await;
-            }
-            match answer.get("error") {
-                Some(error) => Err(TaskFailure::new(
-                    error[0].as_str().unwrap(),
-                    error[1].as_str().unwrap_or_default(),
-                )),
-                None => Ok(answer.get("ok").cloned().unwrap_or(task.parameters)),
-            }
-        })
-    }
-}
-
-/// The definition of a case; `tests/corpus/README.md` of `sfn-local` tells their form.
-fn definition(case: &Value) -> Value {
-    if let Some(definition) = case.get("definition") {
-        return definition.clone();
-    }
-    if let Some(states) = case.get("states") {
-        let start = states.as_object().unwrap().keys().next().unwrap();
-        let mut definition = json!({"StartAt": start, "States": states});
-        for (member, field) in [("language", "QueryLanguage"), ("timeout", "TimeoutSeconds")] {
-            if let Some(value) = case.get(member) {
-                definition[field] = value.clone();
-            }
-        }
-        return definition;
-    }
-    let state = if let Some(expression) = case.get("jsonpath") {
-        json!({"Type": "Pass", "Parameters": {"is.$": expression}, "End": true})
-    } else if let Some(expression) = case.get("jsonata") {
-        let text = format!("{{% {} %}}", expression.as_str().unwrap());
-        json!({"Type": "Pass", "QueryLanguage": "JSONata", "Output": {"is": text}, "End": true})
-    } else {
-        let mut rule = case["condition"].clone();
-        rule["Next"] = "Yes".into();
-        return json!({"StartAt": "X", "States": {
-            "X": {"Type": "Choice", "Choices": [rule], "Default": "No"},
-            "Yes": {"Type": "Pass", "Result": {"is": true}, "End": true},
-            "No": {"Type": "Pass", "Result": {"is": false}, "End": true},
-        }});
-    };
-    json!({"StartAt": "X", "States": {"X": state}})
-}
+#[path = "../../../sfn-local/tests/corpus/case.rs"]
+mod case;
 
 /// What differs from what the case expects.
 async fn differences(case: &Value) -> String {
     let clock = VirtualClock::new("2026-01-31T12:00:00Z".parse().unwrap());
-    let answers = case["answers"].as_object().into_iter().flatten();
-    let handler = Arc::new(Answers {
-        clock: clock.clone(),
-        by_state: answers
-            .map(|(state, answers)| {
-                (
-                    state.clone(),
-                    answers.as_array().unwrap().iter().cloned().collect(),
-                )
-            })
-            .collect::<HashMap<_, _>>()
-            .into(),
-        written: Mutex::default(),
-        calls: Mutex::default(),
-    });
+    let handler = Arc::new(Answers::of(case, &clock));
     let folder = TempDir::new().unwrap();
     let builder = Server::builder(folder.path())
         .clock(Arc::new(clock.clone()))

@@ -407,6 +407,10 @@ impl Space {
     }
 
     /// The number of values of the range, where it is a list.
+    #[cfg_attr(
+        not(feature = "engine"),
+        expect(dead_code, reason = "what models are asked with")
+    )]
     pub(crate) fn choices(&self, dimension: usize) -> Option<usize> {
         match self.dimensions.get(dimension)?.scale {
             Scale::Choice(values) => Some(values),

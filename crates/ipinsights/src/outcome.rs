@@ -217,10 +217,6 @@ pub(crate) fn classify(address: &str) -> (AddressOutcome, Option<Ipv4Addr>) {
 }
 
 /// What kind of IPv4 address it is.
-#[cfg_attr(
-    not(feature = "engine"),
-    expect(dead_code, reason = "what models are asked with")
-)]
 pub(crate) fn of_ipv4(address: Ipv4Addr) -> AddressOutcome {
     match SpecialRange::of(address) {
         None => AddressOutcome::Public,

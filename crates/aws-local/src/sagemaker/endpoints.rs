@@ -131,8 +131,13 @@ impl SageMaker {
         if self.endpoints.insert_new(name, endpoint)?.is_err() {
             return Err(taken());
         }
-        self.tag_new(&arn, tags)?;
+        let tagged = self.tag_new(&arn, tags);
+        // Nothing stays that nothing runs.
+        if tagged.is_err() && self.endpoints.remove(name).is_ok() {
+            return tagged.map(|()| Value::Null);
+        }
         self.deploy(name, plan);
+        tagged?;
         Ok(json!({"EndpointArn": arn}))
     }
 

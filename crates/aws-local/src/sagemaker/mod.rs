@@ -264,6 +264,25 @@ fn foreign_image(image: &str) -> ApiError {
     ))
 }
 
+/// The most machines of one job, as in a new account.
+const MAX_INSTANCES: i64 = 20;
+
+/// Refuses more machines than a job may have. `usage` is what they are for, such as `training job`.
+fn require_quota(usage: &str, instance: &str, instances: Option<i64>) -> ApiResult<()> {
+    match instances {
+        Some(instances) if instances > MAX_INSTANCES => Err(ApiError::new(
+            "ResourceLimitExceeded",
+            format!(
+                "The account-level service limit '{instance} for {usage} usage' is {MAX_INSTANCES} Instances, with current \
+                 utilization of 0 Instances and a request delta of {instances} Instances. Please use AWS Service Quotas to \
+                 request an increase for this quota. If AWS Service Quotas is not available, contact AWS support to request \
+                 an increase for this quota."
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Copies members of a request into an answer, as they are.
 fn copy(from: &Value, members: &[&str], to: &mut Map<String, Value>) {
     for member in members {

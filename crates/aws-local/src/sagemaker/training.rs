@@ -5,7 +5,7 @@ use std::{
     fs, io,
     path::PathBuf,
     sync::{Arc, MutexGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ipinsights::{log::Line, tuning::OBJECTIVE};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     SageMaker, copy, foreign_image, is_own_image,
     list::{self, Entry},
-    metric_definitions, tags,
+    metric_definitions, require_quota, tags,
     work::{self, Channel, Ending, Metric, Product},
 };
 use crate::{
@@ -39,6 +39,9 @@ pub(super) struct TrainingJob {
     modified: Seconds,
     started: Option<Seconds>,
     ended: Option<Seconds>,
+    /// How long it has run, in seconds, as of the last change: the time between two servers is not part of it.
+    #[serde(default)]
+    ran: Seconds,
     /// Where the archive is, once it is.
     artifacts: Option<String>,
     metrics: Vec<Metric>,
@@ -307,6 +310,7 @@ impl SageMaker {
             modified: now(),
             started: None,
             ended: None,
+            ran: 0.0,
             artifacts: None,
             metrics: Vec::new(),
             log_stream: format!("{name}/algo-1-{}", now() as u64),
@@ -316,9 +320,13 @@ impl SageMaker {
         if self.training_jobs.insert_new(name, job)?.is_err() {
             return Err(taken());
         }
-        self.tag_new(&arn, tags)?;
+        let tagged = self.tag_new(&arn, tags);
+        // Nothing stays that nothing runs.
+        if tagged.is_err() && self.training_jobs.remove(name).is_ok() {
+            return tagged.map(|()| arn);
+        }
         self.spawn_training(name, channels, hopeless);
-        Ok(arn)
+        tagged.map(|()| arn)
     }
 
     /// What the service looks at before it takes a training job: the image and the channels.
@@ -429,20 +437,48 @@ impl SageMaker {
     }
 
     /// Jobs that ran when the server before this one ended go on from their checkpoints. Those of tuning jobs wait for
-    /// these.
+    /// these, unless they have ended.
     pub(super) fn resume_training_jobs(self: &Arc<Self>) -> io::Result<()> {
-        for job in self
-            .training_jobs
-            .select(|job| job.is_running() && job.tuned.is_none())
-        {
-            self.resume_training(&job.name, Box::new(|_, _| false))?;
-            if job.status == STOPPING
-                && let Some(stop) = self.running_jobs().get(&job.name)
-            {
-                stop.cancel();
+        for job in self.training_jobs.select(TrainingJob::is_running) {
+            if let Some(tuned) = &job.tuned {
+                if self.tuning_job_runs(&tuned.job) {
+                    continue;
+                }
+                // Nobody awaits it any more.
+                self.stop_training_job(&json!({"TrainingJobName": job.name}))
+                    .map_err(|error| io::Error::other(error.message))?;
             }
+            self.resume_training(&job.name, Box::new(|_, _| false))?;
         }
         Ok(())
+    }
+
+    /// Stops the trials of a tuning job that still run, those that a server before this one left too, and waits until they have
+    /// ended. False if this server ends before.
+    pub(super) fn end_trials(self: &Arc<Self>, tuning: &str) -> io::Result<bool> {
+        let of_job = |job: &TrainingJob| job.tuned.as_ref().is_some_and(|tuned| tuned.job == tuning);
+        for job in self.training_jobs.select(|job| job.is_running() && of_job(job)) {
+            if self.stop.is_cancelled() {
+                return Ok(false);
+            }
+            // It may end by itself just now.
+            let _ = self.stop_training_job(&json!({"TrainingJobName": job.name}));
+            let runs = self.running_jobs().contains_key(&job.name);
+            if !runs && self.training_jobs.look(&job.name, TrainingJob::is_running) == Some(true) {
+                self.resume_training(&job.name, Box::new(|_, _| false))?;
+            }
+        }
+        while !self
+            .training_jobs
+            .select(|job| job.is_running() && of_job(job))
+            .is_empty()
+        {
+            if self.stop.is_cancelled() {
+                return Ok(false);
+            }
+            std::thread::sleep(super::POLL);
+        }
+        Ok(true)
     }
 
     /// The description of a job of that name if there is one, and whether it has ended.
@@ -456,6 +492,10 @@ impl SageMaker {
         let Some(job) = self.training_jobs.get(name) else {
             return;
         };
+        // Told before it began, here or in a server before this one.
+        if job.status == STOPPING {
+            stop.cancel();
+        }
         self.pace.wait(self.pace.start_of_job, stop);
         let stream = job.log_stream.clone();
         let log = |lines: &[String]| self.logs.add_all(logs::TRAINING_JOBS, &stream, lines);
@@ -474,13 +514,12 @@ impl SageMaker {
         let limit = job.request["StoppingCondition"]["MaxRuntimeInSeconds"]
             .as_u64()
             .unwrap_or(MAX_RUNTIME as u64);
-        // What ran before a restart counts, as far as it was noted.
-        let ran = job
-            .started
-            .map_or(0.0, |started| (job.modified - started).max(0.0));
         let notes = without_effect(&job.request).into_iter().map(Line::Warning);
         work::say(&log, &notes.collect::<Vec<_>>());
         let folder = self.job_folder(name);
+        // What ran before a restart counts, as far as it was noted.
+        let began = Instant::now();
+        let ran = || job.ran + began.elapsed().as_secs_f64();
         let task = work::Training {
             name,
             hyperparameters,
@@ -490,16 +529,18 @@ impl SageMaker {
                 .unwrap_or_default(),
             checkpoints: job.request["CheckpointConfig"]["S3Uri"].as_str(),
             folder: &folder,
-            limit: Duration::from_secs(limit).saturating_sub(Duration::from_secs_f64(ran)),
+            limit: Duration::from_secs(limit).saturating_sub(Duration::from_secs_f64(job.ran.max(0.0))),
             stop,
             shutdown: &self.stop,
             s3: &self.s3,
             log: &log,
             observer: self.observer.as_ref(),
             hopeless: &**hopeless,
+            checkpointed: &|| self.change(name, |job| job.ran = ran()),
         };
         let ending = work::train(&task, &mut |secondary, message| {
             self.change(name, |job| {
+                job.ran = ran();
                 job.started.get_or_insert_with(now);
                 job.go_to(secondary, message);
             });
@@ -508,12 +549,9 @@ impl SageMaker {
             }
         });
         let ended = !matches!(ending, Ending::BrokenOff);
-        let keep = |job: &mut TrainingJob, product: Option<Product>| {
-            if let Some(Product {
-                artifacts,
-                mut metrics,
-            }) = product
-            {
+        let keep = |job: &mut TrainingJob, product: Option<&Product>| {
+            if let Some(Product { artifacts, metrics }) = product.cloned() {
+                let mut metrics = metrics;
                 if job.tuned.is_some()
                     && let Some(metric) = metrics.iter().find(|m| m.metric_name == OBJECTIVE).cloned()
                 {
@@ -526,32 +564,37 @@ impl SageMaker {
                 job.metrics = metrics;
             }
         };
-        self.change(name, |job| {
-            job.started.get_or_insert_with(now);
-            match ending {
-                Ending::Completed(product) => {
-                    keep(job, Some(product));
-                    job.end("Completed", "Completed", "Training job completed");
+        let saved = self.until_saved(logs::TRAINING_JOBS, &stream, || {
+            let change = |job: &mut TrainingJob| {
+                job.started.get_or_insert_with(now);
+                job.ran = ran();
+                match &ending {
+                    Ending::Completed(product) => {
+                        keep(job, Some(product));
+                        job.end("Completed", "Completed", "Training job completed");
+                    }
+                    Ending::Failed(reason) => {
+                        job.failure = Some(reason.chars().take(1024).collect());
+                        job.end("Failed", "Failed", "Training job failed");
+                    }
+                    Ending::TooLong(product) => {
+                        keep(job, product.as_ref());
+                        let message = "Training job runtime exceeded MaxRuntimeInSeconds provided";
+                        job.end("Stopped", "MaxRuntimeExceeded", message);
+                    }
+                    Ending::Stopped(product) => {
+                        keep(job, product.as_ref());
+                        job.end("Stopped", "Stopped", "Training job stopped");
+                    }
+                    // The record stays as it is, for the next server.
+                    Ending::BrokenOff => {}
                 }
-                Ending::Failed(reason) => {
-                    job.failure = Some(reason.chars().take(1024).collect());
-                    job.end("Failed", "Failed", "Training job failed");
-                }
-                Ending::TooLong(product) => {
-                    keep(job, product);
-                    let message = "Training job runtime exceeded MaxRuntimeInSeconds provided";
-                    job.end("Stopped", "MaxRuntimeExceeded", message);
-                }
-                Ending::Stopped(product) => {
-                    keep(job, product);
-                    job.end("Stopped", "Stopped", "Training job stopped");
-                }
-                // The record stays as it is, for the next server.
-                Ending::BrokenOff => {}
-            }
+            };
+            self.training_jobs.update(name, change).map(drop)
         });
         self.running_jobs().remove(name);
-        if ended {
+        // What is not known to have ended goes on from its checkpoint.
+        if ended && saved {
             let _ = fs::remove_dir_all(folder); // if not now, then at the next start
         }
     }
@@ -594,6 +637,27 @@ impl SageMaker {
                 format!("the state of the job could not be saved: {error}"),
             );
         }
+    }
+
+    /// Saves the end of a job, as often as it takes: whoever waits for the job waits for that. False if the server stops
+    /// before; the next one runs the job on.
+    pub(super) fn until_saved(&self, group: &str, stream: &str, save: impl Fn() -> io::Result<()>) -> bool {
+        const AGAIN: Duration = Duration::from_secs(1);
+        let mut told = false;
+        while let Err(error) = save() {
+            if !told {
+                told = true;
+                let text = format!(
+                    "The end of the job could not be saved, which is tried again until it is: {error}"
+                );
+                self.logs.add(group, stream, text);
+            }
+            self.pace.wait(AGAIN, &self.stop);
+            if self.stop.is_cancelled() {
+                return false;
+            }
+        }
+        true
     }
 
     pub(super) fn require_objects(&self, url: &str, role: &str) -> ApiResult<()> {
@@ -667,8 +731,8 @@ pub(super) fn examine(input: &Value) -> ApiResult<Asked<'_>> {
     if check.get("ResourceConfig.InstanceGroups").is_some() {
         return Err(ApiError::not_implemented("ResourceConfig.InstanceGroups"));
     }
-    check.required("ResourceConfig.InstanceType", INSTANCE);
-    check.required_integer("ResourceConfig.InstanceCount", 1, i64::MAX);
+    let instance = check.required("ResourceConfig.InstanceType", INSTANCE);
+    let instances = check.required_integer("ResourceConfig.InstanceCount", 1, i64::MAX);
     check.required_integer("ResourceConfig.VolumeSizeInGB", 1, i64::MAX);
     check.map("Environment", 100, 512, 512);
     check.integer("RetryStrategy.MaximumRetryAttempts", 1, 30);
@@ -692,6 +756,7 @@ pub(super) fn examine(input: &Value) -> ApiResult<Asked<'_>> {
     }
     let tags = tags::of_request(&mut check);
     check.finish()?;
+    require_quota("training job", instance, instances)?;
     if mode == Some("Pipe") || mode == Some("FastFile") {
         return Err(ApiError::validation(
             "The algorithm ipinsights supports TrainingInputMode File only.",

@@ -63,6 +63,8 @@ pub(super) struct Training<'a> {
     pub(super) observer: Option<&'a TrainingObserver>,
     /// Hears the objective after each epoch, counted from 1, and says whether to stop.
     pub(super) hopeless: &'a dyn Fn(u32, f64) -> bool,
+    /// Hears of every checkpoint that was written.
+    pub(super) checkpointed: &'a dyn Fn(),
 }
 
 /// How a training ended.
@@ -78,6 +80,7 @@ pub(super) enum Ending {
 }
 
 /// What a training leaves.
+#[derive(Clone)]
 pub(super) struct Product {
     pub(super) artifacts: String,
     pub(super) metrics: Vec<Metric>,
@@ -111,6 +114,7 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending
     let log = task.log;
     let deadline = Instant::now().checked_add(task.limit);
     let is_late = || deadline.is_some_and(|d| Instant::now() >= d);
+    let is_over = || task.stop.is_cancelled() || is_late();
     let ended_early = |product| match () {
         () if task.shutdown.is_cancelled() => Ending::BrokenOff,
         () if task.stop.is_cancelled() => Ending::Stopped(product),
@@ -149,7 +153,9 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending
     let read = |name: &str| {
         let channel = task.channels.iter().find(|channel| channel.name == name);
         let dataset = channel.map(|channel| {
-            let rows = events(task.s3, &channel.url).inspect(|row| {
+            let rows = events(task.s3, &channel.url).enumerate();
+            let rows = rows.take_while(|(number, _)| number % ROWS_BETWEEN != 0 || !is_over());
+            let rows = rows.map(|(_, row)| row).inspect(|row| {
                 if let ("train", Ok(event)) = (name, row)
                     && !entities.borrow().contains(&event.entity)
                 {
@@ -163,12 +169,18 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending
             error => format!("InternalServerError: {}", chain(&error)),
         })
     };
-    let rows = read("train")?.ok_or(MISSING_TRAIN)?;
-    let validation = read("validation")?.filter(|rows| !rows.is_empty());
-    let known = KnownEntities::from_names(entities.take().iter().map(String::as_str));
-    if task.stop.is_cancelled() || is_late() {
+    // What a channel came to that was given up in the middle is no finding.
+    let rows = read("train");
+    if is_over() {
         return Ok(ended_early(None));
     }
+    let validation = read("validation");
+    if is_over() {
+        return Ok(ended_early(None));
+    }
+    let rows = rows?.ok_or(MISSING_TRAIN)?;
+    let validation = validation?.filter(|rows| !rows.is_empty());
+    let known = KnownEntities::from_names(entities.take().iter().map(String::as_str));
     if stored.is_none() {
         say(
             log,
@@ -187,6 +199,9 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending
     let mut progress = |news: &Progress| {
         metrics.update(news);
         say(log, &job_log.news(news, &params, now()));
+        if let Progress::CheckpointWritten { .. } = news {
+            (task.checkpointed)();
+        }
         match (news, &stored) {
             (Progress::Resumed { epoch, batch }, _) => {
                 let text = format!("Going on from the checkpoint at batch {batch} of epoch {epoch}.");
@@ -212,7 +227,7 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending
         {
             task.stop.cancel();
         }
-        if task.stop.is_cancelled() || is_late() {
+        if is_over() {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
@@ -267,6 +282,9 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending
         false => Ending::Completed(product),
     })
 }
+
+/// How many rows of a channel are read from one look at the clock to the next.
+const ROWS_BETWEEN: usize = 1024;
 
 /// How many samples are trained, at the least, from one checkpoint to the next.
 const SAMPLES_BETWEEN: usize = 1_000_000;

@@ -1,10 +1,12 @@
 //! Transform jobs, tuning jobs, metrics and captured data.
 
+use aws_local::Server;
 use expect_test::expect;
 use serde_json::{Value, json};
 
 use crate::{
     common::{IMAGE, ROLE, World, eventually, rows},
+    folder::edit,
     refusals::{call, raw},
 };
 
@@ -394,11 +396,49 @@ async fn every_strategy_of_tuning() {
     }
     expect![[r#"
         random: 4 completed, 0 stopped
-        halving: 4 completed, 4 stopped
+        halving: 3 completed, 5 stopped
         grid: 3 completed, 0 stopped
         early: 4 completed, 0 stopped
         target: 2 completed, 0 stopped"#]]
     .assert_eq(&counts.join("\n"));
+    // The resource of Hyperband is what its trials train, whatever else the definition says.
+    for trial in trials(&world, "halving", json!({})).await {
+        let name = &trial["TrainingJobName"];
+        let job = sagemaker(&world, "DescribeTrainingJob", json!({"TrainingJobName": name})).await;
+        assert_eq!(job["HyperParameters"]["epochs"], "6", "{job}");
+    }
+}
+
+/// A job has as many machines as a new account, and no log for each of more.
+#[tokio::test]
+async fn no_job_has_more_machines_than_its_quota() {
+    let world = with_model().await;
+    let source = json!({"S3DataType": "S3Prefix", "S3Uri": "s3://data/train/"});
+    let training = json!({
+        "TrainingJobName": "t",
+        "RoleArn": ROLE,
+        "AlgorithmSpecification": {"TrainingImage": IMAGE, "TrainingInputMode": "File"},
+        "InputDataConfig": [{"ChannelName": "train", "DataSource": {"S3DataSource": source}}],
+        "OutputDataConfig": {"S3OutputPath": "s3://data/models"},
+        "ResourceConfig": {"InstanceCount": i64::MAX, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 5},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 300},
+    });
+    let transform = at(
+        transform("t", "train/"),
+        "/TransformResources/InstanceCount",
+        json!(21),
+    );
+    let count = "/TrainingJobDefinition/HyperParameterTuningResourceConfig/InstanceCount";
+    let tuning = at(tuning("t"), count, json!(1_000_000));
+    let answers = [
+        refusal(&world, "CreateTrainingJob", training).await,
+        refusal(&world, "CreateTransformJob", transform).await,
+        refusal(&world, "CreateHyperParameterTuningJob", tuning).await,
+    ];
+    expect![[r#"
+        ResourceLimitExceeded: The account-level service limit 'ml.m5.large for training job usage' is 20 Instances, with current utilization of 0 Instances and a request delta of 9223372036854775807 Instances. Please use AWS Service Quotas to request an increase for this quota. If AWS Service Quotas is not available, contact AWS support to request an increase for this quota.
+        ResourceLimitExceeded: The account-level service limit 'ml.m5.large for transform job usage' is 20 Instances, with current utilization of 0 Instances and a request delta of 21 Instances. Please use AWS Service Quotas to request an increase for this quota. If AWS Service Quotas is not available, contact AWS support to request an increase for this quota.
+        ResourceLimitExceeded: The account-level service limit 'ml.m5.large for training job usage' is 20 Instances, with current utilization of 0 Instances and a request delta of 1000000 Instances. Please use AWS Service Quotas to request an increase for this quota. If AWS Service Quotas is not available, contact AWS support to request an increase for this quota."#]].assert_eq(&answers.join("\n"));
 }
 
 #[tokio::test]
@@ -506,6 +546,57 @@ async fn a_tuning_job_can_be_stopped_and_goes_on_after_a_restart() {
     let job = ended(&world, "HyperParameterTuningJob", "slow").await;
     assert_eq!(job["HyperParameterTuningJobStatus"], "Completed", "{job}");
     assert_eq!(job["TrainingJobStatusCounters"]["Completed"], 4);
+}
+
+/// A tuning job that a server was killed under leaves no trial that nothing runs, and none twice.
+#[tokio::test]
+async fn no_trial_outlives_its_tuning_job() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    for (name, epochs) in [("told", "100000000"), ("over", "100000000"), ("half", "100")] {
+        let epochs_at = "/TrainingJobDefinition/StaticHyperParameters/epochs";
+        let request = at(tuning(name), epochs_at, json!(epochs));
+        sagemaker(&world, "CreateHyperParameterTuningJob", request).await;
+        eventually(|| async { (trials(&world, name, json!({})).await.len() >= 2).then_some(()) }).await;
+    }
+    world.server.shutdown().await;
+    let folder = world.folder;
+    edit(folder.path(), "tuning-jobs", "told", |job| {
+        job["status"] = "Stopping".into()
+    });
+    edit(folder.path(), "tuning-jobs", "over", |job| {
+        job["status"] = "Failed".into();
+        job["ended"] = job["modified"].clone();
+    });
+    // Killed before the record of a trial was there.
+    let mut first = String::new();
+    edit(folder.path(), "tuning-jobs", "half", |job| {
+        job["status"] = "InProgress".into();
+        job["ended"] = Value::Null;
+        first = job["trials"][0].as_str().unwrap().to_owned();
+    });
+    let database = rusqlite::Connection::open(folder.path().join("records.sqlite3")).unwrap();
+    let gone = "DELETE FROM records WHERE collection = '/sagemaker/training-jobs' AND name = ?1";
+    assert_eq!(database.execute(gone, [first]).unwrap(), 1);
+    drop(database);
+    let world = World::with_server(Server::builder(folder.path()).start().await.unwrap(), folder);
+    let told = ended(&world, "HyperParameterTuningJob", "told").await;
+    assert_eq!(told["HyperParameterTuningJobStatus"], "Stopped");
+    let half = ended(&world, "HyperParameterTuningJob", "half").await;
+    assert_eq!(half["HyperParameterTuningJobStatus"], "Completed", "{half}");
+    for (name, status, count) in [
+        ("told", "Stopped", 2),
+        ("over", "Stopped", 2),
+        ("half", "Completed", 4),
+    ] {
+        eventually(|| async {
+            let found = trials(&world, name, json!({})).await;
+            assert_eq!(found.len(), count, "{name}: {found:?}");
+            let over = found.iter().all(|trial| trial["TrainingJobStatus"] == status);
+            over.then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -54,9 +55,9 @@ pub(crate) async fn answer(
     let id = Uuid::new_v4().to_string();
     let app = host.app();
     let mut response = match (request.method(), request.uri().path()) {
-        // No bucket is called so.
-        (&Method::GET, "/_health") => health(&app, &request),
-        (&Method::POST, "/_reset") => reset(&host, &app, &request).await,
+        // No bucket is called so; a key of a bucket by name of host may be.
+        (&Method::GET, "/_health") if !names_bucket(&request) => health(&app, &request),
+        (&Method::POST, "/_reset") if !names_bucket(&request) => reset(&host, &app, &request).await,
         _ => route(&app, request).await,
     };
     if let Ok(id) = HeaderValue::from_str(&id) {
@@ -67,9 +68,16 @@ pub(crate) async fn answer(
     Ok(response)
 }
 
+/// Whether the host that a request calls is a bucket.
+fn names_bucket<B>(request: &Request<B>) -> bool {
+    let named = request.headers().get(header::HOST).and_then(|v| v.to_str().ok());
+    let host = request.uri().authority().map(|a| a.as_str()).or(named);
+    host.is_some_and(|host| s3::bucket_of_host(host).is_some())
+}
+
 /// Whether it answers, for those who wait for it. It tells nothing that has to be asked for with a key.
 fn health<B>(app: &App, request: &Request<B>) -> Response<Body> {
-    if let Err(refusal) = check_origin(request, app.remote) {
+    if let Err(refusal) = check_origin(request, if app.remote { Callers::Any } else { Callers::Local }) {
         return text(StatusCode::FORBIDDEN, refusal);
     }
     let services = [
@@ -93,7 +101,7 @@ fn health<B>(app: &App, request: &Request<B>) -> Response<Body> {
 
 /// Empties an ephemeral server.
 async fn reset<B>(host: &Host, app: &App, request: &Request<B>) -> Response<Body> {
-    if let Err(refusal) = check_origin(request, app.remote) {
+    if let Err(refusal) = check_origin(request, Callers::of(app)) {
         return text(StatusCode::FORBIDDEN, refusal);
     }
     if let Err(refusal) = verify(app, request.method(), request.uri(), request.headers(), Some(b"")) {
@@ -147,7 +155,7 @@ fn refuse(refusal: Refusal, xml: bool) -> Response<Body> {
 }
 
 async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
-    if let Err(refusal) = check_origin(&request, app.remote) {
+    if let Err(refusal) = check_origin(&request, Callers::of(app)) {
         return text(StatusCode::FORBIDDEN, refusal);
     }
     let headers = request.headers();
@@ -178,10 +186,18 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
         && let Some(endpoint) = invoked_endpoint(request.uri().path())
     {
         let (parts, body) = request.into_parts();
-        // One byte more than is allowed is enough to know.
-        let body = match read(body, runtime::MAX_BODY + 1).await {
+        // One byte more than is allowed is enough to know, but a signature is of the whole.
+        let limit = match app.keys.is_empty() {
+            true => runtime::MAX_BODY + 1,
+            false => MAX_JSON,
+        };
+        let body = match read(body, limit).await {
             Ok(body) => body,
-            Err(_) => return runtime::too_large(&app.sagemaker, &endpoint),
+            // What nobody has signed for learns nothing of endpoints.
+            Err(refusal) if refusal.status() == StatusCode::PAYLOAD_TOO_LARGE && app.keys.is_empty() => {
+                return runtime::too_large(&app.sagemaker, &endpoint);
+            }
+            Err(refusal) => return refusal,
         };
         if let Err(refusal) = verify(app, &parts.method, &parts.uri, &parts.headers, Some(&body)) {
             return refuse(refusal, false);
@@ -226,7 +242,8 @@ fn query(app: &App, form: &str) -> sts::XmlAnswer {
     }
     let action = parameters.iter().position(|(name, _)| name == "Action");
     let action = action.map(|at| parameters.swap_remove(at).1).unwrap_or_default();
-    match metrics::call(&app.logs, &action, &metrics::from_form(parameters)) {
+    let answer = metrics::from_form(parameters).and_then(|input| metrics::call(&app.logs, &action, &input));
+    match answer {
         Ok(answer) => sts::XmlAnswer {
             status: StatusCode::OK,
             body: metrics::to_xml(&action, &answer, &Uuid::new_v4().to_string()),
@@ -343,13 +360,45 @@ async fn read(body: Incoming, limit: usize) -> Result<Bytes, Response<Body>> {
     }
 }
 
+/// By what a server may be called.
+#[derive(Clone, Copy)]
+enum Callers {
+    /// Names and addresses of this machine for itself.
+    Local,
+    /// Those, and every address.
+    ByAddress,
+    Any,
+}
+
+impl Callers {
+    /// Those that may do something. A page whose name was made to point here has no key.
+    fn of(app: &App) -> Self {
+        match (app.remote, app.keys.is_empty()) {
+            (false, _) => Self::Local,
+            (true, true) => Self::ByAddress,
+            (true, false) => Self::Any,
+        }
+    }
+}
+
 /// Refuses what a web page elsewhere may have sent: a name that was made to point here, or a foreign origin.
-fn check_origin<B>(request: &Request<B>, remote: bool) -> Result<(), &'static str> {
+fn check_origin<B>(request: &Request<B>, callers: Callers) -> Result<(), &'static str> {
     let host = request.headers().get(header::HOST).and_then(|v| v.to_str().ok());
     let named = [request.uri().authority().map(|a| a.as_str()), host];
-    let known = named.iter().any(Option::is_some) && named.into_iter().flatten().all(is_loopback);
-    if !known && !remote {
-        return Err("this server answers to 127.0.0.1, localhost and names under localhost only");
+    let is_known = |host: &str| match callers {
+        Callers::Local => is_loopback(host),
+        Callers::ByAddress => is_loopback(host) || is_address(host),
+        Callers::Any => true,
+    };
+    let any = matches!(callers, Callers::Any);
+    if !((any || named.iter().any(Option::is_some)) && named.into_iter().flatten().all(is_known)) {
+        return Err(match callers {
+            Callers::ByAddress => {
+                "without keys this server answers to addresses, localhost and names under localhost only; give it keys \
+                 (`--credentials`), or call it by its address"
+            }
+            _ => "this server answers to 127.0.0.1, localhost and names under localhost only",
+        });
     }
     let origin = request
         .headers()
@@ -376,7 +425,24 @@ fn is_loopback(host: &str) -> bool {
     let name = name.to_ascii_lowercase();
     // StartSyncExecution and TestState put a word before the host.
     let name = name.strip_prefix("sync-").unwrap_or(&name);
-    name == "127.0.0.1" || name == "[::1]" || name == "localhost" || name.ends_with(".localhost")
+    address(name).is_some_and(|ip| ip.is_loopback()) || name == "localhost" || name.ends_with(".localhost")
+}
+
+/// The address that a host is, where it is one and no name.
+fn address(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(v6) => v6.parse().map(IpAddr::V6).ok(),
+        None => host.parse().map(IpAddr::V4).ok(),
+    }
+}
+
+/// Whether a host, with or without a port, is an address, which no one can make point elsewhere.
+fn is_address(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    address(name.strip_prefix("sync-").unwrap_or(name)).is_some()
 }
 
 /// The service a signature is for.
@@ -423,6 +489,9 @@ mod tests {
         for (host, good) in [
             ("127.0.0.1:4566", true),
             ("127.0.0.1", true),
+            ("127.0.0.2:4566", true),
+            ("128.0.0.1", false),
+            ("[::2]:80", false),
             ("localhost:1", true),
             ("LOCALHOST", true),
             ("[::1]:80", true),

@@ -71,15 +71,20 @@ pub(crate) async fn explain(response: Response<Body>) -> Response<Body> {
 /// Buckets by name of host: `bucket.localhost` and `bucket.s3.localhost`.
 struct Loopback;
 
+/// The bucket that a host is, with or without a port; none where it is the service.
+pub(crate) fn bucket_of_host(host: &str) -> Option<&str> {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let bucket = name.strip_suffix(".localhost")?;
+    let bucket = bucket.strip_suffix(".s3").unwrap_or(bucket);
+    (bucket != "s3").then_some(bucket)
+}
+
 impl S3Host for Loopback {
     fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
-        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        let bucket = name
-            .strip_suffix(".localhost")
-            .map(|b| b.strip_suffix(".s3").unwrap_or(b));
-        Ok(match bucket {
-            Some(bucket) if bucket != "s3" => VirtualHost::new("localhost").with_bucket(bucket),
-            _ => VirtualHost::new("localhost"),
+        let service = VirtualHost::new("localhost");
+        Ok(match bucket_of_host(host) {
+            Some(bucket) => service.with_bucket(bucket),
+            None => service,
         })
     }
 }

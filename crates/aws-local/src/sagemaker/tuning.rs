@@ -179,7 +179,6 @@ impl SageMaker {
         let after = check.text("NextToken", TEXT);
         check.finish()?;
         let mut trials = self.trials(&job);
-        trials.retain(|trial| status.is_none_or(|status| trial.status() == status));
         let objective = |trial: &TrainingJob| trial.metric(OBJECTIVE).unwrap_or(f64::NEG_INFINITY);
         trials.sort_by(|a, b| {
             let order = match sort_by {
@@ -197,6 +196,8 @@ impl SageMaker {
             let at = at.ok_or_else(|| ApiError::validation("Invalid NextToken"))?;
             trials.drain(..=at);
         }
+        // The trial that a token names may have another status by now.
+        trials.retain(|trial| status.is_none_or(|status| trial.status() == status));
         let next = (trials.len() > max).then(|| trials[max - 1].name().to_owned());
         trials.truncate(max);
         let summaries: Vec<_> = trials.iter().map(trial_summary).collect();

@@ -170,9 +170,63 @@ async fn other_machines_are_answered_only_when_told() {
     let address = (Ipv4Addr::LOCALHOST, server.address().port()).into();
     let by_name = "GET /_health HTTP/1.1\r\nHost: machine.example\r\n\r\n";
     assert!(raw_to(address, by_name).await.starts_with("HTTP/1.1 200"));
+    // Without keys, a page whose name was made to point here would be a client like any other.
+    let asks = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let refused = raw_to(address, &asks("machine.example")).await;
+    assert!(
+        refused.starts_with("HTTP/1.1 403") && refused.contains("--credentials"),
+        "{refused}"
+    );
+    for host in ["192.0.2.7:80", "[2001:db8::7]:80", "127.0.0.2", "localhost"] {
+        let answer = raw_to(address, &asks(host)).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{host}: {answer}");
+    }
     let from_a_page = "GET /_health HTTP/1.1\r\nHost: machine.example\r\nOrigin: http://evil.example\r\n\r\n";
     assert!(raw_to(address, from_a_page).await.starts_with("HTTP/1.1 403"));
     server.shutdown().await;
+    // With keys, whoever calls it has to have one.
+    let with_keys = anywhere().allow_remote(true).credentials("id", "secret");
+    let server = with_keys.start().await.unwrap();
+    let address = (Ipv4Addr::LOCALHOST, server.address().port()).into();
+    let unsigned = raw_to(address, &asks("machine.example")).await;
+    assert!(unsigned.contains("<Code>AccessDenied</Code>"), "{unsigned}");
+    server.shutdown().await;
+}
+
+/// The paths of the server's own are keys like any others in a bucket by name of host.
+#[tokio::test]
+async fn a_bucket_may_have_a_key_of_the_servers_own() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    world.put("_health", "of the bucket").await;
+    let request = "GET /_health HTTP/1.1\r\nHost: data.localhost\r\n\r\n";
+    let answer = raw_to(world.server.address(), request).await;
+    assert!(answer.ends_with("\r\n\r\nof the bucket"), "{answer}");
+    let request = "POST /_reset HTTP/1.1\r\nHost: data.localhost\r\nContent-Length: 0\r\n\r\n";
+    let answer = raw_to(world.server.address(), request).await;
+    assert!(!answer.contains("only an ephemeral server"), "{answer}");
+}
+
+/// What is too large for an endpoint is told to those who signed it.
+#[tokio::test]
+async fn a_body_that_is_too_large_is_held_against_its_signature() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::builder(folder.path()).credentials("test", "test");
+    let world = World::with_server(server.start().await.unwrap(), folder);
+    world.endpoint().await;
+    let body = vec![b'x'; ipinsights::inference::MAX_BODY_BYTES + 1];
+    let invoke = world.runtime.invoke_endpoint().endpoint_name("scores");
+    let signed = told(invoke.body(body.into()).send().await);
+    assert!(
+        signed.starts_with("ModelError: Received client error (413)"),
+        "{signed}"
+    );
+    let unsigned = format!(
+        "POST /endpoints/scores/invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7000000\r\n\r\n{}",
+        "x".repeat(7_000_000)
+    );
+    let unsigned = raw_to(world.server.address(), &unsigned).await;
+    assert!(unsigned.starts_with("HTTP/1.1 403"), "{unsigned}");
 }
 
 /// The ready configurations, through the port and without a socket: the same server, and the key that it takes.

@@ -291,6 +291,10 @@ async fn a_tuning_job_runs_training_jobs_and_finds_the_best() {
         )
         .await;
         assert!(sorted.is_sorted_by(|a, b| objective(a) >= objective(b)));
+        // A token names a trial whatever has become of it since.
+        let first = &all[0]["TrainingJobName"];
+        let failed = json!({"StatusEquals": "Failed", "NextToken": first});
+        assert_eq!(trials(&world, name, failed).await, Vec::<Value>::new());
         assert_eq!(objective(&job["BestTrainingJob"]), objective(&sorted[0]));
         values.push(
             all.iter()
@@ -688,6 +692,18 @@ async fn curves_of_a_training_job() {
 #[tokio::test]
 async fn what_an_endpoint_is_asked_is_captured() {
     let world = with_model().await;
+    let elsewhere = json!({
+        "EndpointConfigName": "elsewhere",
+        "ProductionVariants": [{"VariantName": "v", "ModelName": "model"}],
+        "DataCaptureConfig": {
+            "EnableCapture": true,
+            "InitialSamplingPercentage": 50,
+            "DestinationS3Uri": "https://data.s3.amazonaws.com/captured/",
+            "CaptureOptions": [{"CaptureMode": "Input"}],
+        },
+    });
+    expect!["ValidationException: 1 validation error detected: Value 'https://data.s3.amazonaws.com/captured/' at 'dataCaptureConfig.destinationS3Uri' failed to satisfy constraint: Member must be an address in S3, s3://bucket/prefix"]
+        .assert_eq(&refusal(&world, "CreateEndpointConfig", elsewhere).await);
     let variant = json!({
         "VariantName": "v", "ModelName": "model", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large",
     });

@@ -23,7 +23,7 @@ use crate::{
     metrics, runtime, s3,
     sagemaker::SageMaker,
     server::Host,
-    signature::{Head, Keys, Refusal},
+    signature::{Head, Keys, Refusal, Seal},
     states::States,
     sts,
 };
@@ -105,7 +105,7 @@ async fn reset<B>(host: &Host, app: &App, request: &Request<B>) -> Response<Body
         return text(StatusCode::FORBIDDEN, refusal);
     }
     if let Err(refusal) = verify(app, request.method(), request.uri(), request.headers(), Some(b"")) {
-        return refuse(refusal, false);
+        return refuse(&refusal, false);
     }
     match host.reset().await {
         Ok(true) => text(StatusCode::OK, ""),
@@ -127,22 +127,27 @@ fn verify(
     uri: &Uri,
     headers: &HeaderMap,
     body: Option<&[u8]>,
-) -> Result<(), Refusal> {
+) -> Result<Option<Seal>, Refusal> {
     let head = Head { method, uri, headers };
     app.keys.verify(&head, body, SystemTime::now())
 }
 
+/// An error of S3.
+fn s3_error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    );
+    let mut response = text(status, &body);
+    let xml = HeaderValue::from_static("application/xml");
+    response.headers_mut().insert(header::CONTENT_TYPE, xml);
+    response
+}
+
 /// What is told to who may not.
-fn refuse(refusal: Refusal, xml: bool) -> Response<Body> {
+fn refuse(refusal: &Refusal, xml: bool) -> Response<Body> {
     let (code, message) = refusal.told(xml);
     if xml {
-        let body = format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-        );
-        let mut response = text(StatusCode::FORBIDDEN, &body);
-        let xml = HeaderValue::from_static("application/xml");
-        response.headers_mut().insert(header::CONTENT_TYPE, xml);
-        return response;
+        return s3_error(StatusCode::FORBIDDEN, code, &message);
     }
     let error = ApiError {
         status: StatusCode::FORBIDDEN,
@@ -172,10 +177,10 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         return match read(body, MAX_FORM).await {
             Ok(form) => match verify(app, &parts.method, &parts.uri, &parts.headers, Some(&form)) {
-                Ok(()) => xml(query(app, &String::from_utf8_lossy(&form))),
+                Ok(_) => xml(query(app, &String::from_utf8_lossy(&form))),
                 Err(refusal) => {
                     let (code, message) = refusal.told(true);
-                    xml(sts::error(code, message))
+                    xml(sts::error(code, &message))
                 }
             },
             Err(refusal) => refusal,
@@ -200,7 +205,7 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
             Err(refusal) => return refusal,
         };
         if let Err(refusal) = verify(app, &parts.method, &parts.uri, &parts.headers, Some(&body)) {
-            return refuse(refusal, false);
+            return refuse(&refusal, false);
         }
         return runtime::invoke(&app.sagemaker, &endpoint, &parts.headers, &body).await;
     }
@@ -211,18 +216,22 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
     }
     let owner = headers.get("x-amz-expected-bucket-owner");
     if owner.is_some_and(|owner| owner != ACCOUNT) {
-        let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
-        let mut response = text(StatusCode::FORBIDDEN, body);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-        return response;
+        return s3_error(StatusCode::FORBIDDEN, "AccessDenied", "Access Denied");
     }
-    // Who receives the body holds it against what the head says of it.
-    if let Err(refusal) = verify(app, request.method(), request.uri(), request.headers(), None) {
-        return refuse(refusal, true);
+    let seal = match verify(app, request.method(), request.uri(), request.headers(), None) {
+        Ok(seal) => seal,
+        Err(refusal) => return refuse(&refusal, true),
+    };
+    // The body is held against what the head says of it as it is read.
+    let (request, verdict) = match s3::accept(request, seal) {
+        Ok(accepted) => accepted,
+        Err(refusal) => return s3_error(refusal.status(), refusal.code(), &refusal.to_string()),
+    };
+    let answered = app.s3.call(request).await;
+    if let Some(refusal) = verdict.found() {
+        return s3_error(refusal.status(), refusal.code(), &refusal.to_string());
     }
-    match app.s3.call(s3::accept(request)).await {
+    match answered {
         Ok(response) => s3::explain(response).await,
         Err(_) => text(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -267,7 +276,7 @@ async fn cbor_service(app: &App, operation: &str, request: Request<Incoming>) ->
         Err(refusal) => return refusal,
     };
     let result = match verify(app, &parts.method, &parts.uri, &parts.headers, Some(&body)) {
-        Ok(()) => metrics::from_cbor(&body).and_then(|input| metrics::call(&app.logs, operation, &input)),
+        Ok(_) => metrics::from_cbor(&body).and_then(|input| metrics::call(&app.logs, operation, &input)),
         Err(refusal) => {
             let (code, message) = refusal.told(false);
             Err(ApiError {
@@ -298,8 +307,8 @@ async fn json_service(app: &App, target: &str, request: Request<Incoming>) -> Re
         .unwrap_or(json);
     let result = match read(body, MAX_JSON).await {
         Ok(body) => match verify(app, &parts.method, &parts.uri, &parts.headers, Some(&body)) {
-            Ok(()) => call(app, target, &body).await,
-            Err(refusal) => return refuse(refusal, false),
+            Ok(_) => call(app, target, &body).await,
+            Err(refusal) => return refuse(&refusal, false),
         },
         Err(refusal) => return refusal,
     };

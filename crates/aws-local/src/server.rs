@@ -249,14 +249,14 @@ impl Builder {
     }
 
     /// Whether other machines may be listened to; default false. Whoever reaches the port can do everything, unless there
-    /// are [`credentials`](Self::credentials).
+    /// are [`credentials`](Self::credentials); without those it is called by an address, so that no web page can.
     pub fn allow_remote(mut self, allow: bool) -> Self {
         self.allow_remote = allow;
         self
     }
 
     /// A key that requests may be signed with; call it again for more. With any key, requests that are not signed with one
-    /// (Signature Version 4) are refused; without, every request is taken.
+    /// (Signature Version 4), or are not what was signed, are refused; without, every request is taken.
     pub fn credentials(mut self, id: impl Into<String>, secret: impl Into<String>) -> Self {
         self.opener.keys.add(id.into(), secret.into());
         self

@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::{
     S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result,
     checksum::ChecksumHasher,
-    crypto::{Checksum as _, Md5, Sha256},
+    crypto::{Checksum as _, Md5},
     dto::{Checksum, *},
     s3_error,
 };
@@ -959,10 +959,6 @@ async fn receive(
         .await
         .map_err(S3Error::internal_error)?;
     let mut hasher = hasher(digests.algorithm.as_deref())?;
-    let wanted_sha256 = digests
-        .stated("x-amz-content-sha256")
-        .filter(|v| is_hex_sha256(v));
-    let mut sha256 = wanted_sha256.as_ref().map(|_| Sha256::new());
     let (mut md5, mut size) = (Md5::new(), 0_u64);
     let mut body = body;
     while let Some(bytes) = match &mut body {
@@ -972,9 +968,6 @@ async fn receive(
         let bytes = bytes.map_err(|e| S3Error::with_source(S3ErrorCode::IncompleteBody, e))?;
         md5.update(&bytes);
         hasher.update(&bytes);
-        if let Some(sha256) = &mut sha256 {
-            sha256.update(&bytes);
-        }
         size += bytes.len() as u64;
         file.write_all(&bytes).await.map_err(S3Error::internal_error)?;
     }
@@ -992,12 +985,6 @@ async fn receive(
         return Err(s3_error!(
             BadDigest,
             "The Content-MD5 you specified did not match what we received."
-        ));
-    }
-    if wanted_sha256 != sha256.map(|s| hex(s.finalize())) {
-        return Err(S3Error::with_message(
-            S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into()),
-            "The provided 'x-amz-content-sha256' header does not match what was computed.",
         ));
     }
     let checksums = Checksums::from(hasher.finalize());
@@ -1389,10 +1376,6 @@ fn parse_date(text: &str) -> Option<Timestamp> {
 
 fn octets() -> Option<String> {
     Some("binary/octet-stream".to_owned())
-}
-
-fn is_hex_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// MD5 in base64, as `Content-MD5` has it.

@@ -1,7 +1,8 @@
 //! SageMaker Runtime: InvokeEndpoint.
 
-use std::{str::FromStr, sync::Arc};
+use std::{io, str::FromStr, sync::Arc};
 
+use access_events::AccessEvent;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use ipinsights::{
     Model,
@@ -87,11 +88,8 @@ pub(crate) async fn invoke(
         }
     };
     let answer = match scored {
-        Ok(answer) if answer.len() > MAX_BODY => {
-            let message = "the answer is larger than 6291456 bytes";
-            return model_error(sagemaker, endpoint, StatusCode::INTERNAL_SERVER_ERROR, message);
-        }
-        Ok(answer) => answer,
+        Ok(Some(answer)) => answer,
+        Ok(None) => return too_large(sagemaker, endpoint),
         Err(error) => {
             let message = format!("unable to evaluate payload provided: {}", chain(&error));
             sagemaker.log_of_endpoint(endpoint, &variant.name, &message);
@@ -125,7 +123,7 @@ pub(crate) async fn invoke(
     response
 }
 
-/// What the service answers to a body over the limit.
+/// What the service answers to a body over the limit, and where the answer would be.
 pub(crate) fn too_large(sagemaker: &SageMaker, endpoint: &str) -> Response<Body> {
     if sagemaker.deployment(endpoint).is_none() {
         return validation(&format!("Endpoint {endpoint} of account {ACCOUNT} not found."));
@@ -140,27 +138,56 @@ pub(crate) fn too_large(sagemaker: &SageMaker, endpoint: &str) -> Response<Body>
     )
 }
 
-/// Scores the rows of a body.
-pub(crate) fn score(
+/// Scores the rows of a body; none where the answer is larger than it may be.
+fn score(
     model: &Model,
     request: RequestFormat,
     response: ResponseFormat,
     body: &[u8],
-) -> Result<Vec<u8>, InferenceError> {
+) -> Result<Option<Vec<u8>>, InferenceError> {
     let events = inference::decode_request(request, body)?;
-    let records = events.iter().map(|event| {
-        if response.verbose {
-            let prediction = model.predict(&event.entity, event.ip);
-            PredictionRecord {
-                dot_product: prediction.score.dot_product(),
-                ip_embedding: Some(prediction.ip_embedding),
-                entity_embedding: Some(prediction.entity_embedding),
-            }
-        } else {
-            PredictionRecord::from_dot_product(model.score(&event.entity, event.ip).dot_product())
+    let mut answer = Answer {
+        bytes: Vec::new(),
+        is_full: false,
+    };
+    match inference::write_response(response, predictions(model, response, &events), &mut answer) {
+        Ok(()) => Ok(Some(answer.bytes)),
+        Err(InferenceError::Write { .. }) if answer.is_full => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the model says of each event, as far as it is to be told; nothing is kept of it.
+pub(crate) fn predictions(
+    model: &Model,
+    response: ResponseFormat,
+    events: &[AccessEvent],
+) -> impl Iterator<Item = PredictionRecord> {
+    events.iter().map(move |event| match response.verbose {
+        true => model.predict(&event.entity, event.ip).into(),
+        false => model.score(&event.entity, event.ip).into(),
+    })
+}
+
+/// An answer that is no longer than it may be: with embeddings, that of a few megabytes of rows would be gigabytes.
+struct Answer {
+    bytes: Vec<u8>,
+    is_full: bool,
+}
+
+impl io::Write for Answer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > MAX_BODY {
+            self.is_full = true;
+            return Err(io::Error::other("the answer is too large"));
         }
-    });
-    inference::encode_response(response, &records.collect::<Vec<_>>())
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The container's own refusal, wrapped as the service wraps it.

@@ -1,6 +1,7 @@
 //! Scoring events through an endpoint.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use access_events::AccessEvent;
 use aws_sdk_sagemakerruntime::operation::invoke_endpoint::InvokeEndpointError;
@@ -21,7 +22,7 @@ const OPERATION: &str = "InvokeEndpoint";
 const SCORES: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
 /// An answer of so many scores with embeddings stays under the limit at 128 dimensions, at some 12 bytes a number.
-const EMBEDDINGS: NonZeroUsize = NonZeroUsize::new(1_500).unwrap();
+pub(crate) const EMBEDDINGS: NonZeroUsize = NonZeroUsize::new(1_500).unwrap();
 
 /// How to talk to an endpoint. The default is CSV there and plain JSON back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,10 +57,25 @@ impl Client {
         } else {
             SCORES
         };
-        let mut max_events = options.max_events.unwrap_or(by_default).get();
+        let most = AtomicUsize::new(options.max_events.unwrap_or(by_default).get());
+        self.invoke_within(endpoint, events, options, &most).await
+    }
+
+    /// The same with at most so many events in a request, which become fewer where answers turn out too large.
+    pub(crate) async fn invoke_within(
+        &self,
+        endpoint: &EndpointName,
+        events: &[AccessEvent],
+        options: &InvokeOptions,
+        most: &AtomicUsize,
+    ) -> Result<Vec<PredictionRecord>, Error> {
         let mut predictions = Vec::with_capacity(events.len());
         let mut rest = events;
-        while let Some(batch) = split_request(options.request, rest, MAX_BODY_BYTES, max_events).next() {
+        let batch = |rest| {
+            let max_events = most.load(Ordering::Relaxed);
+            split_request(options.request, rest, MAX_BODY_BYTES, max_events).next()
+        };
+        while let Some(batch) = batch(rest) {
             let too_large = Error::EventTooLarge {
                 event: predictions.len() + 1,
             };
@@ -80,7 +96,9 @@ impl Client {
                     });
                 }
                 Answer::TooLarge if batch.len() == 1 => return Err(too_large),
-                Answer::TooLarge => max_events = batch.len() / 2,
+                Answer::TooLarge => {
+                    most.fetch_min(batch.len() / 2, Ordering::Relaxed);
+                }
             }
         }
         Ok(predictions)

@@ -12,13 +12,11 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{Stream, ready};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use http_body_util::BodyDataStream;
-use hyper::body::Incoming;
 use sha2::{Digest, Sha256};
 
 use super::{
     hex,
-    incoming::{Tampered, Verdict},
+    incoming::{Coming, Fault, Verdict},
 };
 use crate::signature::Seal;
 
@@ -34,7 +32,7 @@ impl Trailers {
 }
 
 /// A decoded `aws-chunked` body.
-pub(crate) struct Chunked<S = BodyDataStream<Incoming>> {
+pub(crate) struct Chunked<S = Coming> {
     inner: S,
     buffer: BytesMut,
     state: State,
@@ -175,7 +173,7 @@ impl<S> Chunked<S> {
     fn fail(&mut self, error: ChunkedError) -> ChunkedError {
         self.state = State::Done;
         if let (ChunkedError::Signature, Some(chain)) = (&error, &self.chain) {
-            chain.verdict.set(Tampered::Signature);
+            chain.verdict.set(Fault::Signature);
         }
         error
     }

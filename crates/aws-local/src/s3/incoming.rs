@@ -22,11 +22,14 @@ use super::{
     chunked::{Chain, Chunked, Trailers},
     hex,
 };
-use crate::signature::Seal;
+use crate::{
+    signature::Seal,
+    slow::{NotCome, PATIENCE, Patient},
+};
 
-/// Why a body is not what its head says of it.
+/// Why a body is not taken, whatever s3s makes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Tampered {
+pub(crate) enum Fault {
     #[error("The provided 'x-amz-content-sha256' header does not match what was computed.")]
     Digest,
     #[error(
@@ -39,20 +42,26 @@ pub(crate) enum Tampered {
          STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value."
     )]
     Form,
+    #[error(
+        "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will \
+         be closed."
+    )]
+    Slow,
 }
 
-impl Tampered {
+impl Fault {
     pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Digest => "XAmzContentSHA256Mismatch",
             Self::Signature => "SignatureDoesNotMatch",
             Self::Form => "InvalidArgument",
+            Self::Slow => "RequestTimeout",
         }
     }
 
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Self::Digest | Self::Form => StatusCode::BAD_REQUEST,
+            Self::Digest | Self::Form | Self::Slow => StatusCode::BAD_REQUEST,
             Self::Signature => StatusCode::FORBIDDEN,
         }
     }
@@ -60,24 +69,26 @@ impl Tampered {
 
 /// What reading a body found, for who answers the request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Verdict(Arc<OnceLock<Tampered>>);
+pub(crate) struct Verdict(Arc<OnceLock<Fault>>);
 
 impl Verdict {
-    pub(crate) fn found(&self) -> Option<Tampered> {
+    pub(crate) fn found(&self) -> Option<Fault> {
         self.0.get().copied()
     }
 
-    pub(super) fn set(&self, tampered: Tampered) {
+    pub(super) fn set(&self, tampered: Fault) {
         self.0.get_or_init(|| tampered);
     }
 }
 
-/// A body that is held against its digest.
+/// A body as it comes, which has to come in time.
+pub(super) type Coming = Patient<BodyDataStream<Incoming>>;
+
+/// A body that is held against its digest, if there is one.
 struct Digested {
-    inner: BodyDataStream<Incoming>,
+    inner: Coming,
     /// None once it has been read.
-    hash: Option<Sha256>,
-    wanted: String,
+    hash: Option<(Sha256, String)>,
     verdict: Verdict,
 }
 
@@ -85,9 +96,9 @@ struct Digested {
 #[derive(Debug, thiserror::Error)]
 enum DigestedError {
     #[error(transparent)]
-    Tampered(#[from] Tampered),
-    #[error("the body could not be read")]
-    Body(#[from] hyper::Error),
+    Fault(#[from] Fault),
+    #[error(transparent)]
+    NotCome(#[from] NotCome<hyper::Error>),
 }
 
 impl Stream for Digested {
@@ -97,20 +108,25 @@ impl Stream for Digested {
         let piece = ready!(Pin::new(&mut self.inner).poll_next(context));
         Poll::Ready(match piece {
             Some(Ok(piece)) => {
-                if let Some(hash) = &mut self.hash {
+                if let Some((hash, _)) = &mut self.hash {
                     hash.update(&piece);
                 }
                 Some(Ok(piece))
             }
-            Some(Err(error)) => Some(Err(error.into())),
-            None => {
-                let digest = self.hash.take().map(|hash| hex(hash.finalize()));
-                if digest.is_none_or(|digest| digest.eq_ignore_ascii_case(&self.wanted)) {
-                    None
-                } else {
-                    self.verdict.set(Tampered::Digest);
-                    Some(Err(Tampered::Digest.into()))
+            Some(Err(error)) => {
+                if let NotCome::TooSlow = error {
+                    self.verdict.set(Fault::Slow);
                 }
+                Some(Err(error.into()))
+            }
+            None => {
+                let held = self.hash.take();
+                let holds =
+                    held.is_none_or(|(hash, wanted)| hex(hash.finalize()).eq_ignore_ascii_case(&wanted));
+                (!holds).then(|| {
+                    self.verdict.set(Fault::Digest);
+                    Err(Fault::Digest.into())
+                })
             }
         })
     }
@@ -136,38 +152,42 @@ const SIGNATURE_PARAMETERS: [&str; 11] = [
 pub(crate) fn accept(
     request: Request<Incoming>,
     seal: Option<Seal>,
-) -> Result<(Request<s3s::Body>, Verdict), Tampered> {
+) -> Result<(Request<s3s::Body>, Verdict), Fault> {
     let (mut parts, body) = request.into_parts();
     parts.headers.remove(header::AUTHORIZATION);
     parts.uri = without_signature(parts.uri);
     let verdict = Verdict::default();
     let payload = parts.headers.get("x-amz-content-sha256");
     let payload = payload.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let plain = |body: Incoming, digest: Option<&str>| {
+        if body.is_end_stream() {
+            return s3s::Body::from(body);
+        }
+        let digested = Digested {
+            inner: Patient::new(body.into_data_stream(), PATIENCE),
+            hash: digest.map(|digest| (Sha256::new(), digest.to_owned())),
+            verdict: verdict.clone(),
+        };
+        s3s::Body::from(StreamingBlob::wrap(digested))
+    };
+    let signed = |seal, with_trailers| Chain::new(seal, with_trailers, verdict.clone());
     let chain = match (payload.as_deref(), seal) {
         (Some("STREAMING-UNSIGNED-PAYLOAD-TRAILER"), _) => None,
-        (Some("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"), Some(seal)) => {
-            Some(Chain::new(seal, false, verdict.clone()))
-        }
-        (Some("STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"), Some(seal)) => {
-            Some(Chain::new(seal, true, verdict.clone()))
-        }
+        (Some("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"), Some(seal)) => Some(signed(seal, false)),
+        (Some("STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"), Some(seal)) => Some(signed(seal, true)),
         (Some(streaming), None) if streaming.starts_with("STREAMING-") => None,
         (Some(digest), _) if is_digest(digest) => {
-            let empty = || hex(Sha256::digest(b""));
-            if body.is_end_stream() && !digest.eq_ignore_ascii_case(&empty()) {
-                return Err(Tampered::Digest);
+            if body.is_end_stream() && !digest.eq_ignore_ascii_case(&hex(Sha256::digest(b""))) {
+                return Err(Fault::Digest);
             }
-            let digested = Digested {
-                inner: body.into_data_stream(),
-                hash: Some(Sha256::new()),
-                wanted: digest.to_owned(),
-                verdict: verdict.clone(),
-            };
-            let body = s3s::Body::from(StreamingBlob::wrap(digested));
+            let body = plain(body, Some(digest));
             return Ok((Request::from_parts(parts, body), verdict));
         }
-        (Some(other), Some(_)) if other != "UNSIGNED-PAYLOAD" => return Err(Tampered::Form),
-        _ => return Ok((Request::from_parts(parts, s3s::Body::from(body)), verdict)),
+        (Some(other), Some(_)) if other != "UNSIGNED-PAYLOAD" => return Err(Fault::Form),
+        _ => {
+            let body = plain(body, None);
+            return Ok((Request::from_parts(parts, body), verdict));
+        }
     };
     let length = parts.headers.remove("x-amz-decoded-content-length");
     let decoded_length = length.as_ref().and_then(|v| v.to_str().ok()?.parse().ok());
@@ -191,7 +211,8 @@ pub(crate) fn accept(
     }
     let trailers = Trailers::default();
     parts.extensions.insert(trailers.clone());
-    let chunked = Chunked::new(body.into_data_stream(), decoded_length, trailers, chain);
+    let coming = Patient::new(body.into_data_stream(), PATIENCE);
+    let chunked = Chunked::new(coming, decoded_length, trailers, chain);
     let body = s3s::Body::from(StreamingBlob::wrap(chunked));
     Ok((Request::from_parts(parts, body), verdict))
 }

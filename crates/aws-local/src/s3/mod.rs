@@ -16,17 +16,18 @@ use s3s::{
     host::{S3Host, VirtualHost},
     service::{S3Service, S3ServiceBuilder},
 };
+use tokio_util::task::TaskTracker;
 
 pub(crate) use incoming::accept;
 pub(crate) use s3s::crypto::Sha256;
 pub(crate) use store::{ObjectStore, Scan, StoreError, hex};
 
-/// The protocol around a store.
-pub(crate) fn service(store: Arc<ObjectStore>, region: String) -> S3Service {
+/// The protocol around a store; `tasks` are those that the server's end waits for.
+pub(crate) fn service(store: Arc<ObjectStore>, region: String, tasks: TaskTracker) -> S3Service {
     let mut config = S3Config::default();
     // Browser forms are refused; s3s would read one whole before asking.
     config.post_object_max_file_size = 0;
-    let mut builder = S3ServiceBuilder::new(service::Service { store, region });
+    let mut builder = S3ServiceBuilder::new(service::Service { store, region, tasks });
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
     builder.set_host(Loopback);
     builder.build()

@@ -14,7 +14,7 @@ use s3s::{
     s3_error,
 };
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
-use tokio_util::io::ReaderStream;
+use tokio_util::{io::ReaderStream, task::TaskTracker};
 
 use super::{
     chunked::Trailers,
@@ -29,6 +29,7 @@ use crate::time::system_time;
 pub(crate) struct Service {
     pub(crate) store: Arc<ObjectStore>,
     pub(crate) region: String,
+    pub(crate) tasks: TaskTracker,
 }
 
 #[async_trait::async_trait]
@@ -396,7 +397,7 @@ impl S3 for Service {
         };
         let staged = self.store.stage();
         let path = staged.path().to_owned();
-        let copied = tokio::task::spawn_blocking(move || {
+        let copied = self.tasks.spawn_blocking(move || {
             let mut to = std::fs::File::create(path)?;
             io::copy(&mut file, &mut to)
         });
@@ -601,8 +602,9 @@ impl S3 for Service {
         let staged = self.store.stage();
         let (store, path, parts) = (self.store.clone(), staged.path().to_owned(), upload.clone());
         let algorithm = upload.algorithm.clone();
-        let joined =
-            tokio::task::spawn_blocking(move || join(&store, &parts, &numbers, &path, algorithm.as_deref()));
+        let joined = self
+            .tasks
+            .spawn_blocking(move || join(&store, &parts, &numbers, &path, algorithm.as_deref()));
         let (size, e_tag, checksums) = joined.await.map_err(S3Error::internal_error)??;
         if input
             .mpu_object_size
@@ -1480,6 +1482,7 @@ mod tests {
             Service {
                 store,
                 region: "us-east-1".to_owned(),
+                tasks: TaskTracker::new(),
             },
         )
     }

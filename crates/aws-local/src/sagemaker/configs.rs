@@ -86,7 +86,10 @@ impl SageMaker {
             let message = format!("Cannot create already existing endpoint configuration \"{arn}\".");
             return Err(ApiError::validation(message));
         }
-        self.tag_new(&arn, tags)?;
+        if let Err(error) = self.tag_new(&arn, tags) {
+            self.configs.remove(name)?;
+            return Err(error);
+        }
         Ok(json!({"EndpointConfigArn": arn}))
     }
 

@@ -331,7 +331,7 @@ impl SageMaker {
     /// Loads a plan's models beside, and puts them to use when all are there.
     fn deploy(self: &Arc<Self>, name: &str, plan: Plan) {
         let (this, name) = (self.clone(), name.to_owned());
-        self.tasks.spawn_blocking(move || {
+        self.spawn(move || {
             this.pace.wait(this.pace.endpoint, &this.stop);
             if this.stop.is_cancelled() && !this.pace.endpoint.is_zero() {
                 return; // the next server loads them
@@ -369,8 +369,8 @@ impl SageMaker {
                     deployments.insert(name.to_owned(), Arc::new(deployment));
                 }
                 Err(reason) => {
-                    // The old models go on answering, if there are any.
-                    let rolled_back = endpoint.next.take().is_some();
+                    // The old models go on answering, if there are any: after a start, theirs may be gone too.
+                    let rolled_back = endpoint.next.take().is_some() && deployments.contains_key(name);
                     endpoint.status = if rolled_back { IN_SERVICE } else { FAILED }.to_owned();
                     endpoint.failure = Some(reason);
                 }

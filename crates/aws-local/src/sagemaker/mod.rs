@@ -21,10 +21,12 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, Mutex, RwLock},
+    thread,
     time::Duration,
 };
 
 use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use capture::Exchange;
@@ -67,6 +69,7 @@ pub(crate) struct SageMaker {
     observer: Option<TrainingObserver>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    runtime: Handle,
 }
 
 /// The operations that are there.
@@ -106,7 +109,8 @@ pub(crate) const OPERATIONS: [&str; 32] = [
 ];
 
 impl SageMaker {
-    /// Opens the records, loads the endpoints, and goes on with what a server before this one left running.
+    /// Opens the records, loads the endpoints, and goes on with what a server before this one left running. To be called
+    /// within a runtime.
     #[expect(clippy::too_many_arguments, reason = "everything that the service is made of")]
     pub(crate) fn open(
         folder: &Shelf,
@@ -139,6 +143,7 @@ impl SageMaker {
             observer,
             stop,
             tasks,
+            runtime: Handle::current(),
         });
         this.sweep_job_folders()?;
         this.reload_endpoints()?;
@@ -218,6 +223,31 @@ impl SageMaker {
         &self.region
     }
 
+    /// Does work on a thread of its own, which the server's end waits for. What takes hours or only waits would keep others from
+    /// the threads that the runtime has for what blocks.
+    fn spawn(&self, work: impl FnOnce() + Send + 'static) {
+        let (handle, tracked) = (self.runtime.clone(), self.tasks.token());
+        let work: Work = Box::new(move || {
+            let _in_runtime = handle.enter();
+            work();
+            drop(tracked);
+        });
+        // Should the machine have no more threads, the runtime's have to do.
+        let kept = Arc::new(Mutex::new(Some(work)));
+        let run = |kept: Arc<Mutex<Option<Work>>>| {
+            move || {
+                let work = kept.lock().unwrap_or_else(|e| e.into_inner()).take();
+                if let Some(work) = work {
+                    work();
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("sagemaker".to_owned());
+        if thread.spawn(run(kept.clone())).is_err() {
+            self.runtime.spawn_blocking(run(kept));
+        }
+    }
+
     /// A resource's name across all services. The name part is in lower case, whatever the name is.
     fn arn(&self, kind: &str, name: &str) -> String {
         let partition = partition(&self.region);
@@ -228,6 +258,9 @@ impl SageMaker {
         )
     }
 }
+
+/// What a thread does.
+type Work = Box<dyn FnOnce() + Send>;
 
 /// How often a waiting state machine looks.
 const POLL: Duration = Duration::from_millis(20);

@@ -102,7 +102,10 @@ impl SageMaker {
         if self.models.insert_new(name, model)?.is_err() {
             return Err(taken(&arn));
         }
-        self.tag_new(&arn, tags)?;
+        if let Err(error) = self.tag_new(&arn, tags) {
+            self.models.remove(name)?;
+            return Err(error);
+        }
         Ok(json!({"ModelArn": arn}))
     }
 

@@ -343,8 +343,7 @@ impl SageMaker {
     fn spawn_training(self: &Arc<Self>, name: &str, channels: Vec<Channel>, hopeless: Hopeless) {
         let (this, name, stop) = (self.clone(), name.to_owned(), self.stop.child_token());
         self.running_jobs().insert(name.clone(), stop.clone());
-        self.tasks
-            .spawn_blocking(move || this.run(&name, channels, &stop, &hopeless));
+        self.spawn(move || this.run(&name, channels, &stop, &hopeless));
     }
 
     /// Runs a job of an earlier server on; false if its request can no longer be run.
@@ -514,8 +513,7 @@ impl SageMaker {
         let limit = job.request["StoppingCondition"]["MaxRuntimeInSeconds"]
             .as_u64()
             .unwrap_or(MAX_RUNTIME as u64);
-        let notes = without_effect(&job.request).into_iter().map(Line::Warning);
-        work::say(&log, &notes.collect::<Vec<_>>());
+        work::say(&log, &work::without_effect(&job.request, &RELIED_ON, &NO_MATTER));
         let folder = self.job_folder(name);
         // What ran before a restart counts, as far as it was noted.
         let began = Instant::now();
@@ -569,6 +567,11 @@ impl SageMaker {
                 job.started.get_or_insert_with(now);
                 job.ran = ran();
                 match &ending {
+                    // Told when there was nothing left to stop.
+                    Ending::Completed(product) if job.status == STOPPING => {
+                        keep(job, Some(product));
+                        job.end("Stopped", "Stopped", "Training job stopped");
+                    }
                     Ending::Completed(product) => {
                         keep(job, Some(product));
                         job.end("Completed", "Completed", "Training job completed");
@@ -700,8 +703,8 @@ pub(super) fn examine(input: &Value) -> ApiResult<Asked<'_>> {
     let role = check.required("RoleArn", ROLE);
     check.required("OutputDataConfig.S3OutputPath", S3_URI);
     check.structure("AlgorithmSpecification");
-    if check.get("AlgorithmSpecification.AlgorithmName").is_some() {
-        return Err(ApiError::not_implemented("AlgorithmSpecification.AlgorithmName"));
+    if let Some(member) = REFUSED.iter().find(|member| check.get(member).is_some()) {
+        return Err(ApiError::not_implemented(member));
     }
     let image = check.required("AlgorithmSpecification.TrainingImage", Form { max: 255, ..TEXT });
     let mode = check.choice(
@@ -728,9 +731,6 @@ pub(super) fn examine(input: &Value) -> ApiResult<Asked<'_>> {
         return Err(ApiError::not_implemented("OutputDataConfig.CompressionType NONE"));
     }
     check.structure("ResourceConfig");
-    if check.get("ResourceConfig.InstanceGroups").is_some() {
-        return Err(ApiError::not_implemented("ResourceConfig.InstanceGroups"));
-    }
     let instance = check.required("ResourceConfig.InstanceType", INSTANCE);
     let instances = check.required_integer("ResourceConfig.InstanceCount", 1, i64::MAX);
     check.required_integer("ResourceConfig.VolumeSizeInGB", 1, i64::MAX);
@@ -824,6 +824,17 @@ fn channel(check: &mut Check<'_>, i: usize) -> ApiResult<Channel> {
     if check.get(&at("ShuffleConfig")).is_some() {
         return Err(ApiError::not_implemented("ShuffleConfig"));
     }
+    for member in [
+        "AttributeNames",
+        "InstanceGroupNames",
+        "ModelAccessConfig",
+        "HubAccessConfig",
+    ] {
+        let asked = check.get(&source(member));
+        if asked.is_some_and(|value| value.as_array().is_none_or(|list| !list.is_empty())) {
+            return Err(ApiError::not_implemented(&format!("S3DataSource.{member}")));
+        }
+    }
     let content_type = check.text(&at("ContentType"), TEXT).map(str::to_owned);
     Ok(Channel {
         name,
@@ -832,35 +843,68 @@ fn channel(check: &mut Check<'_>, i: usize) -> ApiResult<Channel> {
     })
 }
 
-/// What a request asks for that is taken without being there: encryption and networks. The job's log tells it.
-fn without_effect(request: &Value) -> Vec<String> {
-    let asked = |pointer: &str| match request.pointer(pointer) {
-        Some(Value::String(text)) => !text.is_empty(),
-        Some(value) => !value.is_null(),
-        None => false,
-    };
-    [
-        (
-            "/VpcConfig",
-            "VpcConfig",
-            "the job runs on this machine's network",
-        ),
-        (
-            "/OutputDataConfig/KmsKeyId",
-            "OutputDataConfig.KmsKeyId",
-            "the model is not encrypted",
-        ),
-        (
-            "/ResourceConfig/VolumeKmsKeyId",
-            "ResourceConfig.VolumeKmsKeyId",
-            "nothing on disk is encrypted",
-        ),
-    ]
-    .into_iter()
-    .filter(|(pointer, ..)| asked(pointer))
-    .map(|(_, member, instead)| format!("{member} has no effect: {instead}."))
-    .collect()
-}
+/// Members that protect something, and what is so instead.
+const RELIED_ON: [(&str, &str); 4] = [
+    ("/VpcConfig", "the job runs on this machine's network"),
+    ("/OutputDataConfig/KmsKeyId", "the model is not encrypted"),
+    ("/ResourceConfig/VolumeKmsKeyId", "nothing on disk is encrypted"),
+    (
+        "/DebugRuleConfigurations",
+        "no rule is evaluated, and none will stop the job",
+    ),
+];
+
+/// Members whose absence does no harm, and what is so instead.
+const NO_MATTER: [(&str, &str); 14] = [
+    (
+        "/EnableInterContainerTrafficEncryption",
+        "nothing goes from machine to machine",
+    ),
+    (
+        "/EnableManagedSpotTraining",
+        "there is capacity at once, and nothing is interrupted",
+    ),
+    ("/DebugHookConfig", "the algorithm saves no tensors"),
+    ("/ProfilerConfig", "nothing is profiled"),
+    ("/ProfilerRuleConfigurations", "nothing is profiled"),
+    ("/TensorBoardOutputConfig", "the algorithm writes nothing for it"),
+    ("/Environment", "the algorithm reads no variables"),
+    ("/ExperimentConfig", "there are no experiments"),
+    ("/InfraCheckConfig", "there are no machines to check"),
+    ("/RemoteDebugConfig", "there is no container to enter"),
+    (
+        "/ResourceConfig/KeepAlivePeriodInSeconds",
+        "no machine is kept for the next job",
+    ),
+    (
+        "/StoppingCondition/MaxPendingTimeInSeconds",
+        "there is capacity at once",
+    ),
+    (
+        "/RetryStrategy",
+        "nothing here fails that a second attempt would mend",
+    ),
+    (
+        "/CheckpointConfig/LocalPath",
+        "the algorithm keeps its checkpoint where it likes",
+    ),
+];
+
+/// Members that would make another job of it.
+const REFUSED: [&str; 12] = [
+    "AlgorithmSpecification.AlgorithmName",
+    "AlgorithmSpecification.ContainerEntrypoint",
+    "AlgorithmSpecification.ContainerArguments",
+    "AlgorithmSpecification.TrainingImageConfig",
+    "ResourceConfig.InstanceGroups",
+    "ResourceConfig.InstancePlacementConfig",
+    "ResourceConfig.TrainingPlanArn",
+    "SessionChainingConfig",
+    "ModelPackageConfig",
+    "ServerlessJobConfig",
+    "MlflowConfig",
+    "ResourceConfig.InstancePreferences",
+];
 
 /// What the service fills in when a request leaves it out.
 fn with_defaults(input: &Value) -> Value {

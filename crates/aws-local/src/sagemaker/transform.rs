@@ -220,7 +220,7 @@ impl SageMaker {
         let (this, name, stop) = (self.clone(), name.to_owned(), self.stop.child_token());
         let mut running = self.transforming.lock().unwrap_or_else(|e| e.into_inner());
         running.insert(name.clone(), stop.clone());
-        self.tasks.spawn_blocking(move || this.transform(&name, &stop));
+        self.spawn(move || this.transform(&name, &stop));
     }
 
     /// A job from start to end, on a thread of its own.
@@ -240,6 +240,8 @@ impl SageMaker {
         self.until_saved(logs::TRANSFORM_JOBS, &job.log_stream, || {
             let change = |job: &mut TransformJob| match &outcome {
                 _ if self.stop.is_cancelled() => {}
+                // Told when there was nothing left to stop.
+                Ok(Outcome::Completed) if job.status == STOPPING => job.end("Stopped"),
                 Ok(Outcome::Completed) => job.end("Completed"),
                 Ok(Outcome::Stopped) => job.end("Stopped"),
                 Err(reason) => {
@@ -271,6 +273,7 @@ impl SageMaker {
             let say = |lines: &[String]| self.logs.add_all(logs::TRANSFORM_JOBS, &stream, lines);
             work::say(&say, &[Line::Info(text.to_owned())]);
         }
+        work::say(&all, &work::without_effect(&job.request, &RELIED_ON, &NO_MATTER));
         let data_log = format!("{}/data-log", job.log_stream);
         let data = |line: &str| self.logs.add(logs::TRANSFORM_JOBS, &data_log, line);
         let model = work::load_model(&self.s3, &job.data_url).map_err(|reason| {
@@ -405,6 +408,25 @@ fn batch_of<'a>(check: &mut Check<'a>) -> ApiResult<Asked<'a>> {
         concurrent: concurrent.filter(|n| *n > 0).map_or(CONCURRENT, |n| n as u64),
     })
 }
+
+/// Members that protect something, and what is so instead.
+const RELIED_ON: [(&str, &str); 2] = [
+    ("/TransformOutput/KmsKeyId", "what is written is not encrypted"),
+    (
+        "/TransformResources/VolumeKmsKeyId",
+        "nothing on disk is encrypted",
+    ),
+];
+
+/// Members whose absence does no harm, and what is so instead.
+const NO_MATTER: [(&str, &str); 3] = [
+    ("/Environment", "the algorithm reads no variables"),
+    ("/ExperimentConfig", "there are no experiments"),
+    (
+        "/ModelClientConfig",
+        "no request is lost or takes too long between here and the model",
+    ),
+];
 
 /// What the container says of an instance with so many processors.
 const CONCURRENT: u64 = 4;

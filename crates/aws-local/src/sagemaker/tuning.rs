@@ -262,7 +262,7 @@ impl SageMaker {
         let mut running = self.tuning.lock().unwrap_or_else(|e| e.into_inner());
         running.insert(name.clone(), stop.clone());
         drop(running);
-        self.tasks.spawn_blocking(move || {
+        self.spawn(move || {
             this.tune(&name, &stop);
             let mut running = this.tuning.lock().unwrap_or_else(|e| e.into_inner());
             running.remove(&name);

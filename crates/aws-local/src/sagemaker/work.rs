@@ -19,6 +19,7 @@ use ipinsights::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -428,6 +429,31 @@ pub(super) fn say(log: Log<'_>, lines: &[Line]) {
         .iter()
         .map(|line| line.at(&stamp).to_string())
         .collect::<Vec<_>>());
+}
+
+/// What a request asks for that is taken without being there, for the log: a warning for members that somebody may rely on, a
+/// note for the others. Members are pointers, each with what is so instead.
+pub(super) fn without_effect(
+    request: &Value,
+    relied_on: &[(&str, &str)],
+    others: &[(&str, &str)],
+) -> Vec<Line> {
+    let asked = |pointer: &str| match request.pointer(pointer) {
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(Value::Array(list)) => !list.is_empty(),
+        Some(Value::Object(map)) => !map.is_empty(),
+        Some(Value::Bool(flag)) => *flag,
+        Some(value) => !value.is_null(),
+        None => false,
+    };
+    let told = |(pointer, instead): &(&str, &str)| {
+        let member = pointer[1..].replace('/', ".");
+        asked(pointer).then(|| format!("{member} has no effect: {instead}."))
+    };
+    let warnings = relied_on.iter().filter_map(told).map(Line::Warning);
+    warnings
+        .chain(others.iter().filter_map(told).map(Line::Info))
+        .collect()
 }
 
 /// Reads the model of an archive in S3.

@@ -429,3 +429,69 @@ async fn names_that_are_taken_or_missing() {
         .status_equals(aws_sdk_sagemaker::types::EndpointStatus::InService);
     assert_eq!(listed.send().await.unwrap().endpoints().len(), 1);
 }
+
+/// With embeddings, an answer can be hundreds of times its request: it is refused as the service refuses it, and a transform
+/// job writes it as it comes.
+#[tokio::test]
+async fn answers_that_are_too_large_are_not_made() {
+    let world = World::new().await;
+    world.endpoint().await;
+    let rows = "France,10.1.0.1\n".repeat(60_000);
+    let invoke = world.runtime.invoke_endpoint().endpoint_name("scores");
+    let invoke = invoke
+        .content_type("text/csv")
+        .accept("application/json; verbose=True")
+        .body(rows.clone().into_bytes().into());
+    let refused = invoke.send().await.unwrap_err().into_service_error();
+    let aws_sdk_sagemakerruntime::operation::invoke_endpoint::InvokeEndpointError::ModelError(refused) =
+        refused
+    else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(refused.original_status_code(), Some(413), "{refused:?}");
+
+    world.put("in/rows.csv", rows).await;
+    let job = serde_json::json!({
+        "TransformJobName": "t",
+        "ModelName": "model",
+        "TransformInput": {
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://data/in/"}},
+            "ContentType": "text/csv",
+            "SplitType": "Line",
+        },
+        "TransformOutput": {
+            "S3OutputPath": "s3://data/out",
+            "Accept": "application/jsonlines; verbose=True",
+            "AssembleWith": "Line",
+        },
+        "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    });
+    world
+        .server
+        .call("SageMaker.CreateTransformJob", &job)
+        .await
+        .unwrap();
+    let name = serde_json::json!({"TransformJobName": "t"});
+    let status = crate::common::eventually(|| async {
+        let job = world
+            .server
+            .call("SageMaker.DescribeTransformJob", &name)
+            .await
+            .unwrap();
+        let status = job["TransformJobStatus"].as_str().unwrap().to_owned();
+        (status != "InProgress").then_some(status)
+    })
+    .await;
+    assert_eq!(status, "Completed");
+    let object = world
+        .s3
+        .get_object()
+        .bucket("data")
+        .key("out/rows.csv.out")
+        .send()
+        .await
+        .unwrap();
+    let bytes = object.body.collect().await.unwrap().to_vec();
+    assert!(bytes.len() > ipinsights::inference::MAX_BODY_BYTES);
+    assert_eq!(bytes.iter().filter(|b| **b == b'\n').count(), 60_000);
+}

@@ -565,3 +565,80 @@ async fn the_end_of_a_job_is_saved_when_there_is_room_again() {
     assert_eq!(job.training_job_status().unwrap().as_str(), "Completed");
     eventually(|| async { (!kept.exists()).then_some(()) }).await;
 }
+
+/// What an endpoint served may have gone while no server ran: the endpoint says so, whatever it was doing.
+#[tokio::test]
+async fn an_endpoint_whose_model_is_gone_has_failed() {
+    let world = World::new().await;
+    world.endpoint().await;
+    let create = world.sagemaker.create_endpoint().endpoint_name("updating");
+    create.endpoint_config_name("config").send().await.unwrap();
+    assert_eq!(world.endpoint_settled("updating").await, "InService");
+    let objects = world
+        .s3
+        .list_objects_v2()
+        .bucket("data")
+        .prefix("models/")
+        .send()
+        .await
+        .unwrap();
+    for object in objects.contents() {
+        let delete = world.s3.delete_object().bucket("data").key(object.key().unwrap());
+        delete.send().await.unwrap();
+    }
+    world.server.shutdown().await;
+    let folder = world.folder;
+    // An update that was cut off, to something that is gone as well.
+    edit(folder.path(), "endpoints", "updating", |endpoint| {
+        endpoint["status"] = "Updating".into();
+        endpoint["next"] = endpoint["serving"].clone();
+    });
+    let world = World::with_server(Server::builder(folder.path()).start().await.unwrap(), folder);
+    for name in ["scores", "updating"] {
+        assert_eq!(world.endpoint_settled(name).await, "Failed", "{name}");
+        let endpoint = world
+            .sagemaker
+            .describe_endpoint()
+            .endpoint_name(name)
+            .send()
+            .await
+            .unwrap();
+        let reason = endpoint.failure_reason().unwrap();
+        assert!(
+            reason.contains("there is no model data at s3://data/models/"),
+            "{reason}"
+        );
+        let invoke = world
+            .runtime
+            .invoke_endpoint()
+            .endpoint_name(name)
+            .content_type("text/csv");
+        assert!(invoke.body(Blob::new("France,10.1.0.1")).send().await.is_err());
+    }
+}
+
+/// When a server has stopped, its clients change nothing in the folder any more: it may be another's.
+#[tokio::test]
+async fn a_server_that_has_stopped_serves_nobody() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let mut slow = tokio::net::TcpStream::connect(world.server.address())
+        .await
+        .unwrap();
+    let head = "PUT /data/half HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let kept = std::fs::read_dir(world.path().join("s3/blobs")).unwrap().count();
+    let folder = world.folder;
+    world.server.shutdown().await;
+    let mut answer = Vec::new();
+    let _ = slow.write_all(b"whole!").await; // it may have been told already
+    let _ = slow.read_to_end(&mut answer).await;
+    assert!(!String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 200"));
+    assert_eq!(
+        std::fs::read_dir(folder.path().join("s3/blobs")).unwrap().count(),
+        kept
+    );
+    let again = Server::builder(folder.path()).start().await.unwrap();
+    again.shutdown().await;
+}

@@ -45,6 +45,12 @@ async fn what_would_not_happen_is_refused_by_name() {
         ("/InputDataConfig/0/RecordWrapperType", json!("RecordIO")),
         ("/InputDataConfig/0/InputMode", json!("Pipe")),
         ("/InputDataConfig/0/ShuffleConfig", json!({"Seed": 1})),
+        (
+            "/InputDataConfig/0/DataSource/S3DataSource/AttributeNames",
+            json!(["a"]),
+        ),
+        ("/AlgorithmSpecification/ContainerEntrypoint", json!(["sh"])),
+        ("/ModelPackageConfig", json!({})),
         ("/InputDataConfig/1/ChannelName", json!("train")),
         ("/OutputDataConfig/CompressionType", json!("NONE")),
         ("/ResourceConfig/InstanceCount", json!(0)),
@@ -73,6 +79,9 @@ async fn what_would_not_happen_is_refused_by_name() {
         400 ValidationException: RecordWrapperType RecordIO is not implemented by aws-local.
         400 ValidationException: InputMode Pipe of a channel is not implemented by aws-local.
         400 ValidationException: ShuffleConfig is not implemented by aws-local.
+        400 ValidationException: S3DataSource.AttributeNames is not implemented by aws-local.
+        400 ValidationException: AlgorithmSpecification.ContainerEntrypoint is not implemented by aws-local.
+        400 ValidationException: ModelPackageConfig is not implemented by aws-local.
         400 ValidationException: 1 validation error detected: Value 'train' at 'inputDataConfig.2.member.channelName' failed to satisfy constraint: Channel names must be unique
         400 ValidationException: OutputDataConfig.CompressionType NONE is not implemented by aws-local.
         400 ValidationException: 1 validation error detected: Value '0' at 'resourceConfig.instanceCount' failed to satisfy constraint: Member must have value greater than or equal to 1
@@ -120,7 +129,7 @@ async fn what_has_no_meaning_here_is_taken_and_what_is_not_done_is_logged() {
     ] {
         set(&mut guarded, pointer, value);
     }
-    let mut logged = Vec::new();
+    let (mut logged, mut notes) = (Vec::new(), Vec::new());
     for request in [plain, guarded] {
         let (status, answer) = call(&world, "SageMaker.CreateTrainingJob", &request.to_string()).await;
         assert_eq!(status, 200, "{answer}");
@@ -139,7 +148,18 @@ async fn what_has_no_meaning_here_is_taken_and_what_is_not_done_is_logged() {
             Some(format!("{name}: {text}"))
         });
         logged.extend(warnings);
+        let noted = events.iter().filter_map(|event| {
+            let (_, text) = event["message"].as_str()?.split_once(" INFO 1] ")?;
+            text.contains(" has no effect: ").then(|| text.to_owned())
+        });
+        notes.extend(noted);
     }
+    expect![[r#"
+        EnableManagedSpotTraining has no effect: there is capacity at once, and nothing is interrupted.
+        DebugHookConfig has no effect: the algorithm saves no tensors.
+        ProfilerConfig has no effect: nothing is profiled.
+        Environment has no effect: the algorithm reads no variables."#]]
+    .assert_eq(&notes.join("\n"));
     expect![[r#"
         guarded: VpcConfig has no effect: the job runs on this machine's network.
         guarded: OutputDataConfig.KmsKeyId has no effect: the model is not encrypted.
@@ -432,6 +452,66 @@ async fn a_job_can_be_stopped() {
             .await
             .is_err()
     );
+}
+
+/// Whoever was told that a job stops finds it stopped, however near its end it was.
+#[tokio::test]
+async fn a_job_that_was_told_to_stop_has_stopped() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    for i in 0..6 {
+        let name = format!("job-{i}");
+        // The more entities, the longer the model takes to be written.
+        let job = world
+            .training(&name)
+            .hyper_parameters("num_entity_vectors", "40000");
+        job.send().await.unwrap();
+        let input = json!({"TrainingJobName": &name});
+        let described = loop {
+            let job = world
+                .server
+                .call("SageMaker.DescribeTrainingJob", &input)
+                .await
+                .unwrap();
+            let status = job["SecondaryStatus"].as_str().unwrap();
+            if ["Uploading", "Completed"].contains(&status) {
+                break job;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        };
+        let stopped = world.server.call("SageMaker.StopTrainingJob", &input).await;
+        let expected = if stopped.is_ok() { "Stopped" } else { "Completed" };
+        let job = world.job_ended(&name).await;
+        assert_eq!(
+            job.training_job_status().unwrap().as_str(),
+            expected,
+            "{described}"
+        );
+        assert!(job.model_artifacts().is_some(), "the model is there all the same");
+    }
+}
+
+/// Jobs take none of the threads that requests need.
+#[test]
+fn jobs_keep_nobody_waiting() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let world = World::new().await;
+        world.bucket_with_data().await;
+        for name in ["one", "two", "three"] {
+            let job = world.training(name).hyper_parameters("epochs", "100000000");
+            job.send().await.unwrap();
+        }
+        let put = world.put("another", vec![b'x'; 100_000]);
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(60), put).await;
+        assert!(waited.is_ok(), "an object waits for the jobs to end");
+        world.server.shutdown().await;
+    });
 }
 
 #[tokio::test]

@@ -334,3 +334,51 @@ async fn a_stream_ends_at_the_first_error_with_its_place() {
         })
     ));
 }
+
+/// Answers with embeddings are large: fewer rows are asked for at a time, and what one request finds out holds for all.
+#[tokio::test]
+async fn a_stream_with_embeddings_takes_fewer_rows_at_a_time() {
+    let verbose = ResponseFormat::JSON.verbose(true);
+    let embedded = |rows: usize| {
+        let record = |i| PredictionRecord {
+            dot_product: i as f32,
+            ip_embedding: Some(vec![0.5]),
+            entity_embedding: Some(vec![1.5]),
+        };
+        let body = encode_response(verbose, &(0..rows).map(record).collect::<Vec<_>>()).unwrap();
+        wiremock::ResponseTemplate::new(200).set_body_raw(body, "application/json")
+    };
+    let service = Service::start().await;
+    let too_large = wiremock::ResponseTemplate::new(413);
+    service.on(
+        "InvokeEndpoint",
+        [
+            too_large,
+            embedded(750),
+            embedded(750),
+            embedded(750),
+            embedded(750),
+            embedded(100),
+        ],
+    );
+    let options = StreamOptions {
+        invoke: InvokeOptions {
+            response: verbose,
+            ..InvokeOptions::default()
+        },
+        concurrency: NonZeroUsize::MIN,
+    };
+    let endpoint = "e".parse().unwrap();
+    let scored = service
+        .client()
+        .score_stream(&endpoint, rows(3100), &options, |_, _| Ok::<_, String>(()))
+        .await
+        .unwrap();
+    assert_eq!(scored, 3100);
+    let sizes: Vec<_> = service
+        .calls()
+        .iter()
+        .map(|call| decode_request(RequestFormat::Csv, &call.body).unwrap().len())
+        .collect();
+    assert_eq!(sizes, [1500, 750, 750, 750, 750, 100]);
+}

@@ -188,7 +188,7 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
     }
     if request.method() == Method::POST
         && scope != "s3"
-        && let Some(endpoint) = invoked_endpoint(request.uri().path())
+        && let Some((endpoint, queued)) = invoked_endpoint(request.uri().path())
     {
         let (parts, body) = request.into_parts();
         // One byte more than is allowed is enough to know, but a signature is of the whole.
@@ -206,6 +206,9 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
         };
         if let Err(refusal) = verify(app, &parts.method, &parts.uri, &parts.headers, Some(&body)) {
             return refuse(&refusal, false);
+        }
+        if queued {
+            return runtime::invoke_async(&app.sagemaker, &endpoint, &parts.headers, &body);
         }
         return runtime::invoke(&app.sagemaker, &endpoint, &parts.headers, &body).await;
     }
@@ -467,9 +470,15 @@ fn is_form(headers: &HeaderMap) -> bool {
         .is_some_and(|t| t.as_bytes().starts_with(b"application/x-www-form-urlencoded"))
 }
 
-fn invoked_endpoint(path: &str) -> Option<String> {
-    let name = path.strip_prefix("/endpoints/")?.strip_suffix("/invocations")?;
-    (!name.contains('/')).then(|| percent_decode_str(name).decode_utf8_lossy().into_owned())
+/// The endpoint that is asked, and whether its answer goes to S3.
+fn invoked_endpoint(path: &str) -> Option<(String, bool)> {
+    let (name, operation) = path.strip_prefix("/endpoints/")?.split_once('/')?;
+    let queued = match operation {
+        "invocations" => false,
+        "async-invocations" => true,
+        _ => return None,
+    };
+    Some((percent_decode_str(name).decode_utf8_lossy().into_owned(), queued))
 }
 
 fn xml(answer: sts::XmlAnswer) -> Response<Body> {

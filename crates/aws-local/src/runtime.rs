@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ACCOUNT,
-    sagemaker::{Exchange, SageMaker},
+    sagemaker::{Asked, Exchange, SageMaker},
 };
 
 /// The largest body of a request.
@@ -36,6 +36,11 @@ pub(crate) async fn invoke(
     let Some(deployment) = sagemaker.deployment(endpoint) else {
         return validation(&format!("Endpoint {endpoint} of account {ACCOUNT} not found."));
     };
+    if deployment.is_asynchronous() {
+        return validation(&format!(
+            "Endpoint {endpoint} is asynchronous: ask it with InvokeEndpointAsync."
+        ));
+    }
     for unsupported in [
         "x-amzn-sagemaker-target-model",
         "x-amzn-sagemaker-inference-component",
@@ -119,6 +124,53 @@ pub(crate) async fn invoke(
     }
     if let Some(attributes) = headers.get("x-amzn-sagemaker-custom-attributes") {
         answered.insert("x-amzn-sagemaker-custom-attributes", attributes.clone());
+    }
+    response
+}
+
+/// Takes a request to an asynchronous endpoint.
+pub(crate) fn invoke_async(
+    sagemaker: &Arc<SageMaker>,
+    endpoint: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Response<Body> {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    if !body.is_empty() {
+        return validation(
+            "Body of InvokeEndpointAsync is not implemented by aws-local; give InputLocation.",
+        );
+    }
+    let asked = Asked {
+        input: text("x-amzn-sagemaker-inputlocation"),
+        content_type: text("x-amzn-sagemaker-content-type").unwrap_or_default(),
+        accept: text("x-amzn-sagemaker-accept"),
+        variant: text("x-amzn-sagemaker-target-variant"),
+        id: text("x-amzn-sagemaker-inference-id"),
+        extension: text("x-amzn-sagemaker-s3outputpathextension"),
+        file_name: text("x-amzn-sagemaker-filename"),
+        wait: text("x-amzn-sagemaker-requestttlseconds"),
+        limit: text("x-amzn-sagemaker-invocationtimeoutseconds"),
+    };
+    let taken = match sagemaker.invoke_async(endpoint, &asked) {
+        Ok(taken) => taken,
+        Err(refusal) if refusal.status.is_client_error() => return validation(&refusal.message),
+        Err(failure) => {
+            let body = json!({"Message": failure.message, "message": failure.message});
+            return error(failure.status, "InternalFailure", body);
+        }
+    };
+    let mut response = Response::new(Body::from(json!({"InferenceId": taken.id}).to_string()));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    let answered = response.headers_mut();
+    answered.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for (name, place) in [
+        ("x-amzn-sagemaker-outputlocation", Some(taken.output)),
+        ("x-amzn-sagemaker-failurelocation", taken.failure),
+    ] {
+        if let Some(place) = place.and_then(|place| HeaderValue::try_from(place).ok()) {
+            answered.insert(name, place);
+        }
     }
     response
 }

@@ -14,13 +14,13 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    SageMaker, copy, foreign_image, is_own_image,
+    Image, SageMaker, copy,
     list::{self, Entry},
     metric_definitions, require_quota, tags,
     work::{self, Channel, Ending, Metric, Product},
 };
 use crate::{
-    api::{ApiError, ApiResult, CHANNEL, Check, Form, INSTANCE, NAME, ROLE, S3_URI, TEXT},
+    api::{ApiError, ApiResult, CHANNEL, Check, Form, INSTANCE, KMS_KEY, NAME, ROLE, S3_URI, TEXT},
     logs, s3, store,
     time::{Seconds, now},
 };
@@ -331,8 +331,16 @@ impl SageMaker {
 
     /// What the service looks at before it takes a training job: the image and the channels.
     pub(super) fn require_runnable(&self, asked: &Asked<'_>) -> ApiResult<()> {
-        if !is_own_image(asked.image) {
-            return Err(foreign_image(asked.image));
+        if Image::required(asked.image)? == Image::Container {
+            if asked.instances > 1 {
+                return Err(ApiError::validation(format!(
+                    "The image {} trains on one machine: InstanceCount has to be 1.",
+                    asked.image
+                )));
+            }
+            if asked.channels.iter().any(|channel| channel.name == "model") {
+                return Err(ApiError::not_implemented("The channel model"));
+            }
         }
         for channel in &asked.channels {
             self.require_objects(&channel.url, asked.role)?;
@@ -513,7 +521,21 @@ impl SageMaker {
         let limit = job.request["StoppingCondition"]["MaxRuntimeInSeconds"]
             .as_u64()
             .unwrap_or(MAX_RUNTIME as u64);
-        work::say(&log, &work::without_effect(&job.request, &RELIED_ON, &NO_MATTER));
+        let image = job.request.pointer("/AlgorithmSpecification/TrainingImage");
+        let image = image.and_then(Value::as_str).and_then(Image::of);
+        // This one reads variables.
+        let own = image == Some(Image::Container);
+        let others = NO_MATTER
+            .iter()
+            .filter(|(member, _)| !own || *member != "/Environment");
+        let others: Vec<_> = others.copied().collect();
+        work::say(&log, &work::without_effect(&job.request, &RELIED_ON, &others));
+        let variable = |name: &str| match own {
+            true => job.request["Environment"][name]
+                .as_str()
+                .filter(|value| !value.is_empty()),
+            false => None,
+        };
         let folder = self.job_folder(name);
         // What ran before a restart counts, as far as it was noted.
         let began = Instant::now();
@@ -534,6 +556,8 @@ impl SageMaker {
             log: &log,
             observer: self.observer.as_ref(),
             hopeless: &**hopeless,
+            seed: variable("IPINSIGHTS_SEED"),
+            early_stop: variable("IPINSIGHTS_EARLY_STOP"),
             checkpointed: &|| self.change(name, |job| job.ran = ran()),
         };
         let ending = work::train(&task, &mut |secondary, message| {
@@ -692,6 +716,7 @@ pub(super) struct Asked<'a> {
     name: &'a str,
     image: &'a str,
     role: &'a str,
+    instances: i64,
     channels: Vec<Channel>,
     tags: BTreeMap<String, String>,
 }
@@ -734,6 +759,12 @@ pub(super) fn examine(input: &Value) -> ApiResult<Asked<'_>> {
     let instance = check.required("ResourceConfig.InstanceType", INSTANCE);
     let instances = check.required_integer("ResourceConfig.InstanceCount", 1, i64::MAX);
     check.required_integer("ResourceConfig.VolumeSizeInGB", 1, i64::MAX);
+    check.integer("ResourceConfig.KeepAlivePeriodInSeconds", 0, 3600);
+    check.text("OutputDataConfig.KmsKeyId", KMS_KEY);
+    check.text("ResourceConfig.VolumeKmsKeyId", KMS_KEY);
+    check.network();
+    check.flag("EnableNetworkIsolation");
+    check.flag("EnableInterContainerTrafficEncryption");
     check.map("Environment", 100, 512, 512);
     check.integer("RetryStrategy.MaximumRetryAttempts", 1, 30);
     check.structure("StoppingCondition");
@@ -741,7 +772,7 @@ pub(super) fn examine(input: &Value) -> ApiResult<Asked<'_>> {
         .integer("StoppingCondition.MaxRuntimeInSeconds", 1, MAX_LIMIT)
         .unwrap_or(MAX_RUNTIME);
     let wait = check.integer("StoppingCondition.MaxWaitTimeInSeconds", 1, i64::MAX);
-    let spot = check.get("EnableManagedSpotTraining") == Some(&Value::Bool(true));
+    let spot = check.flag("EnableManagedSpotTraining");
     check.map("HyperParameters", 100, 256, 2500);
     let checkpointed = check.get("CheckpointConfig").is_some();
     let count = check.list("InputDataConfig", 0, 20).len();
@@ -776,6 +807,7 @@ pub(super) fn examine(input: &Value) -> ApiResult<Asked<'_>> {
             name,
             image,
             role,
+            instances: instances.unwrap_or(1),
             channels,
             tags,
         }),

@@ -6,15 +6,17 @@ use std::{
     fmt::Write as _,
     fs, io,
     io::BufReader,
+    num::NonZeroU32,
     ops::{Bound, ControlFlow},
     path::Path,
+    str::FromStr,
     time::{Duration, Instant},
 };
 
 use access_events::{AccessEvent, csv};
 use ipinsights::{
-    Checkpoints, Dataset, DatasetError, Draft, Hyperparameters, KnownEntities, Metrics, Model, Progress,
-    TrainError, TrainOptions, Training as Run,
+    Checkpoints, Dataset, DatasetError, Draft, EarlyStop, Hyperparameters, KnownEntities, Metrics, Model,
+    Progress, TrainError, TrainOptions, Training as Run,
     log::{JobLog, Line},
 };
 use jiff::Timestamp;
@@ -64,6 +66,10 @@ pub(super) struct Training<'a> {
     pub(super) observer: Option<&'a TrainingObserver>,
     /// Hears the objective after each epoch, counted from 1, and says whether to stop.
     pub(super) hopeless: &'a dyn Fn(u32, f64) -> bool,
+    /// What the image of this project reads from its environment: a seed, and the epochs without a better objective after which
+    /// training ends.
+    pub(super) seed: Option<&'a str>,
+    pub(super) early_stop: Option<&'a str>,
     /// Hears of every checkpoint that was written.
     pub(super) checkpointed: &'a dyn Fn(),
 }
@@ -125,6 +131,11 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending
     say(log, &lines);
     let params = hyperparameters(task, &mut job_log)?;
     check_channels(task)?;
+    let options = TrainOptions {
+        seed: variable("IPINSIGHTS_SEED", task.seed)?.unwrap_or_default(),
+        ..TrainOptions::default()
+    };
+    let early_stop = variable::<NonZeroU32>("IPINSIGHTS_EARLY_STOP", task.early_stop)?;
     let artifacts = format!(
         "{}/{}/output/model.tar.gz",
         task.output.strip_suffix('/').unwrap_or(task.output),
@@ -235,11 +246,14 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending
         }
     };
     let mut training = Run::new(&params, &rows)
-        .options(TrainOptions::default())
+        .options(options)
         .checkpoints(checkpoints.clone())
         .keep_so_far(true);
     if let Some(rows) = &validation {
         training = training.validation(rows);
+    }
+    if let (Some(epochs), Some(_)) = (early_stop, &validation) {
+        training = training.early_stop(EarlyStop::after(epochs.get()));
     }
     let trained = training.run(&mut progress);
     if let Some(reason) = not_stored {
@@ -343,6 +357,15 @@ fn hyperparameters(task: &Training<'_>, log: &mut JobLog) -> Result<Hyperparamet
             ))
         }
     }
+}
+
+/// The number that a variable is, if it is there.
+fn variable<T: FromStr>(name: &str, value: Option<&str>) -> Result<Option<T>, String> {
+    let number = value.map(|value| {
+        let wrong = |_| format!("AlgorithmError: {name} must be a whole number, got `{value}`");
+        value.trim().parse().map_err(wrong)
+    });
+    number.transpose()
 }
 
 fn check_channels(task: &Training<'_>) -> Result<(), String> {

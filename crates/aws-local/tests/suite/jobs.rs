@@ -507,7 +507,7 @@ async fn what_a_tuning_job_is_refused_for() {
         ValidationException: The hyperparameters of the tuning job are not valid: vector_dim must lie in 4..=4096, got 2.
         ValidationException: The hyperparameter ranges of the tuning job are not valid: `colour` cannot be tuned: num_entity_vectors, vector_dim, epochs, learning_rate, mini_batch_size, num_ip_encoder_layers, random_negative_sampling_rate, shuffled_negative_sampling_rate, weight_decay.
         ValidationException: The hyperparameter vector_dim is both static and tuned; it can be only one of them.
-        ValidationException: The image example.com/mine:1 cannot be run by aws-local, which runs the built-in algorithm only: <account>.dkr.ecr.<region>.amazonaws.com/ipinsights:1
+        ValidationException: The image example.com/mine:1 cannot be run by aws-local, which runs the built-in algorithm only: <account>.dkr.ecr.<region>.amazonaws.com/ipinsights:1, or ipinsights-container of this project in place of it
         ValidationException: No S3 objects found under S3 URL "s3://data/none/" given in input data source. Please ensure that the bucket exists in the selected region (us-east-1), that objects exist under that S3 prefix, and that the role "arn:aws:iam::000000000000:role/tests" has "s3:ListBucket" permissions on bucket "data".
         ValidationException: WarmStartConfig is not implemented by aws-local.
         ResourceNotFound: Amazon SageMaker can't find a tuning job with the name none."#]].assert_eq(&told.join("\n"));

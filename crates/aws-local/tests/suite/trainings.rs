@@ -51,6 +51,12 @@ async fn what_would_not_happen_is_refused_by_name() {
         ),
         ("/AlgorithmSpecification/ContainerEntrypoint", json!(["sh"])),
         ("/ModelPackageConfig", json!({})),
+        (
+            "/VpcConfig",
+            json!({"Subnets": ["subnet_1"], "SecurityGroupIds": []}),
+        ),
+        ("/OutputDataConfig/KmsKeyId", json!("a key")),
+        ("/EnableNetworkIsolation", json!("yes")),
         ("/InputDataConfig/1/ChannelName", json!("train")),
         ("/OutputDataConfig/CompressionType", json!("NONE")),
         ("/ResourceConfig/InstanceCount", json!(0)),
@@ -82,6 +88,9 @@ async fn what_would_not_happen_is_refused_by_name() {
         400 ValidationException: S3DataSource.AttributeNames is not implemented by aws-local.
         400 ValidationException: AlgorithmSpecification.ContainerEntrypoint is not implemented by aws-local.
         400 ValidationException: ModelPackageConfig is not implemented by aws-local.
+        400 ValidationException: 2 validation errors detected: Value '[]' at 'vpcConfig.securityGroupIds' failed to satisfy constraint: Member must have length greater than or equal to 1; Value 'subnet_1' at 'vpcConfig.subnets.1.member' failed to satisfy constraint: Member must satisfy regular expression pattern: [-0-9a-zA-Z]+
+        400 ValidationException: 1 validation error detected: Value 'a key' at 'outputDataConfig.kmsKeyId' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9:/_-]*
+        400 SerializationException: STRING_VALUE at 'enableNetworkIsolation' can not be converted to a Boolean
         400 ValidationException: 1 validation error detected: Value 'train' at 'inputDataConfig.2.member.channelName' failed to satisfy constraint: Channel names must be unique
         400 ValidationException: OutputDataConfig.CompressionType NONE is not implemented by aws-local.
         400 ValidationException: 1 validation error detected: Value '0' at 'resourceConfig.instanceCount' failed to satisfy constraint: Member must have value greater than or equal to 1
@@ -398,7 +407,7 @@ async fn what_is_wrong_with_the_request_is_told_at_once() {
     expect![[r#"
         ValidationException: 1 validation error detected: Value 'bad_name' at 'trainingJobName' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*
         ValidationException: 1 validation error detected: Value 'me' at 'roleArn' failed to satisfy constraint: Member must satisfy regular expression pattern: ^arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+$
-        ValidationException: The image example.com/mine:1 cannot be run by aws-local, which runs the built-in algorithm only: <account>.dkr.ecr.<region>.amazonaws.com/ipinsights:1
+        ValidationException: The image example.com/mine:1 cannot be run by aws-local, which runs the built-in algorithm only: <account>.dkr.ecr.<region>.amazonaws.com/ipinsights:1, or ipinsights-container of this project in place of it
         ValidationException: No S3 objects found under S3 URL "s3://data/nothing/here" given in input data source. Please ensure that the bucket exists in the selected region (us-east-1), that objects exist under that S3 prefix, and that the role "arn:aws:iam::000000000000:role/tests" has "s3:ListBucket" permissions on bucket "data".
         ValidationException: Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds
         ValidationException: Requested resource not found.
@@ -561,7 +570,7 @@ async fn models_are_kept_listed_and_deleted() {
     expect![[r#"
         ValidationException: Cannot create already existing model "arn:aws:sagemaker:us-east-1:000000000000:model/one".
         ValidationException: Could not find model data at s3://data/none/model.tar.gz.
-        ValidationException: The image example.com/mine:1 cannot be run by aws-local, which runs the built-in algorithm only: <account>.dkr.ecr.<region>.amazonaws.com/ipinsights:1
+        ValidationException: The image example.com/mine:1 cannot be run by aws-local, which runs the built-in algorithm only: <account>.dkr.ecr.<region>.amazonaws.com/ipinsights:1, or ipinsights-container of this project in place of it
         ValidationException: Could not find model "arn:aws:sagemaker:us-east-1:000000000000:model/four".
         ValidationException: Could not find model "arn:aws:sagemaker:us-east-1:000000000000:model/four"."#]].assert_eq(&answers.join("\n"));
     let described = world
@@ -618,4 +627,69 @@ async fn models_are_kept_listed_and_deleted() {
         .await
         .unwrap();
     assert_eq!(jobs.training_job_summaries()[0].training_job_name(), Some("job"));
+}
+
+/// The image of this project trains and serves in place of the service's, and reads its own variables.
+#[tokio::test]
+async fn the_projects_own_image_runs_too() {
+    const OWN: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/ipinsights-container:0.2.0";
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let own = |name: &str, variables: Value| {
+        let mut request = request(name);
+        set(&mut request, "/AlgorithmSpecification/TrainingImage", json!(OWN));
+        set(&mut request, "/Environment", variables);
+        request
+    };
+    let mut archives = Vec::new();
+    for (name, variables) in [
+        ("plain", json!({})),
+        ("zero", json!({"IPINSIGHTS_SEED": "0"})),
+        ("seven", json!({"IPINSIGHTS_SEED": "7"})),
+    ] {
+        let request = own(name, variables);
+        world
+            .server
+            .call("SageMaker.CreateTrainingJob", &request)
+            .await
+            .unwrap();
+        let job = world.job_ended(name).await;
+        assert_eq!(job.training_job_status().unwrap().as_str(), "Completed", "{name}");
+        let key = format!("models/{name}/output/model.tar.gz");
+        let object = world
+            .s3
+            .get_object()
+            .bucket("data")
+            .key(key)
+            .send()
+            .await
+            .unwrap();
+        archives.push(object.body.collect().await.unwrap().to_vec());
+    }
+    assert!(archives[0] == archives[1] && archives[1] != archives[2]);
+
+    let wrong = own("wrong", json!({"IPINSIGHTS_EARLY_STOP": "soon"}));
+    world
+        .server
+        .call("SageMaker.CreateTrainingJob", &wrong)
+        .await
+        .unwrap();
+    let job = world.job_ended("wrong").await;
+    expect!["AlgorithmError: IPINSIGHTS_EARLY_STOP must be a whole number, got `soon`"]
+        .assert_eq(job.failure_reason().unwrap());
+    let mut several = own("several", json!({}));
+    set(&mut several, "/ResourceConfig/InstanceCount", json!(2));
+    let refused = world
+        .server
+        .call("SageMaker.CreateTrainingJob", &several)
+        .await
+        .unwrap_err();
+    assert!(refused.message.contains("trains on one machine"), "{refused}");
+
+    let model = json!({
+        "ModelName": "own",
+        "ExecutionRoleArn": ROLE,
+        "PrimaryContainer": {"Image": OWN, "ModelDataUrl": "s3://data/models/seven/output/model.tar.gz"},
+    });
+    world.server.call("SageMaker.CreateModel", &model).await.unwrap();
 }

@@ -159,6 +159,11 @@ impl TrainingJob {
         self.tuned.as_ref()
     }
 
+    /// All that it was given.
+    pub(super) fn hyperparameters(&self) -> BTreeMap<String, String> {
+        serde_json::from_value(self.request["HyperParameters"].clone()).unwrap_or_default()
+    }
+
     /// Where the log of the first machine is.
     pub(super) fn log_stream(&self) -> &str {
         &self.log_stream
@@ -516,8 +521,7 @@ impl SageMaker {
                 &[Line::Info(text.to_owned())],
             );
         }
-        let hyperparameters: BTreeMap<String, String> =
-            serde_json::from_value(job.request["HyperParameters"].clone()).unwrap_or_default();
+        let hyperparameters = job.hyperparameters();
         let limit = job.request["StoppingCondition"]["MaxRuntimeInSeconds"]
             .as_u64()
             .unwrap_or(MAX_RUNTIME as u64);

@@ -45,7 +45,12 @@ pub(super) struct TuningJob {
     tags: BTreeMap<String, String>,
     /// The trials' training jobs, in the order in which they were begun.
     trials: Vec<String>,
+    /// What came of trials of earlier jobs that this one begins with: their hyperparameters, and the objective.
+    #[serde(default)]
+    known: Vec<Known>,
 }
+
+type Known = (BTreeMap<String, String>, f64);
 
 const IN_PROGRESS: &str = "InProgress";
 const STOPPING: &str = "Stopping";
@@ -100,6 +105,10 @@ impl SageMaker {
         // What every trial would be refused for is refused at once.
         let request = trial_request(input, &name, "trial", BTreeMap::new(), &BTreeMap::new());
         self.require_runnable(&training::examine(&request)?)?;
+        let known = match &asked.warm {
+            Some(warm) => self.known_to(input, warm, asked.search.planned())?,
+            None => Vec::new(),
+        };
         let job = TuningJob {
             name: name.clone(),
             arn: arn.clone(),
@@ -111,6 +120,7 @@ impl SageMaker {
             ended: None,
             tags: asked.tags.clone(),
             trials: Vec::new(),
+            known,
         };
         if self.tuning_jobs.insert_new(&name, job)?.is_err() {
             return Err(taken());
@@ -123,6 +133,49 @@ impl SageMaker {
         self.spawn_tuning(&name);
         tagged?;
         Ok(json!({"HyperParameterTuningJobArn": arn}))
+    }
+
+    /// What the jobs that a new one begins with have found, and those that they began with.
+    fn known_to(&self, input: &Value, warm: &Warm, planned: u32) -> ApiResult<Vec<Known>> {
+        let mut known = Vec::new();
+        let mut trials = planned as usize;
+        for name in &warm.parents {
+            let parent = self.tuning_jobs.get(name).ok_or_else(|| missing(name))?;
+            if parent.is_running() {
+                return Err(ApiError::validation(format!(
+                    "The parent tuning job {name} has not ended: its status is {}.",
+                    parent.status
+                )));
+            }
+            if warm.identical {
+                for member in ["AlgorithmSpecification", "InputDataConfig"] {
+                    if input["TrainingJobDefinition"][member]
+                        != parent.request["TrainingJobDefinition"][member]
+                    {
+                        return Err(ApiError::validation(format!(
+                            "With the WarmStartType IdenticalDataAndAlgorithm, {member} of the TrainingJobDefinition has to be that \
+                             of the parent tuning job {name}; use TransferLearning."
+                        )));
+                    }
+                }
+            }
+            known.extend(parent.known.iter().cloned());
+            for trial in self.trials(&parent) {
+                if let Some(objective) = trial.metric(OBJECTIVE) {
+                    known.push((trial.hyperparameters(), objective));
+                }
+            }
+            trials += parent.trials.len();
+        }
+        if trials as i64 > MAX_TRIALS {
+            return Err(ApiError::new(
+                "ResourceLimitExceeded",
+                format!(
+                    "The training jobs of a tuning job and of its parents are at most {MAX_TRIALS} together; these would be {trials}."
+                ),
+            ));
+        }
+        Ok(known)
     }
 
     pub(super) fn describe_tuning_job(&self, input: &Value) -> ApiResult<Value> {
@@ -309,7 +362,7 @@ impl SageMaker {
     fn search(self: &Arc<Self>, job: &TuningJob, stop: &CancellationToken) -> Result<(), String> {
         let internal = |error: ApiError| format!("InternalServerError: {}", error.message);
         let asked = examine(&job.request).map_err(internal)?;
-        let mut search = asked.search;
+        let mut search = asked.search.knowing(job.known.iter().cloned());
         let mut names: HashMap<JobId, String> = HashMap::new();
         let mut reached = false;
         let over = || {
@@ -475,7 +528,11 @@ impl SageMaker {
         let mut answer = Map::new();
         answer.insert("HyperParameterTuningJobName".into(), job.name.clone().into());
         answer.insert("HyperParameterTuningJobArn".into(), job.arn.clone().into());
-        let members = ["HyperParameterTuningJobConfig", "TrainingJobDefinition"];
+        let members = [
+            "HyperParameterTuningJobConfig",
+            "TrainingJobDefinition",
+            "WarmStartConfig",
+        ];
         copy(&job.request, &members, &mut answer);
         answer.insert("HyperParameterTuningJobStatus".into(), job.status.clone().into());
         answer.insert("CreationTime".into(), job.created.into());
@@ -493,7 +550,24 @@ impl SageMaker {
             .reduce(|best, next| if next.1 > best.1 { next } else { best });
         if let Some((best, _)) = best {
             answer.insert("BestTrainingJob".into(), trial_summary(best));
-            answer.insert("OverallBestTrainingJob".into(), trial_summary(best));
+        }
+        // Of all, those of the jobs that it began with too; of equals the first.
+        let parents = parents(&job.request).into_iter();
+        let parents = parents.filter_map(|name| self.tuning_jobs.get(&name));
+        let all = std::iter::once(job.clone()).chain(parents).flat_map(|job| {
+            let trials = self.trials(&job).into_iter();
+            trials.map(move |trial| (job.name.clone(), trial))
+        });
+        let overall = all
+            .filter(|(_, trial)| trial.status() == "Completed")
+            .filter_map(|(job, trial)| Some((trial.metric(OBJECTIVE)?, job, trial)))
+            .reduce(|best, next| if next.0 > best.0 { next } else { best });
+        if let Some((_, name, trial)) = overall {
+            let mut summary = trial_summary(&trial);
+            if name != job.name {
+                summary["TuningJobName"] = name.into();
+            }
+            answer.insert("OverallBestTrainingJob".into(), summary);
         }
         if let Some(reason) = &job.failure {
             answer.insert("FailureReason".into(), reason.clone().into());
@@ -507,13 +581,49 @@ impl SageMaker {
         let mut check = Check::new(input);
         let name = check.required("HyperParameterTuningJobName", NAME);
         check.finish()?;
-        self.tuning_jobs.get(name).ok_or_else(|| {
-            ApiError::new(
-                "ResourceNotFound",
-                format!("Amazon SageMaker can't find a tuning job with the name {name}."),
-            )
-        })
+        self.tuning_jobs.get(name).ok_or_else(|| missing(name))
     }
+}
+
+fn missing(name: &str) -> ApiError {
+    ApiError::new(
+        "ResourceNotFound",
+        format!("Amazon SageMaker can't find a tuning job with the name {name}."),
+    )
+}
+
+/// The names of the jobs that a request begins with.
+fn parents(request: &Value) -> Vec<String> {
+    let parents = request["WarmStartConfig"]["ParentHyperParameterTuningJobs"].as_array();
+    let names = parents.into_iter().flatten();
+    names
+        .filter_map(|parent| parent["HyperParameterTuningJobName"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// How a job begins with what others have found.
+struct Warm {
+    parents: Vec<String>,
+    /// Whether it is about the same rows and the same algorithm.
+    identical: bool,
+}
+
+fn warm_start(check: &mut Check<'_>, input: &Value) -> Option<Warm> {
+    const AT: &str = "WarmStartConfig";
+    check.get(AT)?;
+    let list = format!("{AT}.ParentHyperParameterTuningJobs");
+    for i in 0..check.list(&list, 1, 5).len() {
+        check.required(&format!("{list}.{i}.HyperParameterTuningJobName"), NAME);
+    }
+    let kind = format!("{AT}.WarmStartType");
+    let chosen = check.choice(&kind, &["IdenticalDataAndAlgorithm", "TransferLearning"]);
+    if chosen.is_none() {
+        check.required(&kind, TEXT);
+    }
+    Some(Warm {
+        parents: parents(input),
+        identical: chosen == Some("IdenticalDataAndAlgorithm"),
+    })
 }
 
 /// How often a waiting tuning job looks.
@@ -713,6 +823,7 @@ struct Asked {
     /// Seconds.
     max_runtime: Option<f64>,
     target: Option<f64>,
+    warm: Option<Warm>,
     tags: BTreeMap<String, String>,
 }
 
@@ -720,11 +831,10 @@ fn examine(input: &Value) -> ApiResult<Asked> {
     const CONFIG: &str = "HyperParameterTuningJobConfig";
     let mut check = Check::new(input);
     let name = check.required("HyperParameterTuningJobName", NAME).to_owned();
-    for member in ["WarmStartConfig", "Autotune"] {
-        if check.get(member).is_some() {
-            return Err(ApiError::not_implemented(member));
-        }
+    if check.get("Autotune").is_some() {
+        return Err(ApiError::not_implemented("Autotune"));
     }
+    let warm = warm_start(&mut check, input);
     if !check.list("TrainingJobDefinitions", 0, 10).is_empty() {
         return Err(ApiError::not_implemented("TrainingJobDefinitions"));
     }
@@ -785,6 +895,11 @@ fn examine(input: &Value) -> ApiResult<Asked> {
         return Err(ApiError::validation(
             "TrainingJobEarlyStoppingType has to be Off with the strategy Hyperband, which stops training jobs by itself.",
         ));
+    }
+    if warm.is_some() && !["Bayesian", "Random"].contains(&strategy) {
+        return Err(ApiError::validation(format!(
+            "WarmStartConfig needs the strategy Bayesian or Random, not {strategy}."
+        )));
     }
     let max = max.filter(|_| strategy == "Hyperband");
     let base = base(input, &ranges, max.map(|max| max as u32))?;
@@ -852,6 +967,7 @@ fn examine(input: &Value) -> ApiResult<Asked> {
         stopping,
         max_runtime: max_runtime.map(|seconds| seconds as f64),
         target,
+        warm,
         tags,
     })
 }

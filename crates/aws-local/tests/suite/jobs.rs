@@ -445,6 +445,103 @@ async fn no_job_has_more_machines_than_its_quota() {
         ResourceLimitExceeded: The account-level service limit 'ml.m5.large for training job usage' is 20 Instances, with current utilization of 0 Instances and a request delta of 1000000 Instances. Please use AWS Service Quotas to request an increase for this quota. If AWS Service Quotas is not available, contact AWS support to request an increase for this quota."#]].assert_eq(&answers.join("\n"));
 }
 
+/// A tuning job begins with what others found, after a restart as well, and tells the best of all.
+#[tokio::test]
+async fn a_tuning_job_begins_with_what_others_found() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    sagemaker(&world, "CreateHyperParameterTuningJob", tuning("parent")).await;
+    let parent = ended(&world, "HyperParameterTuningJob", "parent").await;
+    let warm = |name: &str, kind: &str| {
+        let parents = json!([{"HyperParameterTuningJobName": "parent"}]);
+        let config = json!({"ParentHyperParameterTuningJobs": parents, "WarmStartType": kind});
+        at(tuning(name), "/WarmStartConfig", config)
+    };
+    let identical = "IdenticalDataAndAlgorithm";
+    sagemaker(&world, "CreateHyperParameterTuningJob", warm("child", identical)).await;
+    let child = ended(&world, "HyperParameterTuningJob", "child").await;
+    assert_eq!(child["HyperParameterTuningJobStatus"], "Completed", "{child}");
+    assert_eq!(child["WarmStartConfig"]["WarmStartType"], identical);
+    let value = |job: &Value, member: &str| {
+        job[member]["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]
+            .as_f64()
+            .unwrap()
+    };
+    let best = value(&parent, "BestTrainingJob").max(value(&child, "BestTrainingJob"));
+    assert_eq!(value(&child, "OverallBestTrainingJob"), best);
+    // It does not begin where a search begins that knows nothing.
+    let values = |trials: Vec<Value>| -> Vec<Value> {
+        trials
+            .iter()
+            .map(|t| t["TunedHyperParameters"]["vector_dim"].clone())
+            .collect()
+    };
+    let (cold, warmed) = (
+        values(trials(&world, "parent", json!({})).await),
+        values(trials(&world, "child", json!({})).await),
+    );
+    assert_ne!(cold, warmed);
+
+    // What it began with is its own: the parent may be deleted while it runs.
+    let slow = "/TrainingJobDefinition/StaticHyperParameters/epochs";
+    let mut transfer = at(warm("transfer", "TransferLearning"), slow, json!("200"));
+    sagemaker(&world, "CreateHyperParameterTuningJob", transfer.clone()).await;
+    let name = json!({"HyperParameterTuningJobName": "parent"});
+    sagemaker_empty(&world, "DeleteHyperParameterTuningJob", name).await;
+    let world = world.restart().await;
+    let job = ended(&world, "HyperParameterTuningJob", "transfer").await;
+    assert_eq!(job["TrainingJobStatusCounters"]["Completed"], 4, "{job}");
+
+    transfer["HyperParameterTuningJobName"] = "orphan".into();
+    let parents = |name: &str| json!([{"HyperParameterTuningJobName": name}]);
+    let pointer = "/WarmStartConfig/ParentHyperParameterTuningJobs";
+    let of_child = |request: Value| at(request, pointer, parents("child"));
+    let rows = "/TrainingJobDefinition/InputDataConfig/0/DataSource/S3DataSource/S3Uri";
+    let grid = "/HyperParameterTuningJobConfig/Strategy";
+    let strategy_and_lists = |request: Value| {
+        let lists =
+            json!({"CategoricalParameterRanges": [{"Name": "vector_dim", "Values": ["4", "8", "12", "16"]}]});
+        at(
+            at(request, grid, json!("Grid")),
+            "/HyperParameterTuningJobConfig/ParameterRanges",
+            lists,
+        )
+    };
+    let running = at(tuning("running"), slow, json!("100000000"));
+    sagemaker(&world, "CreateHyperParameterTuningJob", running).await;
+    let told = [
+        refusal(&world, "CreateHyperParameterTuningJob", transfer).await,
+        refusal(
+            &world,
+            "CreateHyperParameterTuningJob",
+            at(warm("w", identical), pointer, parents("running")),
+        )
+        .await,
+        refusal(
+            &world,
+            "CreateHyperParameterTuningJob",
+            at(
+                of_child(warm("w", identical)),
+                rows,
+                json!("s3://data/validation/"),
+            ),
+        )
+        .await,
+        refusal(
+            &world,
+            "CreateHyperParameterTuningJob",
+            strategy_and_lists(of_child(warm("w", identical))),
+        )
+        .await,
+    ];
+    expect![[r#"
+        ResourceNotFound: Amazon SageMaker can't find a tuning job with the name parent.
+        ValidationException: The parent tuning job running has not ended: its status is InProgress.
+        ValidationException: With the WarmStartType IdenticalDataAndAlgorithm, InputDataConfig of the TrainingJobDefinition has to be that of the parent tuning job child; use TransferLearning.
+        ValidationException: WarmStartConfig needs the strategy Bayesian or Random, not Grid."#]]
+    .assert_eq(&told.join("\n"));
+}
+
 #[tokio::test]
 async fn what_a_tuning_job_is_refused_for() {
     let world = World::new().await;
@@ -509,7 +606,7 @@ async fn what_a_tuning_job_is_refused_for() {
         ValidationException: The hyperparameter vector_dim is both static and tuned; it can be only one of them.
         ValidationException: The image example.com/mine:1 cannot be run by aws-local, which runs the built-in algorithm only: <account>.dkr.ecr.<region>.amazonaws.com/ipinsights:1, or ipinsights-container of this project in place of it
         ValidationException: No S3 objects found under S3 URL "s3://data/none/" given in input data source. Please ensure that the bucket exists in the selected region (us-east-1), that objects exist under that S3 prefix, and that the role "arn:aws:iam::000000000000:role/tests" has "s3:ListBucket" permissions on bucket "data".
-        ValidationException: WarmStartConfig is not implemented by aws-local.
+        ValidationException: 1 validation error detected: Value null at 'warmStartConfig.parentHyperParameterTuningJobs' failed to satisfy constraint: Member must not be null
         ResourceNotFound: Amazon SageMaker can't find a tuning job with the name none."#]].assert_eq(&told.join("\n"));
 
     // Without validation rows there is no objective.

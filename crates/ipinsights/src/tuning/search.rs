@@ -253,6 +253,8 @@ pub struct Search {
     started: u64,
     best: Option<Best>,
     rungs: Vec<Rung>,
+    /// Points of other searches, with their objectives.
+    known: Vec<(Vec<f64>, f64)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -370,7 +372,19 @@ impl Search {
             started: 0,
             best: None,
             rungs: rungs.into_iter().map(rung).collect(),
+            known: Vec::new(),
         })
+    }
+
+    /// The same search, knowing what came of trials of others: hyperparameters by SageMaker's names, and the objective. It counts
+    /// for [`Strategy::Bayesian`], which draws so many fewer at random first; what lies outside the space does not count.
+    /// Neither [`best`](Self::best) nor the number of trials changes.
+    #[must_use]
+    pub fn knowing(mut self, others: impl IntoIterator<Item = (BTreeMap<String, String>, f64)>) -> Self {
+        let known = others.into_iter().filter(|(_, objective)| objective.is_finite());
+        let known = known.filter_map(|(values, objective)| Some((self.space.point(&values)?, objective)));
+        self.known = known.collect();
+        self
     }
 
     /// What is searched.
@@ -528,15 +542,18 @@ impl Search {
         let seed = self.settings.seed;
         let point = match self.settings.strategy {
             Strategy::Grid => strategy::grid(&self.space, number),
-            Strategy::Bayesian { startup, .. } if number >= startup.max(1) => {
-                let known: Vec<Observation<'_>> = self
-                    .trials
-                    .iter()
-                    .map(|trial| Observation {
-                        point: &trial.point,
-                        objective: trial.objective,
-                    })
-                    .collect();
+            Strategy::Bayesian { startup, .. }
+                if number as usize + self.known.len() >= startup.max(1) as usize =>
+            {
+                let others = self.known.iter().map(|(point, objective)| Observation {
+                    point,
+                    objective: Some(*objective),
+                });
+                let own = self.trials.iter().map(|trial| Observation {
+                    point: &trial.point,
+                    objective: trial.objective,
+                });
+                let known: Vec<Observation<'_>> = others.chain(own).collect();
                 strategy::parzen(&self.space, seed, number, &known)
             }
             _ => strategy::random(&self.space, seed, number),

@@ -348,6 +348,46 @@ impl Dimension {
     }
 }
 
+impl Dimension {
+    /// Where a value is, from 0 to below 1; none where it is not of the range. [`Dimension::value`] there is the value.
+    fn place(&self, text: &str) -> Option<f64> {
+        let text = text.trim();
+        let number = text.parse::<f64>().ok();
+        let (min, max) = match &self.range {
+            Range::Among { values } => {
+                let is_it = |value: &&String| {
+                    let value = value.trim();
+                    value == text || (number.is_some() && value.parse::<f64>().ok() == number)
+                };
+                let index = values.iter().position(|value| is_it(&value))?;
+                return Some((index as f64 + 0.5) / values.len() as f64);
+            }
+            Range::Between { min, max, .. } => (*min, *max),
+        };
+        let value = number.filter(|value| (min..=max).contains(value))?;
+        // A whole number stands for all numbers up to the next.
+        let (value, end) = match self.kind {
+            Kind::Integer => (value + 0.5, max + 1.0),
+            Kind::Continuous => (value, max),
+        };
+        let between = |low: f64, at: f64, high: f64| (at - low) / (high - low);
+        let logarithmic =
+            |low: f64, at: f64, high: f64| between(libm::log(low), libm::log(at), libm::log(high));
+        let at = match self.scale {
+            Scale::Linear | Scale::Choice(_) => between(min, value, end),
+            Scale::Logarithmic => logarithmic(min, value, end),
+            Scale::FromZero(bend) => libm::log1p(value / bend) / libm::log1p(end / bend),
+            Scale::ReverseLogarithmic => logarithmic(1.0 - min, 1.0 - value, 1.0 - end),
+        };
+        // A range of one value is nowhere.
+        Some(if at.is_finite() {
+            at.clamp(0.0, 1.0 - f64::EPSILON)
+        } else {
+            0.0
+        })
+    }
+}
+
 /// Five significant digits: more make no difference to a model, and are hard to read.
 fn readable(value: f64) -> f64 {
     format!("{value:.4e}").parse().unwrap_or(value)
@@ -458,6 +498,23 @@ impl Space {
         }
         // By the invariant there is no error.
         replaced(&self.base, values).unwrap_or_else(|_| self.base.clone())
+    }
+
+    /// The point of these values, by SageMaker's names; none where one of what is tuned is missing, or not of its range.
+    ///
+    /// ```
+    /// use ipinsights::Hyperparameters;
+    /// use ipinsights::tuning::{Range, SpaceDraft};
+    ///
+    /// let base = Hyperparameters::draft(20_000).check()?;
+    /// let space = SpaceDraft::new().range("vector_dim", Range::between(64.0, 1024.0)).check(&base)?;
+    /// let point = space.point(&space.at(&[0.5]).to_map()).unwrap();
+    /// assert_eq!(space.at(&point).vector_dim(), 256);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn point(&self, values: &BTreeMap<String, String>) -> Option<Vec<f64>> {
+        let place = |dimension: &Dimension| dimension.place(values.get(dimension.name)?);
+        self.dimensions.iter().map(place).collect()
     }
 
     /// The values a count of negatives can have: its least, its least above 0, and its greatest.

@@ -631,3 +631,77 @@ proptest! {
         prop_assert!((0..trials).all(|trial| !search.may_go_on(trial) || kind == 1));
     }
 }
+
+/// What other searches found is where a new one begins.
+#[test]
+fn a_search_that_knows_of_others_begins_where_they_were_best() {
+    let space = || {
+        let base = Hyperparameters::draft(100).check().unwrap();
+        let draft = SpaceDraft::new().range("vector_dim", Range::between(4.0, 4096.0));
+        draft.check(&base).unwrap()
+    };
+    let settings = |seed| Settings {
+        strategy: Strategy::Bayesian {
+            trials: 4,
+            startup: 3,
+        },
+        seed,
+        parallel: 1,
+        stopping: Stopping::Off,
+    };
+    let first = |search: &mut Search| match search.step() {
+        Step::Start(job) => job.hyperparameters.vector_dim(),
+        step => panic!("{step:?}"),
+    };
+    // The nearer to 1,024, the better.
+    let others = [4, 16, 64, 256, 900, 1024, 1100, 4096].map(|dim: u32| {
+        let values = [("vector_dim".to_owned(), dim.to_string())].into();
+        (values, -f64::from(dim.ilog2().abs_diff(10)))
+    });
+    let mut near = (0, 0);
+    for seed in 0..20 {
+        let is_near = |dim: u32| u32::from((512..=2048).contains(&dim));
+        near.0 += is_near(first(&mut Search::new(space(), settings(seed)).unwrap()));
+        let mut knowing = Search::new(space(), settings(seed))
+            .unwrap()
+            .knowing(others.clone());
+        near.1 += is_near(first(&mut knowing));
+        assert_eq!((knowing.best(), knowing.planned()), (None, 4));
+    }
+    assert!(near.1 >= 15 && near.0 <= 8, "{near:?} of 20");
+    // What is outside the space, or no number, is nothing that is known.
+    let outside = [
+        ([("vector_dim".to_owned(), "2".to_owned())].into(), 1.0),
+        ([("epochs".to_owned(), "2".to_owned())].into(), 1.0),
+        ([("vector_dim".to_owned(), "64".to_owned())].into(), f64::NAN),
+    ];
+    let mut search = Search::new(space(), settings(0)).unwrap().knowing(outside);
+    assert_eq!(
+        first(&mut search),
+        first(&mut Search::new(space(), settings(0)).unwrap())
+    );
+}
+
+proptest! {
+    /// The values at a point lead back to a point with these values.
+    #[test]
+    fn values_have_a_point(at in prop::collection::vec(0.0..1.0, 5)) {
+        let base = Hyperparameters::draft(100).check().unwrap();
+        let space = SpaceDraft::new()
+            .range("vector_dim", Range::between(4.0, 4096.0))
+            .range("epochs", "1..9".parse().unwrap())
+            .range("learning_rate", Range::between(0.000_001, 10.0))
+            .range("weight_decay", Range::between(0.0, 10.0))
+            .range("mini_batch_size", Range::among(["500", "1000", "5000"]));
+        let space = space.check(&base).unwrap();
+        let values = space.at(&at).to_map();
+        let point = space.point(&values).unwrap();
+        prop_assert!(point.iter().all(|at| (0.0..1.0).contains(at)));
+        let again = space.at(&point).to_map();
+        for (name, value) in &values {
+            let close = |a: f64, b: f64| (a - b).abs() <= 1e-4 * a.abs().max(b.abs());
+            let (a, b) = (value.parse().unwrap(), again[name].parse().unwrap());
+            prop_assert!(close(a, b), "{}: {} and {}", name, value, again[name]);
+        }
+    }
+}

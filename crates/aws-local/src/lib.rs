@@ -12,6 +12,7 @@ mod sagemaker;
 #[cfg(feature = "sdk")]
 mod sdk;
 mod signature;
+mod slow;
 mod states;
 mod sts;
 

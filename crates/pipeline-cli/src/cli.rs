@@ -738,7 +738,7 @@ pub struct ServeArgs {
     /// Results of tasks by test case, in the form of Step Functions Local
     #[arg(long, value_name = "FILE", env = "SFN_MOCK_CONFIG")]
     pub mock_config: Option<PathBuf>,
-    /// Also print the lines that point AWS clients here, for `eval`
+    /// Also print the lines that point AWS clients here, for `eval`; with --credentials without a key, which clients have
     #[arg(long)]
     pub print_env: bool,
 }

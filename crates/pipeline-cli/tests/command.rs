@@ -508,6 +508,20 @@ fn serve_says_where_it_is_and_how_to_come() {
         "{rest}"
     );
     assert!(rest.contains("export AWS_SECRET_ACCESS_KEY="), "{rest}");
+    // Who has to have a key has it: none that would be refused is printed, nor any secret.
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "id a-secret\n").unwrap();
+    let mut server = serve(
+        folder.path(),
+        &["--print-env", "--credentials", keys.to_str().unwrap()],
+    );
+    server.stop();
+    let mut rest = String::new();
+    server.rest.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("export AWS_ENDPOINT_URL="), "{rest}");
+    for absent in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "a-secret"] {
+        assert!(!rest.contains(absent), "{absent}: {rest}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::StatusCode;
 use serde_json::{Map, Value, json};
 use sfn_local::{HistoryEvent, Outcome};
 use sha2::{Digest, Sha256};
@@ -13,7 +14,7 @@ use super::{
     labelled,
     machines::{Kind, included_data, logging_or_default, tracing_or_default},
     missing_machine, page_size, page_token, parse_json,
-    running::Begin,
+    running::{Begin, Control},
     set_default,
     tasks::Tasks,
 };
@@ -60,10 +61,15 @@ impl States {
             });
             return Ok(answer);
         }
+        // Whoever finds it in the database finds its control.
+        let mut controls = self.controls();
         match self.journal.insert(&execution)? {
             Ok(id) => {
+                let control = Arc::<Control>::default();
+                controls.insert(execution.arn.clone(), control.clone());
+                drop(controls);
                 let answer = answer(&execution);
-                self.spawn(id, execution, machine, Begin::New);
+                self.spawn(id, execution, Ok(machine), Begin::New, control);
                 Ok(answer)
             }
             // Asked for again just as it is, it runs already.
@@ -228,7 +234,7 @@ impl States {
                 cause: None,
             };
         };
-        let handler = Tasks::of(self, execution, None, false);
+        let handler = Tasks::of(self, execution, &[], None);
         let runner = self.runner(&handler);
         let mut record = |_: &HistoryEvent| {};
         tokio::select! {
@@ -358,8 +364,12 @@ impl States {
             let reason = format!("Execution is {RUNNING} and cannot be redriven");
             return Err(ApiError::new("ExecutionNotRedrivable", reason));
         }
+        let mut controls = self.controls();
         self.journal.update(id, &execution)?;
-        self.spawn(id, execution, machine, Begin::Redriven);
+        let control = Arc::<Control>::default();
+        controls.insert(execution.arn.clone(), control.clone());
+        drop(controls);
+        self.spawn(id, execution, Ok(machine), Begin::Again, control);
         Ok(json!({"redriveDate": now}))
     }
 
@@ -478,9 +488,14 @@ impl States {
         let control = self.controls().get(arn).cloned();
         if let Some(control) = control {
             control.stop(error, cause);
-            control.ended().await;
+            if let Err(trouble) = control.ended_or_trouble().await {
+                return Err(not_stopped(&trouble));
+            }
         }
         let (_, execution) = self.execution(arn)?;
+        if execution.status == RUNNING {
+            return Err(not_stopped("the server stops"));
+        }
         Ok(json!({"stopDate": execution.stopped.unwrap_or_else(|| self.now())}))
     }
 
@@ -538,6 +553,16 @@ impl States {
             )
         };
         self.journal.get(arn)?.ok_or_else(missing)
+    }
+}
+
+fn not_stopped(why: &str) -> ApiError {
+    ApiError {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        ..ApiError::new(
+            "InternalFailure",
+            format!("the execution runs still: {why}; ask again"),
+        )
     }
 }
 

@@ -118,6 +118,9 @@ impl States {
             tasks,
         });
         earlier::move_in(&this, folder)?;
+        for run in this.journal.updated_map_runs()? {
+            this.map_run_settings().insert(run.arn.clone(), run.settings());
+        }
         this.resume_executions()?;
         Ok(this)
     }

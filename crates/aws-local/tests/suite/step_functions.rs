@@ -9,44 +9,44 @@ use tempfile::TempDir;
 use crate::common::{ROLE, World, eventually};
 
 /// Calls an operation.
-async fn call(server: &Server, operation: &str, input: Value) -> Result<Value, OperationError> {
+pub(crate) async fn call(server: &Server, operation: &str, input: Value) -> Result<Value, OperationError> {
     server
         .call(&format!("AWSStepFunctions.{operation}"), &input)
         .await
 }
 
-async fn ok(server: &Server, operation: &str, input: Value) -> Value {
+pub(crate) async fn ok(server: &Server, operation: &str, input: Value) -> Value {
     call(server, operation, input).await.unwrap()
 }
 
-async fn refused(server: &Server, operation: &str, input: Value) -> String {
+pub(crate) async fn refused(server: &Server, operation: &str, input: Value) -> String {
     call(server, operation, input).await.unwrap_err().to_string()
 }
 
-async fn machine(server: &Server, name: &str, definition: &Value) -> String {
+pub(crate) async fn machine(server: &Server, name: &str, definition: &Value) -> String {
     let created = json!({"name": name, "roleArn": ROLE, "definition": definition.to_string()});
     text(&ok(server, "CreateStateMachine", created).await["stateMachineArn"])
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
-fn of(machine: Value) -> Value {
+pub(crate) fn of(machine: Value) -> Value {
     let start = machine.as_object().unwrap().keys().next().unwrap().clone();
     json!({"StartAt": start, "States": machine})
 }
 
-fn pass() -> Value {
+pub(crate) fn pass() -> Value {
     of(json!({"P": {"Type": "Pass", "End": true}}))
 }
 
-async fn start(server: &Server, machine: &str, input: Value) -> String {
+pub(crate) async fn start(server: &Server, machine: &str, input: Value) -> String {
     let started = json!({"stateMachineArn": machine, "input": input.to_string()});
     text(&ok(server, "StartExecution", started).await["executionArn"])
 }
 
-async fn ended(server: &Server, execution: &str) -> Value {
+pub(crate) async fn ended(server: &Server, execution: &str) -> Value {
     eventually(|| async {
         let described = ok(server, "DescribeExecution", json!({"executionArn": execution})).await;
         (described["status"] != "RUNNING").then_some(described)
@@ -54,7 +54,7 @@ async fn ended(server: &Server, execution: &str) -> Value {
     .await
 }
 
-async fn types(server: &Server, execution: &str) -> Vec<String> {
+pub(crate) async fn types(server: &Server, execution: &str) -> Vec<String> {
     let history = json!({"executionArn": execution, "maxResults": 1000});
     let history = ok(server, "GetExecutionHistory", history).await;
     let events = history["events"].as_array().unwrap();

@@ -16,7 +16,8 @@ use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorSettings}
 use aws_smithy_runtime_api::http::Request;
 use aws_smithy_types::body::SdkBody;
 use jiff::fmt::strtime;
-use sha2::{Digest, Sha256};
+
+use crate::workspace;
 
 /// Who asks, and in which region.
 pub(crate) struct Account {
@@ -207,7 +208,7 @@ impl Account {
         let time = strtime::format("%Y%m%dT%H%M%S", now)?;
         let date = &time[..8];
         let canonical = format!("GIT\n{path}\n\nhost:{host}\n\nhost\n");
-        let digest = hex(&Sha256::digest(canonical.as_bytes()));
+        let digest = workspace::sha256(canonical.as_bytes());
         let scope = format!("{date}/{}/codecommit/aws4_request", self.region);
         let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{digest}");
         let key = v4::generate_signing_key(
@@ -223,10 +224,6 @@ impl Account {
         };
         Ok((user, format!("{time}Z{signature}")))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A text within a form's body.

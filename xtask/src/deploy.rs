@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use quick_xml::events::Event;
 
 use crate::account::{Account, CLOUDFORMATION, Refused};
-use crate::workspace;
+use crate::{workspace, yaml};
 
 /// Creates or updates a CloudFormation stack from a template of infra/, and shows its events.
 ///
@@ -87,6 +87,25 @@ fn deploy(args: &Args, account: &Account, terminal: &mut dyn Write) -> anyhow::R
             template.len()
         );
     }
+    let current = match current {
+        // A change that somebody began, or this command before it was interrupted.
+        Some(busy) if busy.status.ends_with("_IN_PROGRESS") => {
+            writeln!(terminal, "the stack {} is {}", args.stack, busy.status)?;
+            stack.follow(&busy.id, Vec::new(), terminal)?;
+            stack.describe(&args.stack)?
+        }
+        current => current,
+    };
+    if let Some(dead) = current
+        .as_ref()
+        .filter(|stack| stack.status == "ROLLBACK_COMPLETE")
+    {
+        bail!(
+            "the stack {} was never created whole ({}), and cannot be updated: delete it with --delete, then deploy again",
+            args.stack,
+            dead.status
+        );
+    }
     stack.put(current.as_ref(), &template, &args.parameters, terminal)
 }
 
@@ -108,22 +127,34 @@ struct Described {
 }
 
 impl Stack<'_> {
+    /// Calls an operation; one that is throttled, or only asks and finds the service in trouble, is tried again.
     fn call(&self, action: &str, parameters: &[(String, String)]) -> anyhow::Result<Element> {
+        let mut tries = 1;
+        loop {
+            match self.call_once(action, parameters) {
+                Err(error) if tries < TRIES && may_pass(action, &error) => {
+                    std::thread::sleep(self.interval * tries);
+                    tries += 1;
+                }
+                outcome => return Element::parse(&outcome?),
+            }
+        }
+    }
+
+    fn call_once(&self, action: &str, parameters: &[(String, String)]) -> anyhow::Result<String> {
         let mut all = vec![("Action", action), ("Version", "2010-05-15")];
         all.extend(
             parameters
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_str())),
         );
-        let answer = self
-            .account
+        self.account
             .query(&CLOUDFORMATION, &all)
             .map_err(|error| match error.downcast::<Refused>() {
-                Ok(refused) => anyhow::anyhow!("{}", message(&refused)),
+                Ok(refused) => Failed::from(&refused).into(),
                 Err(error) => error,
             })
-            .with_context(|| format!("{action} of the stack {}", self.name))?;
-        Element::parse(&answer)
+            .with_context(|| format!("{action} of the stack {}", self.name))
     }
 
     /// The stack of that name or id; `None` when there is none.
@@ -186,8 +217,10 @@ impl Stack<'_> {
         for (name, value) in given {
             add(name, Some(value));
         }
+        // The service refuses names that the template does not have (any more).
+        let wanted = parameters_of(template)?;
         for name in current.iter().flat_map(|stack| &stack.parameters) {
-            if !given.iter().any(|(known, _)| known == name) {
+            if wanted.contains(name) && !given.iter().any(|(known, _)| known == name) {
                 add(name, None);
             }
         }
@@ -271,10 +304,7 @@ impl Stack<'_> {
         loop {
             // The stack first: what happens in between shows in the events.
             let now = self.describe(id)?.context("the stack is gone")?;
-            for event in self.events(id)? {
-                if seen.contains(&event.id) {
-                    continue;
-                }
+            for event in self.events_since(id, &seen)? {
                 writeln!(
                     terminal,
                     "{} {:<28} {:<28} {}{}",
@@ -298,9 +328,14 @@ impl Stack<'_> {
 
     /// All events, the oldest first.
     fn events(&self, id: &str) -> anyhow::Result<Vec<StackEvent>> {
+        self.events_since(id, &[])
+    }
+
+    /// The events after those that were seen, the oldest first.
+    fn events_since(&self, id: &str, seen: &[String]) -> anyhow::Result<Vec<StackEvent>> {
         let mut events = Vec::new();
         let mut token: Option<String> = None;
-        loop {
+        'pages: loop {
             let mut request = vec![pair("StackName", id)];
             if let Some(token) = &token {
                 request.push(pair("NextToken", token));
@@ -309,24 +344,21 @@ impl Stack<'_> {
             let members = answer
                 .find("StackEvents")
                 .map_or(&[][..], |element| &element.children);
-            events.extend(members.iter().map(|member| {
-                let of = |name: &str| member.find(name).map(|element| element.text.clone());
-                StackEvent {
-                    id: of("EventId").unwrap_or_default(),
-                    time: of("Timestamp").unwrap_or_default(),
-                    status: of("ResourceStatus").unwrap_or_default(),
-                    logical: of("LogicalResourceId").unwrap_or_default(),
-                    physical: of("PhysicalResourceId").unwrap_or_default(),
-                    kind: of("ResourceType").unwrap_or_default(),
-                    reason: of("ResourceStatusReason").filter(|reason| !reason.is_empty()),
+            for member in members {
+                let event = StackEvent::read(member);
+                // The newest come first: what is behind a known one is known.
+                if seen.contains(&event.id) {
+                    break 'pages;
                 }
-            }));
+                events.push(event);
+            }
             token = answer.find("NextToken").map(|element| element.text.clone());
             if token.is_none() {
-                events.reverse();
-                return Ok(events);
+                break;
             }
         }
+        events.reverse();
+        Ok(events)
     }
 }
 
@@ -340,18 +372,78 @@ struct StackEvent {
     reason: Option<String>,
 }
 
+impl StackEvent {
+    fn read(member: &Element) -> Self {
+        let of = |name: &str| member.find(name).map(|element| element.text.clone());
+        Self {
+            id: of("EventId").unwrap_or_default(),
+            time: of("Timestamp").unwrap_or_default(),
+            status: of("ResourceStatus").unwrap_or_default(),
+            logical: of("LogicalResourceId").unwrap_or_default(),
+            physical: of("PhysicalResourceId").unwrap_or_default(),
+            kind: of("ResourceType").unwrap_or_default(),
+            reason: of("ResourceStatusReason").filter(|reason| !reason.is_empty()),
+        }
+    }
+}
+
+/// How often a call is made at most.
+const TRIES: u32 = 5;
+
+/// Whether a call that failed may succeed when it is made again, and does no harm then.
+fn may_pass(action: &str, error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<Failed>() {
+        Some(failed) if failed.told.starts_with("Throttling") => true,
+        Some(failed) => failed.status >= 500 && action.starts_with("Describe"),
+        None => action.starts_with("Describe"),
+    }
+}
+
+/// An answer of the service that is no success.
+#[derive(Debug)]
+struct Failed {
+    status: u16,
+    /// Its code and message, without their XML.
+    told: String,
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.told)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+impl From<&Refused> for Failed {
+    fn from(refused: &Refused) -> Self {
+        let told = Element::parse(&refused.body).ok().and_then(|answer| {
+            let code = &answer.find("Code")?.text;
+            Some(format!("{code}: {}", answer.find("Message")?.text))
+        });
+        Self {
+            status: refused.status,
+            told: told.unwrap_or_else(|| refused.to_string()),
+        }
+    }
+}
+
 fn pair(name: &str, value: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-/// What a refusal says, without its XML.
-fn message(refused: &Refused) -> String {
-    let told = Element::parse(&refused.body).ok().and_then(|answer| {
-        let code = answer.find("Code")?.text.clone();
-        let message = answer.find("Message")?.text.clone();
-        Some(format!("{code}: {message}"))
-    });
-    told.unwrap_or_else(|| refused.to_string())
+/// The names of a template's parameters.
+fn parameters_of(template: &str) -> anyhow::Result<Vec<String>> {
+    let document = yaml::parse(template).context("the template cannot be read")?;
+    let parameters = document
+        .entries()
+        .and_then(|entries| entries.iter().find(|(key, _)| key == "Parameters"))
+        .and_then(|(_, parameters)| parameters.entries());
+    Ok(parameters
+        .unwrap_or_default()
+        .iter()
+        .map(|(name, _)| name.clone())
+        .collect())
 }
 
 /// An element of an answer.
@@ -494,7 +586,8 @@ mod tests {
         let text = format!(
             "<?xml version=\"1.0\"?><DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackId>id-1</StackId>\
              <StackName>demo</StackName><StackStatus>{status}</StackStatus><StackStatusReason>because &lt;x&gt;</StackStatusReason>\
-             <Parameters><member><ParameterKey>Name</ParameterKey></member><member><ParameterKey>Branch</ParameterKey></member></Parameters>\
+             <Parameters><member><ParameterKey>PipelineName</ParameterKey></member><member><ParameterKey>BranchName</ParameterKey></member>\
+             <member><ParameterKey>Gone</ParameterKey></member></Parameters>\
              <Outputs><member><OutputKey>Bucket</OutputKey><OutputValue>b-1</OutputValue></member></Outputs>\
              </member></Stacks></DescribeStacksResult></DescribeStacksResponse>"
         );
@@ -580,7 +673,7 @@ mod tests {
     #[test]
     fn a_stack_that_is_there_is_updated_and_keeps_its_parameters() {
         let (result, requests) = check(
-            &["--parameter", "Name=new"],
+            &["--parameter", "PipelineName=new"],
             vec![
                 stack("CREATE_COMPLETE"),
                 events(&[("1", "CREATE_COMPLETE", "Bucket")]),
@@ -599,7 +692,11 @@ mod tests {
         let update = &requests[2];
         assert!(update.starts_with("Action=UpdateStack"), "{update}");
         assert!(
-            update.contains("Parameters%2Emember%2E2%2EParameterKey=Branch&Parameters%2Emember%2E2%2EUsePreviousValue=true"),
+            !update.contains("Gone"),
+            "the template does not have it: {update}"
+        );
+        assert!(
+            update.contains("Parameters%2Emember%2E2%2EParameterKey=BranchName&Parameters%2Emember%2E2%2EUsePreviousValue=true"),
             "{update}"
         );
     }
@@ -642,6 +739,48 @@ mod tests {
         .assert_eq(&result.unwrap());
         let (result, _) = check(&["--delete"], vec![absent()]);
         assert_eq!(result.unwrap(), "there is no stack demo in eu-west-1\n");
+    }
+
+    #[test]
+    fn a_change_that_is_under_way_is_followed_and_trouble_is_borne() {
+        let throttled = "<E><Error><Code>Throttling</Code><Message>Rate exceeded</Message></Error></E>";
+        let nothing = "<E><Error><Code>ValidationError</Code><Message>No updates are to be performed.</Message></Error></E>";
+        let (result, _) = check(
+            &[],
+            vec![
+                stack("UPDATE_IN_PROGRESS"),
+                (503, String::new()),
+                stack("UPDATE_IN_PROGRESS"),
+                events(&[("1", "UPDATE_IN_PROGRESS", "Bucket")]),
+                stack("UPDATE_COMPLETE"),
+                events(&[
+                    ("2", "UPDATE_COMPLETE", "Bucket"),
+                    ("1", "UPDATE_IN_PROGRESS", "Bucket"),
+                ]),
+                stack("UPDATE_COMPLETE"),
+                events(&[]),
+                (400, throttled.to_owned()),
+                (400, nothing.to_owned()),
+                stack("UPDATE_COMPLETE"),
+            ],
+        );
+        expect![[r#"
+            the stack demo is UPDATE_IN_PROGRESS
+            T1 UPDATE_IN_PROGRESS           Bucket                       AWS::S3::Bucket
+            T2 UPDATE_COMPLETE              Bucket                       AWS::S3::Bucket
+            the stack demo is as the template says
+            Bucket = b-1
+        "#]]
+        .assert_eq(&result.unwrap());
+    }
+
+    #[test]
+    fn a_stack_that_was_never_whole_is_not_updated() {
+        let (result, _) = check(&[], vec![stack("ROLLBACK_COMPLETE")]);
+        assert_eq!(
+            result.unwrap_err(),
+            "the stack demo was never created whole (ROLLBACK_COMPLETE), and cannot be updated: delete it with --delete, then deploy again"
+        );
     }
 
     #[test]

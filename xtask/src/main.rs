@@ -11,6 +11,8 @@ mod ci;
 mod clients;
 mod codebuild;
 mod deploy;
+mod git;
+mod graph;
 #[cfg(test)]
 mod guide;
 mod moto;

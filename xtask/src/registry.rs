@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+
+use crate::workspace;
 
 /// Where crates that nobody published here are.
 const INDEX: &str = "https://index.crates.io";
@@ -233,15 +234,11 @@ fn publish(body: &[u8], published: &mut Published) -> anyhow::Result<Answer> {
     if versions.contains_key(&version) {
         bail!("crate version `{version}` is already uploaded");
     }
-    let checksum: String = Sha256::digest(package)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
     let line = json!({
         "name": name,
         "vers": version,
         "deps": metadata["deps"].as_array().map(|deps| deps.iter().map(dependency).collect::<Vec<_>>()),
-        "cksum": checksum,
+        "cksum": workspace::sha256(package),
         "features": metadata["features"],
         "yanked": false,
         "links": metadata["links"],

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
+use crate::git::git;
 use crate::registry::Registry;
 use crate::workspace;
 
@@ -27,7 +28,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let text = clone
         .to_str()
         .context("the temporary folder's path is not Unicode")?;
-    git(&["clone", "--quiet", "--shared", ".", text])?;
+    git(workspace::root(), &["clone", "--quiet", "--shared", ".", text])?;
     let registry = Registry::start(true)?;
     registry.configure(folder.path())?;
 
@@ -73,7 +74,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         bail!("no README of these crates shows a library");
     }
     // What the examples themselves use, as a reader of the README would add it.
-    manifest += "anyhow = \"1\"\nserde_json = \"1\"\ntokio = { version = \"1\", features = [\"full\"] }\n";
+    manifest += "anyhow = \"1\"\njiff = \"0.2\"\nserde_json = \"1\"\ntokio = { version = \"1\", features = [\"full\"] }\n";
     std::fs::create_dir_all(project.join("src"))?;
     std::fs::write(project.join("src/lib.rs"), "")?;
     std::fs::write(project.join("Cargo.toml"), manifest)?;
@@ -140,23 +141,13 @@ fn programs(text: &str) -> Vec<String> {
     programs
 }
 
-fn git(arguments: &[&str]) -> anyhow::Result<()> {
-    let status = Command::new("git")
-        .args(arguments)
-        .current_dir(workspace::root())
-        .status()
-        .context("cannot start git: is it installed?")?;
-    if !status.success() {
-        bail!("`git {}` failed", arguments.join(" "));
-    }
-    Ok(())
-}
-
 fn cargo(folder: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     let status = Command::new(workspace::cargo())
         .args(arguments)
         .current_dir(folder)
         .stdin(Stdio::null())
+        // Kept, so that a second rehearsal does not build the SDK crates anew.
+        .env("CARGO_TARGET_DIR", workspace::root().join("target/rehearsal"))
         // Set by `cargo run` for this task alone.
         .env_remove("CARGO_MANIFEST_DIR")
         .status()

@@ -11,7 +11,8 @@ use anyhow::{Context, bail};
 use semver::Version;
 use serde::Deserialize;
 
-use crate::{ci, workspace};
+use crate::git::git;
+use crate::{ci, graph, workspace};
 
 /// Checks and packages every crate in the order of publishing; with --execute also commits, tags and publishes.
 ///
@@ -143,15 +144,41 @@ struct Place<'a> {
 /// How often a crate is tried again when the registry asks for patience. A new crate may be published every ten minutes.
 const MAX_WAITS: u32 = 24;
 
+/// What a release changes in the tree.
+const PREPARED: [&str; 3] = ["Cargo.toml", "Cargo.lock", CHANGELOG];
+
 impl Place<'_> {
     fn release(&self, args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
-        let metadata = self.metadata()?;
+        // What is committed, in a clone, where everything is tried first. It lies below the workspace, so that its configuration of
+        // cargo holds.
+        let target = self.root.join("target");
+        std::fs::create_dir_all(&target).context("cannot make the target folder")?;
+        let folder = tempfile::Builder::new()
+            .prefix("release-")
+            .tempdir_in(&target)
+            .context("cannot make a temporary folder")?;
+        let root = folder.path().join("clone");
+        let clone = root.to_str().context("the workspace's path is not Unicode")?;
+        self.git(&["clone", "--quiet", "--shared", ".", clone])?;
+        let there = Place {
+            root: &root,
+            sleep: self.sleep,
+        };
+
         let mut problems = Vec::new();
+        // A release that was cut off between its files and its commit has left these files.
         let changes = self.git(&["status", "--porcelain"])?;
-        if !changes.is_empty() {
+        let begun_here = args.execute
+            && changes.lines().all(|line| {
+                let name = line.trim_start().split_once(' ').map(|(_, name)| name.trim());
+                name.is_some_and(|name| PREPARED.contains(&name))
+            });
+        if !begun_here && !changes.is_empty() {
             problems.push(format!("the tree is not clean:\n{changes}"));
         }
-        let plan = plan(&metadata).map_err(|found| problems.extend(found)).ok();
+        let plan = plan(&there.metadata()?)
+            .map_err(|found| problems.extend(found))
+            .ok();
         let Some(plan) = plan else {
             bail!("not ready for a release:\n- {}", problems.join("\n- "));
         };
@@ -169,17 +196,8 @@ impl Place<'_> {
                 }
             },
         };
-        let branch = self.git(&["rev-parse", "--abbrev-ref", "HEAD"])?;
-        let tagged = self.tag_is_here(&version)?;
-        if branch != "main" && tagged != Some(true) {
-            problems.push(format!(
-                "releases are made from main or from the tag v{version}, not from {branch}"
-            ));
-        }
-        if tagged == Some(false) {
-            problems.push(format!("the tag v{version} is at another commit"));
-        }
-        let changelog = std::fs::read_to_string(self.root.join(CHANGELOG))
+        problems.extend(self.wrong_place(&version)?);
+        let changelog = std::fs::read_to_string(root.join(CHANGELOG))
             .with_context(|| format!("cannot read {CHANGELOG}"))?;
         let wanted = if version == current && section(&changelog, &plan.version).is_some() {
             plan.version.clone()
@@ -201,18 +219,40 @@ impl Place<'_> {
             plan.crates.len()
         )?;
         for name in &plan.crates {
-            let files = self.cargo(&["package", "--list", "--locked", "-p", name])?;
+            let files = there.cargo(&["package", "--list", "--locked", "-p", name])?;
             writeln!(out, "  {name} ({} files)", files.lines().count())?;
         }
-        if !args.execute {
-            return self.rehearse(args, &plan, &current, &version, out);
+        let prepared = there.prepare(&current, &version)?;
+        if prepared {
+            writeln!(out, "{}", there.git(&["diff", "--stat"])?)?;
         }
-        if self.prepare(&current, &version)? {
-            self.git(&["add", "--all"])?;
+        if !changes.is_empty() && !self.is_on_the_way_to(&there)? {
+            bail!("not ready for a release:\n- the tree is not clean:\n{changes}");
+        }
+        there.rehearse(args, &plan, &target, out)?;
+        if !args.execute {
+            writeln!(
+                out,
+                "dry run: nothing was changed or published; `cargo xtask release{} --execute` does it",
+                if version == current {
+                    String::new()
+                } else {
+                    format!(" {version}")
+                }
+            )?;
+            return Ok(());
+        }
+        if prepared {
+            for name in PREPARED {
+                let text = std::fs::read_to_string(root.join(name))
+                    .with_context(|| format!("cannot read {name}"))?;
+                write(&self.root.join(name), &text)?;
+            }
+            self.git(&["add", "--", PREPARED[0], PREPARED[1], PREPARED[2]])?;
             self.git(&["commit", "--quiet", "-m", &subject(&version)])?;
             writeln!(out, "committed {}", subject(&version))?;
         }
-        if tagged.is_none() {
+        if self.tag_is_here(&version)?.is_none() {
             let name = format!("v{version}");
             self.git(&["tag", "--annotate", "-m", &subject(&version), &name])?;
             writeln!(out, "tagged {name}")?;
@@ -227,47 +267,59 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// Tries it all in a clone, so that nothing here changes.
-    fn rehearse(
-        &self,
-        args: &Args,
-        plan: &Plan,
-        current: &Version,
-        version: &Version,
-        out: &mut dyn Write,
-    ) -> anyhow::Result<()> {
-        // Below the workspace, so that its configuration of cargo holds.
-        let target = self.root.join("target");
-        std::fs::create_dir_all(&target).context("cannot make the target folder")?;
-        let folder = tempfile::Builder::new()
-            .prefix("release-")
-            .tempdir_in(&target)
-            .context("cannot make a temporary folder")?;
-        let root = folder.path().join("clone");
-        let clone = root
-            .to_str()
-            .context("the temporary folder's path is not Unicode")?;
-        self.git(&["clone", "--quiet", "--shared", ".", clone])?;
-        let there = Place {
-            root: &root,
-            sleep: self.sleep,
-        };
-        if there.prepare(current, version)? {
-            writeln!(out, "{}", there.git(&["diff", "--stat"])?)?;
+    /// What is wrong with where the release would be made from.
+    fn wrong_place(&self, version: &Version) -> anyhow::Result<Vec<String>> {
+        let mut problems = Vec::new();
+        let branch = self.git(&["rev-parse", "--abbrev-ref", "HEAD"])?;
+        let tagged = self.tag_is_here(version)?;
+        if branch != "main" && tagged != Some(true) {
+            problems.push(format!(
+                "releases are made from main or from the tag v{version}, not from {branch}"
+            ));
         }
-        if !workspace::is_installed("cargo-semver-checks") {
-            writeln!(
+        if tagged == Some(false) {
+            problems.push(format!("the tag v{version} is at another commit"));
+        }
+        // What is published cannot be taken back, so it has to be possible to push it.
+        let origin = "refs/remotes/origin/main";
+        if branch == "main"
+            && self.git(&["rev-parse", "--quiet", "--verify", origin]).is_ok()
+            && self
+                .git(&["merge-base", "--is-ancestor", origin, "HEAD"])
+                .is_err()
+        {
+            problems.push("main lacks commits of origin/main: pull them first".to_owned());
+        }
+        Ok(problems)
+    }
+
+    /// Whether each file of a release is here as it is committed, or as it is prepared `there`; on whatever day.
+    fn is_on_the_way_to(&self, there: &Place<'_>) -> anyhow::Result<bool> {
+        for name in PREPARED {
+            let read = |root: &Path| {
+                std::fs::read_to_string(root.join(name)).with_context(|| format!("cannot read {name}"))
+            };
+            let (here, prepared) = (read(self.root)?, read(there.root)?);
+            let committed = self.git(&["show", &format!("HEAD:{name}")])?;
+            if here.trim_end() != committed && undated(&here) != undated(&prepared) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Tries what a release does, up to the upload, on what is prepared here.
+    fn rehearse(&self, args: &Args, plan: &Plan, target: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
+        let last = self.git(&["describe", "--tags", "--abbrev=0", "--match", "v*", "HEAD^"]);
+        match last {
+            _ if !workspace::is_installed("cargo-semver-checks") => writeln!(
                 out,
                 "semver: skipped, cargo-semver-checks is not installed (cargo install --locked cargo-semver-checks)"
-            )?;
-        } else if self.git(&["tag", "--list", "v*"])?.is_empty() {
-            writeln!(out, "semver: skipped, there is no release to compare with")?;
-        } else {
-            let last = self.git(&["describe", "--tags", "--abbrev=0", "--match", "v*"])?;
-            there.cargo_shown(
-                &["semver-checks", "--workspace", "--baseline-rev", &last],
-                &target,
-            )?;
+            )?,
+            Err(_) => writeln!(out, "semver: skipped, there is no release to compare with")?,
+            Ok(last) => {
+                self.cargo_shown(&["semver-checks", "--workspace", "--baseline-rev", &last], target)?;
+            }
         }
         // All at once: no crate of a new version can be built against neighbours that are not published yet, unless cargo
         // is told of all of them.
@@ -281,17 +333,7 @@ impl Place<'_> {
         for name in &plan.crates {
             arguments.extend(["-p", name]);
         }
-        there.cargo_shown(&arguments, &target)?;
-        writeln!(
-            out,
-            "dry run: nothing was changed or published; `cargo xtask release{} --execute` does it",
-            if version == current {
-                String::new()
-            } else {
-                format!(" {version}")
-            }
-        )?;
-        Ok(())
+        self.cargo_shown(&arguments, target)
     }
 
     /// Writes version and changelog of the release, unless they are written; whether there was something to write.
@@ -370,7 +412,7 @@ impl Place<'_> {
     }
 
     fn git(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        self.output("git".as_ref(), arguments)
+        git(self.root, arguments)
     }
 
     fn cargo(&self, arguments: &[&str]) -> anyhow::Result<String> {
@@ -476,6 +518,15 @@ fn with_section(changelog: &str, version: &Version, date: &str) -> anyhow::Resul
     Ok(format!("{before}{heading}\n## [{version}] - {date}\n{after}"))
 }
 
+/// A changelog without the days of its releases.
+fn undated(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.split_once("] - ") {
+        Some((heading, _)) if heading.starts_with("## [") => heading,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Whether cargo says that this version of a crate is in the registry.
 fn is_up(errors: &str) -> bool {
     errors.contains("already exists on") || errors.contains("is already uploaded")
@@ -483,7 +534,7 @@ fn is_up(errors: &str) -> bool {
 
 /// How long to wait when the registry has had enough for now: until the moment that it names, or a minute.
 fn patience(errors: &str, now: jiff::Timestamp) -> Option<Duration> {
-    if !errors.contains("429") && !errors.contains("Too Many Requests") {
+    if !errors.contains("status 429") && !errors.contains("Too Many Requests") {
         return None;
     }
     let named = errors.split_once("try again after ").and_then(|(_, rest)| {
@@ -580,36 +631,28 @@ impl Package {
 
 /// Names so that each comes after its dependencies; among those that could come next, the first by name.
 fn order(crates: &[&Package]) -> Result<Vec<String>, String> {
-    let names: BTreeSet<&str> = crates.iter().map(|package| package.name.as_str()).collect();
-    let mut waiting: BTreeMap<&str, BTreeSet<&str>> = crates
+    let mut things: Vec<(&str, Vec<&str>)> = crates
         .iter()
         .map(|package| {
-            let needs = package.dependencies.iter().filter(|dependency| {
-                names.contains(dependency.name.as_str())
-                    && !(dependency.req == "*" && dependency.kind.as_deref() == Some("dev"))
-            });
-            (
-                package.name.as_str(),
-                needs.map(|dependency| dependency.name.as_str()).collect(),
-            )
+            let needs = package
+                .dependencies
+                .iter()
+                .filter(|needed| !(needed.req == "*" && needed.kind.as_deref() == Some("dev")))
+                .map(|needed| needed.name.as_str());
+            (package.name.as_str(), needs.collect())
         })
         .collect();
-    let mut order: Vec<String> = Vec::new();
-    while !waiting.is_empty() {
-        let next = waiting
-            .iter()
-            .find(|(_, needs)| needs.iter().all(|name| !waiting.contains_key(name)));
-        let Some((&name, _)) = next else {
-            let names: Vec<&str> = waiting.into_keys().collect();
-            return Err(format!(
-                "these crates depend on each other in a circle: {}",
-                names.join(", ")
-            ));
-        };
-        waiting.remove(name);
-        order.push(name.to_owned());
+    things.sort();
+    match graph::in_order(&things) {
+        Ok(places) => Ok(places
+            .into_iter()
+            .map(|place| things[place].0.to_owned())
+            .collect()),
+        Err(circle) => Err(format!(
+            "these crates depend on each other in a circle: {}",
+            circle.join(", ")
+        )),
     }
-    Ok(order)
 }
 
 /// What the changelog says of a version: the text below `## [VERSION]`, if there is any.
@@ -774,9 +817,15 @@ mod tests {
                 Some(500),
             ),
             ("status 429 Too Many Requests", Some(60)),
-            ("429, try again after Sat, 28 Nov 2026 09:00:00 GMT", Some(1)),
-            ("429, try again after Sun, 29 Nov 2026 09:00:00 GMT", Some(3600)),
-            ("status 403 Forbidden", None),
+            (
+                "status 429, try again after Sat, 28 Nov 2026 09:00:00 GMT",
+                Some(1),
+            ),
+            (
+                "status 429, try again after Sun, 29 Nov 2026 09:00:00 GMT",
+                Some(3600),
+            ),
+            ("Packaged 42 files, 429.1KiB; status 403 Forbidden", None),
         ] {
             assert_eq!(patience(errors, now).map(|wait| wait.as_secs()), want, "{errors}");
         }
@@ -885,12 +934,16 @@ mod tests {
         };
         place.git(&["checkout", "--quiet", "-b", "topic"]).unwrap();
         std::fs::write(folder.path().join("CHANGELOG.md"), "# Changelog\n").unwrap();
+        place
+            .git(&["commit", "--quiet", "-am", "nothing to tell"])
+            .unwrap();
+        std::fs::write(folder.path().join("a/README.md"), "changed\n").unwrap();
         let error = place
             .release(&arguments(&["minor", "--execute"]), &mut Vec::new())
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "not ready for a release:\n- the tree is not clean:\nM CHANGELOG.md\n- releases are made from main or from the tag \
+            "not ready for a release:\n- the tree is not clean:\nM a/README.md\n- releases are made from main or from the tag \
              v0.2.0, not from topic\n- CHANGELOG.md has no section `## [Unreleased]` with something in it"
                 .replace("\nM ", "\n M ")
         );
@@ -917,6 +970,13 @@ mod tests {
             (result, String::from_utf8(out).unwrap())
         };
 
+        // What lies about in the tree is not taken for part of a release.
+        std::fs::write(folder.path().join("CHANGELOG.md"), "# Other\n").unwrap();
+        let (result, _) = release(&["minor", "--execute"]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("the tree is not clean"), "{error}");
+        place.git(&["checkout", "--quiet", "CHANGELOG.md"]).unwrap();
+
         // Nothing changes without being told so.
         let head = place.git(&["rev-parse", "HEAD"]).unwrap();
         let (result, out) = release(&["minor"]);
@@ -935,11 +995,19 @@ mod tests {
         let broken = "[package]\nname = \"b\"\nversion.workspace = true\nedition.workspace = true\ndescription = \"\"\nlicense = \"MIT\"\nreadme = \"README.md\"\n\n[dependencies]\na.workspace = true\n";
         let manifest = folder.path().join("b/Cargo.toml");
         let good = std::fs::read_to_string(&manifest).unwrap();
-        // Committed with the release, so that the tree is clean: it is the registry that refuses it.
+        // It is the registry that refuses it.
         std::fs::write(&manifest, broken.replace("\"\"", "\" \"")).unwrap();
         place
             .git(&["commit", "--quiet", "-am", "blank description"])
             .unwrap();
+        // Cut off on another day, with one of its files written: it goes on from there.
+        let manifest_of_all = folder.path().join("Cargo.toml");
+        let text = std::fs::read_to_string(&manifest_of_all).unwrap();
+        std::fs::write(
+            &manifest_of_all,
+            with_version(&text, &Version::new(0, 2, 0)).unwrap(),
+        )
+        .unwrap();
         let (result, out) = release(&["minor", "--execute"]);
         let error = result.unwrap_err().to_string();
         assert!(

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 /// The folder of the root `Cargo.toml`, whatever folder the task was started from.
 pub(crate) fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -24,6 +26,14 @@ pub(crate) fn is_installed(program: &str) -> bool {
                 .join(format!("{program}{}", std::env::consts::EXE_SUFFIX))
                 .is_file()
     })
+}
+
+/// SHA-256 of some bytes, as digests are written.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]

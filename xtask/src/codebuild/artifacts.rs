@@ -41,21 +41,37 @@ pub(crate) fn collect(set: &FileSet, source: &Path, target: &Path) -> anyhow::Re
         if copied.iter().any(|known| known == name) {
             bail!("two artifacts are called `{name}` without their paths");
         }
-        copy(&file.path, &target.join(name))?;
+        copy(&file.path, target, name)?;
         copied.push(name.to_owned());
     }
     copied.sort();
     Ok(copied)
 }
 
-/// Copies a file, making the folders above it.
-pub(crate) fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    if let Some(folder) = to.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+/// Copies a file to a path below a folder, making the folders in between. It keeps the time of its last change, by which tools tell
+/// whether what they made is older than what they made it of.
+///
+/// No symbolic link on the way is followed: it could lead out of the folder.
+pub(crate) fn copy(from: &Path, folder: &Path, name: &str) -> anyhow::Result<()> {
+    let mut to = folder.to_owned();
+    for part in Path::new(name).components() {
+        to.push(part);
+        if to.is_symlink() {
+            bail!(
+                "`{}` is a symbolic link, and nothing is written through it",
+                to.display()
+            );
+        }
     }
-    std::fs::copy(from, to)
-        .with_context(|| format!("cannot copy `{}` to `{}`", from.display(), to.display()))?;
-    Ok(())
+    if let Some(above) = to.parent() {
+        std::fs::create_dir_all(above).with_context(|| format!("cannot make `{}`", above.display()))?;
+    }
+    let copied = || {
+        std::fs::copy(from, &to)?;
+        let times = std::fs::FileTimes::new().set_modified(from.metadata()?.modified()?);
+        std::fs::File::options().append(true).open(&to)?.set_times(times)
+    };
+    copied().with_context(|| format!("cannot copy `{}` to `{}`", from.display(), to.display()))
 }
 
 /// A file that a set may take.
@@ -74,6 +90,9 @@ fn list(set: &FileSet, source: &Path) -> anyhow::Result<Vec<Listed>> {
         let folder = source.join(base);
         if !folder.is_dir() {
             bail!("the base directory `{base}` is not there");
+        }
+        if !folder.canonicalize()?.starts_with(source.canonicalize()?) {
+            bail!("the base directory `{base}` leads out of the source");
         }
         let paths = files_below(&folder)?;
         return Ok(paths
@@ -237,6 +256,47 @@ mod tests {
         };
         let copied = collect(&chosen, source.path(), target.path()).unwrap();
         assert_eq!(copied, ["out/deep/b.txt"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_lead_nowhere() {
+        let (source, target, elsewhere) = (
+            source(),
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+        );
+        std::os::unix::fs::symlink(elsewhere.path(), source.path().join("linked")).unwrap();
+        let linked = FileSet {
+            base_directory: Some("linked".to_owned()),
+            ..set(&["*"])
+        };
+        let error = collect(&linked, source.path(), target.path()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the base directory `linked` leads out of the source"
+        );
+
+        let from = source.path().join("other.txt");
+        let error = copy(&from, source.path(), "linked/x").unwrap_err();
+        assert!(
+            error.to_string().ends_with("nothing is written through it"),
+            "{error}"
+        );
+        assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_copy_is_as_old_as_what_it_is_of() {
+        let (source, target) = (source(), tempfile::tempdir().unwrap());
+        let from = source.path().join("other.txt");
+        let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+        let file = std::fs::File::options().append(true).open(&from).unwrap();
+        file.set_times(std::fs::FileTimes::new().set_modified(old))
+            .unwrap();
+        copy(&from, target.path(), "a/b").unwrap();
+        let copied = target.path().join("a/b").metadata().unwrap();
+        assert_eq!(copied.modified().unwrap(), old);
     }
 
     #[test]

@@ -63,28 +63,35 @@ pub(super) fn run(args: &Args, terminal: &mut dyn Write) -> anyhow::Result<Batch
             });
             continue;
         }
-        let summary = Request {
+        let outcome = Request {
             args,
             reference: Some(&commit),
             buildspec: build.buildspec.as_deref().unwrap_or(&args.buildspec),
             variables: &build.variables,
             batch: Some((&id, &build.identifier)),
         }
-        .build(terminal)
-        .with_context(|| format!("the build `{}` of the batch", build.identifier))?;
-        let status = match summary.status {
-            Status::Succeeded => MemberStatus::Succeeded,
-            Status::Failed => MemberStatus::Failed,
+        .build(terminal);
+        let status = match &outcome {
+            Ok(summary) if summary.status == Status::Succeeded => MemberStatus::Succeeded,
+            _ => MemberStatus::Failed,
         };
         if batch.fast_fail && status == MemberStatus::Failed && !build.ignore_failure {
             fast_failed = Some(build.identifier.clone());
+        }
+        // A build that could not begin is one that failed: those before it and after it stay what they are.
+        let (message, summary) = match outcome {
+            Ok(summary) => (None, Some(summary)),
+            Err(error) => (Some(format!("{error:#}")), None),
+        };
+        if let Some(message) = &message {
+            let _ = writeln!(terminal, "[codebuild] {}: {message}", build.identifier);
         }
         builds.push(Member {
             identifier: build.identifier.clone(),
             status,
             ignore_failure: build.ignore_failure,
-            message: None,
-            build: Some(summary),
+            message,
+            build: summary,
         });
     }
     let succeeded = builds.iter().all(|build| {

@@ -8,7 +8,7 @@ use std::fmt;
 
 use regex::Regex;
 
-use super::graph;
+use crate::graph;
 use crate::yaml::{self, Node, Value};
 
 /// A build specification that can be run.

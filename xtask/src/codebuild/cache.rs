@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use sha2::{Digest, Sha256};
 
 use super::artifacts::{copy, files_below, patterns};
 use super::buildspec::Cache;
+use crate::workspace;
 
 /// The caches of one project.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Store {
         };
         let files = files_below(&folder.join("files"))?;
         for (path, name) in &files {
-            copy(path, &source.join(name))?;
+            copy(path, source, name)?;
         }
         Ok(Some((key, files.len())))
     }
@@ -61,7 +61,7 @@ impl Store {
                 .into_iter()
                 .any(|part| wanted.iter().any(|pattern| pattern.is_match(part)))
             {
-                copy(&path, &next.path().join("files").join(&name))?;
+                copy(&path, &next.path().join("files"), &name)?;
                 count += 1;
             }
         }
@@ -100,8 +100,7 @@ impl Store {
     }
 
     fn folder_of(&self, key: &str) -> PathBuf {
-        let digest = Sha256::digest(key.as_bytes());
-        let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let name = workspace::sha256(key.as_bytes());
         self.folder.join(name)
     }
 }

@@ -7,7 +7,6 @@ mod artifacts;
 mod batch;
 mod buildspec;
 mod cache;
-mod graph;
 mod reports;
 mod runtimes;
 mod secrets;
@@ -124,6 +123,9 @@ struct Summary {
     reports: Vec<reports::Collected>,
     /// How many builds before this one were retried.
     auto_retry_number: u32,
+    /// What the build is called in its batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_identifier: Option<String>,
     log: PathBuf,
 }
 
@@ -328,6 +330,9 @@ impl Request<'_> {
         for (_, value) in &secrets {
             masker.learn_value(value);
         }
+        for value in args.source.secrets() {
+            masker.learn_value(&value);
+        }
         masker.learn(
             state
                 .variables
@@ -364,9 +369,8 @@ impl Request<'_> {
         if let Some(cache) = &spec.cache {
             build.restore(cache, &store, &mut log);
         }
-        if build.run_phases(&mut log)? {
-            build.upload(&mut log);
-        }
+        let complete = build.run_phases(&mut log);
+        build.upload(complete, &mut log);
         if let Some(cache) = &spec.cache {
             build.save(cache, &store, &mut log);
         }
@@ -387,6 +391,7 @@ impl Request<'_> {
             secondary_artifacts: results.secondary_artifacts,
             reports: results.reports,
             auto_retry_number,
+            batch_identifier: self.batch.map(|(_, identifier)| identifier.to_owned()),
             phases: build.phases,
             log: log_path,
         };
@@ -476,9 +481,9 @@ struct Results {
 
 impl Build<'_> {
     /// Runs the phases until one ends the build; whether artifacts are to be uploaded then.
-    fn run_phases(&mut self, log: &mut Log<'_>) -> anyhow::Result<bool> {
+    fn run_phases(&mut self, log: &mut Log<'_>) -> bool {
         for phase in &self.spec.phases {
-            let Some(message) = self.run_phase(phase, log)? else {
+            let Some(message) = self.run_phase(phase, log) else {
                 continue;
             };
             self.succeeding = false;
@@ -489,20 +494,33 @@ impl Build<'_> {
                     if pattern.is_match(&message) {
                         self.retries = *count;
                     }
-                    return Ok(false);
+                    return false;
                 }
                 (Some(OnFailure::Abort), _) | (None, PhaseKind::Install | PhaseKind::PreBuild) => {
-                    return Ok(false);
+                    return false;
                 }
                 // A failed build is still followed by post_build, and artifacts are uploaded whatever either said.
                 (None, PhaseKind::Build | PhaseKind::PostBuild) => {}
             }
         }
-        Ok(true)
+        true
+    }
+
+    /// Why a list of commands failed, if it did: a command, or the shell itself, whose folder may be gone.
+    fn run_commands(&mut self, commands: &[String], log: &mut Log<'_>) -> Option<String> {
+        match shell::run(self.spec.shell, commands, &mut self.state, log) {
+            Ok(Ok(())) => None,
+            Ok(Err(failure)) => Some(format!(
+                "Error while executing command: {}. Reason: {}",
+                failure.command,
+                failure.reason()
+            )),
+            Err(error) => Some(format!("{error:#}")),
+        }
     }
 
     /// Runs a phase: all its commands and all its `finally` commands. Why it failed, if it did.
-    fn run_phase(&mut self, phase: &Phase, log: &mut Log<'_>) -> anyhow::Result<Option<String>> {
+    fn run_phase(&mut self, phase: &Phase, log: &mut Log<'_>) -> Option<String> {
         let name = phase.kind.name();
         log.note(&format!("Entering phase {name}"));
         let started = Instant::now();
@@ -510,25 +528,17 @@ impl Build<'_> {
             && let Some(missing) = runtimes::missing(&self.spec.runtimes, &self.state)
         {
             let message = format!("runtime-versions: {missing}");
-            return Ok(self.finish_phase(name, started, Some(message), log));
+            return self.finish_phase(name, started, Some(message), log);
         }
-        let mut failure = shell::run(self.spec.shell, &phase.commands, &mut self.state, log)?.err();
-        if failure.is_some() {
+        let mut message = self.run_commands(&phase.commands, log);
+        if message.is_some() {
             self.state.set("CODEBUILD_BUILD_SUCCEEDING", "0");
         }
         if !phase.finally.is_empty() {
-            let last = shell::run(self.spec.shell, &phase.finally, &mut self.state, log)?.err();
-            failure = failure.or(last);
+            let last = self.run_commands(&phase.finally, log);
+            message = message.or(last);
         }
-        let message = failure.map(|failure| {
-            let text = format!(
-                "Error while executing command: {}. Reason: {}",
-                failure.command,
-                failure.reason()
-            );
-            log.masker.mask(&text)
-        });
-        Ok(self.finish_phase(name, started, message, log))
+        self.finish_phase(name, started, message, log)
     }
 
     /// Notes how a phase ended, and gives its message back.
@@ -539,6 +549,7 @@ impl Build<'_> {
         message: Option<String>,
         log: &mut Log<'_>,
     ) -> Option<String> {
+        let message = message.map(|message| log.masker.mask(&message));
         let status = Status::of(message.is_none());
         log.note(&format!("Phase complete: {name} State: {}", status.name()));
         if let Some(message) = &message {
@@ -553,37 +564,48 @@ impl Build<'_> {
         message
     }
 
-    /// Collects reports and artifacts; what is missing fails the build.
-    fn upload(&mut self, log: &mut Log<'_>) {
-        if self.spec.artifacts.is_none()
-            && self.spec.secondary_artifacts.is_empty()
-            && self.spec.reports.is_empty()
-        {
+    /// Collects reports, which tell most of a build that failed, and the artifacts of one that went through its phases (`complete`).
+    /// What is missing fails the build, and keeps nothing else from being collected.
+    fn upload(&mut self, complete: bool, log: &mut Log<'_>) {
+        let spec = self.spec;
+        let artifacts = complete && (spec.artifacts.is_some() || !spec.secondary_artifacts.is_empty());
+        if !artifacts && spec.reports.is_empty() {
             return;
         }
         log.note("Entering phase UPLOAD_ARTIFACTS");
         let started = Instant::now();
-        let message = self.collect(log).err().map(|error| format!("{error:#}"));
+        let mut problems = Vec::new();
+        for report in &spec.reports {
+            if let Err(error) = self.collect_report(report, log) {
+                problems.push(format!("{error:#}"));
+            }
+        }
+        if artifacts && let Err(error) = self.collect_artifacts(log) {
+            problems.push(format!("{error:#}"));
+        }
+        let message = (!problems.is_empty()).then(|| problems.join("; "));
         self.succeeding &= message.is_none();
         self.finish_phase("UPLOAD_ARTIFACTS", started, message, log);
     }
 
-    fn collect(&mut self, log: &mut Log<'_>) -> anyhow::Result<()> {
-        let spec = self.spec;
-        for report in &spec.reports {
-            let collected = reports::collect(report, self.source, &self.output.join("reports"))?;
-            if let Some(tests) = &collected.tests {
-                log.note(&format!(
-                    "Report {}: {} tests, {} failed, {} in error, {} skipped",
-                    collected.group, tests.total, tests.failed, tests.error, tests.skipped
-                ));
-            }
-            self.results.reports.push(collected);
+    fn collect_report(&mut self, report: &buildspec::Report, log: &mut Log<'_>) -> anyhow::Result<()> {
+        let collected = reports::collect(report, self.source, &self.output.join("reports"))?;
+        if let Some(tests) = &collected.tests {
+            log.note(&format!(
+                "Report {}: {} tests, {} failed, {} in error, {} skipped",
+                collected.group, tests.total, tests.failed, tests.error, tests.skipped
+            ));
         }
+        self.results.reports.push(collected);
+        Ok(())
+    }
+
+    fn collect_artifacts(&mut self, log: &mut Log<'_>) -> anyhow::Result<()> {
+        let spec = self.spec;
         if let Some(artifacts) = &spec.artifacts {
             let folder = self.output.join(ARTIFACTS);
             self.results.artifacts = artifacts::collect(&artifacts.files, self.source, &folder)?;
-            self.results.artifacts_name = self.name(artifacts)?;
+            self.results.artifacts_name = self.name(artifacts, log)?;
         }
         for (identifier, artifacts) in &spec.secondary_artifacts {
             let folder = self.output.join("secondary-artifacts").join(identifier);
@@ -591,16 +613,18 @@ impl Build<'_> {
                 .with_context(|| format!("the secondary artifact `{identifier}`"))?;
             self.results.secondary_artifacts.push(SecondaryArtifacts {
                 identifier: identifier.clone(),
-                name: self.name(artifacts)?,
+                name: self.name(artifacts, log)?,
                 artifacts: files,
             });
         }
         Ok(())
     }
 
-    fn name(&self, artifacts: &Artifacts) -> anyhow::Result<Option<String>> {
+    /// What artifacts are called as a whole, as it may be printed.
+    fn name(&self, artifacts: &Artifacts, log: &Log<'_>) -> anyhow::Result<Option<String>> {
         let name = artifacts.name.as_deref();
-        name.map(|name| self.expand(name)).transpose()
+        name.map(|name| Ok(log.masker.mask(&self.expand(name)?)))
+            .transpose()
     }
 
     /// A text in which the shell has replaced variables and commands, in the folder of the source.
@@ -623,7 +647,7 @@ impl Build<'_> {
             return;
         }
         let restored = self
-            .cache_keys(cache)
+            .cache_keys(cache, log)
             .and_then(|(key, fallback)| Ok((store.restore(&key, &fallback, self.source)?, key)));
         log.note(&match restored {
             Ok((Some((key, files)), _)) => format!("Cache: {files} files restored from `{key}`"),
@@ -638,7 +662,7 @@ impl Build<'_> {
             return;
         }
         let saved = self
-            .cache_keys(cache)
+            .cache_keys(cache, log)
             .and_then(|(key, _)| Ok((store.save(&key, cache, self.source)?, key)));
         log.note(&match saved {
             Ok((files, key)) => format!("Cache: {files} files saved as `{key}`"),
@@ -646,12 +670,14 @@ impl Build<'_> {
         });
     }
 
-    fn cache_keys(&self, cache: &Cache) -> anyhow::Result<(String, Vec<String>)> {
+    /// The key and the fallback keys. They are written down, so secrets in them are `***`.
+    fn cache_keys(&self, cache: &Cache, log: &Log<'_>) -> anyhow::Result<(String, Vec<String>)> {
         let Some(key) = &cache.key else {
             return Ok(("default".to_owned(), Vec::new()));
         };
-        let fallback = cache.fallback_keys.iter().map(|key| self.expand(key));
-        Ok((self.expand(key)?, fallback.collect::<anyhow::Result<_>>()?))
+        let key_of = |key: &String| Ok(log.masker.mask(&self.expand(key)?));
+        let fallback = cache.fallback_keys.iter().map(key_of);
+        Ok((key_of(key)?, fallback.collect::<anyhow::Result<_>>()?))
     }
 
     fn exported(&self, log: &mut Log<'_>) -> Vec<Exported> {

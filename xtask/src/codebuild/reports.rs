@@ -48,7 +48,13 @@ pub(crate) fn collect(report: &Report, source: &Path, folder: &Path) -> anyhow::
     if name.trim_matches('.').is_empty() {
         bail!("`{}` is not a name for a report group", report.group);
     }
-    let folder = folder.join(name);
+    let folder = folder.join(&name);
+    if folder.exists() {
+        bail!(
+            "the report group `{}` would share the folder `{name}` with another",
+            report.group
+        );
+    }
     let files = artifacts::collect(&report.files, source, &folder)
         .with_context(|| format!("the report `{}` has no files", report.group))?;
     let mut tests = None;

@@ -50,8 +50,16 @@ impl Masker {
         }
     }
 
-    /// Learns a value that is secret whatever its variable is called.
+    /// Learns a value that is secret whatever its variable is called; of a JSON object also its members, which commands pick out.
     pub(crate) fn learn_value(&mut self, value: &str) {
+        if let Ok(serde_json::Value::Object(members)) = serde_json::from_str(value) {
+            for member in members.values() {
+                match member {
+                    serde_json::Value::String(text) => self.learn_value(text),
+                    other => self.learn_value(&other.to_string()),
+                }
+            }
+        }
         self.values.extend(
             value
                 .lines()
@@ -121,5 +129,7 @@ mod tests {
         assert_eq!(masker.mask("abcdef abc eu"), "*** *** eu");
         assert_eq!(masker.mask("the second line"), "the *** line");
         assert_eq!(masker.mask("nothing here"), "nothing here");
+        masker.learn_value(r#"{"user": "somebody", "port": 5432}"#);
+        assert_eq!(masker.mask("somebody at 5432"), "*** at ***");
     }
 }

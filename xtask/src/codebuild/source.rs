@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
+use percent_encoding::percent_decode_str;
 
 use crate::account::{self, Account};
+use crate::git::{git, git_with};
 
 /// A repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,30 +129,53 @@ impl fmt::Display for Source {
                 region: None,
                 repository,
             } => write!(f, "codecommit://{repository}"),
-            Self::Url(url) => f.write_str(&without_password(url)),
+            Self::Url(url) => f.write_str(&printable(url)),
             Self::Path(path) => path.display().fmt(f),
         }
     }
 }
 
-/// An address as it may be printed: a password in it, which may be a token, is `***`.
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let Some((user, host)) = authority.rsplit_once('@') else {
-        return url.to_owned();
-    };
-    match user.split_once(':') {
-        Some((user, _)) => format!("{scheme}://{user}:***@{host}{path}"),
-        None => url.to_owned(),
+/// An address over HTTP without the user and the password in it, which may be a token each, and these as they are meant; `None` where
+/// there is no user.
+fn login_of(url: &str) -> Option<(String, (String, String))> {
+    let (scheme, rest) = url.split_once("://")?;
+    if !["http", "https"].contains(&scheme) {
+        return None;
     }
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (login, host) = authority.rsplit_once('@')?;
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let meant = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    Some((format!("{scheme}://{host}{path}"), (meant(user), meant(password))))
+}
+
+/// An address as it may be printed: what one logs in with is `***`. Over ssh a user is no secret.
+fn printable(url: &str) -> String {
+    let hidden = login_of(url).map(|(bare, _)| bare.replacen("://", "://***@", 1));
+    hidden.unwrap_or_else(|| {
+        // A password in any other address.
+        match url.split_once("://").and_then(|(scheme, rest)| {
+            let (login, host) = rest.split_once('@')?;
+            let (user, _) = login.split_once(':')?;
+            (!login.contains('/')).then(|| format!("{scheme}://{user}:***@{host}"))
+        }) {
+            Some(text) => text,
+            None => url.to_owned(),
+        }
+    })
 }
 
 impl Source {
     /// How git reaches the repository. For CodeCommit, the account's credentials are looked for.
     pub(crate) fn remote(&self) -> anyhow::Result<Remote> {
+        if let Self::Url(url) = self
+            && let Some((url, login)) = login_of(url)
+        {
+            return Ok(Remote {
+                url,
+                login: Some(login),
+            });
+        }
         let Self::CodeCommit { region, repository } = self else {
             return Ok(Remote {
                 url: self.clone_url()?,
@@ -193,6 +217,16 @@ impl Source {
         }
     }
 
+    /// What must not be printed: what the address logs in with.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        match self {
+            Self::Url(url) => {
+                login_of(url).map_or_else(Vec::new, |(_, (user, password))| vec![user, password])
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The last part of the name, for the build's id.
     pub(crate) fn project(&self) -> String {
         let name = match self {
@@ -230,7 +264,7 @@ impl Remote {
     /// Runs git so that it can log in; the folder is where it runs.
     fn git(&self, folder: Option<&Path>, arguments: &[&str]) -> anyhow::Result<String> {
         let Some((user, password)) = &self.login else {
-            return git(folder, arguments);
+            return git_with(folder, arguments, &[]);
         };
         // git asks this program for user and password, and the program has them from its environment.
         let program = tempfile::Builder::new()
@@ -320,16 +354,14 @@ pub(crate) fn checkout(source: &Source, reference: Option<&str>, folder: &Path) 
         }
         None => {
             let branch =
-                git(Some(folder), &["symbolic-ref", "--quiet", "HEAD"]).unwrap_or_else(|_| "HEAD".to_owned());
+                git(folder, &["symbolic-ref", "--quiet", "HEAD"]).unwrap_or_else(|_| "HEAD".to_owned());
             let commit = resolve(folder, "HEAD").with_context(|| format!("`{source}` has no commit yet"))?;
             (branch, commit)
         }
     };
-    git(Some(folder), &["checkout", "--quiet", "--detach", &commit])?;
+    git(folder, &["checkout", "--quiet", "--detach", &commit])?;
     let uncommitted = match source {
-        Source::Path(path) => {
-            git(Some(path), &["status", "--porcelain"]).is_ok_and(|status| !status.is_empty())
-        }
+        Source::Path(path) => git(path, &["status", "--porcelain"]).is_ok_and(|status| !status.is_empty()),
         _ => false,
     };
     Ok(Checkout {
@@ -342,50 +374,10 @@ pub(crate) fn checkout(source: &Source, reference: Option<&str>, folder: &Path) 
 fn resolve(folder: &Path, reference: &str) -> Option<String> {
     let commit = format!("{reference}^{{commit}}");
     git(
-        Some(folder),
+        folder,
         &["rev-parse", "--quiet", "--verify", "--end-of-options", &commit],
     )
     .ok()
-}
-
-/// Runs git and returns what it printed, without the last line break.
-fn git(folder: Option<&Path>, arguments: &[&str]) -> anyhow::Result<String> {
-    git_with(folder, arguments, &[])
-}
-
-fn git_with(folder: Option<&Path>, arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<String> {
-    let mut command = Command::new("git");
-    command
-        .args(arguments)
-        .envs(variables.iter().copied())
-        .stdin(Stdio::null())
-        .env("GIT_TERMINAL_PROMPT", "0");
-    // Set while a hook runs; they would turn our commands to that repository.
-    for name in [
-        "GIT_DIR",
-        "GIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_COMMON_DIR",
-        "GIT_PREFIX",
-    ] {
-        command.env_remove(name);
-    }
-    if let Some(folder) = folder {
-        command.current_dir(folder);
-    }
-    let output = command.output().context("cannot start git: is it installed?")?;
-    if !output.status.success() {
-        bail!(
-            "git {}: {}",
-            arguments
-                .iter()
-                .find(|argument| !argument.starts_with('-') && !argument.contains('='))
-                .unwrap_or(&""),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
 #[cfg(test)]
@@ -409,18 +401,37 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_an_address_is_not_printed() {
-        for (text, want) in [
+    fn what_an_address_logs_in_with_is_neither_printed_nor_given_to_git() {
+        for (text, want, url, secrets) in [
             (
-                "https://me:secret@example.com/a@b",
-                "https://me:***@example.com/a@b",
+                "https://me:s%40cret@example.com/a@b",
+                "https://***@example.com/a@b",
+                "https://example.com/a@b",
+                &["me", "s@cret"][..],
             ),
-            ("https://:secret@example.com", "https://:***@example.com"),
-            ("https://example.com/a:b@c", "https://example.com/a:b@c"),
+            (
+                "https://token@example.com",
+                "https://***@example.com",
+                "https://example.com",
+                &["token", ""],
+            ),
+            (
+                "https://example.com/a:b@c",
+                "https://example.com/a:b@c",
+                "https://example.com/a:b@c",
+                &[],
+            ),
+            (
+                "ssh://git:secret@example.com/b",
+                "ssh://git:***@example.com/b",
+                "ssh://git:secret@example.com/b",
+                &[],
+            ),
         ] {
             let source: Source = text.parse().unwrap();
             assert_eq!(source.to_string(), want);
-            assert_eq!(source.clone_url().unwrap(), text);
+            assert_eq!(source.remote().unwrap().url, url);
+            assert_eq!(source.secrets(), secrets);
         }
     }
 

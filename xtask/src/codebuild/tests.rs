@@ -607,6 +607,124 @@ artifacts:
 }
 
 #[test]
+fn the_report_of_tests_that_fail_is_kept() {
+    needs!("git");
+    let (summary, log) = Repository::new(
+        r#"
+version: 0.2
+phases:
+  pre_build:
+    commands:
+      - echo '<testsuite><testcase><failure/></testcase></testsuite>' >junit.xml
+      - exit 1
+  build: {commands: [echo never]}
+reports:
+  tests: {files: [junit.xml]}
+  none: {files: [missing.xml]}
+artifacts: {files: [junit.xml]}
+"#,
+    )
+    .build(&[]);
+    assert_eq!(summary.reports[0].tests.unwrap().failed, 1, "{log}");
+    assert!(summary.artifacts.is_empty(), "the build did not come to them");
+    assert_eq!(
+        summary.phases.last().unwrap().message.as_deref(),
+        Some("the report `none` has no files: no matching artifact paths found for `missing.xml`")
+    );
+}
+
+#[test]
+fn a_missing_report_keeps_no_artifact_from_being_collected() {
+    needs!("git");
+    let (summary, _) = Repository::new(
+        "version: 0.2\nphases: {build: {commands: [true]}}\nreports: {r: {files: [x.xml]}}\nartifacts: {files: [buildspec.yml]}\n",
+    )
+    .build(&[]);
+    assert_eq!(summary.status, Status::Failed);
+    assert_eq!(summary.artifacts, ["buildspec.yml"]);
+}
+
+#[test]
+fn groups_of_reports_do_not_share_a_folder() {
+    needs!("git");
+    let (summary, _) = Repository::new(
+        "version: 0.2\nphases: {build: {commands: ['echo \"<testsuite/>\" >x.xml']}}\nreports: {'a:b': {files: [x.xml]}, a_b: {files: [x.xml]}}\n",
+    )
+    .build(&[]);
+    assert_eq!(
+        summary.phases.last().unwrap().message.as_deref(),
+        Some("the report group `a_b` would share the folder `a_b` with another")
+    );
+}
+
+#[test]
+fn names_and_keys_hold_no_secret() {
+    needs!("git");
+    let repository = Repository::new(
+        "version: 0.2
+phases: {build: {commands: [mkdir deps, 'echo x >deps/x']}}
+artifacts: {files: [deps/x], name: 'app-$DEPLOY_TOKEN'}
+cache: {key: 'key-$DEPLOY_TOKEN', paths: [deps]}
+",
+    );
+    let (summary, log) = repository.build(&["--env", "DEPLOY_TOKEN=hidden-away"]);
+    assert_eq!(summary.artifacts_name.as_deref(), Some("app-***"), "{log}");
+    let mut texts = vec![log];
+    for (path, _) in artifacts::files_below(&repository.folder.path().join("builds")).unwrap() {
+        texts.push(std::fs::read_to_string(path).unwrap());
+    }
+    assert!(
+        texts.iter().all(|text| !text.contains("hidden-away")),
+        "{texts:?}"
+    );
+}
+
+#[test]
+fn a_shell_that_cannot_start_fails_its_phase() {
+    needs!("git");
+    let repository = Repository::new(
+        "version: 0.2\nphases:\n  build: {commands: [mkdir gone, cd gone, rmdir ../gone]}\n  post_build: {commands: [echo never]}\n",
+    );
+    let (summary, _) = repository.build(&[]);
+    assert_eq!(
+        phases(&summary)[1..],
+        [("BUILD", Status::Succeeded), ("POST_BUILD", Status::Failed)]
+    );
+    assert!(summary.log.parent().unwrap().join(SUMMARY).is_file());
+}
+
+#[test]
+fn a_build_of_a_batch_that_cannot_begin_has_failed_and_the_others_go_on() {
+    needs!("git");
+    let repository = Repository::new(
+        "version: 0.2
+batch:
+  build-list:
+    - {identifier: other_user, buildspec: user.yml, ignore-failure: true}
+    - {identifier: good}
+phases: {build: {commands: [true]}}
+",
+    );
+    repository.commit(
+        "user.yml",
+        "version: 0.2\nrun-as: somebody-else\nphases: {build: {commands: [true]}}\n",
+    );
+    repository.push("main");
+    let (summary, log) = batch(&repository);
+    assert_eq!(summary.status, Status::Succeeded, "{log}");
+    let json = serde_json::to_value(&summary).unwrap();
+    assert_eq!(json["builds"][0]["status"], "FAILED");
+    assert!(
+        json["builds"][0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("somebody-else"),
+        "{json}"
+    );
+    assert_eq!(json["builds"][1]["status"], "SUCCEEDED");
+}
+
+#[test]
 fn a_cache_goes_from_build_to_build() {
     needs!("git");
     let repository = Repository::new(

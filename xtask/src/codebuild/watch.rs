@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -15,7 +14,7 @@ use super::{Args, Request, SUMMARY, Status};
 /// A commit is new when no build in the output folder is of it, so that a commit which came while nobody watched is built too. What
 /// cannot be built (no connection, a build specification that is refused) is told, and tried again with the next look.
 pub(super) fn run(args: &Args, terminal: &mut dyn Write) -> anyhow::Result<(Status, String)> {
-    let mut built = known(&args.output(), &args.source.to_string())?;
+    let mut built = known(args)?;
     let mut summaries = Vec::new();
     let mut told = None;
     loop {
@@ -72,22 +71,26 @@ pub(super) fn run(args: &Args, terminal: &mut dyn Write) -> anyhow::Result<(Stat
 #[derive(Deserialize)]
 struct Built {
     source: String,
+    buildspec: String,
     resolved_source_version: String,
+    batch_identifier: Option<String>,
 }
 
-/// The commits of a source that have been built.
-fn known(output: &Path, source: &str) -> anyhow::Result<BTreeSet<String>> {
+/// The commits of the source that have been built by the build specification.
+fn known(args: &Args) -> anyhow::Result<BTreeSet<String>> {
+    let (output, source) = (args.output(), args.source.to_string());
     let mut commits = BTreeSet::new();
     if !output.is_dir() {
         return Ok(commits);
     }
-    for entry in std::fs::read_dir(output).with_context(|| format!("cannot list `{}`", output.display()))? {
+    for entry in std::fs::read_dir(&output).with_context(|| format!("cannot list `{}`", output.display()))? {
         // A build that is under way, or was ended, has no summary.
         let Ok(text) = std::fs::read_to_string(entry?.path().join(SUMMARY)) else {
             continue;
         };
         if let Ok(built) = serde_json::from_str::<Built>(&text)
-            && built.source == source
+            && (built.source, built.buildspec.as_str()) == (source.clone(), args.buildspec.as_str())
+            && built.batch_identifier.is_none()
         {
             commits.insert(built.resolved_source_version);
         }

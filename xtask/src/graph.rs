@@ -1,23 +1,23 @@
-//! An order for builds that depend on each other.
+//! An order for things that depend on each other: crates of a release, builds of a batch.
 
-/// The places of the builds so that each comes after those it depends on; among those that could come next, the first in the list.
+/// The places of the things so that each comes after those it depends on; among those that could come next, the first in the list.
 ///
 /// Names that nothing has are passed over. The error holds the names that are in a circle or behind one.
-pub(crate) fn in_order<'a>(builds: &[(&'a str, Vec<&'a str>)]) -> Result<Vec<usize>, Vec<&'a str>> {
+pub(crate) fn in_order<'a>(things: &[(&'a str, Vec<&'a str>)]) -> Result<Vec<usize>, Vec<&'a str>> {
     let mut order: Vec<usize> = Vec::new();
-    while order.len() < builds.len() {
-        let done = |name: &str| match builds.iter().position(|(known, _)| *known == name) {
+    while order.len() < things.len() {
+        let done = |name: &str| match things.iter().position(|(known, _)| *known == name) {
             Some(place) => order.contains(&place),
             None => true,
         };
-        let next = (0..builds.len())
-            .find(|place| !order.contains(place) && builds[*place].1.iter().all(|name| done(name)));
+        let next = (0..things.len())
+            .find(|place| !order.contains(place) && things[*place].1.iter().all(|name| done(name)));
         match next {
             Some(place) => order.push(place),
             None => {
-                return Err((0..builds.len())
+                return Err((0..things.len())
                     .filter(|place| !order.contains(place))
-                    .map(|place| builds[place].0)
+                    .map(|place| things[place].0)
                     .collect());
             }
         }

@@ -61,8 +61,9 @@ impl States {
             });
             return Ok(answer);
         }
-        // Whoever finds it in the database finds its control.
+        // Whoever finds it in the database finds its control. The machine may be gone by now.
         let mut controls = self.controls();
+        self.machine(&execution.machine_arn)?.not_deleting()?;
         match self.journal.insert(&execution)? {
             Ok(id) => {
                 let control = Arc::<Control>::default();
@@ -95,7 +96,10 @@ impl States {
         }
         let name = name.unwrap_or_else(|| Uuid::new_v4().to_string());
         check_name(&name)?;
-        let machine = self.machine(&named.base).map_err(|_| missing_machine(arn))?;
+        let machine = self
+            .machine(&named.base)
+            .map_err(|_| missing_machine(arn))?
+            .not_deleting()?;
         let (mut version_arn, mut alias_arn) = (None, None);
         let revision = match named.alias() {
             Some(_) => {
@@ -121,6 +125,10 @@ impl States {
                     MAX_DATA.max
                 ),
             ));
+        }
+        if text.is_empty() {
+            let message = "Invalid State Machine Execution Input: 'Invalid execution input.'";
+            return Err(ApiError::new("InvalidExecutionInput", message));
         }
         parse_json(text).map_err(|reason| {
             let message = format!("Invalid State Machine Execution Input: '{reason}'");
@@ -348,6 +356,14 @@ impl States {
         if let Some(reason) = self.not_redrivable(id, &execution)? {
             return Err(ApiError::new("ExecutionNotRedrivable", reason));
         }
+        if self
+            .machines
+            .look(&execution.machine_arn, |machine| machine.deleting)
+            != Some(false)
+        {
+            let message = format!("State machine '{}' has been deleted", execution.machine_arn);
+            return Err(ApiError::new("ExecutionNotRedrivable", message));
+        }
         let machine = self.machine_of(&execution.revision)?;
         execution.status = RUNNING.to_owned();
         execution.redrives += 1;
@@ -427,6 +443,8 @@ impl States {
         })?;
         check.finish()?;
         let named;
+        // Those of a machine that had the name before are not this one's.
+        let mut since = 0;
         let of = match (machine_arn, map_run) {
             (Some(_), Some(_)) | (None, None) => {
                 return Err(ApiError::validation(
@@ -453,6 +471,7 @@ impl States {
                     return Err(type_not_supported());
                 }
                 named = parsed.qualified();
+                since = millis(machine.created);
                 match (parsed.version(), parsed.alias()) {
                     (Some(_), _) if self.versions.contains(&named) => Of::Version(&named),
                     (_, Some(_)) if self.aliases.contains(&named) => Of::Alias(&named),
@@ -461,7 +480,7 @@ impl States {
                 }
             }
         };
-        let (found, next) = self.journal.list(&of, status, redriven, after, max)?;
+        let (found, next) = self.journal.list(&of, since, status, redriven, after, max)?;
         let executions: Vec<_> = found.into_iter().map(listed).collect();
         let mut answer = json!({"executions": executions});
         if let Some((started, id)) = next {

@@ -209,10 +209,32 @@ impl Journal {
             .collect()
     }
 
-    /// A page, those that began last first.
+    /// Whether an execution of that machine runs.
+    pub(super) fn is_running(&self, machine: &str) -> io::Result<bool> {
+        self.database.with(|connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM executions WHERE status = 'RUNNING' AND machine = ?1 LIMIT 1")?
+                .exists([machine])
+        })
+    }
+
+    /// Whether an execution of that machine runs, or ran, that revision of it.
+    pub(super) fn has_revision(&self, machine: &str, revision: &str) -> io::Result<bool> {
+        self.database.with(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT 1 FROM executions WHERE machine = ?1 AND json_extract(record, '$.revision') = ?2
+                     ORDER BY started DESC, id DESC LIMIT 1",
+                )?
+                .exists([machine, revision])
+        })
+    }
+
+    /// A page, those that began last first; none that began before `since`.
     pub(super) fn list(
         &self,
         of: &Of<'_>,
+        since: u64,
         status: Option<&str>,
         redriven: Option<bool>,
         after: After,
@@ -226,7 +248,7 @@ impl Journal {
         };
         let query = format!(
             "SELECT id, started, record FROM executions
-             WHERE {column} = ?1 AND (?2 IS NULL OR status = ?2) AND (?3 IS NULL OR (redrives > 0) = ?3)
+             WHERE {column} = ?1 AND started >= ?7 AND (?2 IS NULL OR status = ?2) AND (?3 IS NULL OR (redrives > 0) = ?3)
                AND (?4 IS NULL OR (started, id) < (?4, ?5))
              ORDER BY started DESC, id DESC LIMIT ?6"
         );
@@ -235,7 +257,7 @@ impl Journal {
             let limit = i64::try_from(max).unwrap_or(i64::MAX - 1) + 1;
             connection
                 .prepare_cached(&query)?
-                .query_map(params![arn, status, redriven, started, id, limit], |row| {
+                .query_map(params![arn, status, redriven, started, id, limit, since], |row| {
                     Ok((
                         row.get::<_, i64>(0)?,
                         row.get::<_, i64>(1)?,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sfn_local::MapRunSettings;
 
 use super::{
-    States, arn,
+    States, arn, by_time,
     journal::{Counts, MapRun, RUNNING},
     page,
 };
@@ -50,7 +50,7 @@ impl States {
         arn::execution(execution)?;
         self.execution(execution)?;
         let runs = self.journal.map_runs(execution)?;
-        let (runs, next) = page(&mut check, runs, 100)?;
+        let (runs, next) = page(&mut check, runs, 100, |run| by_time(run.started, &run.arn))?;
         check.finish()?;
         let runs: Vec<_> = runs
             .into_iter()

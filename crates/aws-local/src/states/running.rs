@@ -5,14 +5,19 @@ use std::{
     future::{pending, poll_fn, ready},
     io,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
 
 use jiff::Timestamp;
 use sfn_builder::StateMachine;
-use sfn_local::{BoxFuture, Event, HistoryEvent, MapRunSettings, MapRunStatus, Observer, Outcome, Runner};
+use sfn_local::{
+    BoxFuture, Event, HistoryEvent, MapRunSettings, MapRunStatus, Observer, Outcome, Runner, TaskFailure,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +47,8 @@ pub(super) struct Control {
     why: Mutex<Option<(Option<String>, Option<String>)>>,
     /// Why the data folder cannot be used at the moment.
     trouble: watch::Sender<Option<String>>,
+    /// Its machine has been deleted: it enters no other state.
+    deleted: AtomicBool,
 }
 
 impl Control {
@@ -52,6 +59,11 @@ impl Control {
             .unwrap_or_else(PoisonError::into_inner)
             .get_or_insert((error, cause));
         self.stop.cancel();
+    }
+
+    /// Ends it before its next state.
+    pub(super) fn machine_deleted(&self) {
+        self.deleted.store(true, Ordering::Relaxed);
     }
 
     /// Until it has ended, and the database says so.
@@ -74,6 +86,7 @@ impl Control {
 struct Ending {
     states: Arc<States>,
     arn: String,
+    machine_arn: String,
     control: Arc<Control>,
 }
 
@@ -88,6 +101,8 @@ impl Drop for Ending {
             controls.remove(&self.arn);
         }
         drop(controls);
+        // What cannot be removed now is at the next start.
+        let _ = self.states.finish_deletion(&self.machine_arn);
         self.control.ended.cancel();
     }
 }
@@ -112,6 +127,7 @@ impl States {
         let ending = Ending {
             states: self.clone(),
             arn: execution.arn.clone(),
+            machine_arn: execution.machine_arn.clone(),
             control: control.clone(),
         };
         let this = self.clone();
@@ -348,6 +364,13 @@ impl States {
             found.collect()
         };
         for (id, execution, control) in found {
+            if self
+                .machines
+                .look(&execution.machine_arn, |machine| machine.deleting)
+                == Some(true)
+            {
+                control.machine_deleted();
+            }
             let machine = self
                 .machine_of(&execution.revision)
                 .map_err(|error| error.message);
@@ -643,6 +666,15 @@ impl Observer for Recorder {
                 None => pending().await,
             }
         })
+    }
+
+    fn refuses_states(&self) -> Option<TaskFailure> {
+        if !self.control.deleted.load(Ordering::Relaxed) {
+            return None;
+        }
+        let machine = self.execution.machine_arn.rsplit(':').next().unwrap_or_default();
+        let cause = format!("State machine {machine} has been deleted.");
+        Some(TaskFailure::new("States.Runtime", cause))
     }
 
     fn settings(&self, map_run_arn: &str) -> Option<MapRunSettings> {

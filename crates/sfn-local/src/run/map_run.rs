@@ -198,6 +198,9 @@ impl Runner<'_> {
             }
         };
         let kept = engine.outcome().is_some();
+        if let Some(failure) = self.observer.refuses_states() {
+            engine.refuse_states(failure);
+        }
         let outcome = match engine.drain(self.clock.now(), STEPS) {
             Progress::Ended => {
                 engine.take_events().iter().for_each(&mut record);

@@ -55,6 +55,11 @@ pub trait Observer: Send + Sync {
         std::future::ready(Ok(Vec::new())).boxed()
     }
 
+    /// Why nothing enters another state: the execution, or child execution, that comes to one fails in this way.
+    fn refuses_states(&self) -> Option<TaskFailure> {
+        None
+    }
+
     /// What a map run has to keep to from now on, when that has been changed since it began. It is asked for before a child
     /// execution is started, and after one has ended.
     fn settings(&self, map_run_arn: &str) -> Option<MapRunSettings> {
@@ -237,6 +242,9 @@ impl<'a> Runner<'a> {
         let mut work = Work::new(*self);
         work.obey(left, true);
         loop {
+            if let Some(failure) = self.observer.refuses_states() {
+                engine.refuse_states(failure);
+            }
             let told = work.tell(engine);
             let now = self.clock.now();
             let progress = if told || work.has_signals() {

@@ -32,6 +32,10 @@ const REDRIVABLE: Seconds = 14.0 * 86_400.0;
 const TOKEN_VALID: Seconds = 900.0;
 const TOKENS: usize = 10;
 
+/// How often, and after which pause, the control of an execution is looked for.
+const CONTROL_TRIES: usize = 200;
+const CONTROL_PAUSE: Duration = Duration::from_millis(20);
+
 const TRACE: Form = Form {
     pattern: "\\p{ASCII}*",
     matches: str::is_ascii,
@@ -216,7 +220,9 @@ impl States {
                 }
                 answer["outputDetails"] = json!({"included": included});
             }
-            Outcome::Failed { error, cause } | Outcome::TimedOut { error, cause } => {
+            Outcome::Failed { error, cause }
+            | Outcome::TimedOut { error, cause }
+            | Outcome::Aborted { error, cause } => {
                 for (member, text) in [("error", error), ("cause", cause)] {
                     if let Some(text) = text {
                         answer[member] = text.into();
@@ -499,13 +505,9 @@ impl States {
         check.finish()?;
         arn::execution(arn)?;
         let (_, execution) = self.execution(arn)?;
-        if execution.map_run_arn.is_some() {
-            return Err(ApiError::validation(
-                "Stopping a child execution of a map run is not implemented by aws-local.",
-            ));
-        }
-        let control = self.controls().get(arn).cloned();
-        if let Some(control) = control {
+        if execution.status == RUNNING {
+            // A child execution is taken up again only after the execution that has started it.
+            let control = self.control_of(arn).await;
             control.stop(error, cause);
             if let Err(trouble) = control.ended_or_trouble().await {
                 return Err(not_stopped(&trouble));
@@ -518,10 +520,29 @@ impl States {
         Ok(json!({"stopDate": execution.stopped.unwrap_or_else(|| self.now())}))
     }
 
+    /// The control of an execution, as soon as it is there; one that has ended, if it does not come.
+    async fn control_of(&self, arn: &str) -> Arc<Control> {
+        for _ in 0..CONTROL_TRIES {
+            if let Some(control) = self.controls().get(arn) {
+                return control.clone();
+            }
+            let still_runs = self
+                .execution(arn)
+                .is_ok_and(|(_, execution)| execution.status == RUNNING);
+            if !still_runs || self.stop.is_cancelled() {
+                break;
+            }
+            tokio::time::sleep(CONTROL_PAUSE).await;
+        }
+        let control = Arc::<Control>::default();
+        control.end();
+        control
+    }
+
     pub(super) fn execution_history(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
-        let reverse = check.get("reverseOrder") == Some(&Value::Bool(true));
-        let without_data = check.get("includeExecutionData") == Some(&Value::Bool(false));
+        let reverse = check.flag("reverseOrder");
+        let without_data = check.get("includeExecutionData").is_some() && !check.flag("includeExecutionData");
         let max = page_size(&mut check, 100);
         let from = page_token(&mut check, |token| token.parse::<u64>().ok().filter(|id| *id > 0))?;
         check.finish()?;

@@ -155,6 +155,11 @@ const SCHEMA: &str = "
         ended TEXT NOT NULL,
         PRIMARY KEY (map_run, arn)
     ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS tokens (
+        token TEXT NOT NULL PRIMARY KEY,
+        execution TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS tokens_of_execution ON tokens (execution);
     CREATE INDEX IF NOT EXISTS map_runs_of_execution ON map_runs (execution, started);
 ";
 
@@ -207,6 +212,15 @@ impl Journal {
         rows.into_iter()
             .map(|(id, text)| Ok((id, serde_json::from_str(&text)?)))
             .collect()
+    }
+
+    /// Whether a task waits for that token, or will when its execution has been taken up again.
+    pub(super) fn has_token(&self, token: &str) -> io::Result<bool> {
+        self.database.with(|connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM tokens WHERE token = ?1")?
+                .exists([token])
+        })
     }
 
     /// Whether an execution of that machine runs.
@@ -412,6 +426,10 @@ impl Journal {
                 Write::MapRun(_)
                 | Write::ChildrenOver(..)
                 | Write::RunsOver(..)
+                | Write::ChildStopped(..)
+                | Write::TokenOpens(..)
+                | Write::TokenCloses(_)
+                | Write::TokensOver(_)
                 | Write::ForgetExpress(_) => Ok(String::new()),
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -452,6 +470,28 @@ impl Journal {
                     }
                     Write::MapRun(run) => put_map_run(transaction, run)?,
                     Write::ChildrenOver(map_run, at) => abort_children(transaction, map_run, *at)?,
+                    Write::TokenOpens(token, execution) => {
+                        transaction
+                            .prepare_cached(
+                                "INSERT OR REPLACE INTO tokens (token, execution) VALUES (?1, ?2)",
+                            )?
+                            .execute([token, execution])?;
+                    }
+                    Write::TokenCloses(token) => {
+                        transaction
+                            .prepare_cached("DELETE FROM tokens WHERE token = ?1")?
+                            .execute([token])?;
+                    }
+                    Write::TokensOver(execution) => {
+                        transaction
+                            .prepare_cached("DELETE FROM tokens WHERE execution = ?1")?
+                            .execute([execution])?;
+                    }
+                    Write::ChildStopped(arn, at, (error, cause)) => {
+                        if let Some((id, record)) = find(transaction, arn)? {
+                            abort_child(transaction, id, &record, *at, error.clone(), cause.clone())?;
+                        }
+                    }
                     Write::RunsOver(execution, at) => abort_map_runs(transaction, execution, *at)?,
                 }
             }
@@ -479,6 +519,14 @@ pub(super) enum Write {
     ForgetExpress(String),
     /// A map run has begun, or come further.
     MapRun(Box<MapRun>),
+    /// A task of the execution of that ARN, or of a child of it, waits for a token.
+    TokenOpens(String, String),
+    /// Nothing waits for the token any more.
+    TokenCloses(String),
+    /// The execution of that ARN is over: nothing waits for its tokens.
+    TokensOver(String),
+    /// The child execution of that ARN was stopped, with that error and cause.
+    ChildStopped(String, Timestamp, (Option<String>, Option<String>)),
     /// A map run is over: child executions of it that run still are stopped.
     ChildrenOver(String, Timestamp),
     /// The execution of that ARN is over: map runs of it that run still are stopped, and their child executions.
@@ -592,25 +640,37 @@ fn abort_children(transaction: &Transaction<'_>, map_run: &str, at: Timestamp) -
         .query_map([map_run], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<Vec<(i64, String)>>>()?;
     for (id, record) in running {
-        // Records and histories that cannot be read are left as they are.
-        let Ok(mut child) = serde_json::from_str::<Execution>(&record) else {
-            continue;
-        };
-        let history = transaction
-            .prepare_cached("SELECT event FROM events WHERE execution = ?1 ORDER BY id")?
-            .query_map([id], |row| row.get::<_, String>(0))?
-            .collect::<rusqlite::Result<Vec<_>>>()?;
-        let history: io::Result<Vec<HistoryEvent>> = history.iter().map(|text| read_event(text)).collect();
-        let closing = history.map(|history| sfn_local::abort(&history, at, None, None));
-        for event in closing.unwrap_or_default() {
-            add_event(transaction, id, &event, &event.to_record().to_string())?;
-        }
-        child.status = "ABORTED".to_owned();
-        child.stopped = Some(seconds_of(at));
-        replace(transaction, id, &child, &text_of(&child)?)?;
-        abort_map_runs(transaction, &child.arn, at)?;
+        abort_child(transaction, id, &record, at, None, None)?;
     }
     Ok(())
+}
+
+/// Stops the child execution in that row, whose record and history are left as they are when they cannot be read.
+fn abort_child(
+    transaction: &Transaction<'_>,
+    id: i64,
+    record: &str,
+    at: Timestamp,
+    error: Option<String>,
+    cause: Option<String>,
+) -> rusqlite::Result<()> {
+    let Ok(mut child) = serde_json::from_str::<Execution>(record) else {
+        return Ok(());
+    };
+    let history = transaction
+        .prepare_cached("SELECT event FROM events WHERE execution = ?1 ORDER BY id")?
+        .query_map([id], |row| row.get::<_, String>(0))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let history: io::Result<Vec<HistoryEvent>> = history.iter().map(|text| read_event(text)).collect();
+    let closing = history.map(|history| sfn_local::abort(&history, at, error.clone(), cause.clone()));
+    for event in closing.unwrap_or_default() {
+        add_event(transaction, id, &event, &event.to_record().to_string())?;
+    }
+    child.status = "ABORTED".to_owned();
+    child.stopped = Some(seconds_of(at));
+    (child.error, child.cause) = (error, cause);
+    replace(transaction, id, &child, &text_of(&child)?)?;
+    abort_map_runs(transaction, &child.arn, at)
 }
 
 /// Stops the map runs of an execution that run still.

@@ -711,7 +711,7 @@ fn check_role(role_arn: &str) -> ApiResult<()> {
 }
 
 fn publication<'a>(check: &mut Check<'a>) -> (bool, Option<&'a str>) {
-    let publish = check.get("publish") == Some(&Value::Bool(true));
+    let publish = check.flag("publish");
     (publish, check.text("versionDescription", DESCRIPTION))
 }
 

@@ -78,12 +78,12 @@ impl States {
         let mut check = Check::new(input);
         let concurrency = check.integer("maxConcurrency", 0, i64::from(i32::MAX));
         let count = check.integer("toleratedFailureCount", 0, i64::MAX);
-        let percentage = check.get("toleratedFailurePercentage").and_then(Value::as_f64);
-        if percentage.is_some_and(|percentage| !(0.0..=100.0).contains(&percentage)) {
+        let percentage = check.amount("toleratedFailurePercentage");
+        if let Some(percentage) = percentage.filter(|percentage| *percentage > 100.0) {
             check.problem(
-                None,
+                Some(&percentage.to_string()),
                 "toleratedFailurePercentage",
-                "Member must have value between 0 and 100",
+                "Member must have value less than or equal to 100",
             );
         }
         check.finish()?;

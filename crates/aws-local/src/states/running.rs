@@ -1,7 +1,7 @@
 //! Executions under way: driven, written down, stopped, taken up again.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     future::{pending, poll_fn, ready},
     io,
     pin::pin,
@@ -18,7 +18,7 @@ use sfn_builder::StateMachine;
 use sfn_local::{
     BoxFuture, Event, HistoryEvent, MapRunSettings, MapRunStatus, Observer, Outcome, Runner, TaskFailure,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -66,6 +66,21 @@ impl Control {
         self.deleted.store(true, Ordering::Relaxed);
     }
 
+    /// It has ended.
+    pub(super) fn end(&self) {
+        self.ended.cancel();
+    }
+
+    /// Until somebody stops it: the error and the cause.
+    async fn stopped(&self) -> (Option<String>, Option<String>) {
+        self.stop.cancelled().await;
+        self.why().unwrap_or_default()
+    }
+
+    fn why(&self) -> Option<(Option<String>, Option<String>)> {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Until it has ended, and the database says so.
     pub(super) async fn ended(&self) {
         self.ended.cancelled().await;
@@ -103,7 +118,7 @@ impl Drop for Ending {
         drop(controls);
         // What cannot be removed now is at the next start.
         let _ = self.states.finish_deletion(&self.machine_arn);
-        self.control.ended.cancel();
+        self.control.end();
     }
 }
 
@@ -292,6 +307,10 @@ impl States {
                 execution.status = "TIMED_OUT".to_owned();
                 (execution.error, execution.cause) = (error, cause);
             }
+            Outcome::Aborted { error, cause } => {
+                execution.status = "ABORTED".to_owned();
+                (execution.error, execution.cause) = (error, cause);
+            }
         }
         execution.stopped = Some(self.now());
         recorder.end(id, execution);
@@ -321,6 +340,7 @@ impl States {
             };
             self.journal.write(&[
                 Write::Event(id, failed),
+                Write::TokensOver(arn.clone()),
                 Write::RunsOver(arn.clone(), now),
                 Write::Record(id, Box::new(execution.clone())),
             ])
@@ -335,8 +355,7 @@ impl States {
         let Some(history) = self.history_of(id, &execution.arn, control).await else {
             return;
         };
-        let why = control.why.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (error, cause) = why.unwrap_or_default();
+        let (error, cause) = control.why().unwrap_or_default();
         // A history that cannot be read is not closed.
         for event in history
             .map(|history| sfn_local::abort(&history, self.clock.now(), error.clone(), cause.clone()))
@@ -430,10 +449,22 @@ struct Recorded {
     /// Child executions that run.
     children: HashMap<String, Execution>,
     runs: HashMap<String, MapRun>,
+    /// Those that run and whose counts are to be written.
+    counted: BTreeMap<String, MapRun>,
     /// The map runs whose children have no histories.
     express: HashMap<String, bool>,
     /// When those of these children began that run.
     begun: HashMap<String, Timestamp>,
+    /// With which child executions that run are stopped, by their ARNs, and with which map runs they end.
+    controls: HashMap<String, (String, Arc<Control>)>,
+    /// The controls of those whose end is to be written.
+    over: Vec<String>,
+    /// Tokens of tasks were handed out.
+    has_tokens: bool,
+    /// Who waits until the end of a call, by execution and number, is written.
+    waiting: HashMap<(String, u64), oneshot::Sender<()>>,
+    /// The same of ends that are to be written.
+    told: Vec<oneshot::Sender<()>>,
 }
 
 impl Recorder {
@@ -462,9 +493,57 @@ impl Recorder {
             return Ok(());
         }
         let journal: &Journal = &self.states.journal;
+        let counted = std::mem::take(&mut inner.counted);
+        inner
+            .writes
+            .extend(counted.into_values().map(|run| Write::MapRun(Box::new(run))));
         journal.write(&inner.writes)?;
         inner.writes.clear();
+        for arn in std::mem::take(&mut inner.over) {
+            if let Some((_, control)) = inner.controls.remove(&arn) {
+                self.end_control(&arn, &control);
+            }
+        }
+        for told in inner.told.drain(..) {
+            // Whoever asked may be gone.
+            let _ = told.send(());
+        }
         Ok(())
+    }
+
+    /// A task waits for this token.
+    pub(super) fn token_opens(&self, token: &str) {
+        let mut inner = self.lock();
+        inner.has_tokens = true;
+        let (token, execution) = (token.to_owned(), self.execution.arn.clone());
+        inner.writes.push(Write::TokenOpens(token, execution));
+    }
+
+    /// Nothing waits for it any more.
+    pub(super) fn token_closes(&self, token: &str) {
+        self.add(Write::TokenCloses(token.to_owned()));
+    }
+
+    fn end_control(&self, arn: &str, control: &Arc<Control>) {
+        self.states.controls().remove(arn);
+        control.end();
+    }
+
+    /// Tells when the end of that call is in the database.
+    pub(super) fn tell_when_written(&self, execution_arn: &str, number: u64, told: oneshot::Sender<()>) {
+        let call = (execution_arn.to_owned(), number);
+        self.lock().waiting.insert(call, told);
+    }
+
+    /// A child execution runs: it can be stopped.
+    fn can_be_stopped(&self, inner: &mut Recorded, map_run_arn: &str, child: &str) {
+        if !inner.controls.contains_key(child) {
+            let control = Arc::<Control>::default();
+            self.states.controls().insert(child.to_owned(), control.clone());
+            inner
+                .controls
+                .insert(child.to_owned(), (map_run_arn.to_owned(), control));
+        }
     }
 
     /// Writes what has been added, as soon as that can be done; `false` when the server stops before.
@@ -483,6 +562,11 @@ impl Recorder {
     fn end(&self, id: i64, execution: Execution) {
         let mut inner = self.lock();
         inner.children.clear();
+        let children: Vec<String> = inner.controls.keys().cloned().collect();
+        inner.over.extend(children);
+        if self.again || inner.has_tokens {
+            inner.writes.push(Write::TokensOver(execution.arn.clone()));
+        }
         if self.again || !inner.runs.is_empty() {
             let over = Write::RunsOver(execution.arn.clone(), self.states.clock.now());
             inner.writes.push(over);
@@ -513,6 +597,16 @@ impl Recorder {
             redrives: 0,
             redriven: None,
             redrive_tokens: Vec::new(),
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for (arn, (_, control)) in inner.controls.drain() {
+            self.states.controls().remove(&arn);
+            control.end();
         }
     }
 }
@@ -552,6 +646,7 @@ impl Observer for Recorder {
             inner.writes.push(Write::Child(Box::new(record.clone())));
             inner.children.insert(child.arn.clone(), record);
         }
+        self.can_be_stopped(&mut inner, map_run_arn, &child.arn);
         inner
             .writes
             .push(Write::ChildEvent(child.arn.clone(), event.clone()));
@@ -566,6 +661,50 @@ impl Observer for Recorder {
             record.stopped = Some(moment);
             (record.output, record.error, record.cause) = (output, error, cause);
             inner.writes.push(Write::Child(Box::new(record)));
+        }
+        inner.over.push(child.arn.clone());
+    }
+
+    fn child_stop(
+        &self,
+        map_run_arn: &str,
+        child: &sfn_local::Execution,
+    ) -> BoxFuture<'_, (Option<String>, Option<String>)> {
+        let mut inner = self.lock();
+        if inner.express.get(map_run_arn).copied().unwrap_or(false) {
+            return Box::pin(pending());
+        }
+        self.can_be_stopped(&mut inner, map_run_arn, &child.arn);
+        let Some((_, control)) = inner.controls.get(&child.arn).cloned() else {
+            return Box::pin(pending());
+        };
+        Box::pin(async move { control.stopped().await })
+    }
+
+    fn child_aborted(
+        &self,
+        _map_run_arn: &str,
+        child: &sfn_local::Execution,
+        error: Option<&str>,
+        cause: Option<&str>,
+    ) {
+        let mut inner = self.lock();
+        inner.children.remove(&child.arn);
+        let why = (error.map(str::to_owned), cause.map(str::to_owned));
+        let now = self.states.clock.now();
+        inner
+            .writes
+            .push(Write::ChildStopped(child.arn.clone(), now, why));
+        inner.over.push(child.arn.clone());
+    }
+
+    fn call_ended(&self, execution_arn: &str, number: u64) {
+        let mut inner = self.lock();
+        if inner.waiting.is_empty() {
+            return;
+        }
+        if let Some(told) = inner.waiting.remove(&(execution_arn.to_owned(), number)) {
+            inner.told.push(told);
         }
     }
 
@@ -614,24 +753,29 @@ impl Observer for Recorder {
         run.max_concurrency = settings.max_concurrency;
         run.tolerated_failure_count = settings.tolerated_failure_count.unwrap_or(0);
         run.tolerated_failure_percentage = settings.tolerated_failure_percentage.unwrap_or(0.0);
-        let over = status.status != RUNNING;
-        if over {
-            run.stopped = Some(self.states.now());
-            self.states.map_run_settings().remove(arn);
+        if status.status == RUNNING {
+            // Counts are written once in a turn.
+            let run = run.clone();
+            inner.counted.insert(arn.clone(), run);
+            return;
         }
+        run.stopped = Some(self.states.now());
         let run = run.clone();
+        self.states.map_run_settings().remove(arn);
+        inner.counted.remove(arn);
         inner.writes.push(Write::MapRun(Box::new(run)));
-        if over {
-            // Nobody drives the children that have not ended any more.
-            inner
-                .children
-                .retain(|_, child| child.map_run_arn.as_deref() != Some(arn));
-            let now = self.states.clock.now();
-            inner.writes.push(Write::ChildrenOver(arn.clone(), now));
-            if status.status == "SUCCEEDED" {
-                // Nothing of it is done again.
-                inner.writes.push(Write::ForgetExpress(arn.clone()));
-            }
+        // Nobody drives the children that have not ended any more.
+        inner
+            .children
+            .retain(|_, child| child.map_run_arn.as_deref() != Some(arn));
+        let of_run = |(child, (run, _)): (&String, &(String, _))| (run == arn).then(|| child.clone());
+        let children: Vec<String> = inner.controls.iter().filter_map(of_run).collect();
+        inner.over.extend(children);
+        let now = self.states.clock.now();
+        inner.writes.push(Write::ChildrenOver(arn.clone(), now));
+        if status.status == "SUCCEEDED" {
+            // Nothing of it is done again.
+            inner.writes.push(Write::ForgetExpress(arn.clone()));
         }
     }
 

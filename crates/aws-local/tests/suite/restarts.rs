@@ -246,33 +246,42 @@ async fn executions_wait_for_a_folder_that_cannot_be_written() {
             "CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'the disk is full'); END",
         )
         .unwrap();
-    succeed(&server, &task).await;
-    let told = refused(&server, "StopExecution", json!({"executionArn": stopped})).await;
-    assert_eq!(
-        told,
-        "InternalFailure: the execution runs still: the data folder cannot be used: the disk is full; ask again"
-    );
-    for execution in [&going_on, &stopped] {
-        assert_eq!(describe(&server, execution).await["status"], "RUNNING");
-    }
-    let logged = || async {
-        let name = going_on.rsplit(':').next().unwrap();
-        let asked = json!({"logGroupName": "/aws-local/states", "logStreamName": name});
-        let found = server.call("Logs_20140328.GetLogEvents", &asked).await.ok()?;
-        let events = found["events"].as_array()?.clone();
-        (!events.is_empty()).then_some(events)
+    let acknowledged = std::cell::Cell::new(false);
+    let answered = async {
+        succeed(&server, &task).await;
+        acknowledged.set(true);
     };
-    let logged = eventually(logged).await;
-    assert_eq!(
-        (logged.len(), text(&logged[0]["message"])),
-        (
-            1,
-            format!(
-                "{going_on} waits: the data folder cannot be used: the disk is full; it goes on when it can"
+    let meanwhile = async {
+        let told = refused(&server, "StopExecution", json!({"executionArn": stopped})).await;
+        assert_eq!(
+            told,
+            "InternalFailure: the execution runs still: the data folder cannot be used: the disk is full; ask again"
+        );
+        for execution in [&going_on, &stopped] {
+            assert_eq!(describe(&server, execution).await["status"], "RUNNING");
+        }
+        let logged = || async {
+            let name = going_on.rsplit(':').next().unwrap();
+            let asked = json!({"logGroupName": "/aws-local/states", "logStreamName": name});
+            let found = server.call("Logs_20140328.GetLogEvents", &asked).await.ok()?;
+            let events = found["events"].as_array()?.clone();
+            (!events.is_empty()).then_some(events)
+        };
+        let logged = eventually(logged).await;
+        assert_eq!(
+            (logged.len(), text(&logged[0]["message"])),
+            (
+                1,
+                format!(
+                    "{going_on} waits: the data folder cannot be used: the disk is full; it goes on when it can"
+                )
             )
-        )
-    );
-    database.execute_batch("DROP TRIGGER full").unwrap();
+        );
+        // What is not written is not acknowledged.
+        assert!(!acknowledged.get());
+        database.execute_batch("DROP TRIGGER full").unwrap();
+    };
+    tokio::join!(answered, meanwhile);
     let described = ended(&server, &going_on).await;
     assert_eq!(described["status"], "SUCCEEDED", "{described}");
     // It was asked for.
@@ -452,6 +461,77 @@ async fn a_mocked_execution_needs_its_mock_file() {
                 .to_owned()
         )
     );
+}
+
+#[tokio::test]
+async fn a_child_execution_is_stopped_by_itself() {
+    let world = World::new().await;
+    let activity = activity(&world.server, "a").await;
+    let settings =
+        json!({"ResultWriter": {"WriterConfig": {"Transformation": "NONE", "OutputType": "JSON"}}});
+    let map = distributed(&waits_or_fails(&activity), &settings);
+    let arn = machine(&world.server, "m", &of(json!({"M": map}))).await;
+    let execution = start(&world.server, &arn, json!([1, 3])).await;
+    let mut tasks = vec![
+        take(&world.server, &activity).await,
+        take(&world.server, &activity).await,
+    ];
+    let run = map_run(&world.server, &execution).await;
+    let child = |input: &'static str| {
+        let (server, run) = (&world.server, run["mapRunArn"].clone());
+        async move {
+            let listed = ok(server, "ListExecutions", json!({"mapRunArn": run})).await;
+            for child in listed["executions"].as_array().unwrap() {
+                let arn = text(&child["executionArn"]);
+                if describe(server, &arn).await["input"] == input {
+                    return arn;
+                }
+            }
+            panic!("no child has the input {input}");
+        }
+    };
+    let stopped = child("3").await;
+    let stop = json!({"executionArn": stopped, "error": "Enough", "cause": "of it"});
+    ok(&world.server, "StopExecution", stop.clone()).await;
+    let described = describe(&world.server, &stopped).await;
+    assert_eq!(
+        (
+            text(&described["status"]),
+            text(&described["error"]),
+            text(&described["cause"])
+        ),
+        ("ABORTED".to_owned(), "Enough".to_owned(), "of it".to_owned())
+    );
+    assert_eq!(described["redriveStatus"], "REDRIVABLE_BY_MAP_RUN");
+    let events = types(&world.server, &stopped).await;
+    assert_eq!(
+        events[events.len() - 2..],
+        ["TaskStateAborted", "ExecutionAborted"]
+    );
+    // Stopped already.
+    ok(&world.server, "StopExecution", stop).await;
+    assert_eq!(describe(&world.server, &execution).await["status"], "RUNNING");
+    // It stays stopped over a restart, and the others go on.
+    let world = world.restart().await;
+    tasks.push(take(&world.server, &activity).await);
+    assert_eq!(tasks[2]["input"], "1");
+    succeed(&world.server, &tasks[2]).await;
+    let described = ended(&world.server, &execution).await;
+    assert_eq!(described["status"], "SUCCEEDED", "{described}");
+    let output: Value = serde_json::from_str(described["output"].as_str().unwrap()).unwrap();
+    let results: Vec<_> = output
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|child| text(&child["Status"]))
+        .collect();
+    assert_eq!(results, ["SUCCEEDED", "ABORTED"]);
+    let told = map_run(&world.server, &execution).await;
+    assert_eq!(
+        (&told["status"], &told["executionCounts"]["aborted"]),
+        (&json!("SUCCEEDED"), &json!(1))
+    );
+    assert_eq!(describe(&world.server, &stopped).await["status"], "ABORTED");
 }
 
 #[tokio::test]

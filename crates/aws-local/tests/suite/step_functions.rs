@@ -1462,3 +1462,73 @@ async fn what_recordings_of_the_service_show() {
         "InvalidExecutionInput: Invalid State Machine Execution Input: 'Invalid execution input.'"
     );
 }
+
+#[tokio::test]
+async fn what_has_no_effect_is_refused_by_name() {
+    let (server, _folder) = server().await;
+    let state =
+        json!({"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:sfn:listStateMachines", "End": true});
+    let tested = |member: &str, value: Value| {
+        let mut test = json!({"definition": state.to_string(), "roleArn": ROLE, "mock": {"result": "{}"}});
+        match member.split_once('.') {
+            Some((outer, inner)) => test[outer][inner] = value,
+            None => test[member] = value,
+        }
+        test
+    };
+    for (member, value, named) in [
+        (
+            "mock.fieldValidationMode",
+            json!("STRICT"),
+            "The fieldValidationMode STRICT",
+        ),
+        ("revealSecrets", json!(true), "revealSecrets"),
+        (
+            "stateConfiguration.mapIterationFailureCount",
+            json!(1),
+            "stateConfiguration.mapIterationFailureCount",
+        ),
+    ] {
+        let said = refused(&server, "TestState", tested(member, value)).await;
+        assert!(
+            said.starts_with(&format!("ValidationException: {named}")) && said.ends_with("by aws-local."),
+            "{said}"
+        );
+    }
+    ok(
+        &server,
+        "TestState",
+        tested("mock.fieldValidationMode", json!("NONE")),
+    )
+    .await;
+    let put = json!({"Bucket": "b", "Key": "k", "Body": "", "Metadata": {"a": "b"}});
+    let put = of(
+        json!({"T": {"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:s3:putObject", "Parameters": put, "End": true}}),
+    );
+    let arn = machine(&server, "put", &put).await;
+    let described = ended(&server, &start(&server, &arn, json!({})).await).await;
+    let cause = text(&described["cause"]);
+    assert!(
+        cause.starts_with("The parameter Metadata of s3:putObject is not implemented by aws-local."),
+        "{cause}"
+    );
+    for (operation, input, said) in [
+        (
+            "GetExecutionHistory",
+            json!({"executionArn": described["executionArn"], "reverseOrder": "yes"}),
+            "SerializationException: STRING_VALUE at 'reverseOrder' can not be converted to a Boolean",
+        ),
+        (
+            "UpdateStateMachine",
+            json!({"stateMachineArn": arn, "publish": 1}),
+            "SerializationException: NUMBER_VALUE at 'publish' can not be converted to a Boolean",
+        ),
+        (
+            "UpdateMapRun",
+            json!({"mapRunArn": "arn:aws:states:us-east-1:000000000000:mapRun:m/l:u", "toleratedFailurePercentage": "5"}),
+            "SerializationException: STRING_VALUE at 'toleratedFailurePercentage' can not be converted to a Float",
+        ),
+    ] {
+        assert_eq!(refused(&server, operation, input).await, said);
+    }
+}

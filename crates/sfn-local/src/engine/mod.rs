@@ -333,6 +333,15 @@ impl<'m> Engine<'m> {
         self.outcome.as_ref()
     }
 
+    pub(crate) fn execution_arn(&self) -> &str {
+        &self.execution.arn
+    }
+
+    /// Whether its history was closed by a stop.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.aborted.is_some()
+    }
+
     /// Ends what cannot be run.
     pub(crate) fn refuse(&mut self, cause: String) {
         self.finish(Outcome::Failed {
@@ -403,6 +412,7 @@ impl<'m> Engine<'m> {
             },
             Outcome::Failed { error, cause } => Event::ExecutionFailed { error, cause },
             Outcome::TimedOut { error, cause } => Event::ExecutionTimedOut { error, cause },
+            Outcome::Aborted { error, cause } => Event::ExecutionAborted { error, cause },
         };
         let mut previous = self
             .threads

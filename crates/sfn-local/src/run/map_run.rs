@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use futures::StreamExt;
+use futures::future::{Either, select};
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -87,8 +88,11 @@ impl Runner<'_> {
         let mut running = FuturesUnordered::new();
         let mut children: Vec<Option<Child>> = (0..total).map(|_| None).collect();
         let mut in_a_row = 0;
+        // A child that was waited for has ended: the counts are to be told.
+        let mut ended_late = false;
         loop {
             let mut ended = None;
+            let mut changed = std::mem::take(&mut ended_late);
             let status = &mut told.status;
             if let Some(settings) = self.observer.settings(run.map_run_arn()) {
                 status.settings = settings;
@@ -109,8 +113,12 @@ impl Runner<'_> {
                     std::task::Poll::Pending => {
                         status.running += 1;
                         running.push(starting);
+                        changed = true;
                     }
                 }
+            }
+            if changed {
+                told.tell();
             }
             let child = match ended {
                 Some(child) => {
@@ -124,6 +132,7 @@ impl Runner<'_> {
                 None => match running.next().await {
                     Some(child) => {
                         told.status.running -= 1;
+                        ended_late = true;
                         child
                     }
                     None => break,
@@ -134,6 +143,7 @@ impl Runner<'_> {
                 Outcome::Succeeded { .. } => status.succeeded += 1,
                 Outcome::Failed { .. } => status.failed += 1,
                 Outcome::TimedOut { .. } => status.timed_out += 1,
+                Outcome::Aborted { .. } => status.aborted += 1,
             }
             let index = child.index;
             children[index] = Some(child);
@@ -164,18 +174,17 @@ impl Runner<'_> {
         let first = history.first().map(|event| event.timestamp);
         let last = history.last().map(|event| event.timestamp);
         let express = run.map.mode == Mode::Distributed(ExecutionType::Express);
-        if express {
-            let ended = history.last().and_then(|last| outcome_of(&last.event));
-            let again = !matches!(ended, Some(Outcome::Succeeded { .. })) && run.redriven_at >= last;
-            if let (Some(started), Some(stopped), Some(outcome), false) = (first, last, ended, again) {
-                return Ok(Child {
-                    index,
-                    execution,
-                    started,
-                    stopped,
-                    outcome,
-                });
-            }
+        // One that has ended since the last redrive is not done again.
+        let ended = history.last().and_then(|last| outcome_of(&last.event));
+        let again = !matches!(ended, Some(Outcome::Succeeded { .. })) && run.redriven_at >= last;
+        if let (Some(started), Some(stopped), Some(outcome), false) = (first, last, ended, again) {
+            return Ok(Child {
+                index,
+                execution,
+                started,
+                stopped,
+                outcome,
+            });
         }
         let first = first.filter(|_| !express);
         // A history of another processor is not gone on with.
@@ -184,9 +193,7 @@ impl Runner<'_> {
             (Some(engine), Some(first)) => {
                 let mut engine = engine.with_wait_scale(self.wait_scale);
                 let left = engine.take_commands();
-                // One that has ended since is not done again; one that was aborted has no outcome.
-                let ended = engine.outcome().is_some();
-                if !ended || run.redriven_at >= last {
+                if engine.outcome().is_some() || engine.is_aborted() {
                     engine.redrive(started);
                 }
                 (engine, first, left)
@@ -197,7 +204,6 @@ impl Runner<'_> {
                 (engine, started, Vec::new())
             }
         };
-        let kept = engine.outcome().is_some();
         if let Some(failure) = self.observer.refuses_states() {
             engine.refuse_states(failure);
         }
@@ -206,7 +212,23 @@ impl Runner<'_> {
                 engine.take_events().iter().for_each(&mut record);
                 engine.into_outcome()
             }
-            _ => Some(Box::pin(self.drive(&mut engine, left, &mut record)).await),
+            _ => {
+                let stop = self.observer.child_stop(run.map_run_arn(), &execution);
+                let driven = Box::pin(self.drive(&mut engine, left, &mut record));
+                match select(driven, stop).await {
+                    Either::Left((outcome, _)) => Some(outcome),
+                    Either::Right(((error, cause), driven)) => {
+                        drop(driven);
+                        self.observer.child_aborted(
+                            run.map_run_arn(),
+                            &execution,
+                            error.as_deref(),
+                            cause.as_deref(),
+                        );
+                        Some(Outcome::Aborted { error, cause })
+                    }
+                }
+            }
         };
         let outcome = outcome.unwrap_or(Outcome::Failed {
             error: None,
@@ -215,7 +237,7 @@ impl Runner<'_> {
         Ok(Child {
             index,
             started,
-            stopped: last.filter(|_| kept).unwrap_or_else(|| self.clock.now()),
+            stopped: self.clock.now(),
             outcome,
             execution,
         })
@@ -370,7 +392,9 @@ pub(super) fn described(child: &Child) -> Value {
             described["Output"] = output.to_string().into();
             described["OutputDetails"] = json!({"Included": true});
         }
-        Outcome::Failed { error, cause } | Outcome::TimedOut { error, cause } => {
+        Outcome::Failed { error, cause }
+        | Outcome::TimedOut { error, cause }
+        | Outcome::Aborted { error, cause } => {
             for (member, text) in [("Error", error), ("Cause", cause)] {
                 if let Some(text) = text {
                     described[member] = text.as_str().into();
@@ -392,6 +416,10 @@ fn outcome_of(event: &Event) -> Option<Outcome> {
             cause: cause.clone(),
         },
         Event::ExecutionTimedOut { error, cause } => Outcome::TimedOut {
+            error: error.clone(),
+            cause: cause.clone(),
+        },
+        Event::ExecutionAborted { error, cause } => Outcome::Aborted {
             error: error.clone(),
             cause: cause.clone(),
         },

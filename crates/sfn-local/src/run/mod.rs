@@ -55,6 +55,27 @@ pub trait Observer: Send + Sync {
         std::future::ready(Ok(Vec::new())).boxed()
     }
 
+    /// Until somebody stops this child execution: the error and cause that were given. Its map run goes on.
+    fn child_stop(
+        &self,
+        map_run_arn: &str,
+        child: &Execution,
+    ) -> BoxFuture<'_, (Option<String>, Option<String>)> {
+        let _ = (map_run_arn, child);
+        std::future::pending().boxed()
+    }
+
+    /// A child execution was stopped: [`abort`](crate::abort) makes the events that close its history.
+    fn child_aborted(&self, map_run_arn: &str, child: &Execution, error: Option<&str>, cause: Option<&str>) {
+        let _ = (map_run_arn, child, error, cause);
+    }
+
+    /// What has become of a call is in the history: of the execution of that ARN, the one with that
+    /// [number](TaskCall::number).
+    fn call_ended(&self, execution_arn: &str, number: u64) {
+        let _ = (execution_arn, number);
+    }
+
     /// Why nothing enters another state: the execution, or child execution, that comes to one fails in this way.
     fn refuses_states(&self) -> Option<TaskFailure> {
         None
@@ -253,6 +274,9 @@ impl<'a> Runner<'a> {
                 engine.advance(now, STEPS)
             };
             engine.take_events().iter().for_each(&mut *record);
+            if let Some(TaskId(number)) = work.told.take() {
+                self.observer.call_ended(engine.execution_arn(), number);
+            }
             work.obey(engine.take_commands(), false);
             match progress {
                 Progress::Ready => {
@@ -290,6 +314,8 @@ struct Work<'a, 'm> {
     sleep: Option<(Timestamp, BoxFuture<'static, ()>)>,
     /// What came of the last signal is not drained yet.
     busy: bool,
+    /// The call whose end the engine was told last.
+    told: Option<TaskId>,
 }
 
 impl<'a: 'm, 'm> Work<'a, 'm> {
@@ -301,6 +327,7 @@ impl<'a: 'm, 'm> Work<'a, 'm> {
             reports: None,
             sleep: None,
             busy: false,
+            told: None,
         }
     }
 
@@ -316,6 +343,9 @@ impl<'a: 'm, 'm> Work<'a, 'm> {
         let Some(signal) = self.signals.pop_front() else {
             return false;
         };
+        if let Signal::Ended { task, .. } = &signal {
+            self.told = Some(*task);
+        }
         engine.signal(self.runner.clock.now(), signal);
         true
     }

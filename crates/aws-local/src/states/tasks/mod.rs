@@ -13,6 +13,7 @@ use super::{
     States,
     journal::{Execution, RUNNING},
     running::Recorder,
+    tokens::Answered,
 };
 use crate::{
     api::ApiError,
@@ -138,6 +139,9 @@ fn with_first<I: Iterator<Item = char>>(text: &str, change: impl Fn(char) -> I) 
 
 impl TaskHandler for Tasks {
     fn call(&self, task: TaskCall) -> BoxFuture<'_, Result<Value, TaskFailure>> {
+        if let (Some(recorder), Some(token)) = (&self.recorder, &task.token) {
+            recorder.token_opens(token);
+        }
         // What has led to the call is in the database before the call has an effect.
         if let Some(recorder) = &self.recorder
             && recorder.flush().is_err()
@@ -159,8 +163,12 @@ impl TaskHandler for Tasks {
         let Some(token) = task.token.clone() else {
             return self.answer(task);
         };
+        let (execution_arn, number) = (task.execution_arn.clone(), task.number);
         Box::pin(async move {
-            let waiting = self.states.tokens.wait_for(token, task.progress.clone());
+            let waiting = self
+                .states
+                .tokens
+                .wait_for(token, task.progress.clone(), self.recorder.clone());
             let answered = waiting.answer;
             let calls = async {
                 match &self.states.handler {
@@ -181,7 +189,14 @@ impl TaskHandler for Tasks {
             tokio::select! {
                 biased;
                 // The sender is dropped with the entry, which lives as long as this future.
-                Ok(answer) = answered => answer,
+                Ok(Answered { answer, written }) = answered => {
+                    match &self.recorder {
+                        Some(recorder) => recorder.tell_when_written(&execution_arn, number, written),
+                        // Nothing is written; whoever asked may be gone.
+                        None => drop(written.send(())),
+                    }
+                    answer
+                }
                 result = calls => result,
             }
         })

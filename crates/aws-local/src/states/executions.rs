@@ -57,12 +57,13 @@ impl States {
         if kind == Kind::Express {
             let this = self.clone();
             let answer = answer(&execution);
-            self.tasks.spawn(async move {
+            let run = async move {
                 tokio::select! {
                     () = this.stop.cancelled() => {}
                     _ = this.run_express(&execution, &machine) => {}
                 }
-            });
+            };
+            self.tasks.spawn(self.clock.watch(Box::pin(run)));
             return Ok(answer);
         }
         // Whoever finds it in the database finds its control. The machine may be gone by now.

@@ -146,13 +146,14 @@ impl States {
             control: control.clone(),
         };
         let this = self.clone();
-        self.tasks.spawn(async move {
+        let driven = async move {
             match machine {
                 Ok(machine) => this.drive(id, execution, &machine, begin, &control).await,
                 Err(reason) => this.give_up(id, execution, &reason, &control).await,
             }
             drop(ending);
-        });
+        };
+        self.tasks.spawn(self.clock.watch(Box::pin(driven)));
     }
 
     /// Does what needs the data folder, again and again until it can be done; `None` when the server stops before. The first
@@ -182,6 +183,7 @@ impl States {
                     }
                 }
             }
+            let _hold = self.clock.hold();
             tokio::select! {
                 () = self.stop.cancelled() => return None,
                 () = tokio::time::sleep(pause) => {}

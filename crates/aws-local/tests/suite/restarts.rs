@@ -1,6 +1,8 @@
 //! Executions that are left and taken up again, and what keeps them from going on.
 
-use aws_local::{MockConfig, Server};
+use std::sync::Arc;
+
+use aws_local::{MockConfig, Server, VirtualClock};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -111,6 +113,39 @@ async fn a_job_that_is_waited_for_goes_on_over_a_restart() {
     assert_eq!(described["status"], "SUCCEEDED", "{described}");
     let output: Value = serde_json::from_str(described["output"].as_str().unwrap()).unwrap();
     assert_eq!(output["TrainingJobStatus"], "Completed");
+}
+
+#[tokio::test]
+async fn virtual_time_stands_still_during_a_job() {
+    let folder = TempDir::new().unwrap();
+    let clock = VirtualClock::new("2026-01-31T12:00:00Z".parse().unwrap());
+    let builder = Server::builder(folder.path()).clock(Arc::new(clock.clone()));
+    let world = World::with_server(builder.start().await.unwrap(), folder);
+    world.bucket_with_data().await;
+    let mut state = task(TRAIN, training("timed", "200"));
+    state["TimeoutSeconds"] = json!(60);
+    let nested = of(json!({"T": state}));
+    let nested = machine(&world.server, "nested", &nested).await;
+    let sync = "arn:aws:states:::states:startExecution.sync:2";
+    let mut outer = task(sync, json!({"StateMachineArn": nested}));
+    outer["TimeoutSeconds"] = json!(90);
+    outer.as_object_mut().unwrap().remove("End");
+    outer["Next"] = json!("W");
+    let definition = of(json!({"T": outer, "W": {"Type": "Wait", "Seconds": 3600, "End": true}}));
+    let arn = machine(&world.server, "m", &definition).await;
+    let execution = start(&world.server, &arn, json!({})).await;
+    let described = loop {
+        clock.idle().await;
+        let described = describe(&world.server, &execution).await;
+        if described["status"] != "RUNNING" {
+            break described;
+        }
+        assert!(clock.advance_to_next());
+    };
+    assert_eq!(described["status"], "SUCCEEDED", "{described}");
+    // Only the hour has passed.
+    let took = described["stopDate"].as_f64().unwrap() - described["startDate"].as_f64().unwrap();
+    assert_eq!(took, 3600.0);
 }
 
 #[tokio::test]

@@ -341,6 +341,8 @@ impl Tasks {
             job,
             name: Some(name.clone()),
         };
+        // It takes the time that it takes.
+        let _hold = self.states.clock.hold();
         let described = self
             .states
             .sagemaker

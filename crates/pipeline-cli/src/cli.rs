@@ -94,6 +94,10 @@ pub enum Command {
     States(StatesCommand),
     /// Delete endpoint, configurations, models and state machine of a pipeline
     Destroy(DestroyArgs),
+    /// Print what completes this command's words in a shell
+    Completions(CompletionsArgs),
+    /// Write the man pages, one for each command
+    Man(ManArgs),
 }
 
 /// Where the services are.
@@ -810,6 +814,26 @@ pub struct DiffArgs {
     /// Which state machine of a template, by its logical id [default: the only one]
     #[arg(long, value_name = "ID")]
     pub state_machine: Option<String>,
+}
+
+/// `ipinsights completions`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+bash: ipinsights completions bash > ~/.local/share/bash-completion/completions/ipinsights
+zsh:  ipinsights completions zsh > a folder of $fpath/_ipinsights
+fish: ipinsights completions fish > ~/.config/fish/completions/ipinsights.fish")]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `ipinsights man`
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Folder for the pages, such as ~/.local/share/man/man1; it is made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
 }
 
 /// `ipinsights states`

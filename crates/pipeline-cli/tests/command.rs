@@ -442,3 +442,49 @@ fn the_machine_is_printed_and_drawn() {
         assert!(drawn.contains(said), "{form}: {drawn}");
     }
 }
+
+#[test]
+fn man_pages_and_completions_know_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = json(&output(
+        folder.path(),
+        &["man", "--to", "a/man1", "--format", "json"],
+    ));
+    assert_eq!(pages["version"], 1);
+    let pages: Vec<&str> = pages["pages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|page| page.as_str().unwrap())
+        .collect();
+    let page = |name: &str| std::fs::read_to_string(folder.path().join("a/man1").join(name)).unwrap();
+    let main = page("ipinsights.1");
+    let help = String::from_utf8(output(folder.path(), &["--help"]).stdout).unwrap();
+    let commands: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next())
+        .filter(|name| *name != "help" && name.starts_with(|c: char| c.is_ascii_lowercase()))
+        .collect();
+    assert!(
+        commands.contains(&"run") && commands.contains(&"man"),
+        "{commands:?}"
+    );
+    for command in commands {
+        let name = format!("ipinsights-{command}.1");
+        assert!(pages.contains(&&*format!("a/man1/{name}")), "{name}: {pages:?}");
+        assert!(page(&name).contains(".SH SYNOPSIS"), "{name}");
+        assert!(main.contains(&format!("ipinsights\\-{command}(1)")), "{command}");
+    }
+    assert!(page("ipinsights-states-run.1").contains("virtual\\-time"));
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = output(folder.path(), &["completions", shell]);
+        assert!(script.status.success(), "{shell}");
+        let script = String::from_utf8(script.stdout).unwrap();
+        assert!(script.contains("virtual-time"), "{shell}");
+    }
+    let (code, told) = failure(folder.path(), &["completions", "bash", "--format", "json"]);
+    assert_eq!(code, 2, "{told}");
+}

@@ -11,6 +11,7 @@ pub mod fetch;
 pub mod list;
 pub mod lookup;
 pub mod machines;
+pub mod manual;
 pub mod run;
 pub mod sample;
 pub mod score;

@@ -864,7 +864,7 @@ pub enum StatesCommand {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 the execution has succeeded, 1 the definition or the mock file cannot be used, 2 a file \
-could not be read, 5 the execution has not succeeded."
+could not be read, 5 the execution has not succeeded, 130 Ctrl-C has stopped it."
 )]
 pub struct StatesRunArgs {
     /// Definition or template; `-` is stdin
@@ -876,13 +876,16 @@ pub struct StatesRunArgs {
     /// Results of tasks, in the form of Step Functions Local (SFN_MOCK_CONFIG)
     #[arg(long, value_name = "FILE")]
     pub mock: Option<PathBuf>,
-    /// Which test case of the mock file [default: the only one]
+    /// Which test case of the mock file, as NAME or MACHINE#NAME [default: the only one]
     #[arg(long, value_name = "NAME", requires = "mock")]
     pub test_case: Option<String>,
     /// Print the events, too
     #[arg(long)]
     pub history: bool,
-    /// Take no time for waiting; for machines whose tasks are mocked, since all timeouts pass as fast
+    /// Tell on stderr what happens while it happens
+    #[arg(long)]
+    pub follow: bool,
+    /// Take no time for waiting: time moves on when nothing but it is waited for, and stands still during jobs
     #[arg(long)]
     pub virtual_time: bool,
     /// Scale what Wait states wait; 0.01 makes a minute of 100
@@ -909,6 +912,9 @@ pub struct StatesTestArgs {
     /// Which state of a machine
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Which state machine of a template, by its logical id [default: the only one]
+    #[arg(long, value_name = "ID", requires = "name")]
+    pub state_machine: Option<String>,
     /// Input: JSON, or a file that holds it [default: {}]
     #[arg(long, value_name = "FILE|JSON")]
     pub input: Option<String>,

@@ -16,7 +16,7 @@ const EXECUTIONS: usize = 8;
 pub(super) async fn overview(desk: &Desk) -> Result<View, Problem> {
     let machines = machines::machines(desk).await?;
     let mut executions = Vec::new();
-    let mut running = 0;
+    let (mut running, mut more) = (0, false);
     for machine in &machines {
         executions.extend(machines::last_executions(desk, machine, EXECUTIONS).await);
         let input = json!({
@@ -26,8 +26,11 @@ pub(super) async fn overview(desk: &Desk) -> Result<View, Problem> {
         });
         if let Ok(answer) = desk.call("AWSStepFunctions.ListExecutions", input).await {
             running += items(&answer, "executions").len();
+            more |= answer["nextToken"].is_string();
         }
     }
+    let or_more = if more { " or more" } else { "" };
+    let running = format!("{running}{or_more} executions running");
     executions.sort_by(|a, b| {
         let began = |execution: &Value| execution["startDate"].as_f64().unwrap_or(0.0);
         began(b).total_cmp(&began(a))
@@ -51,7 +54,7 @@ pub(super) async fn overview(desk: &Desk) -> Result<View, Problem> {
     let buckets = desk.app.objects.buckets().len();
     let figures = html! {
         dl.figures {
-            (figure("State machines", machines.len(), &format!("{running} executions running"), "machines"))
+            (figure("State machines", machines.len(), &running, "machines"))
             (figure("Jobs at work", at_work, "training, tuning, transform", "jobs"))
             (figure("Endpoints in service", serving, &format!("of {}", endpoints.len()), "endpoints"))
             (figure("Buckets", buckets, "of S3", "buckets"))

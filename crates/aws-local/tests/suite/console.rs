@@ -587,6 +587,189 @@ async fn pairs_are_scored_as_for_a_client() {
     assert!(refused.body.contains("role=\"alert\"") && refused.body.contains("France,nowhere</textarea>"));
 }
 
+#[tokio::test]
+async fn reasons_and_verdicts_come_from_a_calibrated_model_with_a_history() {
+    let world = World::new().await;
+    world.endpoint().await;
+    let archive = world
+        .s3
+        .get_object()
+        .bucket("data")
+        .key("models/job/output/model.tar.gz")
+        .send()
+        .await
+        .unwrap();
+    let archive = archive.body.collect().await.unwrap().to_vec();
+    let mut model = ipinsights::Model::read_archive(&archive[..]).unwrap();
+    let rows = access_events::read_csv(crate::common::rows(0..40).as_bytes()).unwrap();
+    model.set_history(Some(ipinsights::HistoryBuilder::of_events(&rows).unwrap()));
+    let scores: Vec<_> = rows.iter().map(|row| model.score(&row.entity, row.ip)).collect();
+    model.set_detector(Some(ipinsights::Detector::calibrate(&scores, 0.05).unwrap()));
+    let mut archive = Vec::new();
+    model.write_archive(&mut archive).unwrap();
+    world.put("calibrated.tar.gz", archive).await;
+    world.model("calibrated", "s3://data/calibrated.tar.gz").await;
+    world
+        .config("calibrated", &[("Calibrated", "calibrated", 1.0)])
+        .await;
+    let update = world
+        .sagemaker
+        .update_endpoint()
+        .endpoint_name("scores")
+        .endpoint_config_name("calibrated");
+    update.send().await.unwrap();
+    assert_eq!(world.endpoint_settled("scores").await, "InService");
+    let path = page("endpoint", "name", "scores");
+    let token = get(&world.server, &path).await.token().to_owned();
+    let scored = post(
+        &world.server,
+        &path,
+        &format!("token={token}&pairs=France%2C10.1.0.1"),
+    )
+    .await
+    .body;
+    assert!(
+        scored.contains("Verdict") && (scored.contains("Fits") || scored.contains("Anomalous")),
+        "{scored}"
+    );
+    assert!(scored.contains("was seen once at 10.1.0.0/24"), "{scored}");
+}
+
+#[tokio::test]
+async fn jobs_of_every_kind_have_pages() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let server = &world.server;
+    let archive = world.trained("job").await;
+    world.model("model", &archive).await;
+    let create = crate::jobs::transform("scoring", "train/");
+    ok(server, "SageMaker.CreateTransformJob", create).await;
+    ok(
+        server,
+        "SageMaker.CreateHyperParameterTuningJob",
+        crate::jobs::tuning("search"),
+    )
+    .await;
+    for (kind, name) in [("TransformJob", "scoring"), ("HyperParameterTuningJob", "search")] {
+        crate::jobs::ended(&world, kind, name).await;
+    }
+    let listed = get(server, "/console/jobs").await.body;
+    for name in ["job", "scoring", "search"] {
+        assert!(listed.contains(&format!("?name={name}\">{name}</a>")), "{name}");
+    }
+    let tuning = get(server, "/console/tuning-job?name=search").await.body;
+    for text in [
+        "4 of at most 4 trials",
+        "Best so far",
+        "Objective of each trial",
+        "vector_dim",
+        "Bayesian",
+    ] {
+        assert!(tuning.contains(text), "{text}: {tuning}");
+    }
+    assert_eq!(tuning.matches("<tr class=\"best\">").count(), 1);
+    let (_, trial) = tuning.split_once("/console/training-job?name=").unwrap();
+    let trial = get(
+        server,
+        &format!("/console/training-job?name={}", trial.split('"').next().unwrap()),
+    )
+    .await
+    .body;
+    for text in [
+        "Tuning job search",
+        "Validation AUC",
+        "Training loss",
+        "#quality_metric",
+        "s3://data/train/",
+    ] {
+        assert!(trial.contains(text), "{text}: {trial}");
+    }
+    let transform = get(server, "/console/transform-job?name=scoring").await.body;
+    assert!(
+        transform.contains("Completed") && transform.contains("s3://data/out/scoring"),
+        "{transform}"
+    );
+}
+
+#[tokio::test]
+async fn map_runs_have_pages_and_executions_are_stopped_and_redriven() {
+    let world = World::new().await;
+    let server = &world.server;
+    let (arn, activity) = waiting_machine(server).await;
+    let stopped = start(server, &arn, &json!({})).await;
+    let path = page("execution", "arn", &stopped);
+    let shown = get(server, &path).await;
+    assert!(shown.body.contains("Stop the execution"));
+    let form = format!("token={}&action=stop", shown.token());
+    assert_eq!(post(server, &path, &form).await.status, 303);
+    let shown = get(server, &path).await;
+    assert!(
+        shown.body.contains("Aborted") && shown.body.contains("Stopped in the console"),
+        "{}",
+        shown.body
+    );
+    let form = format!("token={}&action=redrive", shown.token());
+    assert_eq!(post(server, &path, &form).await.status, 303);
+    work(server, &activity).await;
+    ended(server, &stopped).await;
+    let shown = get(server, &path).await.body;
+    assert!(
+        shown.contains("Succeeded") && shown.contains("ExecutionRedriven") && !shown.contains("action=\""),
+        "{shown}"
+    );
+    assert_eq!(post(server, &path, &form).await.status, 400, "it has succeeded");
+
+    let definition = json!({"StartAt": "M", "States": {"M": {
+        "Type": "Map", "End": true,
+        "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}, "StartAt": "P",
+            "States": {"P": {"Type": "Pass", "End": true}}},
+    }}});
+    let arn = machine(server, "mapping", &definition).await;
+    let execution = start(server, &arn, &json!([1, 2, 3])).await;
+    ended(server, &execution).await;
+    let shown = get(server, &page("execution", "arn", &execution)).await.body;
+    let (_, run) = shown.split_once("href=\"/console/map-run?arn=").unwrap();
+    let run = get(
+        server,
+        &format!("/console/map-run?arn={}", run.split('"').next().unwrap()),
+    )
+    .await
+    .body;
+    let children = run.matches("href=\"/console/execution?arn=").count();
+    assert_eq!(children, 4, "three, and the one that it belongs to: {run}");
+    let (_, child) = run.rsplit_once("href=\"/console/execution?arn=").unwrap();
+    let child = get(
+        server,
+        &format!("/console/execution?arn={}", child.split('"').next().unwrap()),
+    )
+    .await;
+    assert_eq!(child.status, 200, "{}", child.body);
+    assert!(child.body.contains("Map run"));
+}
+
+#[tokio::test]
+async fn a_job_is_stopped_by_a_form() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::builder(folder.path())
+        .realistic_timing(true)
+        .start()
+        .await
+        .unwrap();
+    let world = World::with_server(server, folder);
+    world.bucket_with_data().await;
+    world.training("job").send().await.unwrap();
+    let path = page("training-job", "name", "job");
+    let shown = get(&world.server, &path).await;
+    assert!(shown.body.contains("Stop the job") && shown.body.contains("data-live="));
+    let stopped = post(&world.server, &path, &format!("token={}", shown.token())).await;
+    assert_eq!(stopped.status, 303, "{}", stopped.body);
+    let job = world.job_ended("job").await;
+    assert_eq!(job.training_job_status().unwrap().as_str(), "Stopped");
+    let again = post(&world.server, &path, &format!("token={}", shown.token())).await;
+    assert_eq!(again.status, 400);
+    assert!(again.body.contains("in status Stopped"), "{}", again.body);
+}
+
 /// A browser; or says on the way out why there is none.
 macro_rules! browser {
     () => {

@@ -81,9 +81,10 @@ if (!document.hidden) listen();
 
 document.querySelectorAll("pre.log").forEach((log) => (log.scrollTop = log.scrollHeight));
 
-// A picture that does not fit begins at its middle.
+// A picture that does not fit begins where the machine begins.
 document.querySelectorAll("figure.machine").forEach((frame) => {
-  frame.scrollLeft = (frame.scrollWidth - frame.clientWidth) / 2;
+  const start = frame.querySelector(".dot")?.getBoundingClientRect();
+  if (start) frame.scrollLeft += start.left - frame.getBoundingClientRect().left - frame.clientWidth / 2;
 });
 
 // A state in the picture leads to its input and output.

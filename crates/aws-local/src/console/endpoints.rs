@@ -241,7 +241,7 @@ fn scores(desk: &Desk, name: &str, variant: Option<&str>, pairs: &str, answer: &
         @if !calibrated {
             p.quiet {
                 "The model is not calibrated, so there is no verdict: " span.code { "ipinsights calibrate" }
-                " gives it a threshold, and the history by which scores are explained."
+                " gives it a threshold, and with " span.code { "--history" } " what it takes to explain scores."
             }
         }
     }

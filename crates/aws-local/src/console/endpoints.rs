@@ -12,7 +12,7 @@ use super::{
     Desk, Outcome, href, jobs,
     page::{
         self, Problem, STATUS, Section, View, alert, badge, code, facts, list as items, moment, nothing,
-        table, text,
+        refusal, table, text,
     },
     picture, value,
 };
@@ -107,7 +107,7 @@ pub(super) async fn endpoint(desk: &Desk, scored: Option<Scored>) -> Result<View
         .fixed(html! {
             section aria-labelledby="score" {
                 h2 #score { "Score pairs" }
-                @if let Some(Err(error)) = &came { (alert("The pairs were not scored", error)) }
+                @if let Some(Err(error)) = &came { (refusal("The pairs were not scored", error)) }
                 @if answers {
                     form method="post" action=(format!("{}#score", href("endpoint", &[("name", name)]))) {
                         (page::token(&desk.token))
@@ -229,7 +229,7 @@ fn scores(desk: &Desk, name: &str, variant: Option<&str>, pairs: &str, answer: &
         })
         .collect();
     html! {
-        div role="status" {
+        div role="status" tabindex="-1" autofocus {
             p {
                 (predictions.len()) @if predictions.len() == 1 { " pair" } @else { " pairs" } " scored"
                 @if let Some(variant) = variant { " by the variant " (code(variant)) }

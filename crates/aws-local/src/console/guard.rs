@@ -7,13 +7,14 @@
 
 use std::{
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderValue, Request, header};
 use sha2::Sha256;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use super::page::Problem;
@@ -32,6 +33,12 @@ pub(super) struct Site {
 impl Site {
     pub(super) fn of<B>(request: &Request<B>, app: &App) -> Result<Self, String> {
         dispatch::check_origin(request, app.remote)?;
+        // A page elsewhere may lead here, but not load anything: it could not read it, but would keep the server busy.
+        let said = |name| request.headers().get(name).map(HeaderValue::as_bytes);
+        let elsewhere = said("sec-fetch-site").is_some_and(|site| site != b"same-origin" && site != b"none");
+        if elsewhere && said("sec-fetch-mode") != Some(b"navigate") {
+            return Err("The console does not answer to pages from elsewhere.".to_owned());
+        }
         let host = request.headers().get(header::HOST).and_then(|v| v.to_str().ok());
         let authority = host.unwrap_or_default().to_ascii_lowercase();
         match kind(&authority) {
@@ -123,6 +130,9 @@ const MOST: usize = 64;
 /// How long a wrong secret takes; one is looked at after the other.
 const WRONG: Duration = Duration::from_millis(500);
 
+/// How many pages are told of changes at once; others have to be reloaded.
+const STREAMS: usize = 64;
+
 const COOKIE: &str = "aws-local-console";
 
 /// Who is signed in, and the token that forms carry.
@@ -130,6 +140,7 @@ pub(crate) struct Sessions {
     token: String,
     open: Mutex<Vec<(String, Instant)>>,
     signing_in: tokio::sync::Mutex<()>,
+    streams: Arc<Semaphore>,
 }
 
 impl Default for Sessions {
@@ -138,6 +149,7 @@ impl Default for Sessions {
             token: random(),
             open: Mutex::default(),
             signing_in: tokio::sync::Mutex::default(),
+            streams: Arc::new(Semaphore::new(STREAMS)),
         }
     }
 }
@@ -149,6 +161,11 @@ impl Sessions {
 
     pub(super) fn is_token(&self, said: &str) -> bool {
         same(&self.token, said)
+    }
+
+    /// Leave to tell the changes of a page, until it is dropped; none while too many are told.
+    pub(super) fn stream(&self) -> Option<OwnedSemaphorePermit> {
+        self.streams.clone().try_acquire_owned().ok()
     }
 
     /// The cookie of someone who knows a key.

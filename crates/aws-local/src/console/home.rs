@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Desk, href, jobs, machines,
-    page::{self, Problem, Section, View, alert, list as items},
+    page::{self, Problem, Section, View, list as items, refusal},
 };
 
 /// How many executions the overview shows.
@@ -179,14 +179,14 @@ pub(super) fn sign_in(token: &str, next: &str, wrong: Option<&str>) -> View {
         .live(false)
         .status(StatusCode::UNAUTHORIZED)
         .fixed(html! {
-            @if let Some(wrong) = wrong { (alert("Not signed in", wrong)) }
+            @if let Some(wrong) = wrong { (refusal("Not signed in", wrong)) }
             p.lead { "This server takes signed requests only. A key of it opens the console." }
             form.narrow method="post" action="/console/sign-in" {
                 (page::token(token))
                 input type="hidden" name="next" value=(next);
                 p {
                     label for="id" { "Access key id" }
-                    input #id name="id" autocomplete="username" required autofocus spellcheck="false" autocapitalize="none";
+                    input #id name="id" autocomplete="username" required autofocus[wrong.is_none()] spellcheck="false" autocapitalize="none";
                 }
                 p {
                     label for="secret" { "Secret access key" }

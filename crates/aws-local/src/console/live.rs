@@ -19,8 +19,9 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use s3s::Body;
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Desk, answer_with, machines, view};
+use super::{Desk, answer_with, machines, page::Problem, view};
 use crate::server::Host;
 
 /// How often it looks, at the most.
@@ -43,10 +44,17 @@ struct Feed {
     waiting: VecDeque<Bytes>,
     spoke: Instant,
     over: bool,
+    _leave: OwnedSemaphorePermit,
 }
 
 /// The changes of a page.
-pub(super) fn stream(host: Arc<Host>, desk: Desk, page: String, headers: HeaderMap) -> Response<Body> {
+pub(super) fn stream(
+    host: Arc<Host>,
+    desk: Desk,
+    page: String,
+    headers: HeaderMap,
+) -> Result<Response<Body>, Problem> {
+    let leave = host.console.stream().ok_or_else(Problem::too_many)?;
     let feed = Feed {
         host,
         desk,
@@ -59,6 +67,7 @@ pub(super) fn stream(host: Arc<Host>, desk: Desk, page: String, headers: HeaderM
         waiting: VecDeque::from([Bytes::from_static(b"retry: 1000\n\n")]),
         spoke: Instant::now(),
         over: false,
+        _leave: leave,
     };
     let stream = stream::unfold(feed, |mut feed| async move {
         let next = feed.next().await?;
@@ -69,7 +78,7 @@ pub(super) fn stream(host: Arc<Host>, desk: Desk, page: String, headers: HeaderM
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
+    Ok(response)
 }
 
 impl Feed {

@@ -10,8 +10,8 @@ use sfn_builder::{Execution, StateMachine, StateStatus};
 use super::{
     Desk, Outcome, href,
     page::{
-        self, Problem, STATUS, Section, View, alert, badge, code, duration, facts, list as items, moment,
-        nothing, table, text, text_block, took, words,
+        self, Problem, STATUS, Section, View, badge, code, duration, facts, list as items, moment, nothing,
+        refusal, table, text, text_block, took, words,
     },
     picture, value,
 };
@@ -100,11 +100,18 @@ pub(super) async fn last_executions(desk: &Desk, machine: &Value, most: usize) -
         .unwrap_or_default()
 }
 
-/// What someone has filled in, and what is wrong with it.
+/// What someone has filled in, and what has come of it.
 pub(super) struct Draft {
     name: String,
     input: String,
-    error: String,
+    came: Came,
+}
+
+enum Came {
+    /// It was not started, for this reason.
+    Refused(String),
+    /// Of an Express machine: it has run to its end.
+    Ended(Value),
 }
 
 /// A machine: its picture, its executions, and a form that starts one.
@@ -118,12 +125,20 @@ pub(super) async fn machine(desk: &Desk, draft: Option<Draft>) -> Result<View, P
         .await?;
     let definition = text(&machine, "definition");
     let express = machine["type"] == "EXPRESS";
-    let failed = draft.is_some();
+    let failed = matches!(
+        &draft,
+        Some(Draft {
+            came: Came::Refused(_),
+            ..
+        })
+    );
     let view = View::new(Section::Machines, text(&machine, "name"))
         .under("State machines", href("machines", &[]))
-        .fixed(
-            html! { @if let Some(draft) = &draft { (alert("The execution was not started", &draft.error)) } },
-        )
+        .fixed(html! { @match draft.as_ref().map(|draft| &draft.came) {
+            Some(Came::Refused(reason)) => (refusal("The execution was not started", reason)),
+            Some(Came::Ended(execution)) => (express_outcome(execution)),
+            None => {},
+        } })
         .fixed(facts(&[
             ("Type", html! { (words(text(&machine, "type"))) }),
             ("Created", moment(&machine["creationDate"])),
@@ -162,6 +177,22 @@ pub(super) async fn machine(desk: &Desk, draft: Option<Draft>) -> Result<View, P
     }))
 }
 
+/// What an execution of an Express machine came to, which nothing keeps.
+fn express_outcome(execution: &Value) -> Markup {
+    html! {
+        section aria-labelledby="outcome" {
+            h2 #outcome tabindex="-1" autofocus { "What it came to" }
+            p.lead {
+                (badge(text(execution, "status"))) " in " (took(&execution["startDate"], &execution["stopDate"]))
+            }
+            @if let Some(error) = execution["error"].as_str() {
+                div.alert { strong { (error) } @if let Some(cause) = execution["cause"].as_str() { p.code { (page::cut(cause, 4096).0) } } }
+            }
+            @if let Some(output) = execution["output"].as_str() { h3 { "Output" } (text_block(output)) }
+        }
+    }
+}
+
 fn start_form(desk: &Desk, draft: Option<Draft>, express: bool) -> Markup {
     let (name, input) = draft.map_or((String::new(), "{}".to_owned()), |draft| {
         (draft.name, draft.input)
@@ -181,7 +212,7 @@ fn start_form(desk: &Desk, draft: Option<Draft>, express: bool) -> Markup {
                         input #name name="name" maxlength="80" value=(name) autocomplete="off" spellcheck="false";
                     }
                 }
-                p { button type="submit" { "Start" } }
+                p { button type="submit" { @if express { "Start, and wait for it" } @else { "Start" } } }
             }
         }
     }
@@ -253,21 +284,24 @@ pub(super) async fn start(desk: &Desk, form: &[(String, String)]) -> Result<Outc
     if let Some(name) = name {
         request["name"] = name.into();
     }
-    let error = match desk.call("AWSStepFunctions.StartExecution", request).await {
-        Ok(started) => {
-            let execution = text(&started, "executionArn");
-            // Those of Express machines are not kept.
-            return Ok(Outcome::Go(match execution.contains(":express:") {
-                true => machine_address(arn),
-                false => execution_address(execution),
-            }));
-        }
-        Err(error) => error,
+    let of = json!({"stateMachineArn": arn});
+    let described = desk.call("AWSStepFunctions.DescribeStateMachine", of).await?;
+    // Nothing keeps an execution of an Express machine, so it is waited for.
+    let express = described["type"] == "EXPRESS";
+    let operation = if express {
+        "StartSyncExecution"
+    } else {
+        "StartExecution"
+    };
+    let came = match desk.call(&format!("AWSStepFunctions.{operation}"), request).await {
+        Ok(ended) if express => Came::Ended(ended),
+        Ok(started) => return Ok(Outcome::Go(execution_address(text(&started, "executionArn")))),
+        Err(error) => Came::Refused(format!("{}: {}", error.code, error.message)),
     };
     let draft = Draft {
         name: name.unwrap_or_default().to_owned(),
         input,
-        error: format!("{}: {}", error.code, error.message),
+        came,
     };
     Ok(Outcome::Show(machine(desk, Some(draft)).await?))
 }

@@ -4,7 +4,8 @@
 //! What a page shows and does goes through the same operations as what clients send. Nothing is loaded from elsewhere.
 //!
 //! `/console` could be a bucket's name. Clients sign what they send to it, or send headers of their own kind; so a GET, HEAD
-//! or POST under that path is for the console when it has none of these, and S3's otherwise, as is every other method.
+//! or POST under that path is for the console when it has none of these, and S3's otherwise, as is every other method. Who opens
+//! the server's address itself in a browser is led to the console.
 
 mod endpoints;
 mod guard;
@@ -38,9 +39,19 @@ const MAX_FORM: usize = 2 * 1024 * 1024;
 /// Whether a request is for the console rather than for a bucket `console`.
 pub(crate) fn wants<B>(request: &Request<B>) -> bool {
     let path = request.uri().path();
-    let here = path == "/console" || path.starts_with("/console/");
+    let here = path == "/console" || path.starts_with("/console/") || is_at_the_door(request);
     let method = matches!(*request.method(), Method::GET | Method::HEAD | Method::POST);
     here && method && !is_from_client(request)
+}
+
+/// Whether someone has opened the server's address itself in a browser.
+fn is_at_the_door<B>(request: &Request<B>) -> bool {
+    let accepted = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok());
+    let page = accepted.is_some_and(|accepted| accepted.contains("text/html"));
+    page && request.method() == Method::GET && request.uri().path_and_query().is_some_and(|p| p == "/")
 }
 
 /// Whether a request has what browsers do not send: a signature, or the headers of AWS clients; or names a bucket as host.
@@ -151,7 +162,9 @@ async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
     let (parts, body) = request.into_parts();
-    let path = parts.uri.path().strip_prefix("/console").unwrap_or_default();
+    let Some(path) = parts.uri.path().strip_prefix("/console") else {
+        return Ok(secure(Some(site), redirect("/console")));
+    };
     let path = path.trim_matches('/').to_owned();
     if let Some(name) = path.strip_prefix("assets/") {
         return asset(site, name, &parts.headers);
@@ -208,7 +221,7 @@ async fn respond(
         app,
     };
     if let Some(page) = path.strip_prefix("live/") {
-        let stream = live::stream(host.clone(), desk, page.to_owned(), parts.headers);
+        let stream = live::stream(host.clone(), desk, page.to_owned(), parts.headers)?;
         return Ok(secure(Some(site), stream));
     }
     if path == "download" {
@@ -405,6 +418,13 @@ mod tests {
             ("GET /console/key", &[host], true),
             ("GET /consoles", &[host], false),
             ("GET /", &[host], false),
+            ("GET /", &[host, ("accept", "text/html,*/*;q=0.8")], true),
+            (
+                "GET /?list-type=2",
+                &[host, ("accept", "text/html,*/*;q=0.8")],
+                false,
+            ),
+            ("GET /data", &[host, ("accept", "text/html,*/*;q=0.8")], false),
             ("PUT /console", &[host], false),
             ("DELETE /console/key", &[host], false),
             (

@@ -141,6 +141,13 @@ impl Problem {
         }
     }
 
+    pub(super) fn too_many() -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            message: "Too many pages are told of changes already: close some, or reload this one.".to_owned(),
+        }
+    }
+
     pub(super) fn view(&self) -> View {
         let title = match self.status {
             StatusCode::NOT_FOUND => "Not found",
@@ -423,6 +430,11 @@ pub(super) fn nothing(what: &str) -> Markup {
 /// What went wrong, where one looks first.
 pub(super) fn alert(title: &str, message: &str) -> Markup {
     html! { div.alert role="alert" { strong { (title) } p { (message) } } }
+}
+
+/// What a form was refused for: the first that a reader of the page hears.
+pub(super) fn refusal(title: &str, message: &str) -> Markup {
+    html! { div.alert role="alert" tabindex="-1" autofocus { strong { (title) } p { (message) } } }
 }
 
 /// The hidden field that every form carries.

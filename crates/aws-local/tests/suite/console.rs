@@ -99,6 +99,16 @@ async fn waiting_machine(server: &Server) -> (String, String) {
     (machine(server, "watched", &definition).await, activity)
 }
 
+/// A machine that runs each item of its input as an execution of its own.
+async fn mapping_machine(server: &Server) -> String {
+    let definition = json!({"StartAt": "M", "States": {"M": {
+        "Type": "Map", "End": true,
+        "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}, "StartAt": "P",
+            "States": {"P": {"Type": "Pass", "End": true}}},
+    }}});
+    machine(server, "mapping", &definition).await
+}
+
 async fn start(server: &Server, machine: &str, input: &Value) -> String {
     let input = json!({"stateMachineArn": machine, "input": input.to_string()});
     let started = ok(server, "AWSStepFunctions.StartExecution", input).await;
@@ -157,6 +167,23 @@ async fn furnished() -> (World, Vec<String>) {
     let failing = machine(server, "failing", &failing).await;
     let failed = start(server, &failing, &json!({})).await;
     ended(server, &failed).await;
+    ok(
+        server,
+        "SageMaker.CreateHyperParameterTuningJob",
+        crate::jobs::tuning("search"),
+    )
+    .await;
+    crate::jobs::ended(&world, "HyperParameterTuningJob", "search").await;
+    let mapping = mapping_machine(server).await;
+    let mapped = start(server, &mapping, &json!([1, EVIL])).await;
+    ended(server, &mapped).await;
+    let runs = ok(
+        server,
+        "AWSStepFunctions.ListMapRuns",
+        json!({"executionArn": mapped}),
+    )
+    .await;
+    let run = runs["mapRuns"][0]["mapRunArn"].as_str().unwrap();
     let mut pages: Vec<String> = ["", "/connect", "/machines", "/jobs", "/endpoints", "/buckets"]
         .map(|page| format!("/console{page}"))
         .into();
@@ -164,7 +191,10 @@ async fn furnished() -> (World, Vec<String>) {
         page("machine", "arn", &arn),
         page("execution", "arn", &execution),
         page("execution", "arn", &failed),
+        page("execution", "arn", &mapped),
+        page("map-run", "arn", run),
         page("training-job", "name", "job"),
+        page("tuning-job", "name", "search"),
         page("endpoint", "name", "scores"),
         page("bucket", "name", "data"),
         format!(
@@ -289,6 +319,45 @@ async fn an_object_is_kept_and_not_shown_as_a_page() {
 }
 
 #[tokio::test]
+async fn who_opens_the_servers_address_is_led_to_the_console() {
+    let server = Server::ephemeral().start().await.unwrap();
+    assert!(server.console_url().ends_with("/console"));
+    let led = get_with(
+        &server,
+        "/",
+        "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n",
+    )
+    .await;
+    assert_eq!((led.status, led.header("location")), (303, Some("/console")));
+    let buckets = get_with(&server, "/", "Accept: */*\r\n").await;
+    assert!(
+        buckets.body.contains("ListAllMyBucketsResult"),
+        "{}",
+        buckets.body
+    );
+}
+
+#[tokio::test]
+async fn an_express_execution_is_waited_for() {
+    let server = Server::ephemeral().start().await.unwrap();
+    let input =
+        json!({"name": "express", "roleArn": ROLE, "type": "EXPRESS", "definition": pass("P").to_string()});
+    let created = ok(&server, "AWSStepFunctions.CreateStateMachine", input).await;
+    let path = page("machine", "arn", created["stateMachineArn"].as_str().unwrap());
+    let shown = get(&server, &path).await;
+    let form = |input: &str| format!("token={}&input={}", shown.token(), percent(input));
+    let ran = post(&server, &path, &form("{\"came\": \"through\"}")).await;
+    assert_eq!(ran.status, 200, "{}", ran.body);
+    assert!(
+        ran.body.contains("What it came to")
+            && ran
+                .body
+                .contains("&quot;came&quot;: &quot;through&quot;\n}</pre>")
+    );
+    assert_eq!(post(&server, &path, &form("{")).await.status, 400);
+}
+
+#[tokio::test]
 async fn a_bucket_called_console_is_the_clients() {
     let world = World::new().await;
     world.s3.create_bucket().bucket("console").send().await.unwrap();
@@ -378,6 +447,21 @@ async fn forms_are_taken_from_the_servers_own_pages_only() {
     )
     .await;
     assert_eq!(none["executions"], json!([]), "nothing was started");
+    // A page elsewhere may lead here, but load nothing.
+    for (fetched, status) in [
+        ("Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n", 200),
+        ("Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\n", 200),
+        ("Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\n", 200),
+        ("Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\n", 403),
+        ("Sec-Fetch-Site: same-site\r\nSec-Fetch-Mode: cors\r\n", 403),
+        ("Origin: http://evil.example\r\n", 403),
+    ] {
+        assert_eq!(
+            get_with(server, "/console", fetched).await.status,
+            status,
+            "{fetched}"
+        );
+    }
     // Pages are not shown to names that could be another's, either.
     let by_name = format!(
         "GET /console HTTP/1.1\r\nHost: evil.example:{}\r\n\r\n",
@@ -534,6 +618,21 @@ async fn a_stream_tells_how_an_execution_goes_on() {
     assert!(stream.until("box succeed succeeded").await);
     assert!(stream.until("event: end\n").await);
     assert!(stream.read.contains("TaskStateExited") || stream.read.contains("ActivitySucceeded"));
+    // No more than so many are told of changes; what has ended makes room.
+    let mut crowd = Vec::new();
+    for _ in 0..64 {
+        let mut one = Stream::open(server, "/console/live/machines").await;
+        assert!(one.until("watched").await);
+        crowd.push(one);
+    }
+    assert_eq!(get(server, "/console/live/machines").await.status, 503);
+    drop(crowd);
+    eventually(|| async {
+        let mut one = Stream::open(server, "/console/live/machines").await;
+        one.until("HTTP/1.1 ").await;
+        one.read.contains("HTTP/1.1 200").then_some(())
+    })
+    .await;
     // Nothing hangs when the server stops, whoever is looking.
     let mut others = Stream::open(server, "/console/live/machines").await;
     assert!(others.until("watched").await);
@@ -650,6 +749,10 @@ async fn jobs_of_every_kind_have_pages() {
         crate::jobs::tuning("search"),
     )
     .await;
+    // A stream ends with the job that it tells of.
+    let mut stream = Stream::open(server, "/console/live/tuning-job?name=search").await;
+    assert!(stream.until("event: end\n").await);
+    assert!(stream.read.contains("4 of at most 4 trials"));
     for (kind, name) in [("TransformJob", "scoring"), ("HyperParameterTuningJob", "search")] {
         crate::jobs::ended(&world, kind, name).await;
     }
@@ -719,12 +822,7 @@ async fn map_runs_have_pages_and_executions_are_stopped_and_redriven() {
     );
     assert_eq!(post(server, &path, &form).await.status, 400, "it has succeeded");
 
-    let definition = json!({"StartAt": "M", "States": {"M": {
-        "Type": "Map", "End": true,
-        "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}, "StartAt": "P",
-            "States": {"P": {"Type": "Pass", "End": true}}},
-    }}});
-    let arn = machine(server, "mapping", &definition).await;
+    let arn = mapping_machine(server).await;
     let execution = start(server, &arn, &json!([1, 2, 3])).await;
     ended(server, &execution).await;
     let shown = get(server, &page("execution", "arn", &execution)).await.body;
@@ -937,4 +1035,44 @@ async fn in_a_browser_hostile_names_do_no_harm_and_every_page_can_be_used() {
     put.body(page.as_bytes().to_vec().into()).send().await.unwrap();
     browser.open(&format!("{url}/data/evil.html"));
     browser.until("document.title === 'kept out'");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_browser_someone_signs_in() {
+    let mut browser = browser!();
+    let server = Server::ephemeral()
+        .credentials("id", "the secret")
+        .start()
+        .await
+        .unwrap();
+    browser.open(&format!("{}/console/machines", server.url()));
+    browser.picture("sign-in");
+    browser.until("document.activeElement.id === 'id'");
+    for (secret, next) in [
+        (
+            "not it",
+            "document.querySelector('[role=alert]') === document.activeElement",
+        ),
+        (
+            "the secret",
+            "location.pathname === '/console/machines' && document.querySelector('nav')",
+        ),
+    ] {
+        browser.eval("document.querySelector('#id').value = '', document.querySelector('#id').focus()");
+        browser.write("id");
+        browser.press("Tab");
+        browser.write(secret);
+        browser.press("Enter");
+        browser.until(next);
+    }
+    assert_eq!(browser.text("document.cookie"), "", "scripts do not see it");
+    browser.until("document.querySelector('#connection').innerText.startsWith('Live')");
+    browser.eval("document.querySelector('.out button').click()");
+    browser.until("document.querySelector('#secret')");
+    // What the pages before were refused with is told as an error of the network.
+    let strange = browser
+        .complaints()
+        .iter()
+        .find(|said| !said.contains("status of 40"));
+    assert_eq!(strange, None);
 }

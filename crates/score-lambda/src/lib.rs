@@ -11,6 +11,7 @@ mod problem;
 mod router;
 mod rows;
 mod scorer;
+mod server;
 
 pub use answer::Counts;
 pub use config::{Config, Variables};
@@ -21,3 +22,4 @@ pub use log::{Flagged, Level, Log, LogEntry};
 pub use openapi::document;
 pub use router::{Logging, MAX_BODY_BYTES, MAX_ROWS, router};
 pub use scorer::{EndpointScorer, ScoreFailure, ScoreFuture, Scorer};
+pub use server::Server;

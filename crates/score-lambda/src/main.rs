@@ -3,14 +3,12 @@
 use std::error::Error as _;
 use std::fmt;
 use std::io::Write as _;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use aws_config::BehaviorVersion;
 use aws_smithy_http_client::tls;
 use lambda_http::service_fn;
-use score_lambda::{Config, EndpointScorer, Error, LogEntry, Logging, answer, router};
-use tokio::net::TcpListener;
+use score_lambda::{Config, EndpointScorer, Error, LogEntry, Logging, Server, answer, router};
 
 /// What a failed `main` returns. The runtime shows it by `Debug`, so that is the text with its causes.
 struct Failure(Error);
@@ -75,20 +73,11 @@ async fn run() -> Result<(), Error> {
             .await
             .map_err(|source| Error::Serve { source });
     }
-    let port = config.port;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-        .await
-        .map_err(|source| Error::Listen { port, source })?;
     let stop = async {
         // Without a handler for the signal the program runs until it is killed.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
     };
-    axum::serve(listener, app)
-        .with_graceful_shutdown(stop)
-        .await
-        .map_err(|source| Error::Serve {
-            source: source.into(),
-        })
+    Server::listen(config.port).await?.run(app, stop).await
 }

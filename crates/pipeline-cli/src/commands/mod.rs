@@ -15,6 +15,7 @@ pub mod manual;
 pub mod run;
 pub mod sample;
 pub mod score;
+pub mod score_server;
 pub mod serve;
 pub mod states;
 pub mod train;

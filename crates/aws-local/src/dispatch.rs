@@ -31,6 +31,12 @@ use crate::{
 /// Everything that answers.
 pub(crate) struct App {
     pub(crate) s3: S3Service,
+    /// The objects behind it.
+    #[cfg_attr(
+        not(feature = "console"),
+        expect(dead_code, reason = "the console looks at them")
+    )]
+    pub(crate) objects: Arc<s3::ObjectStore>,
     pub(crate) sagemaker: Arc<SageMaker>,
     pub(crate) states: Arc<States>,
     pub(crate) logs: Arc<Logs>,
@@ -58,7 +64,16 @@ pub(crate) async fn answer(
         // No bucket is called so; a key of a bucket by name of host may be.
         (&Method::GET, "/_health") if !names_bucket(&request) => health(&app, &request),
         (&Method::POST, "/_reset") if !names_bucket(&request) => reset(&host, &app, &request).await,
-        _ => route(&app, request).await,
+        #[cfg(feature = "console")]
+        _ if crate::console::wants(&request) => crate::console::answer(&host, request).await,
+        _ => {
+            let read = request.method() == Method::GET;
+            let mut response = route(&app, request).await;
+            if read {
+                set_apart(response.headers_mut());
+            }
+            response
+        }
     };
     if let Ok(id) = HeaderValue::from_str(&id) {
         let headers = response.headers_mut();
@@ -73,6 +88,23 @@ fn names_bucket<B>(request: &Request<B>) -> bool {
     let named = request.headers().get(header::HOST).and_then(|v| v.to_str().ok());
     let host = request.uri().authority().map(|a| a.as_str()).or(named);
     host.is_some_and(|host| s3::bucket_of_host(host).is_some())
+}
+
+/// Whatever an object holds: as a page in a browser it is no page of this server, and can ask nothing in its name.
+fn set_apart(headers: &mut HeaderMap) {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    // Without a type, browsers guess.
+    let document = kind.is_none_or(|kind| {
+        let kind = kind.to_ascii_lowercase();
+        ["html", "xml"]
+            .iter()
+            .any(|word| kind.windows(word.len()).any(|part| part == word.as_bytes()))
+    });
+    if document {
+        let policy =
+            HeaderValue::from_static("sandbox allow-scripts allow-forms allow-popups allow-downloads");
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
 }
 
 /// Whether it answers, for those who wait for it. It tells nothing that has to be asked for with a key.
@@ -355,7 +387,7 @@ pub(crate) async fn operation(app: &App, target: &str, input: &serde_json::Value
 }
 
 /// Reads a body whole, up to a limit.
-async fn read(body: Incoming, limit: usize) -> Result<Bytes, Response<Body>> {
+pub(crate) async fn read(body: Incoming, limit: usize) -> Result<Bytes, Response<Body>> {
     let too_large = || text(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large");
     // What is announced as too large is not waited for.
     if body.size_hint().lower() > limit as u64 {
@@ -374,7 +406,7 @@ async fn read(body: Incoming, limit: usize) -> Result<Bytes, Response<Body>> {
 
 /// By what a server may be called.
 #[derive(Clone, Copy)]
-enum Callers {
+pub(crate) enum Callers {
     /// Names and addresses of this machine for itself.
     Local,
     /// Those, and every address.
@@ -384,7 +416,7 @@ enum Callers {
 
 impl Callers {
     /// Those that may do something. A page whose name was made to point here has no key.
-    fn of(app: &App) -> Self {
+    pub(crate) fn of(app: &App) -> Self {
         match (app.remote, app.keys.is_empty()) {
             (false, _) => Self::Local,
             (true, true) => Self::ByAddress,
@@ -394,7 +426,7 @@ impl Callers {
 }
 
 /// Refuses what a web page elsewhere may have sent: a name that was made to point here, or a foreign origin.
-fn check_origin<B>(request: &Request<B>, callers: Callers) -> Result<(), &'static str> {
+pub(crate) fn check_origin<B>(request: &Request<B>, callers: Callers) -> Result<(), &'static str> {
     let host = request.headers().get(header::HOST).and_then(|v| v.to_str().ok());
     let named = [request.uri().authority().map(|a| a.as_str()), host];
     let is_known = |host: &str| match callers {

@@ -3,6 +3,8 @@
 mod server;
 
 mod api;
+#[cfg(feature = "console")]
+mod console;
 mod dispatch;
 mod logs;
 mod metrics;

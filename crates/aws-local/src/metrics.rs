@@ -76,7 +76,7 @@ pub(crate) fn objectives(logs: &Logs, stream: &str) -> BTreeMap<u32, f64> {
 }
 
 /// The values of a metric in the log of a training job's first machine, with their moments in milliseconds.
-fn of_stream(logs: &Logs, stream: &str, metric: &str) -> Vec<(u64, f64)> {
+pub(crate) fn of_stream(logs: &Logs, stream: &str, metric: &str) -> Vec<(u64, f64)> {
     let Some((_, regex)) = READERS.iter().find(|(name, _)| *name == metric) else {
         return Vec::new();
     };

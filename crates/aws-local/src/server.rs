@@ -105,6 +105,8 @@ pub(crate) struct Host {
     connections: TaskTracker,
     /// The end of the server, which is that of everything in it.
     stop: CancellationToken,
+    #[cfg(feature = "console")]
+    pub(crate) console: crate::console::Sessions,
 }
 
 /// Open services with all that they started.
@@ -144,6 +146,16 @@ impl Server {
     /// Where clients find it: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where people look at it in a browser: `http://127.0.0.1:PORT/console`.
+    #[cfg(feature = "console")]
+    pub fn console_url(&self) -> String {
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        format!("http://{address}/console")
     }
 
     /// The services behind it.
@@ -378,6 +390,8 @@ impl Builder {
             resetting: Mutex::new(()),
             connections: TaskTracker::new(),
             stop: stop.clone(),
+            #[cfg(feature = "console")]
+            console: crate::console::Sessions::default(),
         });
         let task = tokio::spawn(serve(listener, host.clone(), stop.clone(), lock));
         Ok(Server {
@@ -448,7 +462,8 @@ impl Opener {
             tasks.clone(),
         )?;
         Ok(App {
-            s3: s3::service(store, region, tasks.clone()),
+            s3: s3::service(store.clone(), region, tasks.clone()),
+            objects: store,
             sagemaker,
             states,
             logs,
@@ -499,6 +514,12 @@ impl Host {
     #[cfg(feature = "sdk")]
     pub(crate) fn has_stopped(&self) -> bool {
         self.stop.is_cancelled()
+    }
+
+    /// Until the server stops.
+    #[cfg(feature = "console")]
+    pub(crate) async fn stopped(&self) {
+        self.stop.cancelled().await;
     }
 
     /// The region of everything.

@@ -202,7 +202,7 @@ impl SageMaker {
     }
 
     /// Describes the job that an operation such as `CreateTransformJob` made, once it has ended; none if there is none (any
-    /// more), or the server stops.
+    /// more). Nothing is known any more once the server stops: then it waits until it is dropped.
     pub(crate) async fn job_ended(&self, operation: &str, name: &str) -> Option<Value> {
         loop {
             let (ended, described) = match operation {
@@ -215,7 +215,7 @@ impl SageMaker {
                 return Some(described);
             }
             tokio::select! {
-                () = self.stop.cancelled() => return None,
+                () = self.stop.cancelled() => return std::future::pending().await,
                 () = tokio::time::sleep(POLL) => {}
             }
         }

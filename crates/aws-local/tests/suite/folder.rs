@@ -452,6 +452,12 @@ async fn records_in_files_move_into_the_database() {
     std::fs::write(tags.join("arn%3Aaws.json"), r#"{"a":"b"}"#).unwrap();
     let world = World::with_server(Server::builder(folder.path()).start().await.unwrap(), folder);
     assert!(!tags.exists() && !models.exists());
+    // The files went when what was in them was in the database's own file, not in its log alone.
+    let settled = world.folder.path().join("settled.sqlite3");
+    std::fs::copy(world.folder.path().join("records.sqlite3"), &settled).unwrap();
+    let moved = rusqlite::Connection::open(&settled).unwrap();
+    let count = "SELECT COUNT(*) FROM records WHERE name IN ('m', 'arn:aws')";
+    assert_eq!(moved.query_row(count, [], |row| row.get::<_, u64>(0)).unwrap(), 2);
     let world = world.restart().await;
     let described = world
         .sagemaker

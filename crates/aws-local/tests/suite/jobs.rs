@@ -43,7 +43,7 @@ async fn with_model() -> World {
     world
 }
 
-fn transform(name: &str, input: &str) -> Value {
+pub(crate) fn transform(name: &str, input: &str) -> Value {
     let source = json!({"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": format!("s3://data/{input}")}});
     json!({
         "TransformJobName": name,
@@ -54,7 +54,7 @@ fn transform(name: &str, input: &str) -> Value {
     })
 }
 
-async fn ended(world: &World, kind: &str, name: &str) -> Value {
+pub(crate) async fn ended(world: &World, kind: &str, name: &str) -> Value {
     let member = format!("{kind}Name");
     eventually(|| async {
         let described = sagemaker(world, &format!("Describe{kind}"), json!({&member: name})).await;
@@ -213,7 +213,7 @@ async fn what_a_transform_is_refused_for() {
         ValidationException: Requested resource not found."#]].assert_eq(&told.join("\n"));
 }
 
-fn tuning(name: &str) -> Value {
+pub(crate) fn tuning(name: &str) -> Value {
     let channel = |name: &str| {
         let source = json!({
             "S3DataType": "S3Prefix", "S3Uri": format!("s3://data/{name}/"), "S3DataDistributionType": "FullyReplicated",

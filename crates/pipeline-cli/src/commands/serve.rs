@@ -44,7 +44,7 @@ pub async fn run(common: &Common, args: ServeArgs, output: &Output) -> anyhow::R
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.into()))
             .collect();
-        output.json(&serde_json::json!({ "version": 1, "url": server.url(), "environment": environment }))?;
+        output.json(&serde_json::json!({ "version": 1, "url": server.url(), "console": server.console_url(), "environment": environment }))?;
     } else {
         output.text(server.url())?;
         if args.print_env {
@@ -55,6 +55,7 @@ pub async fn run(common: &Common, args: ServeArgs, output: &Output) -> anyhow::R
             output.text(&lines.join("\n"))?;
         }
     }
+    progress.done("console", &server.console_url());
     progress.now("serving; Ctrl-C ends it");
     signals.first().await;
     progress.now("closing");

@@ -1,7 +1,7 @@
-"""Plays the conformance corpus on moto's server, or measures it. Usage: moto.py play FILE... | moto.py rate COUNT
+"""Plays the conformance corpus on moto's server, or measures it. Usage: moto.py play FILE... | moto.py rate COUNT | moto.py serve
 
 Prints one JSON document: the list of [file, case, what, found] where moto differs from what is expected and the number of cases, or
-the executions per second.
+the executions per second, or the address at which the server answers until the standard input ends.
 """
 import json
 import os
@@ -166,6 +166,9 @@ def main():
     try:
         if sys.argv[1] == "play":
             print(json.dumps(play(moto, sys.argv[2:])))
+        elif sys.argv[1] == "serve":
+            print(json.dumps({"url": moto.url}), flush=True)
+            sys.stdin.read()
         else:
             print(json.dumps(rate(moto, int(sys.argv[2]))))
     finally:

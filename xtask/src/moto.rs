@@ -3,9 +3,12 @@
 //! moto is installed into a temporary folder. Where it differs from what the corpus expects, the documentation decides, and the
 //! difference is a line of `moto.tsv` with its reason; a line that is no longer true is an error, so that the list stays true.
 //! With `--rate`, both servers are measured in the same run.
+//!
+//! Then the behaviours that `ipinsights-client` relies on are asked of moto: the tests that ask `aws-local` otherwise.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
@@ -18,7 +21,7 @@ const DIFFERENCES: &str = "crates/sfn-local/tests/moto.tsv";
 const CORPUS: &str = "crates/sfn-local/tests/corpus";
 const SCRIPT: &str = include_str!("moto.py");
 
-/// Plays the conformance corpus on moto's server; says so and passes where that cannot be installed.
+/// Plays the conformance corpus and the client's behaviours on moto's server; says so and passes where that cannot be installed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Fail where moto cannot be installed
@@ -40,6 +43,12 @@ struct Played {
 #[derive(Debug, Deserialize)]
 struct Rate {
     rate: f64,
+}
+
+/// Where moto answers.
+#[derive(Debug, Deserialize)]
+struct Served {
+    url: String,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -80,6 +89,42 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         played.cases - played.differences.len(),
         played.differences.len()
     );
+    behaviours(folder.path())
+}
+
+/// Runs the client's behaviours on moto's server.
+fn behaviours(folder: &Path) -> anyhow::Result<()> {
+    let path = folder.join("moto.py");
+    std::fs::write(&path, SCRIPT)?;
+    let mut moto = Command::new(folder.join("venv/bin/python"))
+        .arg(path)
+        .arg("serve")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut line = String::new();
+    if let Some(out) = moto.stdout.take() {
+        BufReader::new(out).read_line(&mut line)?;
+    }
+    let served: Result<Served, _> = serde_json::from_str(&line);
+    let tested = served.context("moto does not say where it answers").and_then(|served| {
+        let arguments = ["test", "--quiet", "--locked", "--workspace", "--test", "behaviour"];
+        let tested = Command::new(workspace::cargo())
+            .args(arguments)
+            .env("IPINSIGHTS_TEST_URL", served.url)
+            .env_remove("IPINSIGHTS_TEST_PROFILE")
+            .current_dir(workspace::root())
+            .status()?;
+        match tested.success() {
+            true => Ok(()),
+            false => bail!("moto: behaviours of ipinsights-client differ; what moto lacks is listed in tests/behaviour/world.rs"),
+        }
+    });
+    // Its end is that of its standard input.
+    drop(moto.stdin.take());
+    moto.wait()?;
+    tested?;
+    println!("moto: the behaviours that ipinsights-client relies on, as far as moto has them");
     Ok(())
 }
 

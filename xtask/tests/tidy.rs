@@ -22,7 +22,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         "aws-local",
         &["access-events", "ipinsights", "sfn-builder", "sfn-local"],
     ),
-    ("ipinsights-client", &["access-events", "ipinsights"]),
+    (
+        "ipinsights-client",
+        &["access-events", "aws-local (dev)", "ipinsights"],
+    ),
     (
         "pipeline",
         &[

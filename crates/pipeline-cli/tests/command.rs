@@ -581,7 +581,8 @@ fn man_pages_and_completions_know_every_command() {
         let name = format!("ipinsights-{command}.1");
         assert!(pages.contains(&&*format!("a/man1/{name}")), "{name}: {pages:?}");
         assert!(page(&name).contains(".SH SYNOPSIS"), "{name}");
-        assert!(main.contains(&format!("ipinsights\\-{command}(1)")), "{command}");
+        let escaped = command.replace('-', "\\-");
+        assert!(main.contains(&format!("ipinsights\\-{escaped}(1)")), "{command}");
     }
     assert!(page("ipinsights-states-run.1").contains("virtual\\-time"));
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {

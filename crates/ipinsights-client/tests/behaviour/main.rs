@@ -6,7 +6,12 @@
 //!   SageMaker may take and that reads and writes it. Objects go under `ipinsights-tests/`, and are left there.
 //! - With `IPINSIGHTS_TEST_URL` of another server, such as moto's. What that does not do is in [`world::Kind::lacks`].
 
-#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests are tests"
+)]
 
 mod world;
 

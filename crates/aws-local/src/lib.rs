@@ -14,6 +14,7 @@ mod sagemaker;
 #[cfg(feature = "sdk")]
 mod sdk;
 mod signature;
+mod slow;
 mod states;
 mod sts;
 

@@ -224,7 +224,7 @@ struct EncoderDescription {
     activation: String,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Counts {
     training_rows: u64,
@@ -653,7 +653,17 @@ fn build(description: &[u8], bytes: Bytes<'_>) -> Result<Model, ArchiveError> {
         training_rows: description.counts.training_rows,
     };
     let index = RangeIndex::new(cuts);
-    Ok(Model::new(params, provenance, entity_rows, index, network))
+    let model = Model::new(params, provenance, entity_rows, index, network);
+    let counts = model.describe().counts;
+    if counts != description.counts {
+        let (got, expected) = (serde_json::json!(description.counts), serde_json::json!(counts));
+        return Err(encoder_error(
+            "list of counts",
+            got.to_string(),
+            format!("{expected} of its tensors"),
+        ));
+    }
+    Ok(model)
 }
 
 fn encoder_error(what: &'static str, got: String, expected: impl ToString) -> ArchiveError {
@@ -734,7 +744,7 @@ impl<'a> TensorReader<'a> {
                 ranges: starts.len(),
             });
         }
-        Ok(Cut { starts, rows })
+        Ok(Cut::with_rows(starts, rows))
     }
 
     fn integers(

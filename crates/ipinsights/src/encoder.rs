@@ -32,19 +32,27 @@ pub(crate) struct Cut {
     pub(crate) starts: Vec<u32>,
     /// By range: the row of the level's table that says what is known of it, or [`NOTHING`].
     pub(crate) rows: Vec<u32>,
+    /// The number of rows of the level's table: one more than the largest of `rows`.
+    table: usize,
 }
 
 impl Cut {
     /// A row for each range.
     pub(crate) fn new(starts: Vec<u32>) -> Self {
         let rows = (0..starts.len() as u32).collect();
-        Self { starts, rows }
+        Self::with_rows(starts, rows)
+    }
+
+    /// Ranges and the row of each; `starts` ascends from 0 on, and `rows` is as long.
+    pub(crate) fn with_rows(starts: Vec<u32>, rows: Vec<u32>) -> Self {
+        let largest = rows.iter().filter(|row| **row != NOTHING).max();
+        let table = largest.map_or(0, |last| *last as usize + 1);
+        Self { starts, rows, table }
     }
 
     /// The number of rows of the level's table.
     pub(crate) fn table(&self) -> usize {
-        let rows = self.rows.iter().filter(|row| **row != NOTHING);
-        rows.max().map_or(0, |last| *last as usize + 1)
+        self.table
     }
 
     /// The prefixes of a length.
@@ -75,7 +83,7 @@ impl Cut {
                 rows.push(NOTHING);
             }
         }
-        Self { starts, rows }
+        Self::with_rows(starts, rows)
     }
 }
 
@@ -148,6 +156,11 @@ impl RangeIndex {
             }
         });
         Self::new(cuts.collect())
+    }
+
+    /// Whether it was made for few addresses: then it knows networks, and has nothing to say of the rest.
+    pub(crate) fn is_of_few(&self) -> bool {
+        self.cuts.iter().any(|cut| cut.rows.contains(&NOTHING))
     }
 
     pub(crate) fn levels(&self) -> usize {
@@ -233,12 +246,6 @@ impl AddressSample {
         let mut addresses: Vec<u32> = self.kept.into_iter().map(|key| key as u32).collect();
         addresses.sort_unstable();
         addresses
-    }
-
-    /// Whether there are few of them.
-    pub(crate) fn is_few(&mut self) -> bool {
-        self.compact();
-        self.kept.len() < FEW
     }
 
     /// The cuts that follow the addresses.
@@ -373,8 +380,8 @@ mod tests {
         let index = |addresses: u32| {
             let mut sample = AddressSample::new(0);
             (0..2 * addresses).for_each(|i| sample.add((i % addresses) << 15));
-            let few = sample.is_few();
-            (sample.index().tables().collect::<Vec<usize>>(), few)
+            let index = sample.index();
+            (index.tables().collect::<Vec<usize>>(), index.is_of_few())
         };
         let networks = vec![64, 128, 256, 256, 1_024, 16_384, 32_768, 32_768];
         assert_eq!(index(32_768), (networks, true));
@@ -399,7 +406,7 @@ mod tests {
     #[test]
     fn networks_by_hand() {
         let cut = |addresses: &[u32]| {
-            let Cut { starts, rows } = Cut::networks(addresses, 8);
+            let Cut { starts, rows, .. } = Cut::networks(addresses, 8);
             let shown = starts.iter().zip(rows).map(|(start, row)| match row {
                 NOTHING => format!("{}: nothing", start >> 24),
                 row => format!("{}: {row}", start >> 24),

@@ -1,4 +1,4 @@
-//! Files that are mapped into memory: the one unsafe call of the crate.
+//! Files that are mapped into memory: with `vector.rs`, all that is unsafe in this crate.
 
 use std::fs::File;
 use std::io;

@@ -47,6 +47,14 @@ pub struct Model {
 #[derive(Default)]
 struct Products(OnceLock<Vec<Vec<f32>>>);
 
+/// So many numbers are kept at most for each weight of the model, or so many altogether (64 MiB) where that is more.
+const PRODUCTS_PER_WEIGHT: usize = 16;
+const LEAST_PRODUCTS: usize = 1 << 24;
+
+fn are_kept(ranges: usize, dim: usize, weights: usize) -> bool {
+    ranges.saturating_mul(dim) <= LEAST_PRODUCTS.max(PRODUCTS_PER_WEIGHT.saturating_mul(weights))
+}
+
 impl Clone for Products {
     fn clone(&self) -> Self {
         Self::default()
@@ -300,42 +308,56 @@ impl Model {
     /// Puts the vectors of the pairs' addresses into `buffers.y`.
     #[inline(always)]
     fn encode(&self, pairs: &[Pair], buffers: &mut Buffers) {
+        let shape = self.network.shape;
+        if shape.layers == 0 || self.has_products() {
+            self.encode_by_sums(pairs, buffers);
+        } else {
+            self.encode_by_layers(pairs, buffers);
+        }
+    }
+
+    /// What each range adds to a vector is there already.
+    #[inline(always)]
+    fn encode_by_sums(&self, pairs: &[Pair], buffers: &mut Buffers) {
         let (network, shape) = (&self.network, self.network.shape);
-        let Buffers {
-            slots, x, y, scratch, ..
-        } = buffers;
+        let Buffers { slots, y, .. } = buffers;
         y.resize(pairs.len() * shape.dim, 0.0);
-        if shape.is_sum() {
-            let bias = &network.dense[shape.output_bias()];
-            let products = self.products();
-            let part = |level: usize, slot: u32| {
-                let vectors = products.get(level).map_or(&network.ranges[level][..], |p| p);
-                &vectors[slot as usize * shape.dim..][..shape.dim]
-            };
-            // The parts of a vector lie anywhere in memory, so those of some pairs are asked for at once.
-            for (pairs, y) in pairs.chunks(AT_ONCE).zip(y.chunks_mut(AT_ONCE * shape.dim)) {
-                slots.clear();
-                for pair in pairs {
-                    for level in 0..shape.levels {
-                        let slot = self.index.look_up(level, pair.address);
-                        if slot != NOTHING {
-                            vector::prefetch(part(level, slot));
-                        }
-                        slots.push(slot);
+        let bias = &network.dense[shape.output_bias()];
+        let products = self.products();
+        let part = |level: usize, slot: u32| {
+            let vectors = products.get(level).map_or(&network.ranges[level][..], |p| p);
+            &vectors[slot as usize * shape.dim..][..shape.dim]
+        };
+        // The parts of a vector lie anywhere in memory, so those of some pairs are asked for at once.
+        for (pairs, y) in pairs.chunks(AT_ONCE).zip(y.chunks_mut(AT_ONCE * shape.dim)) {
+            slots.clear();
+            for pair in pairs {
+                for level in 0..shape.levels {
+                    let slot = self.index.look_up(level, pair.address);
+                    if slot != NOTHING {
+                        vector::prefetch(part(level, slot));
                     }
-                }
-                for (slots, y) in slots
-                    .chunks_exact(shape.levels)
-                    .zip(y.chunks_exact_mut(shape.dim))
-                {
-                    y.copy_from_slice(bias);
-                    for (level, slot) in slots.iter().enumerate().filter(|(_, slot)| **slot != NOTHING) {
-                        real::add(y, part(level, *slot));
-                    }
+                    slots.push(slot);
                 }
             }
-            return;
+            for (slots, y) in slots
+                .chunks_exact(shape.levels)
+                .zip(y.chunks_exact_mut(shape.dim))
+            {
+                y.copy_from_slice(bias);
+                for (level, slot) in slots.iter().enumerate().filter(|(_, slot)| **slot != NOTHING) {
+                    real::add(y, part(level, *slot));
+                }
+            }
         }
+    }
+
+    /// Through the layers, as in training.
+    #[inline(always)]
+    fn encode_by_layers(&self, pairs: &[Pair], buffers: &mut Buffers) {
+        let (network, shape) = (&self.network, self.network.shape);
+        let Buffers { x, y, scratch, .. } = buffers;
+        y.resize(pairs.len() * shape.dim, 0.0);
         x.clear();
         for pair in pairs {
             for level in 0..shape.levels {
@@ -346,6 +368,13 @@ impl Model {
             }
         }
         network.encode(x, y, scratch);
+    }
+
+    /// Whether what each range adds to a vector is kept: where there is one layer, and it takes no memory out of proportion to
+    /// the weights, so that a small archive stays a small model.
+    fn has_products(&self) -> bool {
+        let (shape, ranges) = (self.network.shape, self.index.tables().sum());
+        shape.layers == 1 && are_kept(ranges, shape.dim, self.network.len())
     }
 
     /// By level, what each range adds to a vector; nothing where that is its row.
@@ -424,4 +453,54 @@ struct Buffers {
     x: Vec<f32>,
     y: Vec<f32>,
     scratch: Scratch<f32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use access_events::AccessEvent;
+
+    use super::*;
+    use crate::TrainOptions;
+
+    #[test]
+    fn products_in_proportion() {
+        // A full set of ranges at the largest dimension is not kept for a model of a few megabytes.
+        assert!(are_kept(1 << 17, 128, 0));
+        assert!(!are_kept(1 << 17, 129, 0));
+        assert!(are_kept(1 << 17, 256, 1 << 21));
+        assert!(!are_kept(1 << 17, 4_096, 1 << 22));
+        assert!(!are_kept(usize::MAX, 2, 1 << 40));
+    }
+
+    #[test]
+    fn sums_are_what_the_layer_gives() {
+        let address = |i: u32| Ipv4Addr::from(i.wrapping_mul(2_654_435_769));
+        let rows: Vec<AccessEvent> = (0..200)
+            .map(|i| AccessEvent::new(format!("e{}", i % 5), address(i)))
+            .collect();
+        let params = Hyperparameters::draft(100)
+            .vector_dim(20)
+            .learning_rate(0.05)
+            .epochs(3)
+            .check()
+            .unwrap();
+        let options = TrainOptions { seed: 1, threads: 1 };
+        let mut go_on = |_: &_| ControlFlow::Continue(());
+        let model = crate::train(&params, &rows, None, &options, &mut go_on).unwrap();
+        let pairs: Vec<Pair> = (100..300)
+            .map(|i| model.pair(&format!("e{}", i % 6), address(i)))
+            .collect();
+        let (mut sums, mut layers) = (Buffers::default(), Buffers::default());
+        assert!(model.has_products());
+        model.encode_by_sums(&pairs, &mut sums);
+        model.encode_by_layers(&pairs, &mut layers);
+        assert_eq!(sums.y.len(), 200 * 20);
+        let largest = sums.y.iter().fold(0.0_f32, |largest, y| largest.max(y.abs()));
+        assert!(largest > 0.1, "{largest}");
+        for (sum, layer) in sums.y.iter().zip(&layers.y) {
+            assert!((sum - layer).abs() <= 1e-5 * largest, "{sum} {layer}");
+        }
+    }
 }

@@ -3,7 +3,8 @@
 //! Work that runs through [`run`] is compiled three times on x86-64: for AVX-512, for AVX2, and for any processor. All
 //! three give the same bits, because nothing in the engine depends on the width of a vector: sums have a fixed order, and
 //! every multiply-add is fused (where the processor has none, `f32::mul_add` computes the same in software). On other
-//! processors the one version is compiled for what the target has for certain, on AArch64 NEON with fused multiply-add.
+//! processors there is the one version, for what the target has for certain, without kernels of its own: on AArch64 it is not as fast
+//! as it could be.
 
 use crate::gemm::Product;
 
@@ -166,12 +167,21 @@ mod x86 {
     impl Product<'_, f32> {
         /// Whether every element of the three matrices lies in its slice.
         pub(super) fn check(&self) {
-            let last = |rows: usize, row: usize, columns: usize, column: usize| {
-                (rows - 1) * row + (columns - 1) * column
+            let fits = |rows: usize, row: usize, columns: usize, column: usize, length: usize| {
+                let down = rows.checked_sub(1).and_then(|last| last.checked_mul(row));
+                let across = columns.checked_sub(1).and_then(|last| last.checked_mul(column));
+                let last = down.and_then(|down| across.and_then(|across| down.checked_add(across)));
+                last.is_some_and(|last| last < length)
             };
-            assert!(last(self.m, self.a.row, self.k, self.a.column) < self.a.values.len());
-            assert!(last(self.k, self.b_stride, self.n, 1) < self.b.len());
-            assert!(last(self.m, self.c_stride, self.n, 1) < self.c.len());
+            assert!(fits(
+                self.m,
+                self.a.row,
+                self.k,
+                self.a.column,
+                self.a.values.len()
+            ));
+            assert!(fits(self.k, self.b_stride, self.n, 1, self.b.len()));
+            assert!(fits(self.m, self.c_stride, self.n, 1, self.c.len()));
         }
     }
 

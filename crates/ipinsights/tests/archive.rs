@@ -626,6 +626,12 @@ fn descriptions_that_do_not_fit() {
         expect!["the model archive's hyperparameter is `epoch`, this program reads the documented names"],
     );
     check_description(
+        |d| d["counts"]["weights"] = json!(1),
+        expect![[
+            r#"the model archive's list of counts is {"training_rows":3,"trained_entity_vectors":1,"range_vectors":458,"weights":1}, this program reads {"training_rows":3,"trained_entity_vectors":1,"range_vectors":458,"weights":15692} of its tensors"#
+        ]],
+    );
+    check_description(
         |d| d["encoder"]["activation"] = json!("relu"),
         expect!["the model archive's activation is `relu`, this program reads `tanh`"],
     );

@@ -2,7 +2,8 @@
 //!
 //! What needs an account (`--target aws`) is only read by the program's parser; `serve` is started, and stopped at the end; `fetch`
 //! meets a server on this machine that offers the built-in database under every name.
-//! Commands of other programs are not run; `cargo run` of this program is the program.
+//! Commands of other programs are not run; `cargo run` of this program is the program. Where a text shows what a command prints, that is
+//! compared with what it does print (`stdout`, or both with `stderr` first): `…` stands for anything, and how long something took may differ.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of tests fails loudly")]
 
 mod maxmind;
@@ -21,9 +22,17 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// A command of a text, and what the text shows of its output.
+#[derive(Debug, PartialEq)]
+struct Written {
+    line: usize,
+    command: String,
+    shown: Vec<String>,
+}
+
 /// The commands of the ```console blocks: the lines after `$ `, or all lines of a block that has none of those.
-fn commands(text: &str) -> Vec<(usize, String)> {
-    let mut commands = Vec::new();
+fn commands(text: &str) -> Vec<Written> {
+    let mut commands: Vec<Written> = Vec::new();
     let mut block: Option<Vec<(usize, &str)>> = None;
     for (index, line) in text.lines().enumerate() {
         match &mut block {
@@ -31,11 +40,16 @@ fn commands(text: &str) -> Vec<(usize, String)> {
             None => {}
             Some(lines) if line == "```" => {
                 let prompted = lines.iter().any(|(_, line)| line.starts_with("$ "));
-                for (number, line) in lines.drain(..) {
-                    match line.strip_prefix("$ ") {
-                        Some(command) => commands.push((number, command.to_owned())),
-                        None if prompted => {}
-                        None => commands.push((number, line.to_owned())),
+                for (line, text) in lines.drain(..) {
+                    let command = text.strip_prefix("$ ");
+                    match (command.or((!prompted).then_some(text)), commands.last_mut()) {
+                        (Some(command), _) => commands.push(Written {
+                            line,
+                            command: command.to_owned(),
+                            shown: Vec::new(),
+                        }),
+                        (None, Some(command)) => command.shown.push(text.to_owned()),
+                        (None, None) => panic!("line {line}: output of which command?"),
                     }
                 }
                 block = None;
@@ -44,6 +58,49 @@ fn commands(text: &str) -> Vec<(usize, String)> {
         }
     }
     commands
+}
+
+/// A line as it is compared: without a time such as `0.3 s`, and without spaces at its end.
+fn comparable(line: &str) -> String {
+    let mut words: Vec<&str> = line.trim_end().split(' ').collect();
+    for i in 1..words.len() {
+        let unit = words[i].trim_end_matches([',', '.', ')', ':', ';']);
+        let number = words[i - 1].trim_start_matches('(');
+        if ["s", "ms", "min"].contains(&unit) && number.parse::<f64>().is_ok() {
+            words[i - 1] = "";
+        }
+    }
+    words.join(" ")
+}
+
+/// Whether a text with `…` for anything fits.
+fn fits(shown: &str, printed: &str) -> bool {
+    let mut parts = shown.split('…');
+    let Some(mut rest) = parts.next().and_then(|first| printed.strip_prefix(first)) else {
+        return false;
+    };
+    let mut parts = parts.peekable();
+    while let Some(part) = parts.next() {
+        let Some(at) = (if parts.peek().is_some() {
+            rest.find(part)
+        } else {
+            rest.ends_with(part).then(|| rest.len() - part.len())
+        }) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    rest.is_empty()
+}
+
+/// Whether a command printed what its text shows.
+fn is_shown(shown: &[String], stderr: &str, stdout: &str) -> bool {
+    let lines = |text: &str| -> String {
+        let lines: Vec<String> = text.lines().map(comparable).collect();
+        lines.join("\n")
+    };
+    let shown = lines(shown.join("\n").trim_end());
+    fits(&shown, lines(stdout).trim_end()) || fits(&shown, lines(&format!("{stderr}{stdout}")).trim_end())
 }
 
 /// The words of a command line: quotes are all of the shell that the texts need.
@@ -60,6 +117,8 @@ fn words(command: &str) -> Vec<String> {
                 word.get_or_insert_default();
             }
             (None, ' ') => words.extend(word.take()),
+            // A comment.
+            (None, '#') if word.is_none() => break,
             (None, '|' | '>' | '<' | ';' | '&' | '$' | '\\' | '`') => {
                 panic!("`{c}` in `{command}`: write it without a shell")
             }
@@ -118,11 +177,13 @@ fn program(folder: &Path) -> Command {
 }
 
 fn serve(folder: &Path, arguments: &[String]) -> Serving {
-    let port = arguments
-        .iter()
-        .map(|word| if word == WRITTEN_PORT { "0" } else { word });
+    let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.iter_mut().find(|word| **word == WRITTEN_PORT) {
+        Some(port) => *port = "0",
+        None => arguments.extend(["--port", "0"]),
+    }
     let mut child = program(folder)
-        .args(port)
+        .args(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -159,8 +220,8 @@ fn with_account(command: &mut Command, folder: &Path, arguments: &[String], maxm
     }
 }
 
-/// Runs the commands of one file; how many there were.
-fn follow(path: &Path, maxmind: &MaxMind) -> usize {
+/// Runs the commands of one file: how many there were, and what is wrong.
+fn follow(path: &Path, maxmind: &MaxMind) -> (usize, Vec<String>) {
     let text = std::fs::read_to_string(path).unwrap();
     let folder = tempfile::tempdir().unwrap();
     // What a clone has for the commands to read.
@@ -168,8 +229,8 @@ fn follow(path: &Path, maxmind: &MaxMind) -> usize {
         std::os::unix::fs::symlink(root().join(name), folder.path().join(name)).unwrap();
     }
     let mut serving: Option<Serving> = None;
-    let mut followed = 0;
-    for (line, command) in commands(&text) {
+    let (mut followed, mut wrong) = (0, Vec::new());
+    for Written { line, command, shown } in commands(&text) {
         let Some(mut arguments) = arguments(&command) else {
             continue;
         };
@@ -195,10 +256,19 @@ fn follow(path: &Path, maxmind: &MaxMind) -> usize {
         }
         let output = command.args(&arguments).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{place}\n{}\n{errors}", output.status);
-        assert!(!output.stdout.is_empty(), "{place}: it printed nothing\n{errors}");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let why = if !output.status.success() {
+            Some(output.status.to_string())
+        } else if printed.is_empty() {
+            Some("it printed nothing".to_owned())
+        } else if !aws && !shown.is_empty() && !is_shown(&shown, &errors, &printed) {
+            Some("this is not what the text shows".to_owned())
+        } else {
+            None
+        };
+        wrong.extend(why.map(|why| format!("{place}\n{why}\n{errors}{printed}")));
     }
-    followed
+    (followed, wrong)
 }
 
 #[test]
@@ -207,17 +277,26 @@ fn every_command_of_the_guide_works() {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
-    files.extend(Some(root().join("README.md")).filter(|path| path.exists()));
+    files.push(root().join("README.md"));
+    let crates = std::fs::read_dir(root().join("crates")).unwrap();
+    files.extend(crates.map(|entry| entry.unwrap().path().join("README.md")));
     files.sort();
     let maxmind = MaxMind::start(geodata_sample::DATABASE);
-    let followed: usize = std::thread::scope(|scope| {
+    let (followed, wrong): (Vec<usize>, Vec<Vec<String>>) = std::thread::scope(|scope| {
         let follow = |path| follow(path, &maxmind);
         let runs: Vec<_> = files
             .iter()
             .map(|path| scope.spawn(move || follow(path)))
             .collect();
-        runs.into_iter().map(|run| run.join().unwrap()).sum()
+        runs.into_iter().map(|run| run.join().unwrap()).unzip()
     });
+    let (followed, wrong) = (followed.iter().sum::<usize>(), wrong.concat());
+    assert!(
+        wrong.is_empty(),
+        "{} are wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     assert!(followed >= 15, "only {followed} commands: are they found at all?");
 }
 
@@ -245,13 +324,32 @@ fn every_reason_to_leave_something_out_is_explained() {
 fn commands_are_found_and_split() {
     let text = "a\n```console\n$ ipinsights run\noutput\n```\n```sh\nx\n```\n```console\ncargo test\nipinsights score 'a b,1.2.3.4'\n```\n";
     let found = commands(text);
-    let lines: Vec<usize> = found.iter().map(|(line, _)| *line).collect();
+    let lines: Vec<usize> = found.iter().map(|written| written.line).collect();
     assert_eq!(lines, [3, 10, 11]);
-    assert_eq!(arguments(&found[0].1).unwrap(), ["run"]);
-    assert_eq!(arguments(&found[1].1), None);
-    assert_eq!(arguments(&found[2].1).unwrap(), ["score", "a b,1.2.3.4"]);
+    assert_eq!(found[0].shown, ["output"]);
+    assert_eq!(found[2].shown, [""; 0]);
+    assert_eq!(arguments(&found[0].command).unwrap(), ["run"]);
+    assert_eq!(arguments(&found[1].command), None);
+    assert_eq!(arguments(&found[2].command).unwrap(), ["score", "a b,1.2.3.4"]);
+    assert_eq!(arguments("ipinsights run a#b # c").unwrap(), ["run", "a#b"]);
     assert_eq!(
         arguments("cargo run --release -p pipeline-cli -- run").unwrap(),
         ["run"]
     );
+}
+
+#[test]
+fn output_is_compared() {
+    let is_shown = |shown: &[&str], stderr, stdout| {
+        let shown: Vec<String> = shown.iter().map(|line| (*line).to_owned()).collect();
+        is_shown(&shown, stderr, stdout)
+    };
+    assert!(is_shown(&["a 3.1 s", "b"], "", "a 0.2 s\nb\n"));
+    assert!(is_shown(&["told", "b"], "told\n", "b\n"));
+    assert!(is_shown(&["a", "…", "d"], "", "a\nb\nc\nd\n"));
+    assert!(is_shown(&["a … c, (2.5 ms)", "…"], "", "a b c, (31 ms)\nd\n"));
+    assert!(!is_shown(&["a"], "", "a\nb\n"));
+    assert!(!is_shown(&["a 3.1"], "", "a 0.2\n"));
+    assert!(!is_shown(&["a", "…", "e"], "", "a\nb\nc\nd\n"));
+    assert!(!is_shown(&["…", "a"], "", "b\na\nc\n"));
 }

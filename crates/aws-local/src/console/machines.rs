@@ -437,9 +437,7 @@ fn whole(arn: &str) -> &str {
 }
 
 fn change_form(desk: &Desk, execution: &Value) -> Markup {
-    let action = if execution["mapRunArn"].is_string() {
-        None
-    } else if execution["status"] == "RUNNING" {
+    let action = if execution["status"] == "RUNNING" {
         Some(("stop", "Stop the execution"))
     } else if execution["redriveStatus"] == "REDRIVABLE" {
         Some(("redrive", "Redrive: go on where it failed"))

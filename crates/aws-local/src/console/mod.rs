@@ -59,12 +59,9 @@ fn is_from_client<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
     let of_client =
         |name: &str| name == "authorization" || name.starts_with("x-amz-") || name.starts_with("amz-sdk-");
-    let host = headers.get(header::HOST).and_then(|v| v.to_str().ok());
-    let host = host.unwrap_or_default().to_ascii_lowercase();
-    let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
     let query = request.uri().query().unwrap_or_default().to_ascii_lowercase();
     headers.keys().any(|name| of_client(name.as_str()))
-        || name.ends_with(".localhost")
+        || dispatch::names_bucket(request)
         || query
             .split('&')
             .any(|pair| pair.starts_with("x-amz-") || pair.starts_with("awsaccesskeyid="))

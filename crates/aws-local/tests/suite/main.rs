@@ -20,6 +20,7 @@ mod jobs;
 mod logs;
 mod objects;
 mod refusals;
+mod restarts;
 mod state_machines;
 mod step_functions;
 mod trainings;

@@ -88,7 +88,6 @@ impl<'a> Run<'a> {
             }
         })?;
         // The vectors of a base belong to its ranges.
-        let few = sample.is_few();
         let index = match base {
             None => sample.index(),
             Some(base) => base.index.extended(sample),
@@ -142,7 +141,8 @@ impl<'a> Run<'a> {
         };
         let steps = u64::from(params.epochs()) * batches as u64;
         let schedule = Schedule::new(params.learning_rate(), params.weight_decay(), steps);
-        let smoothing = if few {
+        // By the cuts in use, which a base may have brought.
+        let smoothing = if index.is_of_few() {
             step::SMOOTHING_OF_FEW
         } else {
             step::SMOOTHING

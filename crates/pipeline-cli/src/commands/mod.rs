@@ -11,6 +11,8 @@ pub mod fetch;
 pub mod list;
 pub mod lookup;
 pub mod machines;
+pub mod manual;
+mod repeat;
 pub mod run;
 pub mod sample;
 pub mod score;

@@ -72,6 +72,8 @@ pub enum Command {
     Advise(AdviseArgs),
     /// Score `entity,ip` rows with a model file or through an endpoint
     Score(Box<ScoreArgs>),
+    /// Answer `POST /score` on 127.0.0.1, as the Lambda function of score-lambda does
+    ScoreServer(ScoreServerArgs),
     /// Put a threshold for a stated rate of false alarms into a model file
     Calibrate(CalibrateArgs),
     /// Say how well a model tells normal rows from others: figures, JSON, pictures
@@ -701,6 +703,29 @@ pub struct ScoreArgs {
     /// What a model file can say beside a score.
     #[command(flatten)]
     pub judging: Judging,
+}
+
+/// `ipinsights score-server`
+#[derive(Debug, Args)]
+pub struct ScoreServerArgs {
+    /// Port; 0 takes a free one
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub port: u16,
+    /// Score with this model file, in this process
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["endpoint", "endpoint_url"])]
+    pub model: Option<PathBuf>,
+    /// Score through this endpoint
+    #[arg(long, value_name = "NAME", default_value = "ipinsights")]
+    pub endpoint: String,
+    /// Flag scores below this one [default: the threshold a model file is calibrated for]
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true, value_parser = finite)]
+    pub threshold: Option<f32>,
+    /// Let the log on stderr name entities and addresses of anomalous rows
+    #[arg(long)]
+    pub log_identifiers: bool,
+    /// Which services.
+    #[command(flatten)]
+    pub place: Place,
 }
 
 /// `ipinsights serve`

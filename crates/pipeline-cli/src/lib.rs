@@ -12,6 +12,7 @@ pub mod exit;
 pub mod files;
 pub mod output;
 pub mod progress;
+pub mod scoring;
 pub mod signals;
 pub mod target;
 
@@ -51,6 +52,7 @@ pub async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<()> {
         Command::Tune(args) => commands::tune::run(*args, output),
         Command::Advise(args) => commands::advise::run(&args, output),
         Command::Score(args) => commands::score::run(&cli.common, *args, output).await,
+        Command::ScoreServer(args) => commands::score_server::run(&cli.common, args, output).await,
         Command::Calibrate(args) => commands::calibrate::run(&args, output),
         Command::Evaluate(args) => commands::evaluate::run(&args, output),
         Command::Serve(args) => commands::serve::run(&cli.common, args, output).await,

@@ -16,6 +16,7 @@ mod repeat;
 pub mod run;
 pub mod sample;
 pub mod score;
+pub mod score_server;
 pub mod serve;
 pub mod states;
 pub mod train;

@@ -355,7 +355,7 @@ fn ctrl_c_stops_the_execution() {
     assert_eq!(output.status.code(), Some(130));
     let history = String::from_utf8(output.stdout).unwrap();
     assert!(
-        history.contains("WaitStateAborted") && history.contains("ExecutionAborted interrupted"),
+        history.contains("WaitStateEntered W") && history.contains("ExecutionAborted interrupted"),
         "{history}"
     );
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     MAX_DATA, States, arn, check_name,
     journal::{After, Execution, Of, RUNNING},
-    labelled,
+    labelled, long_page_token,
     machines::{Kind, included_data, logging_or_default, tracing_or_default},
     missing_machine, page_size, page_token, parse_json,
     running::{Begin, Control},
@@ -432,19 +432,19 @@ impl States {
         let machine_arn = check.text("stateMachineArn", TEXT);
         let map_run = check.text("mapRunArn", TEXT);
         let statuses = [
-            "RUNNING",
             "SUCCEEDED",
-            "FAILED",
             "TIMED_OUT",
-            "ABORTED",
             "PENDING_REDRIVE",
+            "ABORTED",
+            "FAILED",
+            "RUNNING",
         ];
         let status = check.choice("statusFilter", &statuses);
         let redriven = check
             .choice("redriveFilter", &["REDRIVEN", "NOT_REDRIVEN"])
             .map(|filter| filter == "REDRIVEN");
         let max = page_size(&mut check, 100);
-        let after: After = page_token(&mut check, |token| {
+        let after: After = long_page_token(&mut check, 3096, |token| {
             let (started, id) = token.split_once('-')?;
             Some((started.parse().ok()?, id.parse().ok()?))
         })?;

@@ -933,6 +933,33 @@ async fn states_by_themselves() {
         .await
         .unwrap();
     assert_eq!(tested, json!({"status": "SUCCEEDED", "output": "2"}));
+    // The context object is what is given.
+    let shows = json!({"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "Parameters": {"FunctionName": "f"},
+        "ResultSelector": {"c.$": "$$"}, "End": true});
+    for context in [
+        json!({}),
+        json!({"Execution": {}, "State": {}}),
+        json!({"Execution": {"Id": "e", "Input": {"a": 1}, "StartTime": "2026-01-31T12:00:00.000Z"}, "State": {"Name": "S", "RetryCount": 0}}),
+    ] {
+        let request = json!({"definition": shows, "mock": {"result": "{}"}, "context": context.to_string()});
+        let output = text(&test(request).await.unwrap()["output"]);
+        assert_eq!(
+            serde_json::from_str::<Value>(&output).unwrap(),
+            json!({"c": context})
+        );
+    }
+    let waits = json!({"Type": "Task", "Resource": "arn:aws:states:::sqs:sendMessage.waitForTaskToken",
+        "Parameters": {"QueueUrl": "q", "MessageBody": {"t.$": "$$.Task.Token"}}, "End": true});
+    let context = json!({"Task": {"Token": "abcd123"}}).to_string();
+    let request = json!({"definition": waits, "mock": {"result": "{}"}, "context": context, "inspectionLevel": "DEBUG"});
+    let tested = test(request).await.unwrap();
+    assert_eq!(
+        tested["inspectionData"]["afterParameters"],
+        "{\"QueueUrl\":\"q\",\"MessageBody\":{\"t\":\"abcd123\"}}"
+    );
+    let branch = of(json!({"P": {"Type": "Pass", "End": true}}));
+    let parallel = json!({"Type": "Parallel", "Branches": [branch, of(json!({"Q": {"Type": "Pass", "End": true}}))], "End": true});
+    let in_context = |context: Value| json!({"definition": task, "mock": {"result": "{}"}, "context": context.to_string()});
     let fail = json!({"Type": "Fail", "Error": "E", "Cause": "c"});
     let tested = test(json!({"definition": fail})).await.unwrap();
     assert_eq!(tested, json!({"status": "FAILED", "error": "E", "cause": "c"}));
@@ -947,7 +974,45 @@ async fn states_by_themselves() {
         ),
         (
             json!({"definition": map}),
-            "ValidationException: State type 'Map' is not supported when a mock is not specified",
+            "InvalidDefinition: TestState API does not support Map or Parallel states. Supported state types include: [Task, \
+             Wait, Pass, Succeed, Fail, Choice]",
+        ),
+        (
+            json!({"definition": task, "mock": {"result": "1"}, "revealSecrets": true}),
+            "ValidationException: TestState does not support RevealSecrets when a mock is specified.",
+        ),
+        (
+            json!({"definition": map, "mock": {"result": "1"}}),
+            "ValidationException: Mocked result must be an array.",
+        ),
+        (
+            json!({"definition": parallel, "mock": {"result": "{}"}}),
+            "ValidationException: Mocked result must be an array.",
+        ),
+        (
+            json!({"definition": parallel, "mock": {"result": "[1]"}}),
+            "ValidationException: Mocked result must contain the same number of items as number of Parallel branches.",
+        ),
+        (
+            in_context(json!({"Execution": {"Id": 1}})),
+            "ValidationException: Invalid Context object provided: Execution.Id must be a string",
+        ),
+        (
+            in_context(json!({"Map": {}})),
+            "ValidationException: Invalid Context object provided: 'Map' field is not supported when mocking a Context object",
+        ),
+        (
+            in_context(json!({"Execution": {"pokemon": 1}})),
+            "ValidationException: Invalid Context object provided: Field 'pokemon' is not allowed",
+        ),
+        (
+            in_context(json!({"Pokedex": {}})),
+            "ValidationException: Invalid Context object provided: Field 'Pokedex' is not allowed",
+        ),
+        (
+            in_context(json!({"Task": {"Token": "t"}})),
+            "ValidationException: Invalid Context object provided: Context object contains 'Task' when state is not a Task \
+             state with a '.sync' or '.waitForTaskToken' service integration pattern",
         ),
     ] {
         assert_eq!(test(request).await.unwrap_err(), expected);
@@ -1586,7 +1651,6 @@ async fn what_has_no_effect_is_refused_by_name() {
             json!("STRICT"),
             "The fieldValidationMode STRICT",
         ),
-        ("revealSecrets", json!(true), "revealSecrets"),
         (
             "stateConfiguration.mapIterationFailureCount",
             json!(1),

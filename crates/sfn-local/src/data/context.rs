@@ -48,6 +48,9 @@ pub(crate) const MEMBERS: [&str; 5] = ["Execution", "StateMachine", "State", "Ma
 impl Context<'_> {
     /// A member, `Execution.Input` aside, which can be large.
     fn member(&self, name: &str, with_input: bool) -> Option<Value> {
+        if let Some(context) = &self.execution.context {
+            return context.get(name).cloned();
+        }
         let mut map = Map::new();
         match name {
             "Execution" => {
@@ -105,7 +108,9 @@ impl Context<'_> {
             Some(Segment::Field(name)) => name.as_str(),
             _ => return find(&self.object(&MEMBERS), segments).map(Cow::into_owned),
         };
-        if let ("Execution", Some(Segment::Field(second))) = (name, segments.get(1)) {
+        if let (None, "Execution", Some(Segment::Field(second))) =
+            (&self.execution.context, name, segments.get(1))
+        {
             if second == "Input" {
                 return find(&self.execution.input, &segments[2..]).map(Cow::into_owned);
             }

@@ -206,6 +206,8 @@ impl States {
             "stopDate": stopped,
             "status": outcome.status(),
             "inputDetails": {"included": included},
+            // Whatever has come of it.
+            "outputDetails": {"included": included},
             "billingDetails": {
                 "billedMemoryUsedInMB": 64,
                 "billedDurationInMilliseconds": took.max(1).div_ceil(100) * 100,
@@ -219,7 +221,6 @@ impl States {
                 if included {
                     answer["output"] = output.to_string().into();
                 }
-                answer["outputDetails"] = json!({"included": included});
             }
             Outcome::Failed { error, cause }
             | Outcome::TimedOut { error, cause }

@@ -240,6 +240,20 @@ async fn express_machines() {
         (&failed["status"], &failed["error"], &failed["cause"]),
         (&json!("FAILED"), &json!("E"), &json!("c"))
     );
+    assert_eq!(
+        (failed.get("output"), &failed["outputDetails"]),
+        (None, &json!({"included": true}))
+    );
+    // There are no redrives to count.
+    let shows = of(json!({"P": {"Type": "Pass", "Parameters": {"e.$": "$$.Execution"}, "End": true}}));
+    let create =
+        json!({"name": "shows", "roleArn": ROLE, "definition": shows.to_string(), "type": "EXPRESS"});
+    let shows = ok(&server, "CreateStateMachine", create).await["stateMachineArn"].clone();
+    let shown = ok(&server, "StartSyncExecution", json!({"stateMachineArn": shows})).await;
+    let output: Value = serde_json::from_str(shown["output"].as_str().unwrap()).unwrap();
+    let mut members: Vec<_> = output["e"].as_object().unwrap().keys().cloned().collect();
+    members.sort();
+    assert_eq!(members, ["Id", "Input", "Name", "RoleArn", "StartTime"]);
     let execution = text(&ok(&server, "StartExecution", run("{}")).await["executionArn"]);
     for operation in ["DescribeExecution", "GetExecutionHistory", "StopExecution"] {
         assert_eq!(

@@ -62,7 +62,10 @@ impl Context<'_> {
                 map.insert("StartTime".into(), moment(self.started).into());
                 map.insert("Name".into(), execution.name.as_str().into());
                 map.insert("RoleArn".into(), execution.role_arn.as_str().into());
-                map.insert("RedriveCount".into(), self.redrive_count.into());
+                // Express executions are not redriven.
+                if execution.arn.split(':').nth(5) != Some("express") {
+                    map.insert("RedriveCount".into(), self.redrive_count.into());
+                }
             }
             "StateMachine" => {
                 map.insert("Id".into(), self.execution.state_machine_arn.as_str().into());

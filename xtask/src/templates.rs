@@ -241,19 +241,206 @@ fn references_lead_somewhere() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+/// A template with values for some of its parameters; the others have their defaults.
+struct Stack<'a> {
+    template: &'a Node,
+    parameters: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> Stack<'a> {
+    fn parameter(&self, name: &str) -> &'a str {
+        let given = self.parameters.iter().find(|(known, _)| *known == name);
+        let default = || get(self.template, &["Parameters", name, "Default"])?.text();
+        given
+            .map(|(_, value)| *value)
+            .or_else(default)
+            .unwrap_or_default()
+    }
+
+    /// A condition, or a function that gives one.
+    fn is(&self, node: &Node) -> bool {
+        let items = node.items().unwrap_or_default();
+        match node.tag.as_deref() {
+            Some("Condition") => self.named(node.text().unwrap()),
+            Some("Equals") => self.text(&items[0]) == self.text(&items[1]),
+            Some("Not") => !self.is(&items[0]),
+            Some("And") => items.iter().all(|item| self.is(item)),
+            tag => panic!("line {}: {tag:?} is no condition", node.line),
+        }
+    }
+
+    fn named(&self, name: &str) -> bool {
+        let condition = get(self.template, &["Conditions", name]);
+        self.is(condition.unwrap_or_else(|| panic!("there is no condition {name}")))
+    }
+
+    fn text(&self, node: &Node) -> String {
+        match node.tag.as_deref() {
+            Some("If") => {
+                let items = node.items().unwrap();
+                let chosen = if self.named(items[0].text().unwrap()) {
+                    1
+                } else {
+                    2
+                };
+                self.text(&items[chosen])
+            }
+            Some("Ref") => self.parameter(node.text().unwrap()).to_owned(),
+            _ => node.text().unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// Those that are made: logical id, type, and the resource.
+    fn resources(&self) -> impl Iterator<Item = (&'a str, &'a str, &'a Node)> {
+        let all = get(self.template, &["Resources"]).unwrap().entries().unwrap();
+        all.iter()
+            .filter(|(_, resource)| {
+                let condition = get(resource, &["Condition"]).and_then(Node::text);
+                condition.is_none_or(|name| self.named(name))
+            })
+            .map(|(logical, resource)| {
+                let kind = get(resource, &["Type"]).and_then(Node::text).unwrap();
+                (logical.as_str(), kind, resource)
+            })
+    }
+}
+
+/// What is made refers only to what is made with it, whatever stands in front.
+#[test]
+fn no_choice_of_the_scorer_refers_to_what_is_not_made() {
+    let templates = templates();
+    let (_, scorer) = templates.iter().find(|(name, _)| name == "scorer.yml").unwrap();
+    for front in ["http-api", "rest-api", "function-url"] {
+        let stack = Stack {
+            template: scorer,
+            parameters: &[("Front", front)],
+        };
+        let made: BTreeSet<&str> = stack.resources().map(|(logical, _, _)| logical).collect();
+        let all: BTreeSet<&str> = get(scorer, &["Resources"])
+            .and_then(Node::entries)
+            .unwrap()
+            .iter()
+            .map(|(logical, _)| logical.as_str())
+            .collect();
+        for (logical, _, resource) in stack.resources() {
+            walk_chosen(&stack, resource, &mut |text| {
+                assert!(
+                    !all.contains(text) || made.contains(text),
+                    "{front}: {logical} refers to {text}"
+                );
+            });
+        }
+    }
+}
+
+/// The names that references of a resource have, of both sides of `!If` the one that is chosen.
+fn walk_chosen(stack: &Stack<'_>, node: &Node, visit: &mut dyn FnMut(&str)) {
+    match (node.tag.as_deref(), &node.value) {
+        (Some("If"), Value::Sequence(items)) => {
+            let chosen = if stack.named(items[0].text().unwrap()) {
+                1
+            } else {
+                2
+            };
+            walk_chosen(stack, &items[chosen], visit);
+        }
+        (Some("Ref"), Value::Scalar { text, .. }) => visit(text),
+        (Some("GetAtt"), Value::Scalar { text, .. }) => visit(text.split('.').next().unwrap()),
+        (Some("Sub"), Value::Scalar { text, .. }) => {
+            let names = text
+                .split("${")
+                .skip(1)
+                .filter_map(|rest| rest.split(['}', '.']).next());
+            names.for_each(visit);
+        }
+        (_, Value::Scalar { .. }) => {}
+        (_, Value::Sequence(items)) => items.iter().for_each(|item| walk_chosen(stack, item, visit)),
+        (_, Value::Mapping(entries)) => entries
+            .iter()
+            .for_each(|(_, value)| walk_chosen(stack, value, visit)),
+    }
+}
+
 #[test]
 fn the_scorer_is_closed_to_strangers_and_asks_one_endpoint() {
     let templates = templates();
     let (_, scorer) = templates.iter().find(|(name, _)| name == "scorer.yml").unwrap();
-    let mut routes = 0;
-    for (logical, resource) in get(scorer, &["Resources"]).unwrap().entries().unwrap() {
-        if get(resource, &["Type"]).and_then(Node::text) == Some("AWS::ApiGatewayV2::Route") {
-            routes += 1;
-            let authorization = get(resource, &["Properties", "AuthorizationType"]).and_then(Node::text);
-            assert_eq!(authorization, Some("AWS_IAM"), "{logical}");
+    // Of every choice: who may come in, by each way in.
+    let mut ways = BTreeSet::new();
+    for front in ["http-api", "rest-api", "function-url"] {
+        for authorization in ["iam", "jwt"] {
+            for open in ["no", "yes-everybody-may-call-without-a-signature"] {
+                let stack = Stack {
+                    template: scorer,
+                    parameters: &[
+                        ("Front", front),
+                        ("Authorization", authorization),
+                        ("OpenToTheWorld", open),
+                        ("FunctionUrlCaller", "111122223333"),
+                    ],
+                };
+                for (logical, kind, resource) in stack.resources() {
+                    let property = match kind {
+                        "AWS::ApiGatewayV2::Route" | "AWS::ApiGateway::Method" => "AuthorizationType",
+                        "AWS::Lambda::Url" => "AuthType",
+                        "AWS::Lambda::Permission" => "Principal",
+                        _ => continue,
+                    };
+                    let who = stack.text(get(resource, &["Properties", property]).unwrap());
+                    let stranger = who == "NONE" || who == "*";
+                    assert!(
+                        !stranger || open != "no",
+                        "{logical}: {who} with {front} {authorization}"
+                    );
+                    if kind == "AWS::ApiGateway::Method" {
+                        let key = stack.text(get(resource, &["Properties", "ApiKeyRequired"]).unwrap());
+                        assert_eq!(key == "true", open == "no", "{logical}");
+                    }
+                    if property != "Principal" {
+                        ways.insert(format!("{front} {authorization} {open:.3} {kind} {who}"));
+                    }
+                }
+                let urls = stack
+                    .resources()
+                    .filter(|(_, kind, _)| *kind == "AWS::Lambda::Permission");
+                let actions: BTreeSet<String> = urls
+                    .map(|(_, _, permission)| {
+                        let property = |name| match get(permission, &["Properties", name]) {
+                            Some(value) => stack.text(value),
+                            None => "-".to_owned(),
+                        };
+                        format!("{} {}", property("Action"), property("InvokedViaFunctionUrl"))
+                    })
+                    .collect();
+                let want = match front {
+                    "function-url" => &["lambda:InvokeFunction true", "lambda:InvokeFunctionUrl -"][..],
+                    _ => &["lambda:InvokeFunction -"],
+                };
+                assert!(
+                    actions.iter().map(String::as_str).eq(want.iter().copied()),
+                    "{front}: {actions:?}"
+                );
+            }
         }
     }
-    assert_eq!(routes, 2);
+    for want in [
+        "http-api iam no AWS::ApiGatewayV2::Route AWS_IAM",
+        "http-api jwt no AWS::ApiGatewayV2::Route JWT",
+        "http-api iam yes AWS::ApiGatewayV2::Route NONE",
+        "rest-api iam no AWS::ApiGateway::Method AWS_IAM",
+        "function-url iam no AWS::Lambda::Url AWS_IAM",
+        "function-url iam yes AWS::Lambda::Url NONE",
+    ] {
+        assert!(ways.contains(want), "{want} is not among {ways:#?}");
+    }
+    assert_eq!(ways.len(), 12);
+    for parameter in ["OpenToTheWorld", "LogIdentifiers"] {
+        let default = get(scorer, &["Parameters", parameter, "Default"]).and_then(Node::text);
+        assert!(
+            matches!(default, Some("no" | "false")),
+            "{parameter}: {default:?}"
+        );
+    }
     let sagemaker: Vec<_> = statements(scorer)
         .into_iter()
         .filter(|statement| {

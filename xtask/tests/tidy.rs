@@ -51,6 +51,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ipinsights-client",
             "ipinsights-container",
             "pipeline",
+            "score-lambda",
             "sfn-builder",
         ],
     ),

@@ -100,6 +100,27 @@ impl Extract {
         self
     }
 
+    pub(crate) fn format(&self) -> Option<Arc<dyn Format>> {
+        self.format.clone()
+    }
+
+    pub(crate) fn policy_in_use(&self) -> &Policy {
+        &self.policy
+    }
+
+    pub(crate) fn skips_malformed(&self) -> bool {
+        self.on_error == OnError::Skip
+    }
+
+    /// What an input is that is not read at all, by its first bytes.
+    pub(crate) fn foreign(&self, first: &[u8]) -> Option<&'static str> {
+        let unread = match &self.format {
+            Some(_) => None,
+            None => guess::unread(first),
+        };
+        guess::foreign(first).or(unread)
+    }
+
     /// Reads `inputs` and gives each pair to `take`, in the order of the inputs and of the records in them.
     ///
     /// `inputs` is asked for the next input when there is a thread to read it, on any of them.
@@ -210,11 +231,7 @@ impl Extract {
         reading: &mut Reading<'_>,
     ) -> Result<(), ReadError> {
         let first = stream.first();
-        let unread = match &self.format {
-            Some(_) => None,
-            None => guess::unread(first),
-        };
-        if let Some(kind) = guess::foreign(first).or(unread) {
+        if let Some(kind) = self.foreign(first) {
             reading.record();
             reading.malformed(Malformed {
                 place: Place::Byte(0),

@@ -4,6 +4,7 @@ pub mod address;
 pub mod csv;
 mod error;
 pub mod extract;
+pub mod follow;
 pub mod format;
 pub mod input;
 pub mod policy;
@@ -17,6 +18,7 @@ use std::net::Ipv4Addr;
 
 pub use error::Error;
 pub use extract::{Dated, Extract};
+pub use follow::Follower;
 pub use input::{Input, walk};
 pub use policy::Policy;
 pub use report::{DropReason, Summary};

@@ -186,6 +186,15 @@ impl<T: Serialize + DeserializeOwned + Clone> Collection<T> {
         self.read().values().cloned().collect()
     }
 
+    /// Names with copies of their records, by name.
+    pub(crate) fn named(&self) -> Vec<(String, T)> {
+        let records = self.read();
+        records
+            .iter()
+            .map(|(name, record)| (name.clone(), record.clone()))
+            .collect()
+    }
+
     /// Copies of the records `keep` wants.
     pub(crate) fn select(&self, keep: impl Fn(&T) -> bool) -> Vec<T> {
         self.read().values().filter(|r| keep(r)).cloned().collect()

@@ -58,7 +58,7 @@ pub enum Command {
     List(ListArgs),
     /// Say in which network and country addresses are
     Lookup(LookupArgs),
-    /// Read a whole database and report every defect
+    /// Read a whole database and report every defect; or repeat the run of a report and compare
     Verify(VerifyArgs),
     /// Download GeoLite2 and GeoIP2 databases from MaxMind, each release once
     Fetch(FetchArgs),
@@ -72,6 +72,8 @@ pub enum Command {
     Advise(AdviseArgs),
     /// Score `entity,ip` rows with a model file or through an endpoint
     Score(Box<ScoreArgs>),
+    /// Answer `POST /score` on 127.0.0.1, as the Lambda function of score-lambda does
+    ScoreServer(ScoreServerArgs),
     /// Put a threshold for a stated rate of false alarms into a model file
     Calibrate(CalibrateArgs),
     /// Say how well a model tells normal rows from others: figures, JSON, pictures
@@ -94,6 +96,8 @@ pub enum Command {
     States(StatesCommand),
     /// Delete endpoint, configurations, models and state machine of a pipeline
     Destroy(DestroyArgs),
+    /// Print the JSON Schema of a run's report.json
+    Schema,
     /// Print what completes this command's words in a shell
     Completions(CompletionsArgs),
     /// Write the man pages, one for each command
@@ -277,7 +281,7 @@ fn finite(text: &str) -> Result<f32, String> {
 }
 
 /// What an account needs to know; the local target does without.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "For --target aws")]
 pub struct Account {
     /// Role of the state machine [env: WORKFLOW_EXECUTION_ROLE]
@@ -326,9 +330,12 @@ pub struct RunArgs {
     /// Share of in-country rows that may be flagged: the threshold is calibrated to it
     #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
     pub false_positive_rate: f64,
-    /// Also write report.json, definition.asl.json, definition.svg and the sample's files to this folder
-    #[arg(long, value_name = "DIR")]
-    pub report: Option<PathBuf>,
+    /// Folder for report.html, report.json, definition.asl.json, definition.svg and the sample's files
+    #[arg(long, value_name = "DIR", default_value = "ipinsights-report")]
+    pub report: PathBuf,
+    /// Write no report
+    #[arg(long, conflicts_with = "report")]
+    pub no_report: bool,
     /// For an account.
     #[command(flatten)]
     pub account: Account,
@@ -408,12 +415,22 @@ pub struct LookupArgs {
 /// `ipinsights verify`
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Database in any form, of countries or of autonomous systems [default: the built-in sample]
+    /// Database in any form, of countries or of autonomous systems; or a report.json, whose run is done again and compared
+    /// [default: the built-in sample]
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Language of the countries' names, such as de or pt-BR [default: en]
     #[arg(long, value_name = "LANGUAGE")]
     pub language: Option<String>,
+    /// For a report: the database that its sample was drawn from [default: the built-in sample]
+    #[arg(long, value_name = "FILE")]
+    pub database: Option<PathBuf>,
+    /// For a report: where to run again; in the account the pipeline is called NAME-verify and deleted afterwards
+    #[arg(long, value_enum, default_value = "local")]
+    pub target: Target,
+    /// For a report of the account: its region [default: the report's]
+    #[arg(long)]
+    pub region: Option<String>,
 }
 
 /// `ipinsights fetch`
@@ -688,6 +705,29 @@ pub struct ScoreArgs {
     pub judging: Judging,
 }
 
+/// `ipinsights score-server`
+#[derive(Debug, Args)]
+pub struct ScoreServerArgs {
+    /// Port; 0 takes a free one
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub port: u16,
+    /// Score with this model file, in this process
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["endpoint", "endpoint_url"])]
+    pub model: Option<PathBuf>,
+    /// Score through this endpoint
+    #[arg(long, value_name = "NAME", default_value = "ipinsights")]
+    pub endpoint: String,
+    /// Flag scores below this one [default: the threshold a model file is calibrated for]
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true, value_parser = finite)]
+    pub threshold: Option<f32>,
+    /// Let the log on stderr name entities and addresses of anomalous rows
+    #[arg(long)]
+    pub log_identifiers: bool,
+    /// Which services.
+    #[command(flatten)]
+    pub place: Place,
+}
+
 /// `ipinsights serve`
 #[derive(Debug, Args)]
 pub struct ServeArgs {
@@ -723,7 +763,7 @@ pub struct ServeArgs {
     /// Results of tasks by test case, in the form of Step Functions Local
     #[arg(long, value_name = "FILE", env = "SFN_MOCK_CONFIG")]
     pub mock_config: Option<PathBuf>,
-    /// Also print the lines that point AWS clients here, for `eval`
+    /// Also print the lines that point AWS clients here, for `eval`; with --credentials without a key, which clients have
     #[arg(long)]
     pub print_env: bool,
 }

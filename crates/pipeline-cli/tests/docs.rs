@@ -1,6 +1,6 @@
 //! Every command of the guide and of the front page is run, in the order in which a reader would, each file in a folder of its own.
 //!
-//! What needs an account (`--target aws`) is only read by the program's parser; `serve` is started, and stopped at the end; `fetch`
+//! What needs an account (`--target aws`) is only read by the program's parser; `serve` is started, and stopped at the end; `score-server` is started; `fetch`
 //! meets a server on this machine that offers the built-in database under every name.
 //! Commands of other programs are not run; `cargo run` of this program is the program. Where a text shows what a command prints, that is
 //! compared with what it does print (`stdout`, or both with `stderr` first): `…` stands for anything, and how long something took may differ.
@@ -16,7 +16,8 @@ use maxmind::MaxMind;
 
 /// The address that the texts write for a server that the reader started.
 const WRITTEN_URL: &str = "http://127.0.0.1:4566";
-const WRITTEN_PORT: &str = "4566";
+/// Of `serve` and of `score-server`.
+const WRITTEN_PORTS: [&str; 2] = ["4566", "8080"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -178,12 +179,12 @@ fn program(folder: &Path) -> Command {
 
 fn serve(folder: &Path, arguments: &[String]) -> Serving {
     let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match arguments.iter_mut().find(|word| **word == WRITTEN_PORT) {
+    match arguments.iter_mut().find(|word| WRITTEN_PORTS.contains(&**word)) {
         Some(port) => *port = "0",
         None => arguments.extend(["--port", "0"]),
     }
     let mut child = program(folder)
-        .args(arguments)
+        .args(&arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -194,7 +195,7 @@ fn serve(folder: &Path, arguments: &[String]) -> Serving {
     let url = first.trim().to_owned();
     assert!(
         url.starts_with("http://127.0.0.1:"),
-        "the first line of `serve` is `{url}`"
+        "the first line of `{arguments:?}` is `{url}`"
     );
     Serving {
         child,
@@ -236,9 +237,17 @@ fn follow(path: &Path, maxmind: &MaxMind) -> (usize, Vec<String>) {
         };
         followed += 1;
         let place = format!("{}:{line}: {command}", path.display());
-        if arguments.first().is_some_and(|word| word == "serve") {
-            serving = Some(serve(folder.path(), &arguments));
-            continue;
+        match arguments.first().map(String::as_str) {
+            Some("serve") => {
+                serving = Some(serve(folder.path(), &arguments));
+                continue;
+            }
+            // Nothing in the texts asks it.
+            Some("score-server") => {
+                drop(serve(folder.path(), &arguments));
+                continue;
+            }
+            _ => {}
         }
         let aws = arguments.windows(2).any(|pair| pair == ["--target", "aws"]);
         if aws {

@@ -18,13 +18,17 @@ pub struct Config {
     pub cutoff: Cutoff,
     /// The local server's port; a Lambda function does not use it.
     pub port: u16,
+    /// What a custom domain puts before the paths, such as `/scorer`.
+    pub base_path: Option<String>,
+    /// Whether entities and addresses may be in the log.
+    pub log_identifiers: bool,
 }
 
 /// Where variables are looked up: the environment, or a table in a test.
 pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Config {
-    /// Reads `ENDPOINT_NAME`, `THRESHOLD` or `THRESHOLD_FILE`, and `PORT`; an empty variable counts as absent.
+    /// Reads `ENDPOINT_NAME`, `THRESHOLD` or `THRESHOLD_FILE`, `PORT`, `BASE_PATH` and `LOG_IDENTIFIERS`; an empty variable counts as absent.
     ///
     /// # Errors
     ///
@@ -65,10 +69,23 @@ impl Config {
                 what: "a port is a number from 0 to 65535".to_owned(),
             })?,
         };
+        let log_identifiers = match get("LOG_IDENTIFIERS").as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(value) => {
+                return Err(Error::Invalid {
+                    name: "LOG_IDENTIFIERS",
+                    value: value.to_owned(),
+                    what: "it is true or false".to_owned(),
+                });
+            }
+        };
         Ok(Self {
             endpoint,
             cutoff,
             port,
+            base_path: get("BASE_PATH"),
+            log_identifiers,
         })
     }
 }
@@ -153,6 +170,14 @@ mod tests {
             (
                 &[("ENDPOINT_NAME", "e"), ("THRESHOLD", "1"), ("PORT", "x")],
                 "the variable `PORT` is `x`: a port is a number from 0 to 65535",
+            ),
+            (
+                &[
+                    ("ENDPOINT_NAME", "e"),
+                    ("THRESHOLD", "1"),
+                    ("LOG_IDENTIFIERS", "yes"),
+                ],
+                "the variable `LOG_IDENTIFIERS` is `yes`: it is true or false",
             ),
             (
                 &[("ENDPOINT_NAME", "e"), ("THRESHOLD_FILE", "/no/such/file")],

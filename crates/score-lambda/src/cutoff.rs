@@ -1,6 +1,7 @@
 //! Where the line is drawn, and what is known of it.
 
 use ipinsights::{Score, Threshold};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -8,11 +9,16 @@ use crate::Error;
 /// The score below which a row is anomalous, with what is promised of it when that is known.
 ///
 /// A calibrated [`Threshold`] is one; so is a bare number that someone chose, of which nothing is promised.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "Threshold")]
 pub struct Cutoff {
+    /// The score below which a row is anomalous.
+    #[schemars(with = "f32")]
     value: Score, // INVARIANT: finite.
+    /// The share of normal rows that may be called anomalous, where the threshold was calibrated to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     false_positive_rate: Option<f64>,
+    /// By how many held-out rows it was calibrated.
     #[serde(skip_serializing_if = "Option::is_none")]
     rows: Option<usize>,
 }

@@ -2,13 +2,13 @@
 
 use std::error::Error as _;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use aws_config::BehaviorVersion;
 use aws_smithy_http_client::tls;
-use score_lambda::{Config, EndpointScorer, Error, router};
-use tokio::net::TcpListener;
+use lambda_http::service_fn;
+use score_lambda::{Config, EndpointScorer, Error, LogEntry, Logging, Server, answer, router};
 
 /// What a failed `main` returns. The runtime shows it by `Debug`, so that is the text with its causes.
 struct Failure(Error);
@@ -30,6 +30,16 @@ async fn main() -> Result<(), Failure> {
     run().await.map_err(Failure)
 }
 
+/// One line of JSON on stdout, where Lambda and every supervisor look for a program's log.
+fn log(entry: &LogEntry) {
+    let Ok(mut line) = serde_json::to_vec(entry) else {
+        return;
+    };
+    line.push(b'\n');
+    // A log that cannot be written is no reason not to answer.
+    let _ = std::io::stdout().lock().write_all(&line);
+}
+
 async fn run() -> Result<(), Error> {
     let config = Config::read(&|name| std::env::var(name).ok())?;
     let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring);
@@ -47,27 +57,27 @@ async fn run() -> Result<(), Error> {
     let app = router(
         Arc::new(EndpointScorer::new(client, config.endpoint)),
         config.cutoff,
+        Logging {
+            log: Some(Arc::new(log)),
+            identifiers: config.log_identifiers,
+        },
     );
 
     if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() {
-        return lambda_http::run(app)
+        let base_path = config.base_path;
+        let handler = service_fn(|event| {
+            let (app, base_path) = (app.clone(), base_path.clone());
+            async move { Ok::<_, std::convert::Infallible>(answer(app, event, base_path.as_deref()).await) }
+        });
+        return lambda_http::run(handler)
             .await
             .map_err(|source| Error::Serve { source });
     }
-    let port = config.port;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-        .await
-        .map_err(|source| Error::Listen { port, source })?;
     let stop = async {
         // Without a handler for the signal the program runs until it is killed.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
     };
-    axum::serve(listener, app)
-        .with_graceful_shutdown(stop)
-        .await
-        .map_err(|source| Error::Serve {
-            source: source.into(),
-        })
+    Server::listen(config.port).await?.run(app, stop).await
 }

@@ -1,19 +1,25 @@
-//! The API: `POST /score` and `GET /healthz`.
+//! The API: `POST /score`, `GET /healthz` and `GET /openapi.json`.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use access_events::AccessEvent;
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use serde::{Deserialize, Serialize};
+use axum::{Extension, Router};
+use jiff::Timestamp;
 
-use crate::{Cutoff, ScoreFailure, Scorer};
+use crate::answer::{self, Counts, Direction, Entry, Failed, Health, RowProblem, Rule, Verdict};
+use crate::lambda::RequestId;
+use crate::log::{Flagged, Level, Log, LogEntry, Told, chain, without};
+use crate::problem::{Kind, Refusal};
+use crate::rows::{self, Form, Row, Unreadable};
+use crate::{Cutoff, ScoreFailure, Scorer, openapi};
 
 /// The most rows of one request.
 pub const MAX_ROWS: usize = 10_000;
@@ -21,244 +27,226 @@ pub const MAX_ROWS: usize = 10_000;
 /// The largest body of a request, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// Of the rows that cannot be scored, this many are described; all are counted.
+/// Of the rows that cannot be scored, this many are described where none can.
 const MAX_DESCRIBED_ROWS: usize = 100;
 
-/// Of the answer to `POST /score`.
-const VERSION: u32 = 1;
+/// What there is.
+pub(crate) const SCORE: &str = "/score";
+pub(crate) const HEALTH: &str = "/healthz";
+pub(crate) const OPENAPI: &str = "/openapi.json";
+pub(crate) const PATHS: [&str; 3] = [SCORE, HEALTH, OPENAPI];
+
+/// For those who asked for something else.
+const THERE_IS: &str = "there is `POST /score`, `GET /healthz` and `GET /openapi.json`";
+
+/// What is told of requests, and to whom. The default tells nothing.
+#[derive(Clone, Default)]
+pub struct Logging {
+    /// Who is told.
+    pub log: Option<Log>,
+    /// Whether entities and addresses may be told: those of anomalous rows then are, and causes as they come.
+    pub identifiers: bool,
+}
+
+impl std::fmt::Debug for Logging {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Logging")
+            .field("log", &self.log.is_some())
+            .field("identifiers", &self.identifiers)
+            .finish()
+    }
+}
 
 /// The router: verdicts by this scorer and this line.
-pub fn router(scorer: Arc<dyn Scorer>, cutoff: Cutoff) -> Router {
-    Router::new()
-        .route("/score", post(score))
-        .route("/healthz", get(health))
-        .fallback(async || {
-            Refusal::new(
-                StatusCode::NOT_FOUND,
-                "not_found",
-                "there is `POST /score` and `GET /healthz`",
-            )
-        })
-        .method_not_allowed_fallback(async || {
-            let message = "the path does not take this method; there is `POST /score` and `GET /healthz`";
-            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
-        })
+pub fn router(scorer: Arc<dyn Scorer>, cutoff: Cutoff, logging: Logging) -> Router {
+    let app = App {
+        scorer,
+        cutoff,
+        identifiers: logging.identifiers,
+    };
+    let router = Router::new()
+        .route(SCORE, post(score))
+        .route(HEALTH, get(health))
+        .route(OPENAPI, get(async || Json(openapi::document())))
+        .fallback(async || Refusal::new(Kind::NotFound, THERE_IS))
+        .method_not_allowed_fallback(async || Refusal::new(Kind::MethodNotAllowed, THERE_IS))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(App { scorer, cutoff })
+        .with_state(app);
+    match logging.log {
+        None => router,
+        Some(log) => router.layer(middleware::from_fn_with_state(log, tell)),
+    }
 }
 
 #[derive(Clone)]
 struct App {
     scorer: Arc<dyn Scorer>,
     cutoff: Cutoff,
+    identifiers: bool,
 }
 
-/// A request as it is written; what the rows hold is checked one by one, so that all problems can be told.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ScoreRequest {
-    rows: Vec<RequestRow>,
+/// Tells of each answer.
+async fn tell(State(log): State<Log>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let method = request.method().to_string();
+    let asked = request.uri().path();
+    let path = PATHS.into_iter().find(|path| *path == asked);
+    let request_id = request
+        .extensions()
+        .get::<RequestId>()
+        .map(|RequestId(id)| id.clone());
+    let mut response = next.run(request).await;
+    let told = response.extensions_mut().remove::<Told>().unwrap_or_default();
+    let status = response.status().as_u16();
+    log(&LogEntry {
+        timestamp: Timestamp::now(),
+        level: Level::of(status),
+        message: match told.problem {
+            None => "answered",
+            Some(_) => "refused",
+        },
+        request_id,
+        method,
+        path,
+        status,
+        milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        problem: told.problem,
+        cause: told.cause,
+        counts: told.counts,
+        flagged: told.flagged,
+    });
+    response
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RequestRow {
-    entity: String,
-    ip: String,
-}
-
-#[derive(Serialize)]
-struct ScoreResponse {
-    version: u32,
-    threshold: Cutoff,
-    verdicts: Vec<Verdict>,
-}
-
-#[derive(Serialize)]
-struct Verdict {
-    entity: String,
-    ip: Ipv4Addr,
-    /// Larger is more normal; null when it is not a number.
-    score: f32,
-    anomalous: bool,
-}
-
-async fn health() -> Json<serde_json::Value> {
-    Json(serde_json::json!({"status": "ok"}))
+async fn health() -> Json<Health> {
+    Json(Health { status: "ok" })
 }
 
 async fn score(
-    State(App { scorer, cutoff }): State<App>,
+    State(app): State<App>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<ScoreResponse>, Refusal> {
-    let body = body.map_err(|rejection| refused_body(&rejection))?;
-    if !is_json(&headers) {
-        let message = "`Content-Type` must be `application/json`";
-        return Err(Refusal::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_media_type",
-            message,
-        ));
-    }
-    let request: ScoreRequest = serde_json::from_slice(&body)
-        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, "invalid_json", &error.to_string()))?;
-    if request.rows.len() > MAX_ROWS {
-        let message = format!("{} rows, at most {MAX_ROWS} in one request", request.rows.len());
-        return Err(Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too_many_rows",
-            &message,
-        ));
-    }
-    let events = check(request.rows)?;
-    let scores = if events.is_empty() {
-        Vec::new()
-    } else {
-        scorer.score(&events).await?
-    };
-    if scores.len() != events.len() {
-        return Err(Refusal::endpoint_failed());
-    }
-    let verdicts = events
-        .into_iter()
-        .zip(scores)
-        .map(|(AccessEvent { entity, ip }, score)| Verdict {
-            entity,
-            ip,
-            score: score.dot_product(),
-            anomalous: cutoff.is_anomalous(score),
-        })
-        .collect();
-    Ok(Json(ScoreResponse {
-        version: VERSION,
-        threshold: cutoff,
-        verdicts,
-    }))
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers
+) -> Result<Response, Refusal> {
+    let body = body?;
+    let content_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    let essence = value.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json")
-}
-
-/// The rows as events, or all that is wrong with them.
-fn check(rows: Vec<RequestRow>) -> Result<Vec<AccessEvent>, Refusal> {
-    let total = rows.len();
-    let mut events = Vec::with_capacity(total);
-    let mut problems = Vec::new();
-    let mut bad = 0;
-    for (row, RequestRow { entity, ip }) in rows.into_iter().enumerate() {
-        let message = match ip.parse::<Ipv4Addr>() {
-            _ if entity.is_empty() => "`entity` is empty".to_owned(),
-            Ok(ip) => {
-                events.push(AccessEvent::new(entity, ip));
+    let form = Form::of(content_type).ok_or_else(|| {
+        let detail = "`Content-Type` must be `application/json`, `application/jsonlines` or `text/csv`";
+        Refusal::new(Kind::UnsupportedMediaType, detail)
+    })?;
+    let rows = rows::read(form, &body, MAX_ROWS).map_err(|unreadable| match unreadable {
+        Unreadable::TooMany => Refusal::too_many_rows(),
+        Unreadable::Json(error) => Refusal::new(Kind::InvalidJson, error.to_string()),
+    })?;
+    // The answer names the rows; they are not needed twice.
+    let events: Vec<AccessEvent> = rows.iter().filter_map(|row| row.as_ref().ok()).cloned().collect();
+    if events.is_empty() && !rows.is_empty() {
+        return Err(none(&rows));
+    }
+    let scores = match &events[..] {
+        [] => Vec::new(),
+        events => {
+            let scores = app.scorer.score(events).await;
+            scores.map_err(|failure| failed(&failure, events, app.identifiers))?
+        }
+    };
+    if scores.len() != events.len() {
+        return Err(Refusal {
+            cause: Some(format!("{} scores for {} rows", scores.len(), events.len())),
+            ..Refusal::endpoint_failed()
+        });
+    }
+    let mut counts = Counts {
+        rows: rows.len(),
+        ..Counts::default()
+    };
+    let mut flagged = Vec::new();
+    let mut scores = scores.into_iter();
+    let mut verdicts = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (event, score) = match (row, scores.as_slice()) {
+            (Ok(event), [score, ..]) => (event, *score),
+            // There are as many scores as events.
+            (Ok(_), []) => return Err(Refusal::endpoint_failed()),
+            (Err(error), _) => {
+                counts.failed += 1;
+                verdicts.push(Entry::Failed(Failed { error }));
                 continue;
             }
-            Err(_) => {
-                let shown: String = ip.chars().take(64).collect();
-                format!("`ip` must be an IPv4 address in dotted form, got `{shown}`")
-            }
         };
-        bad += 1;
-        if problems.len() < MAX_DESCRIBED_ROWS {
-            problems.push(RowProblem { row, message });
+        scores.next();
+        let AccessEvent { entity, ip } = event;
+        let anomalous = app.cutoff.is_anomalous(score);
+        let score = Some(score.dot_product()).filter(|score| score.is_finite());
+        counts.scored += 1;
+        counts.anomalous += usize::from(anomalous);
+        if anomalous && app.identifiers {
+            flagged.push(Flagged {
+                entity: entity.clone(),
+                ip,
+                score,
+            });
         }
+        verdicts.push(Entry::Verdict(Verdict {
+            entity,
+            ip,
+            score,
+            anomalous,
+        }));
     }
-    if bad == 0 {
-        return Ok(events);
-    }
-    let message = format!("{bad} of {total} rows cannot be scored");
-    let mut refusal = Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_rows", &message);
-    refusal.rows = problems;
-    Err(refusal)
+    let told = Told {
+        counts: Some(counts),
+        flagged,
+        ..Told::default()
+    };
+    let answer = answer::Response {
+        version: answer::VERSION,
+        threshold: app.cutoff,
+        score_direction: Direction::LargerIsMoreNormal,
+        anomalous_when: Rule::Below,
+        counts,
+        verdicts,
+    };
+    Ok((Extension(told), Json(answer)).into_response())
 }
 
-/// An answer that is not a verdict.
-struct Refusal {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-    rows: Vec<RowProblem>,
-}
-
-#[derive(Serialize)]
-struct RowProblem {
-    /// From zero, as the rows of the request are counted.
-    row: usize,
-    message: String,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, code: &'static str, message: &str) -> Self {
-        Self {
-            status,
-            code,
-            message: message.to_owned(),
-            rows: Vec::new(),
-        }
-    }
-
-    /// Says nothing of the cause: it may name the account.
-    fn endpoint_failed() -> Self {
-        Self::new(
-            StatusCode::BAD_GATEWAY,
-            "endpoint_failed",
-            "the endpoint did not answer with scores",
+/// A request of which no row can be scored.
+fn none(rows: &[Row]) -> Refusal {
+    let problems = rows.iter().enumerate().filter_map(|(row, problem)| {
+        let error = problem.as_ref().err()?.clone();
+        Some(RowProblem {
+            row,
+            code: error.code,
+            message: error.message,
+        })
+    });
+    Refusal {
+        rows: problems.take(MAX_DESCRIBED_ROWS).collect(),
+        ..Refusal::new(
+            Kind::InvalidRows,
+            match rows.len() {
+                1 => "the row cannot be scored".to_owned(),
+                rows => format!("none of the {rows} rows can be scored"),
+            },
         )
     }
 }
 
-fn refused_body(rejection: &BytesRejection) -> Refusal {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let message = format!("the body is larger than {MAX_BODY_BYTES} bytes");
-        return Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &message);
+fn failed(failure: &ScoreFailure, events: &[AccessEvent], identifiers: bool) -> Refusal {
+    let mut cause = chain(failure);
+    if !identifiers {
+        cause = without(cause, events.iter().map(|event| event.entity.as_str()));
+        let addresses: Vec<String> = events.iter().map(|event| event.ip.to_string()).collect();
+        cause = without(cause, addresses.iter().map(String::as_str));
     }
-    Refusal::new(rejection.status(), "unreadable_body", &rejection.body_text())
-}
-
-impl From<ScoreFailure> for Refusal {
-    fn from(failure: ScoreFailure) -> Self {
-        match failure {
-            ScoreFailure::Unavailable { .. } => {
-                let message = "the endpoint is overloaded or not in service: try again";
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "endpoint_unavailable", message)
-            }
-            ScoreFailure::Failed { .. } => Self::endpoint_failed(),
-        }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        #[derive(Serialize)]
-        struct Document {
-            error: Error,
-        }
-        #[derive(Serialize)]
-        struct Error {
-            status: u16,
-            code: &'static str,
-            message: String,
-            #[serde(skip_serializing_if = "Vec::is_empty")]
-            rows: Vec<RowProblem>,
-        }
-        let Self {
-            status,
-            code,
-            message,
-            rows,
-        } = self;
-        let error = Error {
-            status: status.as_u16(),
-            code,
-            message,
-            rows,
-        };
-        (status, Json(Document { error })).into_response()
+    let refusal = match failure {
+        ScoreFailure::Unavailable { .. } => Refusal::endpoint_unavailable(),
+        ScoreFailure::Failed { .. } => Refusal::endpoint_failed(),
+    };
+    Refusal {
+        cause: Some(cause),
+        ..refusal
     }
 }

@@ -8,8 +8,12 @@
 )]
 
 mod access;
+#[cfg(feature = "console")]
+mod browser;
 mod common;
 mod conformance;
+#[cfg(feature = "console")]
+mod console;
 mod endpoints;
 mod folder;
 mod jobs;

@@ -1,0 +1,189 @@
+//! `ipinsights score-server`, as a person or a script starts it.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+fn ipinsights(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipinsights"));
+    command
+        .env_clear()
+        .current_dir(folder)
+        .args(args)
+        .stdin(Stdio::null());
+    command
+}
+
+fn done(folder: &Path, args: &[&str]) {
+    let output = ipinsights(folder, args).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+struct Serving {
+    child: Child,
+    address: String,
+}
+
+impl Serving {
+    fn start(folder: &Path, args: &[&str]) -> Self {
+        let mut child = ipinsights(folder, &[&["score-server"], args].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = line.trim().strip_prefix("http://").unwrap_or_default().to_owned();
+        Self { child, address }
+    }
+
+    /// Status and body.
+    fn answer(&self, head: &str, body: &str) -> (u16, Value) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(
+            stream,
+            "{head} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-type: text/csv\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap())
+    }
+
+    /// Ends it as Ctrl-C does, and gives its log.
+    fn log(mut self) -> String {
+        let ended = Command::new("kill")
+            .args(["-INT", &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(ended.success());
+        let mut log = String::new();
+        self.child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut log)
+            .unwrap();
+        assert!(self.child.wait().unwrap().success(), "{log}");
+        log
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_model_file_answers_with_its_own_threshold() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let rows = |hosts: std::ops::Range<u8>| -> String {
+        hosts
+            .map(|host| format!("ana,20.1.2.{host}\nben,90.7.7.{host}\n"))
+            .collect()
+    };
+    std::fs::write(folder.join("train.csv"), rows(0..100)).unwrap();
+    std::fs::write(folder.join("held-out.csv"), rows(100..200)).unwrap();
+    done(folder, &["train", "--data", "train.csv", "-p", "vector_dim=16"]);
+
+    let output = ipinsights(folder, &["score-server", "--model", "model.tar.gz"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("`model.tar.gz` has no threshold: give --threshold, or"),
+        "{said}"
+    );
+
+    done(
+        folder,
+        &[
+            "calibrate",
+            "--data",
+            "held-out.csv",
+            "--false-positive-rate",
+            "0.05",
+        ],
+    );
+    let server = Serving::start(folder, &["--model", "model.tar.gz"]);
+    let (status, answer) = server.answer("POST /score", "ana,20.1.2.3\nana,90.7.7.3\nben\n");
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["threshold"]["false_positive_rate"], 0.05);
+    assert_eq!(
+        answer["counts"],
+        json!({"rows": 3, "scored": 2, "anomalous": 1, "failed": 1})
+    );
+    assert_eq!(answer["verdicts"][1]["anomalous"], true);
+    assert_eq!(server.answer("GET /healthz", "").0, 200);
+    let log = server.log();
+    assert_eq!(log.lines().count(), 2, "{log}");
+    assert!(!log.contains("ana") && !log.contains("20.1.2"), "{log}");
+
+    let server = Serving::start(folder, &["--model", "model.tar.gz", "--log-identifiers"]);
+    server.answer("POST /score", "ana,90.7.7.3\n");
+    let log = server.log();
+    assert!(
+        log.contains(r#""flagged":[{"entity":"ana","ip":"90.7.7.3""#),
+        "{log}"
+    );
+}
+
+#[test]
+fn an_endpoint_answers_through_the_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    done(folder, &["run"]);
+    let server = Serving::start(folder, &["--threshold", "-0.5"]);
+    let (status, answer) = server.answer("POST /score", "Canada,206.190.159.0\n");
+    assert_eq!(
+        (status, &answer["counts"]["scored"]),
+        (200, &json!(1)),
+        "{answer}"
+    );
+    drop(server);
+
+    let server = Serving::start(folder, &["--threshold", "0", "--endpoint", "other"]);
+    let (status, answer) = server.answer("POST /score", "Canada,206.190.159.0\n");
+    assert_eq!(
+        (status, &answer["type"]),
+        (502, &json!("urn:ipinsights:scorer:endpoint_failed")),
+        "{answer}"
+    );
+    let log = server.log();
+    assert!(log.contains("\"cause\":\"the endpoint failed: "), "{log}");
+
+    for (args, code, want) in [
+        (
+            &["score-server"][..],
+            2,
+            "an endpoint has no threshold of its own: give --threshold",
+        ),
+        (
+            &["score-server", "--threshold", "0", "--endpoint", "no name"],
+            2,
+            "`no name`",
+        ),
+    ] {
+        let output = ipinsights(folder, args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(want), "{said}");
+    }
+}

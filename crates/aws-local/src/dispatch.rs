@@ -83,13 +83,6 @@ pub(crate) async fn answer(
     Ok(response)
 }
 
-/// Whether the host that a request calls is a bucket.
-fn names_bucket<B>(request: &Request<B>) -> bool {
-    let named = request.headers().get(header::HOST).and_then(|v| v.to_str().ok());
-    let host = request.uri().authority().map(|a| a.as_str()).or(named);
-    host.is_some_and(|host| s3::bucket_of_host(host).is_some())
-}
-
 /// Whatever an object holds: as a page in a browser it is no page of this server, and can ask nothing in its name.
 fn set_apart(headers: &mut HeaderMap) {
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
@@ -105,6 +98,13 @@ fn set_apart(headers: &mut HeaderMap) {
             HeaderValue::from_static("sandbox allow-scripts allow-forms allow-popups allow-downloads");
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
+}
+
+/// Whether the host that a request calls is a bucket.
+pub(crate) fn names_bucket<B>(request: &Request<B>) -> bool {
+    let named = request.headers().get(header::HOST).and_then(|v| v.to_str().ok());
+    let host = request.uri().authority().map(|a| a.as_str()).or(named);
+    host.is_some_and(|host| s3::bucket_of_host(host).is_some())
 }
 
 /// Whether it answers, for those who wait for it. It tells nothing that has to be asked for with a key.

@@ -402,7 +402,6 @@ pub(crate) fn file_in(folder: &Path, name: &str, extension: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-
     use tempfile::TempDir;
 
     use super::*;

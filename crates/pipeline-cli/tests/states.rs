@@ -179,15 +179,14 @@ fn what_happens_is_told_while_it_happens() {
     let (code, _, said) = told(&examples(), &args);
     assert_eq!(code, 0, "{said}");
     expect![[r#"
-            +0.000 s                           ExecutionStarted         {"EndpointName":"e"}
-            +0.000 s  Look                     TaskStateEntered         {"EndpointName":"e"}
-            +0.000 s  Look                     TaskScheduled            describeEndpoint
-            +0.000 s  Look                     TaskStarted              describeEndpoint
-            +0.000 s  Look                     TaskSucceeded            describeEndpoint
-            +0.000 s  Look                     TaskStateExited          {"EndpointName":"e","Endpoint":{"EndpointStatus":"Creating"}}
-            +0.000 s  In service?              ChoiceStateEntered       {"EndpointName":"e","Endpoint":{"EndpointStatus":"Creating"}}
-    "#]]
-    .assert_eq(&said.lines().take(7).map(|line| format!("{line}\n")).collect::<String>());
+        +0.000 s                           ExecutionStarted         {"EndpointName":"e"}
+        +0.000 s  Look                     TaskStateEntered         {"EndpointName":"e"}
+        +0.000 s  Look                     TaskScheduled            describeEndpoint
+        +0.000 s  Look                     TaskStarted              describeEndpoint
+        +0.000 s  Look                     TaskSucceeded            describeEndpoint
+        +0.000 s  Look                     TaskStateExited          {"EndpointName":"e","Endpoint":{"EndpointStatus":"Creating"}}
+        +0.000 s  In service?              ChoiceStateEntered       {"EndpointName":"e","Endpoint":{"EndpointStatus":"Creating"}}"#]]
+    .assert_eq(&said.lines().take(7).map(str::trim_start).collect::<Vec<_>>().join("\n"));
     assert!(
         said.contains("\n+1 h 0 min 0.000 s  An hour                  WaitStateExited"),
         "{said}"
@@ -355,7 +354,7 @@ fn ctrl_c_stops_the_execution() {
     assert_eq!(output.status.code(), Some(130));
     let history = String::from_utf8(output.stdout).unwrap();
     assert!(
-        history.contains("WaitStateAborted") && history.contains("ExecutionAborted interrupted"),
+        history.contains("WaitStateEntered W") && history.contains("ExecutionAborted interrupted"),
         "{history}"
     );
 }

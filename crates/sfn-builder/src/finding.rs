@@ -375,12 +375,12 @@ impl InvalidDefinition {
     /// ``Invalid State Machine Definition: 'SCHEMA_VALIDATION_FAILED: … at /States/X/Field'``.
     #[must_use]
     pub fn service_message(&self) -> String {
-        let problems = self
-            .errors()
-            .map(|finding| {
-                let (code, message) = (finding.code.service_code(), &finding.message);
-                match finding.service_location() {
-                    None if finding.code == Code::InvalidJson => format!("{code}: {message}"),
+        let problems = ServiceDiagnostic::of(self.errors())
+            .iter()
+            .map(|diagnostic| {
+                let (code, message) = (diagnostic.code, &diagnostic.message);
+                match &diagnostic.location {
+                    None if code == Code::InvalidJson.service_code() => format!("{code}: {message}"),
                     None => format!("{code}: {message} at null"),
                     Some(location) => format!("{code}: {message} at {location}"),
                 }
@@ -401,6 +401,69 @@ impl fmt::Display for InvalidDefinition {
                 many.iter().try_for_each(|finding| write!(f, "\n  {finding}"))
             }
         }
+    }
+}
+
+/// What the service says of a definition, in the form of ValidateStateMachineDefinition. Where its wording is known it is the
+/// service's, otherwise the finding's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServiceDiagnostic {
+    /// Whether the definition is refused for it.
+    pub severity: Severity,
+    /// See [`Code::service_code`].
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// See [`Finding::service_location`].
+    pub location: Option<String>,
+}
+
+impl ServiceDiagnostic {
+    /// The diagnostics of these findings. Fields that are missing in one place are one diagnostic.
+    pub fn of<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Vec<Self> {
+        let mut diagnostics: Vec<Self> = Vec::new();
+        // The fields that are missing, by the diagnostic that says so.
+        let mut missing: Vec<(usize, Vec<&str>)> = Vec::new();
+        for finding in findings {
+            let mut diagnostic = Self {
+                severity: finding.severity(),
+                code: finding.code.service_code(),
+                message: finding.message.clone(),
+                location: finding.service_location(),
+            };
+            let field = finding
+                .message
+                .strip_prefix("the field `")
+                .and_then(|rest| rest.strip_suffix("` is missing"))
+                .filter(|_| finding.code == Code::MissingField);
+            if let Some(field) = field {
+                let same =
+                    |(at, _): &&mut (usize, Vec<&str>)| diagnostics[*at].location == diagnostic.location;
+                if let Some((_, fields)) = missing.iter_mut().find(same) {
+                    fields.push(field);
+                    continue;
+                }
+                missing.push((diagnostics.len(), vec![field]));
+            } else if finding.code == Code::WrongQueryLanguage
+                && let Some(state) = diagnostic
+                    .location
+                    .as_deref()
+                    .and_then(|at| at.strip_suffix("/QueryLanguage"))
+            {
+                diagnostic.location = Some(state.to_owned());
+                diagnostic.message =
+                    "'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine"
+                        .to_owned();
+            }
+            diagnostics.push(diagnostic);
+        }
+        for (at, mut fields) in missing {
+            // In this order the service names them.
+            fields.reverse();
+            diagnostics[at].message = format!("These fields are required: [{}]", fields.join(", "));
+        }
+        diagnostics
     }
 }
 

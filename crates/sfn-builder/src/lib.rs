@@ -31,7 +31,7 @@ pub use draft::{
     ResultWriter, Retry, Rule, State, Succeed, Task, Wait,
 };
 pub use file::{File, FileDefinition};
-pub use finding::{Code, Finding, InvalidDefinition, Severity};
+pub use finding::{Code, Finding, InvalidDefinition, ServiceDiagnostic, Severity};
 pub use input::{Input, Kind, Member, Placeholder};
 pub use machine::{MachineBuilder, StateMachine};
 pub use path::Path;

@@ -33,6 +33,8 @@ pub struct Execution {
     pub input_text: Option<String>,
     /// Where randomness comes from (jitter of retries, `States.UUID`).
     pub seed: u64,
+    /// The context object, when it is not to be that of the execution: for a state that is tested by itself.
+    pub context: Option<Value>,
 }
 
 impl Execution {
@@ -61,6 +63,7 @@ impl Execution {
             input,
             input_text: None,
             seed: 0,
+            context: None,
         }
     }
 

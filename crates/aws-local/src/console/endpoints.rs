@@ -85,7 +85,10 @@ pub(super) async fn endpoint(desk: &Desk, scored: Option<Scored>) -> Result<View
         .collect();
     let group = endpoint_group(name);
     let streams = desk.app.logs.streams(&group, "");
-    let answers = desk.app.sagemaker.deployment(name).is_some();
+    let deployment = desk.app.sagemaker.deployment(name);
+    let asynchronous = deployment
+        .as_ref()
+        .is_some_and(|deployment| deployment.is_asynchronous());
     let (pairs, came) = match scored {
         Some(scored) => (scored.pairs, Some(scored.came)),
         None => (String::new(), None),
@@ -108,7 +111,9 @@ pub(super) async fn endpoint(desk: &Desk, scored: Option<Scored>) -> Result<View
             section aria-labelledby="score" {
                 h2 #score { "Score pairs" }
                 @if let Some(Err(error)) = &came { (refusal("The pairs were not scored", error)) }
-                @if answers {
+                @if asynchronous {
+                    (nothing("It is asynchronous: a client asks it with InvokeEndpointAsync, and the answer comes into a bucket."))
+                } @else if deployment.is_some() {
                     form method="post" action=(format!("{}#score", href("endpoint", &[("name", name)]))) {
                         (page::token(&desk.token))
                         p {

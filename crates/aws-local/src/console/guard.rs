@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::page::Problem;
 use crate::{
-    dispatch::{self, App},
+    dispatch::{self, App, Callers},
     signature::Keys,
 };
 
@@ -32,7 +32,7 @@ pub(super) struct Site {
 
 impl Site {
     pub(super) fn of<B>(request: &Request<B>, app: &App) -> Result<Self, String> {
-        dispatch::check_origin(request, dispatch::Callers::of(app))?;
+        dispatch::check_origin(request, Callers::of(app))?;
         // A page elsewhere may lead here, but not load anything: it could not read it, but would keep the server busy.
         let said = |name| request.headers().get(name).map(HeaderValue::as_bytes);
         let elsewhere = said("sec-fetch-site").is_some_and(|site| site != b"same-origin" && site != b"none");

@@ -21,7 +21,7 @@ use s3s::Body;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Desk, answer_with, machines, page::Problem, view};
+use super::{Desk, answer_with, machines, page::Problem, view_aside};
 use crate::server::Host;
 
 /// How often it looks, at the most.
@@ -125,7 +125,7 @@ impl Feed {
                 pulse => self.pulse = pulse,
             }
         }
-        let view = match view(&self.desk, &self.page).await {
+        let view = match view_aside(&self.desk, &self.page).await {
             Ok(view) => view,
             Err(_) => {
                 self.end("It is no longer there.");

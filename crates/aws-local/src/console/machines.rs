@@ -356,9 +356,10 @@ pub(super) async fn execution(desk: &Desk) -> Result<View, Problem> {
     let machine = desk
         .call("AWSStepFunctions.DescribeStateMachineForExecution", of)
         .await?;
-    let events = history(desk, arn).await?;
+    let events = Value::Array(history(desk, arn).await?);
     let parsed = StateMachine::from_json(text(&machine, "definition")).ok();
-    let ran = Execution::from_history(&Value::Array(events.clone())).unwrap_or_default();
+    let ran = Execution::from_history(&events).unwrap_or_default();
+    let events = events.as_array().map_or(&[][..], Vec::as_slice);
     let running = execution["status"] == "RUNNING";
     let machine_arn = text(&execution, "stateMachineArn");
     let now: Vec<&str> = parsed
@@ -424,10 +425,10 @@ pub(super) async fn execution(desk: &Desk) -> Result<View, Problem> {
         .part(STATUS, status)
         .part("summary", summary)
         .part("picture", drawn)
-        .part("states", states(parsed.as_ref(), &ran, &events))
+        .part("states", states(parsed.as_ref(), &ran, events))
         .part("runs", map_run_section(&map_runs(desk, arn).await))
         .part("data", data)
-        .part("events", event_section(arn, &events, until))
+        .part("events", event_section(arn, events, until))
         .live(running && until.is_none()))
 }
 
@@ -437,9 +438,7 @@ fn whole(arn: &str) -> &str {
 }
 
 fn change_form(desk: &Desk, execution: &Value) -> Markup {
-    let action = if execution["mapRunArn"].is_string() {
-        None
-    } else if execution["status"] == "RUNNING" {
+    let action = if execution["status"] == "RUNNING" {
         Some(("stop", "Stop the execution"))
     } else if execution["redriveStatus"] == "REDRIVABLE" {
         Some(("redrive", "Redrive: go on where it failed"))

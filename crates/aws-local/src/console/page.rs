@@ -141,6 +141,13 @@ impl Problem {
         }
     }
 
+    pub(super) fn failed() -> Self {
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            message: "The page could not be made.".to_owned(),
+        }
+    }
+
     pub(super) fn too_many() -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     MAX_DATA, States, arn, check_name,
     journal::{After, Execution, Of, RUNNING},
-    labelled,
+    labelled, long_page_token,
     machines::{Kind, included_data, logging_or_default, tracing_or_default},
     missing_machine, page_size, page_token, parse_json,
     running::{Begin, Control},
@@ -206,6 +206,8 @@ impl States {
             "stopDate": stopped,
             "status": outcome.status(),
             "inputDetails": {"included": included},
+            // Whatever has come of it.
+            "outputDetails": {"included": included},
             "billingDetails": {
                 "billedMemoryUsedInMB": 64,
                 "billedDurationInMilliseconds": took.max(1).div_ceil(100) * 100,
@@ -219,7 +221,6 @@ impl States {
                 if included {
                     answer["output"] = output.to_string().into();
                 }
-                answer["outputDetails"] = json!({"included": included});
             }
             Outcome::Failed { error, cause }
             | Outcome::TimedOut { error, cause }
@@ -432,19 +433,19 @@ impl States {
         let machine_arn = check.text("stateMachineArn", TEXT);
         let map_run = check.text("mapRunArn", TEXT);
         let statuses = [
-            "RUNNING",
             "SUCCEEDED",
-            "FAILED",
             "TIMED_OUT",
-            "ABORTED",
             "PENDING_REDRIVE",
+            "ABORTED",
+            "FAILED",
+            "RUNNING",
         ];
         let status = check.choice("statusFilter", &statuses);
         let redriven = check
             .choice("redriveFilter", &["REDRIVEN", "NOT_REDRIVEN"])
             .map(|filter| filter == "REDRIVEN");
         let max = page_size(&mut check, 100);
-        let after: After = page_token(&mut check, |token| {
+        let after: After = long_page_token(&mut check, 3096, |token| {
             let (started, id) = token.split_once('-')?;
             Some((started.parse().ok()?, id.parse().ok()?))
         })?;

@@ -5,14 +5,14 @@ use std::{collections::HashMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sfn_builder::{
-    Finding, Severity, StateMachine,
+    ServiceDiagnostic, Severity, StateMachine,
     checked::{Integration, Mode, Pattern, StateKind},
 };
 use uuid::Uuid;
 
 use super::{
-    States, arn, arn::MachineArn, by_time, check_name, encryption, labelled, missing_machine, page,
-    set_default, tags,
+    States, arn, arn::MachineArn, check_name, encryption, labelled, missing_machine, page,
+    parse_json_with_place, set_default, tags,
 };
 use crate::{
     api::{ApiError, ApiResult, Check, Form, ROLE, TEXT},
@@ -215,7 +215,8 @@ impl States {
         let nothing =
             definition.is_none() && role_arn.is_none() && !has_logging && !has_tracing && !has_encryption;
         if nothing && !publish {
-            let message = "Either the definition, the role ARN, the logging, tracing or encryption configuration must be specified";
+            let message = "Either the definition, the role ARN, the LoggingConfiguration, or the TracingConfiguration must be \
+                           specified";
             return Err(ApiError::new("MissingRequiredParameter", message));
         }
         role_arn.map(check_role).transpose()?;
@@ -225,19 +226,10 @@ impl States {
             .transpose()?;
         let _changing = self.changing();
         let mut machine = self.machine(arn)?.not_deleting()?;
-        if nothing {
-            // The revision in force is published, unless it has been.
-            let mut changes = Changes::default();
-            let version = match self.version_of_revision(&machine) {
-                Some(version) => version,
-                None => self.publish(&mut changes, machine, description)?,
-            };
-            changes.commit(&self.database)?;
-            return Ok(json!({"updateDate": self.now(), "stateMachineVersionArn": version.arn}));
-        }
-        let mut revision = self
+        let in_force = self
             .revision(&machine.revision)
             .ok_or_else(|| missing_machine(arn))?;
+        let mut revision = in_force.clone();
         if let Some(definition) = definition {
             revision.definition = definition.to_owned();
         }
@@ -252,6 +244,23 @@ impl States {
         }
         if has_encryption {
             revision.encryption = encryption;
+        }
+        if revision == in_force {
+            // Nothing changes: there is no new revision, and the one in force is published, unless it has been.
+            let mut answer = json!({"updateDate": self.now()});
+            if let Some(id) = &machine.revision_id {
+                answer["revisionId"] = id.as_str().into();
+            }
+            if publish {
+                let mut changes = Changes::default();
+                let version = match self.version_of_revision(&machine) {
+                    Some(version) => version,
+                    None => self.publish(&mut changes, machine, description)?,
+                };
+                changes.commit(&self.database)?;
+                answer["stateMachineVersionArn"] = version.arn.into();
+            }
+            return Ok(answer);
         }
         revision.updated = self.now();
         let id = Uuid::new_v4().to_string();
@@ -334,8 +343,8 @@ impl States {
 
     pub(super) fn list_state_machines(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
-        let key = |machine: &Machine| by_time(machine.created, &machine.name);
-        let (machines, next) = page(&mut check, self.machines.all(), 100, key)?;
+        let by_name = |machine: &Machine| machine.name.clone();
+        let (machines, next) = page(&mut check, self.machines.all(), 100, by_name)?;
         check.finish()?;
         let machines: Vec<_> = machines
             .iter()
@@ -598,7 +607,22 @@ pub(super) fn validate_definition(input: &Value) -> ApiResult<Value> {
         _ => Kind::Standard,
     };
     let mut diagnostics: Vec<Value> = Vec::new();
-    let mut add = |severity: Severity, code: &str, message: &str, location: Option<String>| {
+    if let Some(diagnostic) = not_an_object(definition) {
+        let answer = json!({"result": "FAIL", "diagnostics": [diagnostic], "truncated": false});
+        return Ok(answer);
+    }
+    let (findings, problems) = match StateMachine::from_json(definition) {
+        Ok(machine) => (machine.warnings().to_vec(), problems(&machine, kind)),
+        Err(invalid) => (invalid.findings().to_vec(), Vec::new()),
+    };
+    for ServiceDiagnostic {
+        severity,
+        code,
+        message,
+        location,
+        ..
+    } in ServiceDiagnostic::of(&findings)
+    {
         let severity = match severity {
             Severity::Error => "ERROR",
             Severity::Warning => "WARNING",
@@ -608,20 +632,7 @@ pub(super) fn validate_definition(input: &Value) -> ApiResult<Value> {
             diagnostic["location"] = location.into();
         }
         diagnostics.push(diagnostic);
-    };
-    let tell = |finding: &Finding| {
-        add(
-            finding.severity(),
-            finding.code.service_code(),
-            &finding.message,
-            finding.service_location(),
-        );
-    };
-    let (findings, problems) = match StateMachine::from_json(definition) {
-        Ok(machine) => (machine.warnings().to_vec(), problems(&machine, kind)),
-        Err(invalid) => (invalid.findings().to_vec(), Vec::new()),
-    };
-    findings.iter().for_each(tell);
+    }
     for (message, location) in problems {
         diagnostics.push(json!({
             "severity": "ERROR",
@@ -644,9 +655,40 @@ pub(super) fn validate_definition(input: &Value) -> ApiResult<Value> {
     Ok(json!({"result": result, "diagnostics": diagnostics, "truncated": truncated}))
 }
 
+/// The diagnostic of a text that is no JSON object.
+fn not_an_object(definition: &str) -> Option<Value> {
+    let not_json = match parse_json_with_place(definition) {
+        Ok(Value::Object(_)) => return None,
+        Err((reason, place)) if !definition.trim().is_empty() => Some((reason, place)),
+        _ => None,
+    };
+    Some(match not_json {
+        Some((reason, place)) => json!({
+            "severity": "ERROR",
+            "code": "INVALID_JSON_DESCRIPTION",
+            "message": format!("{reason}\n at {place}"),
+            "location": place,
+        }),
+        None => json!({
+            "severity": "ERROR",
+            "code": "SCHEMA_VALIDATION_FAILED",
+            "message": "Definition must be a valid JSON object",
+        }),
+    })
+}
+
 /// Reads a definition; every state in it must be one that can be run here.
 pub(super) fn parse(definition: &str, kind: Kind) -> ApiResult<StateMachine> {
     let invalid = |message: String| ApiError::new("InvalidDefinition", message);
+    if let Some(diagnostic) = not_an_object(definition) {
+        let said = |member: &str| diagnostic[member].as_str().unwrap_or_default().to_owned();
+        let message = format!(
+            "Invalid State Machine Definition: '{}: {}'",
+            said("code"),
+            said("message")
+        );
+        return Err(invalid(message));
+    }
     let machine = StateMachine::from_json(definition).map_err(|error| invalid(error.service_message()))?;
     let problems: Vec<_> = problems(&machine, kind)
         .into_iter()
@@ -672,7 +714,10 @@ fn problems(machine: &StateMachine, kind: Kind) -> Vec<(String, String)> {
                         Integration::Activity => "Activity ARN".to_owned(),
                         Integration::Service { pattern, .. } => match pattern {
                             Pattern::Sync | Pattern::Sync2 => "'.sync' service integration".to_owned(),
-                            Pattern::WaitForTaskToken => "'.waitForTaskToken' service integration".to_owned(),
+                            // So the service has it, with a space at the end.
+                            Pattern::WaitForTaskToken => {
+                                "'.waitForTaskToken' service integration ".to_owned()
+                            }
                             _ => continue,
                         },
                         _ => continue,

@@ -311,41 +311,71 @@ fn check_name(name: &str) -> ApiResult<()> {
 
 /// Reads JSON; what is wrong with it is told as the service's parser tells it, but for the place.
 fn parse_json(text: &str) -> Result<Value, String> {
+    parse_json_with_place(text).map_err(|(reason, _)| reason)
+}
+
+/// The same, and where, as the parser tells that: behind what it has read.
+fn parse_json_with_place(text: &str) -> Result<Value, (String, String)> {
+    /// Of a longer text the parser shows the beginning.
+    const SHOWN: usize = 500;
     serde_json::from_str(text).map_err(|error| {
-        if error.is_eof() {
-            return "Unexpected end-of-input".to_owned();
-        }
-        // The column counts bytes from 1.
-        let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
-        let at = error.column().saturating_sub(1);
-        let told = error.to_string();
-        let wanted = match told.as_str() {
-            told if told.starts_with("key must be a string") || told.starts_with("trailing comma") => {
-                "was expecting double-quote to start field name"
+        let (reason, column) = json_problem(text, &error);
+        let shown = match text.char_indices().nth(SHOWN) {
+            Some((at, _)) => {
+                let left_out = text.chars().count() - SHOWN;
+                format!("\"{}\"[truncated {left_out} chars]", &text[..at])
             }
-            told if told.starts_with("expected `,` or `}`") => "was expecting comma to separate Object entries",
-            told if told.starts_with("expected `,` or `]`") => "was expecting comma to separate Array entries",
-            told if told.starts_with("expected `:`") => "was expecting a colon to separate field name and value",
-            _ => {
-                let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
-                let before = line.get(..at).unwrap_or_default();
-                let begin = before.rfind(|c| !is_word(c)).map_or(0, |i| i + 1);
-                let rest = line.get(begin..).unwrap_or_default();
-                let token: String = rest.chars().take_while(|c| is_word(*c)).collect();
-                if token.chars().next().is_some_and(|c| !c.is_ascii_digit()) {
-                    return format!(
-                        "Unrecognized token '{token}': was expecting (JSON String, Number, Array, Object or token \
-                         'null', 'true' or 'false')"
-                    );
-                }
-                "expected a valid value (JSON String, Number, Array, Object or token 'null', 'true' or 'false')"
-            }
+            None => format!("\"{text}\""),
         };
-        match line.get(at..).and_then(|rest| rest.chars().next()) {
-            Some(c) => format!("Unexpected character ('{c}' (code {})): {wanted}", u32::from(c)),
-            None => told,
-        }
+        let line = error.line().max(1);
+        (
+            reason,
+            format!("[Source: (String){shown}; line: {line}, column: {column}]"),
+        )
     })
+}
+
+/// What is wrong with a text that is no JSON, and the column behind it.
+fn json_problem(text: &str, error: &serde_json::Error) -> (String, usize) {
+    let behind = error.column() + 1;
+    if error.is_eof() {
+        return ("Unexpected end-of-input".to_owned(), behind);
+    }
+    // The column counts bytes from 1.
+    let line = text
+        .lines()
+        .nth(error.line().saturating_sub(1))
+        .unwrap_or_default();
+    let at = error.column().saturating_sub(1);
+    let told = error.to_string();
+    let wanted = match told.as_str() {
+        told if told.starts_with("key must be a string") || told.starts_with("trailing comma") => {
+            "was expecting double-quote to start field name"
+        }
+        told if told.starts_with("expected `,` or `}`") => "was expecting comma to separate Object entries",
+        told if told.starts_with("expected `,` or `]`") => "was expecting comma to separate Array entries",
+        told if told.starts_with("expected `:`") => "was expecting a colon to separate field name and value",
+        _ => {
+            let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+            let before = line.get(..at).unwrap_or_default();
+            let begin = before.rfind(|c| !is_word(c)).map_or(0, |i| i + 1);
+            let rest = line.get(begin..).unwrap_or_default();
+            let token: String = rest.chars().take_while(|c| is_word(*c)).collect();
+            if token.chars().next().is_some_and(|c| !c.is_ascii_digit()) {
+                let reason = format!(
+                    "Unrecognized token '{token}': was expecting (JSON String, Number, Array, Object or token \
+                         'null', 'true' or 'false')"
+                );
+                return (reason, begin + token.len() + 1);
+            }
+            "expected a valid value (JSON String, Number, Array, Object or token 'null', 'true' or 'false')"
+        }
+    };
+    let reason = match line.get(at..).and_then(|rest| rest.chars().next()) {
+        Some(c) => format!("Unexpected character ('{c}' (code {})): {wanted}", u32::from(c)),
+        None => told,
+    };
+    (reason, behind)
 }
 
 fn missing_machine(arn: &str) -> ApiError {
@@ -398,9 +428,21 @@ fn page_size(check: &mut Check<'_>, default: usize) -> usize {
 
 /// `nextToken`, as `read` reads it.
 fn page_token<T>(check: &mut Check<'_>, read: impl Fn(&str) -> Option<T>) -> ApiResult<Option<T>> {
-    let Some(token) = check.text("nextToken", TEXT) else {
+    long_page_token(check, 1024, read)
+}
+
+/// The same, of up to that many characters.
+fn long_page_token<T>(
+    check: &mut Check<'_>,
+    max: usize,
+    read: impl Fn(&str) -> Option<T>,
+) -> ApiResult<Option<T>> {
+    let Some(token) = check.text("nextToken", Form { max, ..TEXT }) else {
         return Ok(None);
     };
+    if token.chars().count() > max {
+        return Ok(None); // the check has noticed
+    }
     let invalid = || ApiError::new("InvalidToken", format!("Invalid Token: '{token}'"));
     read(token).map(Some).ok_or_else(invalid)
 }

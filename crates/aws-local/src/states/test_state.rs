@@ -105,6 +105,10 @@ impl States {
             let what = format!("The fieldValidationMode {mode} (mocks are held against no API model: NONE)");
             return Err(ApiError::not_implemented(&what));
         }
+        if reveals && check.get("mock").is_some() {
+            let message = "TestState does not support RevealSecrets when a mock is specified.";
+            return Err(ApiError::validation(message));
+        }
         if reveals {
             return Err(ApiError::not_implemented("revealSecrets"));
         }
@@ -152,14 +156,18 @@ impl States {
             let message = format!("State type '{kind}' is not supported when a mock is specified");
             return Err(ApiError::validation(message));
         }
+        if let Some(Ok(result)) = &mock {
+            fits(&kind, &state, result)?;
+        }
         if mock.is_none() {
             let waits = resource.contains(":activity:")
                 || [".sync", ".sync:2", ".waitForTaskToken"]
                     .iter()
                     .any(|end| resource.ends_with(end));
             if kind == "Map" || kind == "Parallel" {
-                let message = format!("State type '{kind}' is not supported when a mock is not specified");
-                return Err(ApiError::validation(message));
+                let message = "TestState API does not support Map or Parallel states. Supported state types include: \
+                               [Task, Wait, Pass, Succeed, Fail, Choice]";
+                return Err(ApiError::new("InvalidDefinition", message));
             }
             if waits {
                 let message = format!("Resource '{resource}' is not supported when a mock is not specified");
@@ -186,11 +194,16 @@ impl States {
         let Ok(Value::Object(variables)) = parse_json(&variables) else {
             return Err(ApiError::validation("Variables must be a JSON object"));
         };
-        let context = match context.as_deref().map(parse_json) {
-            None => json!({}),
-            Some(Ok(context @ Value::Object(_))) => context,
+        let given = match context.as_deref().map(parse_json) {
+            None => None,
+            Some(Ok(context @ Value::Object(_))) => {
+                let waits = [".sync", ".sync:2", ".waitForTaskToken"];
+                check_context(&context, waits.iter().any(|end| resource.ends_with(end)))?;
+                Some(context)
+            }
             Some(_) => return Err(ApiError::validation("Context must be a JSON object")),
         };
+        let context = given.clone().unwrap_or_else(|| json!({}));
         let said = |pointer: &str| {
             context
                 .pointer(pointer)
@@ -213,6 +226,7 @@ impl States {
         execution.role_arn = said("/Execution/RoleArn")
             .or(role)
             .unwrap_or_else(|| format!("arn:aws:iam::{ACCOUNT}:role/{NAME}"));
+        execution.context = given;
         let retries = retries.map(i64::unsigned_abs);
         let retries = retries.or_else(|| context.pointer("/State/RetryCount").and_then(Value::as_u64));
         Ok(Test {
@@ -667,6 +681,83 @@ fn find(machine: &Value, name: &str, language: &str) -> Option<(Map<String, Valu
             .chain(state.get("Iterator"))
             .find_map(|inner| find(inner, name, language))
     })
+}
+
+/// A mocked result has to be what comes out of a Map or Parallel state.
+fn fits(kind: &str, state: &Map<String, Value>, result: &Value) -> ApiResult<()> {
+    let writes = state
+        .get("ResultWriter")
+        .is_some_and(|writer| writer.get("Resource").is_some());
+    let problem = match (kind, result) {
+        ("Map", Value::Object(_)) if writes => return Ok(()),
+        ("Map", _) if writes => "Mocked result must be a JSON object.",
+        ("Map", Value::Array(_)) => return Ok(()),
+        ("Parallel", Value::Array(results)) => {
+            let branches = state
+                .get("Branches")
+                .and_then(Value::as_array)
+                .map_or(0, Vec::len);
+            if results.len() == branches {
+                return Ok(());
+            }
+            "Mocked result must contain the same number of items as number of Parallel branches."
+        }
+        ("Map" | "Parallel", _) => "Mocked result must be an array.",
+        _ => return Ok(()),
+    };
+    Err(ApiError::validation(problem))
+}
+
+/// What a context object may hold: members, and members of them.
+const CONTEXT: [(&str, &[&str]); 4] = [
+    (
+        "Execution",
+        &[
+            "Id",
+            "Input",
+            "Name",
+            "RoleArn",
+            "StartTime",
+            "RedriveCount",
+            "RedriveTime",
+        ],
+    ),
+    ("State", &["EnteredTime", "Name", "RetryCount"]),
+    ("StateMachine", &["Id", "Name"]),
+    ("Task", &["Token"]),
+];
+
+/// Checks a context object; `waits` says whether the state waits for a job or a token.
+fn check_context(context: &Value, waits: bool) -> ApiResult<()> {
+    let invalid = |what: String| {
+        let message = format!("Invalid Context object provided: {what}");
+        Err(ApiError::validation(message))
+    };
+    for (name, member) in context.as_object().into_iter().flatten() {
+        if name == "Map" {
+            return invalid("'Map' field is not supported when mocking a Context object".to_owned());
+        }
+        let Some((_, allowed)) = CONTEXT.iter().find(|(known, _)| known == name) else {
+            return invalid(format!("Field '{name}' is not allowed"));
+        };
+        if name == "Task" && !waits {
+            return invalid(
+                "Context object contains 'Task' when state is not a Task state with a '.sync' or '.waitForTaskToken' \
+                 service integration pattern"
+                    .to_owned(),
+            );
+        }
+        for (inner, value) in member.as_object().into_iter().flatten() {
+            if !allowed.contains(&inner.as_str()) {
+                return invalid(format!("Field '{inner}' is not allowed"));
+            }
+            let is_text = !["Input", "RetryCount", "RedriveCount"].contains(&inner.as_str());
+            if is_text && !value.is_string() {
+                return invalid(format!("{name}.{inner} must be a string"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The result or error that stands in for the state's own.

@@ -233,12 +233,7 @@ async fn a_killed_server_leaves_nothing_half_done() {
         .collect();
     assert_eq!(
         types,
-        [
-            "ExecutionStarted",
-            "WaitStateEntered",
-            "WaitStateAborted",
-            "ExecutionAborted"
-        ]
+        ["ExecutionStarted", "WaitStateEntered", "ExecutionAborted"]
     );
 }
 

@@ -541,7 +541,7 @@ async fn a_child_execution_is_stopped_by_itself() {
     let events = types(&world.server, &stopped).await;
     assert_eq!(
         events[events.len() - 2..],
-        ["TaskStateAborted", "ExecutionAborted"]
+        ["ActivityStarted", "ExecutionAborted"]
     );
     // Stopped already.
     ok(&world.server, "StopExecution", stop).await;

@@ -421,7 +421,8 @@ async fn machines_are_checked_kept_and_found_again() {
     expect![[r#"
         StateMachineAlreadyExists: State Machine Already Exists: 'arn:aws:states:us-east-1:000000000000:stateMachine:m'
         InvalidName: Invalid Name: 'bad name'
-        InvalidDefinition: Invalid State Machine Definition: 'INVALID_JSON_DESCRIPTION: not JSON: EOF while parsing an object at line 1 column 1'
+        InvalidDefinition: Invalid State Machine Definition: 'INVALID_JSON_DESCRIPTION: Unexpected end-of-input
+         at [Source: (String)"{"; line: 1, column: 2]'
         InvalidDefinition: Invalid State Machine Definition: 'MISSING_TRANSITION_TARGET: `StartAt` names the state `B`, which does not exist at /StartAt'
         InvalidDefinition: Invalid State Machine Definition: 'INVALID_RESOURCE: Step Functions' own integration `lambda` has no action `fly`; any other is `arn:aws:states:::aws-sdk:lambda:fly` at /States/Only/Resource'
         InvalidArn: Invalid Arn: 'Invalid ARN prefix: arn:none'
@@ -558,5 +559,5 @@ async fn an_execution_is_stopped_and_its_job_with_it() {
         (types[0] == "ExecutionAborted").then_some(types)
     })
     .await;
-    assert_eq!(last, ["ExecutionAborted", "TaskStateAborted"]);
+    assert_eq!(last, ["ExecutionAborted", "TaskSubmitted"]);
 }

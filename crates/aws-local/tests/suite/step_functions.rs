@@ -240,6 +240,20 @@ async fn express_machines() {
         (&failed["status"], &failed["error"], &failed["cause"]),
         (&json!("FAILED"), &json!("E"), &json!("c"))
     );
+    assert_eq!(
+        (failed.get("output"), &failed["outputDetails"]),
+        (None, &json!({"included": true}))
+    );
+    // There are no redrives to count.
+    let shows = of(json!({"P": {"Type": "Pass", "Parameters": {"e.$": "$$.Execution"}, "End": true}}));
+    let create =
+        json!({"name": "shows", "roleArn": ROLE, "definition": shows.to_string(), "type": "EXPRESS"});
+    let shows = ok(&server, "CreateStateMachine", create).await["stateMachineArn"].clone();
+    let shown = ok(&server, "StartSyncExecution", json!({"stateMachineArn": shows})).await;
+    let output: Value = serde_json::from_str(shown["output"].as_str().unwrap()).unwrap();
+    let mut members: Vec<_> = output["e"].as_object().unwrap().keys().cloned().collect();
+    members.sort();
+    assert_eq!(members, ["Id", "Input", "Name", "RoleArn", "StartTime"]);
     let execution = text(&ok(&server, "StartExecution", run("{}")).await["executionArn"]);
     for operation in ["DescribeExecution", "GetExecutionHistory", "StopExecution"] {
         assert_eq!(
@@ -529,10 +543,7 @@ async fn an_execution_that_was_stopped_is_redriven() {
         (&json!("E"), &json!("c"))
     );
     let events = types(&server, &execution).await;
-    assert_eq!(
-        events[events.len() - 2..],
-        ["TaskStateAborted", "ExecutionAborted"]
-    );
+    assert_eq!(events.last().unwrap(), "ExecutionAborted", "{events:?}");
     ok(&server, "RedriveExecution", json!({"executionArn": execution})).await;
     let task = ok(&server, "GetActivityTask", json!({"activityArn": activity})).await;
     ok(
@@ -936,6 +947,33 @@ async fn states_by_themselves() {
         .await
         .unwrap();
     assert_eq!(tested, json!({"status": "SUCCEEDED", "output": "2"}));
+    // The context object is what is given.
+    let shows = json!({"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "Parameters": {"FunctionName": "f"},
+        "ResultSelector": {"c.$": "$$"}, "End": true});
+    for context in [
+        json!({}),
+        json!({"Execution": {}, "State": {}}),
+        json!({"Execution": {"Id": "e", "Input": {"a": 1}, "StartTime": "2026-01-31T12:00:00.000Z"}, "State": {"Name": "S", "RetryCount": 0}}),
+    ] {
+        let request = json!({"definition": shows, "mock": {"result": "{}"}, "context": context.to_string()});
+        let output = text(&test(request).await.unwrap()["output"]);
+        assert_eq!(
+            serde_json::from_str::<Value>(&output).unwrap(),
+            json!({"c": context})
+        );
+    }
+    let waits = json!({"Type": "Task", "Resource": "arn:aws:states:::sqs:sendMessage.waitForTaskToken",
+        "Parameters": {"QueueUrl": "q", "MessageBody": {"t.$": "$$.Task.Token"}}, "End": true});
+    let context = json!({"Task": {"Token": "abcd123"}}).to_string();
+    let request = json!({"definition": waits, "mock": {"result": "{}"}, "context": context, "inspectionLevel": "DEBUG"});
+    let tested = test(request).await.unwrap();
+    assert_eq!(
+        tested["inspectionData"]["afterParameters"],
+        "{\"QueueUrl\":\"q\",\"MessageBody\":{\"t\":\"abcd123\"}}"
+    );
+    let branch = of(json!({"P": {"Type": "Pass", "End": true}}));
+    let parallel = json!({"Type": "Parallel", "Branches": [branch, of(json!({"Q": {"Type": "Pass", "End": true}}))], "End": true});
+    let in_context = |context: Value| json!({"definition": task, "mock": {"result": "{}"}, "context": context.to_string()});
     let fail = json!({"Type": "Fail", "Error": "E", "Cause": "c"});
     let tested = test(json!({"definition": fail})).await.unwrap();
     assert_eq!(tested, json!({"status": "FAILED", "error": "E", "cause": "c"}));
@@ -950,7 +988,45 @@ async fn states_by_themselves() {
         ),
         (
             json!({"definition": map}),
-            "ValidationException: State type 'Map' is not supported when a mock is not specified",
+            "InvalidDefinition: TestState API does not support Map or Parallel states. Supported state types include: [Task, \
+             Wait, Pass, Succeed, Fail, Choice]",
+        ),
+        (
+            json!({"definition": task, "mock": {"result": "1"}, "revealSecrets": true}),
+            "ValidationException: TestState does not support RevealSecrets when a mock is specified.",
+        ),
+        (
+            json!({"definition": map, "mock": {"result": "1"}}),
+            "ValidationException: Mocked result must be an array.",
+        ),
+        (
+            json!({"definition": parallel, "mock": {"result": "{}"}}),
+            "ValidationException: Mocked result must be an array.",
+        ),
+        (
+            json!({"definition": parallel, "mock": {"result": "[1]"}}),
+            "ValidationException: Mocked result must contain the same number of items as number of Parallel branches.",
+        ),
+        (
+            in_context(json!({"Execution": {"Id": 1}})),
+            "ValidationException: Invalid Context object provided: Execution.Id must be a string",
+        ),
+        (
+            in_context(json!({"Map": {}})),
+            "ValidationException: Invalid Context object provided: 'Map' field is not supported when mocking a Context object",
+        ),
+        (
+            in_context(json!({"Execution": {"pokemon": 1}})),
+            "ValidationException: Invalid Context object provided: Field 'pokemon' is not allowed",
+        ),
+        (
+            in_context(json!({"Pokedex": {}})),
+            "ValidationException: Invalid Context object provided: Field 'Pokedex' is not allowed",
+        ),
+        (
+            in_context(json!({"Task": {"Token": "t"}})),
+            "ValidationException: Invalid Context object provided: Context object contains 'Task' when state is not a Task \
+             state with a '.sync' or '.waitForTaskToken' service integration pattern",
         ),
     ] {
         assert_eq!(test(request).await.unwrap_err(), expected);
@@ -1060,12 +1136,7 @@ async fn machines_and_executions_in_files_move_into_the_database() {
     );
     assert_eq!(
         types(&server, execution).await,
-        [
-            "ExecutionStarted",
-            "WaitStateEntered",
-            "WaitStateAborted",
-            "ExecutionAborted"
-        ]
+        ["ExecutionStarted", "WaitStateEntered", "ExecutionAborted"]
     );
     assert!(!states.join("machines").exists() && !states.join("histories").exists());
 }
@@ -1375,8 +1446,12 @@ async fn revisions_that_nothing_has_are_gone() {
             .unwrap()
     };
     let arn = machine(&server, "m", &pass()).await;
-    let update =
-        |publish: bool| json!({"stateMachineArn": arn, "definition": pass().to_string(), "publish": publish});
+    let number = std::cell::Cell::new(0);
+    let update = |publish: bool| {
+        number.set(number.get() + 1);
+        let other = of(json!({"P": {"Type": "Pass", "Result": number.get(), "End": true}}));
+        json!({"stateMachineArn": arn, "definition": other.to_string(), "publish": publish})
+    };
     for _ in 0..5 {
         ok(&server, "UpdateStateMachine", update(false)).await;
     }
@@ -1393,7 +1468,10 @@ async fn revisions_that_nothing_has_are_gone() {
     assert_eq!(revisions(), 1);
     let of_execution = json!({"executionArn": execution});
     let described = ok(&server, "DescribeStateMachineForExecution", of_execution).await;
-    assert_eq!(described["definition"], pass().to_string());
+    assert!(
+        text(&described["definition"]).contains("\"Result\":5"),
+        "{described}"
+    );
 }
 
 #[tokio::test]
@@ -1446,6 +1524,111 @@ async fn what_recordings_of_the_service_show() {
             .await
             .starts_with("MissingRequiredParameter: ")
     );
+    // The same again is no new revision.
+    let other = of(json!({"Q": {"Type": "Pass", "End": true}}));
+    let update = json!({"stateMachineArn": arn, "definition": other.to_string()});
+    let first = ok(&server, "UpdateStateMachine", update.clone()).await;
+    let second = ok(&server, "UpdateStateMachine", update).await;
+    assert!(first["revisionId"].is_string());
+    assert_eq!(first["revisionId"], second["revisionId"]);
+    // In the order of names.
+    machine(&server, "m_12", &pass()).await;
+    machine(&server, "m_1_", &pass()).await;
+    machine(&server, "a", &pass()).await;
+    let listed = ok(&server, "ListStateMachines", json!({})).await;
+    let names: Vec<String> = listed["stateMachines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| text(&m["name"]))
+        .collect();
+    assert_eq!(names, ["a", "m", "m_12", "m_1_"]);
+    assert_eq!(
+        refused(
+            &server,
+            "ListExecutions",
+            json!({"stateMachineArn": arn, "statusFilter": "succeeded"})
+        )
+        .await,
+        "ValidationException: 1 validation error detected: Value 'succeeded' at 'statusFilter' failed to satisfy \
+         constraint: Member must satisfy enum value set: [SUCCEEDED, TIMED_OUT, PENDING_REDRIVE, ABORTED, FAILED, RUNNING]"
+    );
+    for (operation, mut input, most) in [
+        ("ListStateMachines", json!({}), 1024),
+        ("ListExecutions", json!({"stateMachineArn": arn}), 3096),
+    ] {
+        input["nextToken"] = "x".repeat(most + 1).into();
+        let said = refused(&server, operation, input).await;
+        let length = format!("Member must have length less than or equal to {most}");
+        assert!(
+            said.starts_with("ValidationException: ") && said.ends_with(&length),
+            "{said}"
+        );
+    }
+    // An execution that is stopped.
+    let waits = of(json!({"W": {"Type": "Wait", "Seconds": 60, "End": true}}));
+    let waits = machine(&server, "waits", &waits).await;
+    let execution = start(&server, &waits, json!({})).await;
+    eventually(|| async { (types(&server, &execution).await.len() == 2).then_some(()) }).await;
+    ok(&server, "StopExecution", json!({"executionArn": execution})).await;
+    let history = ok(&server, "GetExecutionHistory", json!({"executionArn": execution})).await;
+    let mut last = history["events"][2].clone();
+    last.as_object_mut().unwrap().remove("timestamp");
+    assert_eq!(
+        last,
+        json!({"id": 3, "previousEventId": 0, "type": "ExecutionAborted", "executionAbortedEventDetails": {}})
+    );
+    // Definitions that are none.
+    let place = r#"[Source: (String)"not a definition"; line: 1, column: 4]"#;
+    let unread = format!(
+        "Unrecognized token 'not': was expecting (JSON String, Number, Array, Object or token 'null', 'true' or \
+         'false')\n at {place}"
+    );
+    for (definition, diagnostic) in [
+        (
+            "",
+            json!({"code": "SCHEMA_VALIDATION_FAILED", "message": "Definition must be a valid JSON object"}),
+        ),
+        (
+            "not a definition",
+            json!({"code": "INVALID_JSON_DESCRIPTION", "location": place, "message": unread}),
+        ),
+        (
+            "{}",
+            json!({"code": "SCHEMA_VALIDATION_FAILED", "location": "/", "message": "These fields are required: [States, StartAt]"}),
+        ),
+    ] {
+        let mut expected = diagnostic;
+        expected["severity"] = json!("ERROR");
+        let told = ok(
+            &server,
+            "ValidateStateMachineDefinition",
+            json!({"definition": definition}),
+        )
+        .await;
+        assert_eq!(
+            told,
+            json!({"result": "FAIL", "diagnostics": [expected], "truncated": false}),
+            "{definition}"
+        );
+    }
+    let mut downgrade = of(json!({"Pass": {"Type": "Pass", "QueryLanguage": "JSONPath", "End": true}}));
+    downgrade["QueryLanguage"] = json!("JSONata");
+    let validate = json!({"definition": downgrade.to_string()});
+    let told = ok(&server, "ValidateStateMachineDefinition", validate).await;
+    assert_eq!(
+        told["diagnostics"],
+        json!([{"severity": "ERROR", "code": "SCHEMA_VALIDATION_FAILED", "location": "/States/Pass",
+            "message": "'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine"}])
+    );
+    let waits = json!({"Type": "Task", "Resource": "arn:aws:states:::sqs:sendMessage.waitForTaskToken",
+        "Parameters": {"QueueUrl": "q", "MessageBody": {"Token.$": "$$.Task.Token"}}, "End": true});
+    let express = json!({"name": "e", "type": "EXPRESS", "roleArn": ROLE, "definition": of(json!({"Publish": waits})).to_string()});
+    assert_eq!(
+        refused(&server, "CreateStateMachine", express).await,
+        "InvalidDefinition: Invalid State Machine Definition: 'SCHEMA_VALIDATION_FAILED: Express state machine does not \
+         support '.waitForTaskToken' service integration  at /States/Publish/Resource'"
+    );
     let alias = json!({"stateMachineAliasArn": format!("{arn}:PROD")});
     ok(&server, "DeleteStateMachineAlias", alias.clone()).await;
     assert_eq!(
@@ -1482,7 +1665,6 @@ async fn what_has_no_effect_is_refused_by_name() {
             json!("STRICT"),
             "The fieldValidationMode STRICT",
         ),
-        ("revealSecrets", json!(true), "revealSecrets"),
         (
             "stateConfiguration.mapIterationFailureCount",
             json!(1),

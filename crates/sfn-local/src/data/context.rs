@@ -48,6 +48,9 @@ pub(crate) const MEMBERS: [&str; 5] = ["Execution", "StateMachine", "State", "Ma
 impl Context<'_> {
     /// A member, `Execution.Input` aside, which can be large.
     fn member(&self, name: &str, with_input: bool) -> Option<Value> {
+        if let Some(context) = &self.execution.context {
+            return context.get(name).cloned();
+        }
         let mut map = Map::new();
         match name {
             "Execution" => {
@@ -59,7 +62,10 @@ impl Context<'_> {
                 map.insert("StartTime".into(), moment(self.started).into());
                 map.insert("Name".into(), execution.name.as_str().into());
                 map.insert("RoleArn".into(), execution.role_arn.as_str().into());
-                map.insert("RedriveCount".into(), self.redrive_count.into());
+                // Express executions are not redriven.
+                if execution.arn.split(':').nth(5) != Some("express") {
+                    map.insert("RedriveCount".into(), self.redrive_count.into());
+                }
             }
             "StateMachine" => {
                 map.insert("Id".into(), self.execution.state_machine_arn.as_str().into());
@@ -105,7 +111,9 @@ impl Context<'_> {
             Some(Segment::Field(name)) => name.as_str(),
             _ => return find(&self.object(&MEMBERS), segments).map(Cow::into_owned),
         };
-        if let ("Execution", Some(Segment::Field(second))) = (name, segments.get(1)) {
+        if let (None, "Execution", Some(Segment::Field(second))) =
+            (&self.execution.context, name, segments.get(1))
+        {
             if second == "Input" {
                 return find(&self.execution.input, &segments[2..]).map(Cow::into_owned);
             }

@@ -164,6 +164,7 @@ impl<'m> MapRun<'m> {
             state_machine_arn: machine_arn,
             input,
             input_text: None,
+            context: None,
             seed: self
                 .execution
                 .seed

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -112,20 +112,12 @@ async fn invoke(events: Vec<Value>, variables: &[(&str, &str)]) -> (Vec<Value>, 
         .stdout(Stdio::from(log.reopen().unwrap()))
         .spawn()
         .unwrap();
-    let began = Instant::now();
     let stopped = Stopped(child);
     let mut answers = Vec::new();
     while answers.len() < count {
         let answer = tokio::time::timeout(Duration::from_secs(60), received.recv()).await;
-        let (what, answer) = answer
-            .expect("the function answers within a minute")
-            .expect("the server runs");
-        if answers.is_empty() {
-            println!(
-                "the first answer came {} ms after the start",
-                began.elapsed().as_millis()
-            );
-        }
+        // It answers within a minute, and the server runs.
+        let (what, answer) = answer.unwrap().unwrap();
         assert_eq!(
             what,
             format!("request-{} response", count - 1 - answers.len()),

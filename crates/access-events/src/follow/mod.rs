@@ -278,6 +278,8 @@ struct Tracked {
 
 /// The rest of a file that is not under its name any more.
 struct Remains {
+    /// Under which its position is kept until it is found or given up.
+    id: Option<String>,
     position: Position,
     /// Looks since then.
     age: u32,
@@ -381,6 +383,7 @@ impl Follower {
             let is_over = found.is_none() && (tracked.handle.is_none() || tracked.quiet >= QUIET);
             if is_over && result.is_ok() {
                 self.remains.push(Remains {
+                    id: None,
                     position: tracked.position,
                     age: 0,
                     is_whole: true,
@@ -392,9 +395,13 @@ impl Follower {
             result?;
         }
         let gives_up = |remains: &Remains| {
-            remains.age > REMEMBERED || (!remains.is_whole && (to_the_end || remains.age > QUIET))
+            let looks = if remains.is_whole { REMEMBERED } else { QUIET };
+            to_the_end || remains.age > looks
         };
         for remains in self.remains.extract_if(.., |remains| gives_up(remains)) {
+            batch
+                .marks
+                .extend(remains.id.map(|id| Mark { id, position: None }));
             if !remains.is_whole {
                 batch.notes.push(Note::Lost {
                     path: remains.position.path,
@@ -426,6 +433,7 @@ impl Follower {
                 if matches!(fits, Ok(false)) {
                     let earlier = std::mem::replace(tracked, Tracked::new(found));
                     self.remains.push(Remains {
+                        id: None,
                         position: earlier.position,
                         age: 0,
                         is_whole: false,
@@ -454,11 +462,11 @@ impl Follower {
             for id in gone {
                 if let Some(tracked) = self.files.remove(&id) {
                     self.remains.push(Remains {
+                        id: Some(id),
                         is_whole: tracked.position.length > 0 && self.is_folder,
                         position: tracked.position,
                         age: 0,
                     });
-                    batch.marks.push(Mark { id, position: None });
                 }
             }
         }
@@ -510,7 +518,13 @@ impl Follower {
                 position.at > 0 && matches!(position.print.fits(&mut content, position.at), Ok(true))
             };
             let adopted = match self.remains.iter().position(|remains| fits(&remains.position)) {
-                Some(at) => Some(self.remains.swap_remove(at).position),
+                Some(at) => {
+                    let remains = self.remains.swap_remove(at);
+                    batch
+                        .marks
+                        .extend(remains.id.map(|id| Mark { id, position: None }));
+                    Some(remains.position)
+                }
                 // Compressed, and the file itself is still there for a moment.
                 None => {
                     let plain = found.path.extension().is_some_and(|name| name == "gz");

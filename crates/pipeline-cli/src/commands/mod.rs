@@ -21,3 +21,4 @@ pub mod states;
 pub mod train;
 pub mod tune;
 pub mod verify;
+pub mod watch;

@@ -129,6 +129,21 @@ pub(crate) const S3_URI: Form = Form {
     },
     max: 1024,
 };
+/// Keys of KMS.
+pub(crate) const KMS_KEY: Form = Form {
+    pattern: "[a-zA-Z0-9:/_-]*",
+    matches: |s| {
+        s.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b":/_-".contains(&b))
+    },
+    max: 2048,
+};
+/// Subnets and security groups.
+const NETWORK_ID: Form = Form {
+    pattern: "[-0-9a-zA-Z]+",
+    matches: |s| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'),
+    max: 32,
+};
 /// Types of instances.
 pub(crate) const INSTANCE: Form = Form {
     pattern: "ml\\.[a-z0-9-]+\\.[a-z0-9-]+",
@@ -323,6 +338,19 @@ impl<'a> Check<'a> {
                 }
                 Some(_) => {}
                 None => self.wrong_type(value, path, "a String"),
+            }
+        }
+    }
+
+    /// The member `VpcConfig`, if it is there.
+    pub(crate) fn network(&mut self) {
+        if self.get("VpcConfig").is_none() {
+            return;
+        }
+        for (member, most) in [("SecurityGroupIds", 5), ("Subnets", 16)] {
+            let at = format!("VpcConfig.{member}");
+            for i in 0..self.list(&at, 1, most).len() {
+                self.required(&format!("{at}.{i}"), NETWORK_ID);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -22,7 +23,7 @@ use crate::{
     metrics, runtime, s3,
     sagemaker::SageMaker,
     server::Host,
-    signature::{Head, Keys, Refusal},
+    signature::{Head, Keys, Refusal, Seal},
     states::States,
     sts,
 };
@@ -30,6 +31,12 @@ use crate::{
 /// Everything that answers.
 pub(crate) struct App {
     pub(crate) s3: S3Service,
+    /// The objects behind it.
+    #[cfg_attr(
+        not(feature = "console"),
+        expect(dead_code, reason = "the console looks at them")
+    )]
+    pub(crate) objects: Arc<s3::ObjectStore>,
     pub(crate) sagemaker: Arc<SageMaker>,
     pub(crate) states: Arc<States>,
     pub(crate) logs: Arc<Logs>,
@@ -54,10 +61,19 @@ pub(crate) async fn answer(
     let id = Uuid::new_v4().to_string();
     let app = host.app();
     let mut response = match (request.method(), request.uri().path()) {
-        // No bucket is called so.
-        (&Method::GET, "/_health") => health(&app, &request),
-        (&Method::POST, "/_reset") => reset(&host, &app, &request).await,
-        _ => route(&app, request).await,
+        // No bucket is called so; a key of a bucket by name of host may be.
+        (&Method::GET, "/_health") if !names_bucket(&request) => health(&app, &request),
+        (&Method::POST, "/_reset") if !names_bucket(&request) => reset(&host, &app, &request).await,
+        #[cfg(feature = "console")]
+        _ if crate::console::wants(&request) => crate::console::answer(&host, request).await,
+        _ => {
+            let read = request.method() == Method::GET;
+            let mut response = route(&app, request).await;
+            if read {
+                set_apart(response.headers_mut());
+            }
+            response
+        }
     };
     if let Ok(id) = HeaderValue::from_str(&id) {
         let headers = response.headers_mut();
@@ -67,9 +83,33 @@ pub(crate) async fn answer(
     Ok(response)
 }
 
+/// Whether the host that a request calls is a bucket.
+fn names_bucket<B>(request: &Request<B>) -> bool {
+    let named = request.headers().get(header::HOST).and_then(|v| v.to_str().ok());
+    let host = request.uri().authority().map(|a| a.as_str()).or(named);
+    host.is_some_and(|host| s3::bucket_of_host(host).is_some())
+}
+
+/// Whatever an object holds: as a page in a browser it is no page of this server, and can ask nothing in its name.
+fn set_apart(headers: &mut HeaderMap) {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    // Without a type, browsers guess.
+    let document = kind.is_none_or(|kind| {
+        let kind = kind.to_ascii_lowercase();
+        ["html", "xml"]
+            .iter()
+            .any(|word| kind.windows(word.len()).any(|part| part == word.as_bytes()))
+    });
+    if document {
+        let policy =
+            HeaderValue::from_static("sandbox allow-scripts allow-forms allow-popups allow-downloads");
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+}
+
 /// Whether it answers, for those who wait for it. It tells nothing that has to be asked for with a key.
 fn health<B>(app: &App, request: &Request<B>) -> Response<Body> {
-    if let Err(refusal) = check_origin(request, app.remote) {
+    if let Err(refusal) = check_origin(request, if app.remote { Callers::Any } else { Callers::Local }) {
         return text(StatusCode::FORBIDDEN, refusal);
     }
     let services = [
@@ -93,11 +133,11 @@ fn health<B>(app: &App, request: &Request<B>) -> Response<Body> {
 
 /// Empties an ephemeral server.
 async fn reset<B>(host: &Host, app: &App, request: &Request<B>) -> Response<Body> {
-    if let Err(refusal) = check_origin(request, app.remote) {
+    if let Err(refusal) = check_origin(request, Callers::of(app)) {
         return text(StatusCode::FORBIDDEN, refusal);
     }
     if let Err(refusal) = verify(app, request.method(), request.uri(), request.headers(), Some(b"")) {
-        return refuse(refusal, false);
+        return refuse(&refusal, false);
     }
     match host.reset().await {
         Ok(true) => text(StatusCode::OK, ""),
@@ -119,22 +159,27 @@ fn verify(
     uri: &Uri,
     headers: &HeaderMap,
     body: Option<&[u8]>,
-) -> Result<(), Refusal> {
+) -> Result<Option<Seal>, Refusal> {
     let head = Head { method, uri, headers };
     app.keys.verify(&head, body, SystemTime::now())
 }
 
+/// An error of S3.
+fn s3_error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    );
+    let mut response = text(status, &body);
+    let xml = HeaderValue::from_static("application/xml");
+    response.headers_mut().insert(header::CONTENT_TYPE, xml);
+    response
+}
+
 /// What is told to who may not.
-fn refuse(refusal: Refusal, xml: bool) -> Response<Body> {
+fn refuse(refusal: &Refusal, xml: bool) -> Response<Body> {
     let (code, message) = refusal.told(xml);
     if xml {
-        let body = format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-        );
-        let mut response = text(StatusCode::FORBIDDEN, &body);
-        let xml = HeaderValue::from_static("application/xml");
-        response.headers_mut().insert(header::CONTENT_TYPE, xml);
-        return response;
+        return s3_error(StatusCode::FORBIDDEN, code, &message);
     }
     let error = ApiError {
         status: StatusCode::FORBIDDEN,
@@ -147,7 +192,7 @@ fn refuse(refusal: Refusal, xml: bool) -> Response<Body> {
 }
 
 async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
-    if let Err(refusal) = check_origin(&request, app.remote) {
+    if let Err(refusal) = check_origin(&request, Callers::of(app)) {
         return text(StatusCode::FORBIDDEN, refusal);
     }
     let headers = request.headers();
@@ -164,10 +209,10 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         return match read(body, MAX_FORM).await {
             Ok(form) => match verify(app, &parts.method, &parts.uri, &parts.headers, Some(&form)) {
-                Ok(()) => xml(query(app, &String::from_utf8_lossy(&form))),
+                Ok(_) => xml(query(app, &String::from_utf8_lossy(&form))),
                 Err(refusal) => {
                     let (code, message) = refusal.told(true);
-                    xml(sts::error(code, message))
+                    xml(sts::error(code, &message))
                 }
             },
             Err(refusal) => refusal,
@@ -175,16 +220,27 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
     }
     if request.method() == Method::POST
         && scope != "s3"
-        && let Some(endpoint) = invoked_endpoint(request.uri().path())
+        && let Some((endpoint, queued)) = invoked_endpoint(request.uri().path())
     {
         let (parts, body) = request.into_parts();
-        // One byte more than is allowed is enough to know.
-        let body = match read(body, runtime::MAX_BODY + 1).await {
+        // One byte more than is allowed is enough to know, but a signature is of the whole.
+        let limit = match app.keys.is_empty() {
+            true => runtime::MAX_BODY + 1,
+            false => MAX_JSON,
+        };
+        let body = match read(body, limit).await {
             Ok(body) => body,
-            Err(_) => return runtime::too_large(&app.sagemaker, &endpoint),
+            // What nobody has signed for learns nothing of endpoints.
+            Err(refusal) if refusal.status() == StatusCode::PAYLOAD_TOO_LARGE && app.keys.is_empty() => {
+                return runtime::too_large(&app.sagemaker, &endpoint);
+            }
+            Err(refusal) => return refusal,
         };
         if let Err(refusal) = verify(app, &parts.method, &parts.uri, &parts.headers, Some(&body)) {
-            return refuse(refusal, false);
+            return refuse(&refusal, false);
+        }
+        if queued {
+            return runtime::invoke_async(&app.sagemaker, &endpoint, &parts.headers, &body);
         }
         return runtime::invoke(&app.sagemaker, &endpoint, &parts.headers, &body).await;
     }
@@ -195,18 +251,22 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
     }
     let owner = headers.get("x-amz-expected-bucket-owner");
     if owner.is_some_and(|owner| owner != ACCOUNT) {
-        let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
-        let mut response = text(StatusCode::FORBIDDEN, body);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-        return response;
+        return s3_error(StatusCode::FORBIDDEN, "AccessDenied", "Access Denied");
     }
-    // Who receives the body holds it against what the head says of it.
-    if let Err(refusal) = verify(app, request.method(), request.uri(), request.headers(), None) {
-        return refuse(refusal, true);
+    let seal = match verify(app, request.method(), request.uri(), request.headers(), None) {
+        Ok(seal) => seal,
+        Err(refusal) => return refuse(&refusal, true),
+    };
+    // The body is held against what the head says of it as it is read.
+    let (request, verdict) = match s3::accept(request, seal) {
+        Ok(accepted) => accepted,
+        Err(refusal) => return s3_error(refusal.status(), refusal.code(), &refusal.to_string()),
+    };
+    let answered = app.s3.call(request).await;
+    if let Some(refusal) = verdict.found() {
+        return s3_error(refusal.status(), refusal.code(), &refusal.to_string());
     }
-    match app.s3.call(s3::accept(request)).await {
+    match answered {
         Ok(response) => s3::explain(response).await,
         Err(_) => text(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -226,7 +286,8 @@ fn query(app: &App, form: &str) -> sts::XmlAnswer {
     }
     let action = parameters.iter().position(|(name, _)| name == "Action");
     let action = action.map(|at| parameters.swap_remove(at).1).unwrap_or_default();
-    match metrics::call(&app.logs, &action, &metrics::from_form(parameters)) {
+    let answer = metrics::from_form(parameters).and_then(|input| metrics::call(&app.logs, &action, &input));
+    match answer {
         Ok(answer) => sts::XmlAnswer {
             status: StatusCode::OK,
             body: metrics::to_xml(&action, &answer, &Uuid::new_v4().to_string()),
@@ -250,7 +311,7 @@ async fn cbor_service(app: &App, operation: &str, request: Request<Incoming>) ->
         Err(refusal) => return refusal,
     };
     let result = match verify(app, &parts.method, &parts.uri, &parts.headers, Some(&body)) {
-        Ok(()) => metrics::from_cbor(&body).and_then(|input| metrics::call(&app.logs, operation, &input)),
+        Ok(_) => metrics::from_cbor(&body).and_then(|input| metrics::call(&app.logs, operation, &input)),
         Err(refusal) => {
             let (code, message) = refusal.told(false);
             Err(ApiError {
@@ -281,8 +342,8 @@ async fn json_service(app: &App, target: &str, request: Request<Incoming>) -> Re
         .unwrap_or(json);
     let result = match read(body, MAX_JSON).await {
         Ok(body) => match verify(app, &parts.method, &parts.uri, &parts.headers, Some(&body)) {
-            Ok(()) => call(app, target, &body).await,
-            Err(refusal) => return refuse(refusal, false),
+            Ok(_) => call(app, target, &body).await,
+            Err(refusal) => return refuse(&refusal, false),
         },
         Err(refusal) => return refusal,
     };
@@ -326,7 +387,7 @@ pub(crate) async fn operation(app: &App, target: &str, input: &serde_json::Value
 }
 
 /// Reads a body whole, up to a limit.
-async fn read(body: Incoming, limit: usize) -> Result<Bytes, Response<Body>> {
+pub(crate) async fn read(body: Incoming, limit: usize) -> Result<Bytes, Response<Body>> {
     let too_large = || text(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large");
     // What is announced as too large is not waited for.
     if body.size_hint().lower() > limit as u64 {
@@ -343,13 +404,45 @@ async fn read(body: Incoming, limit: usize) -> Result<Bytes, Response<Body>> {
     }
 }
 
+/// By what a server may be called.
+#[derive(Clone, Copy)]
+pub(crate) enum Callers {
+    /// Names and addresses of this machine for itself.
+    Local,
+    /// Those, and every address.
+    ByAddress,
+    Any,
+}
+
+impl Callers {
+    /// Those that may do something. A page whose name was made to point here has no key.
+    pub(crate) fn of(app: &App) -> Self {
+        match (app.remote, app.keys.is_empty()) {
+            (false, _) => Self::Local,
+            (true, true) => Self::ByAddress,
+            (true, false) => Self::Any,
+        }
+    }
+}
+
 /// Refuses what a web page elsewhere may have sent: a name that was made to point here, or a foreign origin.
-fn check_origin<B>(request: &Request<B>, remote: bool) -> Result<(), &'static str> {
+pub(crate) fn check_origin<B>(request: &Request<B>, callers: Callers) -> Result<(), &'static str> {
     let host = request.headers().get(header::HOST).and_then(|v| v.to_str().ok());
     let named = [request.uri().authority().map(|a| a.as_str()), host];
-    let known = named.iter().any(Option::is_some) && named.into_iter().flatten().all(is_loopback);
-    if !known && !remote {
-        return Err("this server answers to 127.0.0.1, localhost and names under localhost only");
+    let is_known = |host: &str| match callers {
+        Callers::Local => is_loopback(host),
+        Callers::ByAddress => is_loopback(host) || is_address(host),
+        Callers::Any => true,
+    };
+    let any = matches!(callers, Callers::Any);
+    if !((any || named.iter().any(Option::is_some)) && named.into_iter().flatten().all(is_known)) {
+        return Err(match callers {
+            Callers::ByAddress => {
+                "without keys this server answers to addresses, localhost and names under localhost only; give it keys \
+                 (`--credentials`), or call it by its address"
+            }
+            _ => "this server answers to 127.0.0.1, localhost and names under localhost only",
+        });
     }
     let origin = request
         .headers()
@@ -376,7 +469,24 @@ fn is_loopback(host: &str) -> bool {
     let name = name.to_ascii_lowercase();
     // StartSyncExecution and TestState put a word before the host.
     let name = name.strip_prefix("sync-").unwrap_or(&name);
-    name == "127.0.0.1" || name == "[::1]" || name == "localhost" || name.ends_with(".localhost")
+    address(name).is_some_and(|ip| ip.is_loopback()) || name == "localhost" || name.ends_with(".localhost")
+}
+
+/// The address that a host is, where it is one and no name.
+fn address(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(v6) => v6.parse().map(IpAddr::V6).ok(),
+        None => host.parse().map(IpAddr::V4).ok(),
+    }
+}
+
+/// Whether a host, with or without a port, is an address, which no one can make point elsewhere.
+fn is_address(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    address(name.strip_prefix("sync-").unwrap_or(name)).is_some()
 }
 
 /// The service a signature is for.
@@ -392,9 +502,15 @@ fn is_form(headers: &HeaderMap) -> bool {
         .is_some_and(|t| t.as_bytes().starts_with(b"application/x-www-form-urlencoded"))
 }
 
-fn invoked_endpoint(path: &str) -> Option<String> {
-    let name = path.strip_prefix("/endpoints/")?.strip_suffix("/invocations")?;
-    (!name.contains('/')).then(|| percent_decode_str(name).decode_utf8_lossy().into_owned())
+/// The endpoint that is asked, and whether its answer goes to S3.
+fn invoked_endpoint(path: &str) -> Option<(String, bool)> {
+    let (name, operation) = path.strip_prefix("/endpoints/")?.split_once('/')?;
+    let queued = match operation {
+        "invocations" => false,
+        "async-invocations" => true,
+        _ => return None,
+    };
+    Some((percent_decode_str(name).decode_utf8_lossy().into_owned(), queued))
 }
 
 fn xml(answer: sts::XmlAnswer) -> Response<Body> {
@@ -423,6 +539,9 @@ mod tests {
         for (host, good) in [
             ("127.0.0.1:4566", true),
             ("127.0.0.1", true),
+            ("127.0.0.2:4566", true),
+            ("128.0.0.1", false),
+            ("[::2]:80", false),
             ("localhost:1", true),
             ("LOCALHOST", true),
             ("[::1]:80", true),

@@ -3,6 +3,8 @@
 mod server;
 
 mod api;
+#[cfg(feature = "console")]
+mod console;
 mod dispatch;
 mod logs;
 mod metrics;
@@ -12,6 +14,7 @@ mod sagemaker;
 #[cfg(feature = "sdk")]
 mod sdk;
 mod signature;
+mod slow;
 mod states;
 mod sts;
 

@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{self, Write},
     path::PathBuf,
-    sync::{RwLock, RwLockReadGuard},
+    sync::{Mutex, RwLock, RwLockReadGuard},
 };
 
 use percent_encoding::percent_decode_str;
@@ -24,6 +24,8 @@ pub(crate) struct Logs {
     region: String,
     folder: PathBuf,
     streams: RwLock<BTreeMap<String, Vec<Line>>>,
+    /// Held by whoever adds lines, to memory and then to the file.
+    writing: Mutex<()>,
 }
 
 /// A line and when it was written, in milliseconds since 1970.
@@ -73,6 +75,7 @@ impl Logs {
             region: region.to_owned(),
             folder,
             streams: RwLock::new(streams),
+            writing: Mutex::default(),
         })
     }
 
@@ -84,6 +87,8 @@ impl Logs {
     /// The same for several lines at once.
     pub(crate) fn add_all(&self, group: &str, stream: &str, texts: &[String]) {
         let name = format!("{group}:{stream}");
+        // What is written is in order; whoever reads does not wait for the disk.
+        let _writing = self.writing.lock().unwrap_or_else(|e| e.into_inner());
         let mut streams = self.streams.write().unwrap_or_else(|e| e.into_inner());
         let lines = streams.entry(name.clone()).or_default();
         let mut json = Vec::new();
@@ -101,6 +106,7 @@ impl Logs {
             }
             lines.push(line);
         }
+        drop(streams);
         if json.is_empty() {
             return;
         }
@@ -321,33 +327,31 @@ impl Logs {
             )
         })?;
         let position = |prefix: &str| token.and_then(|t| t.strip_prefix(prefix)?.parse::<usize>().ok());
+        // A stream's lines are in the order of their moments. Those that are asked for:
+        let from = lines.partition_point(|line| line.at < start);
+        let to = lines.partition_point(|line| line.at < end).max(from);
         let (first, last) = match (position("f/"), position("b/")) {
-            (Some(first), _) => (
-                first.min(lines.len()),
-                lines.len().min(first.saturating_add(limit)),
-            ),
-            (_, Some(last)) => (last.min(lines.len()).saturating_sub(limit), last.min(lines.len())),
+            (Some(first), _) => {
+                let first = first.clamp(from, to);
+                (first, to.min(first.saturating_add(limit)))
+            }
+            (_, Some(last)) => {
+                let last = last.clamp(from, to);
+                (last.saturating_sub(limit).max(from), last)
+            }
             (None, None) if token.is_some() => {
                 return Err(no_token());
             }
-            // A time only says where to begin; from there on a token counts lines.
-            _ if from_head => {
-                let first = lines
-                    .iter()
-                    .position(|line| line.at >= start)
-                    .unwrap_or(lines.len());
-                (first, lines.len().min(first + limit))
-            }
-            _ => (lines.len().saturating_sub(limit), lines.len()),
+            // From there on a token counts lines.
+            _ if from_head => (from, to.min(from + limit)),
+            _ => (to.saturating_sub(limit).max(from), to),
         };
-        let page = lines[first..last.max(first)]
+        let events = lines[first..last]
             .iter()
-            .filter(|line| line.at >= start && line.at < end);
-        let events =
-            page.map(|line| json!({"timestamp": line.at, "message": line.text, "ingestionTime": line.at}));
+            .map(|line| json!({"timestamp": line.at, "message": line.text, "ingestionTime": line.at}));
         Ok(Some(json!({
             "events": events.collect::<Vec<_>>(),
-            "nextForwardToken": format!("f/{}", last.max(first)),
+            "nextForwardToken": format!("f/{last}"),
             "nextBackwardToken": format!("b/{first}"),
         })))
     }
@@ -414,6 +418,46 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Pages of a stream hold what lies between the two moments, in both directions.
+    #[test]
+    fn pages_between_two_moments() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = Logs::open(folder.path().to_owned(), "us-east-1").unwrap();
+        let lines = (0..10).map(|at| Line {
+            at,
+            text: format!("line {at}"),
+        });
+        logs.streams
+            .write()
+            .unwrap()
+            .insert("g:s".to_owned(), lines.collect());
+        let get = |more: Value| {
+            let mut input =
+                json!({"logGroupName": "g", "logStreamName": "s", "startTime": 2, "endTime": 8, "limit": 4});
+            input
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            let page = logs.call("GetLogEvents", &input).unwrap().unwrap();
+            let events = page["events"].as_array().unwrap().iter();
+            let times: Vec<_> = events.map(|event| event["timestamp"].as_u64().unwrap()).collect();
+            let token = |member: &str| page[member].as_str().unwrap().to_owned();
+            (times, token("nextForwardToken"), token("nextBackwardToken"))
+        };
+        let (times, next, _) = get(json!({"startFromHead": true}));
+        assert_eq!(times, [2, 3, 4, 5]);
+        let (times, last, _) = get(json!({"nextToken": next}));
+        assert_eq!(times, [6, 7]);
+        let (times, again, _) = get(json!({"nextToken": last}));
+        assert_eq!((times.len(), again), (0, last));
+        // From the end, unless asked otherwise.
+        let (times, _, before) = get(json!({}));
+        assert_eq!(times, [4, 5, 6, 7]);
+        let (times, _, before) = get(json!({"nextToken": before}));
+        assert_eq!(times, [2, 3]);
+        assert_eq!(get(json!({"nextToken": before})).0.len(), 0);
+    }
 
     #[test]
     fn patterns() {

@@ -76,7 +76,7 @@ pub(crate) fn objectives(logs: &Logs, stream: &str) -> BTreeMap<u32, f64> {
 }
 
 /// The values of a metric in the log of a training job's first machine, with their moments in milliseconds.
-fn of_stream(logs: &Logs, stream: &str, metric: &str) -> Vec<(u64, f64)> {
+pub(crate) fn of_stream(logs: &Logs, stream: &str, metric: &str) -> Vec<(u64, f64)> {
     let Some((_, regex)) = READERS.iter().find(|(name, _)| *name == metric) else {
         return Vec::new();
     };
@@ -292,7 +292,17 @@ fn data(logs: &Logs, input: &Value) -> ApiResult<Value> {
 
 fn list(logs: &Logs, input: &Value) -> ApiResult<Value> {
     let wanted = |member: &str, value: &str| input[member].as_str().is_none_or(|wanted| wanted == value);
+    // A token is the last metric of the page before: its stream and its place among those of a stream.
+    let after = match &input["NextToken"] {
+        Value::Null => None,
+        token => {
+            let parts = token.as_str().and_then(|token| token.split_once(' '));
+            let parts = parts.and_then(|(place, stream)| Some((stream, place.parse::<usize>().ok()?)));
+            Some(parts.ok_or_else(|| invalid("The parameter NextToken is not one of ListMetrics."))?)
+        }
+    };
     let mut metrics = Vec::new();
+    let mut last = String::new();
     if wanted("Namespace", NAMESPACE) {
         for stream in logs.streams(TRAINING_JOBS, "") {
             let Some((job, machine)) = stream.split_once('/') else {
@@ -307,10 +317,15 @@ fn list(logs: &Logs, input: &Value) -> ApiResult<Value> {
             if dimensions.clone().any(of_others) {
                 continue;
             }
-            for (name, _) in METRICS.iter().filter(|(name, _)| wanted("MetricName", name)) {
-                if of_stream(logs, &stream, name).is_empty() {
+            for (place, (name, _)) in METRICS.iter().enumerate() {
+                let seen = after.is_some_and(|after| (stream.as_str(), place) <= after);
+                if seen || !wanted("MetricName", name) || of_stream(logs, &stream, name).is_empty() {
                     continue;
                 }
+                if metrics.len() == LISTED {
+                    return Ok(json!({"Metrics": metrics, "NextToken": last}));
+                }
+                last = format!("{place} {stream}");
                 metrics.push(json!({
                     "Namespace": NAMESPACE, "MetricName": name, "Dimensions": [{"Name": DIMENSION, "Value": job}],
                 }));
@@ -320,17 +335,36 @@ fn list(logs: &Logs, input: &Value) -> ApiResult<Value> {
     Ok(json!({"Metrics": metrics}))
 }
 
+/// The most metrics of a page.
+const LISTED: usize = 500;
+
 /// Whether a member of an answer is a moment, or a list of them.
 fn is_time(member: &str) -> bool {
     matches!(member, "Timestamp" | "Timestamps")
 }
 
 /// The members of a form such as `Dimensions.member.1.Name=n`, with lists where the form counts.
-pub(crate) fn from_form(pairs: impl IntoIterator<Item = (String, String)>) -> Value {
+///
+/// # Errors
+///
+/// When a name has more steps, or the lists more items, than those of a request.
+pub(crate) fn from_form(pairs: impl IntoIterator<Item = (String, String)>) -> ApiResult<Value> {
+    let refused = |path: &str, why: &str| {
+        let path: String = path.chars().take(100).collect();
+        ApiError::new(
+            "MalformedQueryString",
+            format!("The parameter {path} {why}; name it as the API does."),
+        )
+    };
     let mut root = Value::Object(Map::new());
+    let mut items = 0;
     for (path, value) in pairs {
         let mut at = &mut root;
-        for step in path.split('.').filter(|step| *step != "member") {
+        let steps = path.split('.').filter(|step| *step != "member");
+        for (depth, step) in steps.enumerate() {
+            if depth == MAX_STEPS {
+                return Err(refused(&path, "has more than 8 steps"));
+            }
             at = match step.parse::<usize>() {
                 // So many only as a request may have; the service takes 500.
                 Ok(number) if (1..=500).contains(&number) => {
@@ -338,8 +372,12 @@ pub(crate) fn from_form(pairs: impl IntoIterator<Item = (String, String)>) -> Va
                         *at = json!([]);
                     }
                     let Value::Array(list) = at else { break };
-                    while list.len() < number {
-                        list.push(Value::Null);
+                    items += number.saturating_sub(list.len());
+                    if items > MAX_ITEMS {
+                        return Err(refused(&path, "counts further than the form has parameters"));
+                    }
+                    if list.len() < number {
+                        list.resize(number, Value::Null);
                     }
                     &mut list[number - 1]
                 }
@@ -354,8 +392,13 @@ pub(crate) fn from_form(pairs: impl IntoIterator<Item = (String, String)>) -> Va
         }
         *at = value.into();
     }
-    root
+    Ok(root)
 }
+
+/// The most steps of a parameter's name; `MetricDataQueries.1.MetricStat.Metric.Dimensions.1.Name` has 7.
+const MAX_STEPS: usize = 8;
+/// The most items of all lists of a form, which has fewer parameters than that.
+const MAX_ITEMS: usize = 16 * 1024;
 
 /// An answer as XML.
 pub(crate) fn to_xml(operation: &str, answer: &Value, id: &str) -> String {
@@ -477,10 +520,58 @@ mod tests {
             ("Statistics.member.1", "Average"),
             ("Bad.member.99999999.x", "y"),
         ];
-        let read = from_form(form.map(pair));
+        let read = from_form(form.map(pair)).unwrap();
         assert_eq!(
             read,
             json!({"Namespace": "n", "Dimensions": [{"Name": "a"}, {"Name": "b"}], "Statistics": ["Average"], "Bad": "y"})
+        );
+    }
+
+    /// Each metric of each job stands on one page.
+    #[test]
+    fn metrics_in_pages() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = Logs::open(folder.path().to_owned(), "us-east-1").unwrap();
+        let lines = [
+            "#progress_metric: host=algo-1, completed 100.0 %".to_owned(),
+            "#quality_metric: host=algo-1, epoch=0, validation discriminator_auc <score>=0.5".to_owned(),
+        ];
+        for job in 0..300 {
+            logs.add_all(TRAINING_JOBS, &format!("job-{job}/algo-1-1"), &lines);
+        }
+        let (mut sizes, mut seen) = (Vec::new(), std::collections::BTreeSet::new());
+        let mut input = json!({});
+        loop {
+            let page = list(&logs, &input).unwrap();
+            let metrics = page["Metrics"].as_array().unwrap();
+            sizes.push(metrics.len());
+            seen.extend(metrics.iter().map(Value::to_string));
+            match page.get("NextToken") {
+                Some(token) => input["NextToken"] = token.clone(),
+                None => break,
+            }
+        }
+        assert_eq!((sizes, seen.len()), (vec![500, 100], 600));
+        assert!(list(&logs, &json!({"NextToken": "none"})).is_err());
+    }
+
+    /// Neither a deep name nor numbers that nothing stands between take more than a form is worth.
+    #[test]
+    fn forms_that_are_refused() {
+        let read = |path: &str| from_form([(path.to_owned(), "v".to_owned())]);
+        let deep = "MetricDataQueries.member.1.MetricStat.Metric.Dimensions.member.1.Name";
+        assert!(read(deep).is_ok());
+        assert!(read("a.b.c.d.e.f.g.h").is_ok());
+        assert_eq!(
+            read(&"a.".repeat(30_000)).unwrap_err().code,
+            "MalformedQueryString"
+        );
+        let sparse = (0..200).map(|i| (format!("a.{i}x.500"), "v".to_owned()));
+        let refused = from_form(sparse).unwrap_err();
+        assert!(
+            refused.message.contains("a.32x.500 counts further"),
+            "{}",
+            refused.message
         );
     }
 

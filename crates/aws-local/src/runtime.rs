@@ -1,7 +1,8 @@
 //! SageMaker Runtime: InvokeEndpoint.
 
-use std::{str::FromStr, sync::Arc};
+use std::{io, str::FromStr, sync::Arc};
 
+use access_events::AccessEvent;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use ipinsights::{
     Model,
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ACCOUNT,
-    sagemaker::{Exchange, SageMaker},
+    sagemaker::{Asked, Exchange, SageMaker},
 };
 
 /// The largest body of a request.
@@ -35,6 +36,11 @@ pub(crate) async fn invoke(
     let Some(deployment) = sagemaker.deployment(endpoint) else {
         return validation(&format!("Endpoint {endpoint} of account {ACCOUNT} not found."));
     };
+    if deployment.is_asynchronous() {
+        return validation(&format!(
+            "Endpoint {endpoint} is asynchronous: ask it with InvokeEndpointAsync."
+        ));
+    }
     for unsupported in [
         "x-amzn-sagemaker-target-model",
         "x-amzn-sagemaker-inference-component",
@@ -87,11 +93,8 @@ pub(crate) async fn invoke(
         }
     };
     let answer = match scored {
-        Ok(answer) if answer.len() > MAX_BODY => {
-            let message = "the answer is larger than 6291456 bytes";
-            return model_error(sagemaker, endpoint, StatusCode::INTERNAL_SERVER_ERROR, message);
-        }
-        Ok(answer) => answer,
+        Ok(Some(answer)) => answer,
+        Ok(None) => return too_large(sagemaker, endpoint),
         Err(error) => {
             let message = format!("unable to evaluate payload provided: {}", chain(&error));
             sagemaker.log_of_endpoint(endpoint, &variant.name, &message);
@@ -125,7 +128,54 @@ pub(crate) async fn invoke(
     response
 }
 
-/// What the service answers to a body over the limit.
+/// Takes a request to an asynchronous endpoint.
+pub(crate) fn invoke_async(
+    sagemaker: &Arc<SageMaker>,
+    endpoint: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Response<Body> {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    if !body.is_empty() {
+        return validation(
+            "Body of InvokeEndpointAsync is not implemented by aws-local; give InputLocation.",
+        );
+    }
+    let asked = Asked {
+        input: text("x-amzn-sagemaker-inputlocation"),
+        content_type: text("x-amzn-sagemaker-content-type").unwrap_or_default(),
+        accept: text("x-amzn-sagemaker-accept"),
+        variant: text("x-amzn-sagemaker-target-variant"),
+        id: text("x-amzn-sagemaker-inference-id"),
+        extension: text("x-amzn-sagemaker-s3outputpathextension"),
+        file_name: text("x-amzn-sagemaker-filename"),
+        wait: text("x-amzn-sagemaker-requestttlseconds"),
+        limit: text("x-amzn-sagemaker-invocationtimeoutseconds"),
+    };
+    let taken = match sagemaker.invoke_async(endpoint, &asked) {
+        Ok(taken) => taken,
+        Err(refusal) if refusal.status.is_client_error() => return validation(&refusal.message),
+        Err(failure) => {
+            let body = json!({"Message": failure.message, "message": failure.message});
+            return error(failure.status, "InternalFailure", body);
+        }
+    };
+    let mut response = Response::new(Body::from(json!({"InferenceId": taken.id}).to_string()));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    let answered = response.headers_mut();
+    answered.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for (name, place) in [
+        ("x-amzn-sagemaker-outputlocation", Some(taken.output)),
+        ("x-amzn-sagemaker-failurelocation", taken.failure),
+    ] {
+        if let Some(place) = place.and_then(|place| HeaderValue::try_from(place).ok()) {
+            answered.insert(name, place);
+        }
+    }
+    response
+}
+
+/// What the service answers to a body over the limit, and where the answer would be.
 pub(crate) fn too_large(sagemaker: &SageMaker, endpoint: &str) -> Response<Body> {
     if sagemaker.deployment(endpoint).is_none() {
         return validation(&format!("Endpoint {endpoint} of account {ACCOUNT} not found."));
@@ -140,27 +190,56 @@ pub(crate) fn too_large(sagemaker: &SageMaker, endpoint: &str) -> Response<Body>
     )
 }
 
-/// Scores the rows of a body.
-pub(crate) fn score(
+/// Scores the rows of a body; none where the answer is larger than it may be.
+fn score(
     model: &Model,
     request: RequestFormat,
     response: ResponseFormat,
     body: &[u8],
-) -> Result<Vec<u8>, InferenceError> {
+) -> Result<Option<Vec<u8>>, InferenceError> {
     let events = inference::decode_request(request, body)?;
-    let records = events.iter().map(|event| {
-        if response.verbose {
-            let prediction = model.predict(&event.entity, event.ip);
-            PredictionRecord {
-                dot_product: prediction.score.dot_product(),
-                ip_embedding: Some(prediction.ip_embedding),
-                entity_embedding: Some(prediction.entity_embedding),
-            }
-        } else {
-            PredictionRecord::from_dot_product(model.score(&event.entity, event.ip).dot_product())
+    let mut answer = Answer {
+        bytes: Vec::new(),
+        is_full: false,
+    };
+    match inference::write_response(response, predictions(model, response, &events), &mut answer) {
+        Ok(()) => Ok(Some(answer.bytes)),
+        Err(InferenceError::Write { .. }) if answer.is_full => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the model says of each event, as far as it is to be told; nothing is kept of it.
+pub(crate) fn predictions(
+    model: &Model,
+    response: ResponseFormat,
+    events: &[AccessEvent],
+) -> impl Iterator<Item = PredictionRecord> {
+    events.iter().map(move |event| match response.verbose {
+        true => model.predict(&event.entity, event.ip).into(),
+        false => model.score(&event.entity, event.ip).into(),
+    })
+}
+
+/// An answer that is no longer than it may be: with embeddings, that of a few megabytes of rows would be gigabytes.
+struct Answer {
+    bytes: Vec<u8>,
+    is_full: bool,
+}
+
+impl io::Write for Answer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > MAX_BODY {
+            self.is_full = true;
+            return Err(io::Error::other("the answer is too large"));
         }
-    });
-    inference::encode_response(response, &records.collect::<Vec<_>>())
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The container's own refusal, wrapped as the service wraps it.

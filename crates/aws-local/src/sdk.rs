@@ -114,9 +114,10 @@ async fn answer(host: Arc<Host>, request: HttpRequest) -> Result<HttpResponse, C
         *request.uri_mut() = Uri::from(path);
     }
     let (near, far) = tokio::io::duplex(BUFFER);
-    let service = service_fn(move |request| dispatch::answer(host.clone(), request));
+    let serving = host.clone();
+    let service = service_fn(move |request| dispatch::answer(serving.clone(), request));
     let served = http1::Builder::new().serve_connection(TokioIo::new(far), service);
-    tokio::spawn(async move {
+    host.serve_in_process(async move {
         let _ = served.await; // the client has gone
     });
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near))

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use tokio::{
     net::TcpListener,
     sync::{Mutex, Semaphore},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -37,6 +37,7 @@ use crate::{
     s3::{self, ObjectStore},
     sagemaker::{Pace, SageMaker},
     signature::Keys,
+    slow::{PATIENCE, Taken},
     states::{Settings, States},
     store::{Database, Shelf},
 };
@@ -100,8 +101,12 @@ pub(crate) struct Host {
     /// How often it has begun anew; one reset at a time.
     resets: AtomicU64,
     resetting: Mutex<()>,
+    /// Those within the process.
+    connections: TaskTracker,
     /// The end of the server, which is that of everything in it.
     stop: CancellationToken,
+    #[cfg(feature = "console")]
+    pub(crate) console: crate::console::Sessions,
 }
 
 /// Open services with all that they started.
@@ -115,7 +120,7 @@ struct Running {
 const MAX_CONNECTIONS: usize = 512;
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long requests under way may take to end when the server stops.
+/// How long requests under way may take to end when the server stops; then they are cut off.
 const GRACE: Duration = Duration::from_secs(5);
 
 impl Server {
@@ -141,6 +146,16 @@ impl Server {
     /// Where clients find it: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where people look at it in a browser: `http://127.0.0.1:PORT/console`.
+    #[cfg(feature = "console")]
+    pub fn console_url(&self) -> String {
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        format!("http://{address}/console")
     }
 
     /// The services behind it.
@@ -249,14 +264,14 @@ impl Builder {
     }
 
     /// Whether other machines may be listened to; default false. Whoever reaches the port can do everything, unless there
-    /// are [`credentials`](Self::credentials).
+    /// are [`credentials`](Self::credentials); without those it is called by an address, so that no web page can.
     pub fn allow_remote(mut self, allow: bool) -> Self {
         self.allow_remote = allow;
         self
     }
 
     /// A key that requests may be signed with; call it again for more. With any key, requests that are not signed with one
-    /// (Signature Version 4) are refused; without, every request is taken.
+    /// (Signature Version 4), or are not what was signed, are refused; without, every request is taken.
     pub fn credentials(mut self, id: impl Into<String>, secret: impl Into<String>) -> Self {
         self.opener.keys.add(id.into(), secret.into());
         self
@@ -373,7 +388,10 @@ impl Builder {
             ephemeral,
             resets: AtomicU64::new(0),
             resetting: Mutex::new(()),
+            connections: TaskTracker::new(),
             stop: stop.clone(),
+            #[cfg(feature = "console")]
+            console: crate::console::Sessions::default(),
         });
         let task = tokio::spawn(serve(listener, host.clone(), stop.clone(), lock));
         Ok(Server {
@@ -444,7 +462,8 @@ impl Opener {
             tasks.clone(),
         )?;
         Ok(App {
-            s3: s3::service(store, region),
+            s3: s3::service(store.clone(), region, tasks.clone()),
+            objects: store,
             sagemaker,
             states,
             logs,
@@ -475,10 +494,32 @@ impl Host {
         self.opener.keys.any()
     }
 
+    /// Serves a connection within the process, for as long as one of the port would be.
+    #[cfg(feature = "sdk")]
+    pub(crate) fn serve_in_process(&self, served: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.connections.spawn(async move {
+            let cut_off = async {
+                stop.cancelled().await;
+                tokio::time::sleep(GRACE).await;
+            };
+            tokio::select! {
+                () = served => {}
+                () = cut_off => {}
+            }
+        });
+    }
+
     /// Whether the folder may be another server's by now.
     #[cfg(feature = "sdk")]
     pub(crate) fn has_stopped(&self) -> bool {
         self.stop.is_cancelled()
+    }
+
+    /// Until the server stops.
+    #[cfg(feature = "console")]
+    pub(crate) async fn stopped(&self) {
+        self.stop.cancelled().await;
     }
 
     /// The region of everything.
@@ -555,8 +596,11 @@ fn claim(folder: &Path, region: &str) -> Result<(), Error> {
 
 async fn serve(listener: TcpListener, host: Arc<Host>, stop: CancellationToken, lock: Option<File>) {
     let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
+        // Those that have ended need no more room.
+        while connections.try_join_next().is_some() {}
         let slot = tokio::select! {
             () = stop.cancelled() => break,
             slot = slots.clone().acquire_owned() => slot,
@@ -578,15 +622,19 @@ async fn serve(listener: TcpListener, host: Arc<Host>, stop: CancellationToken, 
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Taken::new(stream, PATIENCE)), service);
         let connection = graceful.watch(connection);
-        tokio::spawn(async move {
+        connections.spawn(async move {
             let _ = connection.await; // the client went away, or sent no HTTP
             drop(slot);
         });
     }
     drop(listener);
     let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+    // Nobody changes the folder who may not know that it is another server's.
+    connections.shutdown().await;
+    host.connections.close();
+    host.connections.wait().await;
     host.running().end().await;
     drop(host);
     if let Some(lock) = lock {

@@ -18,11 +18,13 @@ use crate::{s3::hex, time};
 pub(crate) struct Keys(BTreeMap<String, String>);
 
 /// Why a request is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// It is not signed.
     Missing,
     UnknownKey,
+    /// A header that means something is not part of what is signed.
+    NotSigned(String),
     /// It was signed with another secret, or changed since.
     Mismatch,
     /// The clocks differ too much.
@@ -56,8 +58,20 @@ const IN_PATH: &AsciiSet = &UNRESERVED.remove(b'/');
 
 impl Refusal {
     /// The code and message that S3 (and the services with XML) has for it, and those of the JSON services.
-    pub(crate) fn told(self, xml: bool) -> (&'static str, &'static str) {
-        match self {
+    pub(crate) fn told(&self, xml: bool) -> (&'static str, String) {
+        let (code, message) = match self {
+            Self::NotSigned(header) => {
+                let code = if xml {
+                    "AccessDenied"
+                } else {
+                    "InvalidSignatureException"
+                };
+                let message = format!(
+                    "There were headers present in the request which were not signed: {header}. Sign host and every x-amz- \
+                     header."
+                );
+                return (code, message);
+            }
             Self::Missing if xml => ("AccessDenied", "Access Denied"),
             Self::Missing => (
                 "MissingAuthenticationTokenException",
@@ -89,7 +103,64 @@ impl Refusal {
                 "The difference between the request time and the current time is too large.",
             ),
             Self::Expired => ("AccessDenied", "Request has expired"),
+        };
+        (code, message.to_owned())
+    }
+}
+
+/// What a good signature leaves: that of the head, which chunks of the body are signed after, and the key for that.
+pub(crate) struct Seal {
+    key: Vec<u8>,
+    scope: String,
+    time: String,
+    /// In hex, of what came last.
+    signature: String,
+}
+
+impl Seal {
+    /// That of the documentation's examples, after a head with that signature.
+    #[cfg(test)]
+    pub(crate) fn example(signature: &str) -> Self {
+        let scope = "20130524/us-east-1/s3/aws4_request";
+        let secret = b"AWS4wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_vec();
+        let key = scope.split('/').fold(secret, |key, part| {
+            let mac = mac(&key, part).map(|mac| mac.finalize().into_bytes().to_vec());
+            mac.unwrap_or_default()
+        });
+        Self {
+            key,
+            scope: scope.to_owned(),
+            time: "20130524T000000Z".to_owned(),
+            signature: signature.to_owned(),
         }
+    }
+
+    /// Whether the next chunk of a body, with that digest in hex, bears the right signature.
+    pub(crate) fn chunk(&mut self, digest: &str, signature: &str) -> bool {
+        let empty = hex(Sha256::digest(b""));
+        self.next(
+            "AWS4-HMAC-SHA256-PAYLOAD",
+            &format!("{empty}\n{digest}"),
+            signature,
+        )
+    }
+
+    /// Whether the trailers, one to a line, bear the right signature; they come after the last chunk.
+    pub(crate) fn trailers(&mut self, trailers: &[u8], signature: &str) -> bool {
+        self.next(
+            "AWS4-HMAC-SHA256-TRAILER",
+            &hex(Sha256::digest(trailers)),
+            signature,
+        )
+    }
+
+    fn next(&mut self, kind: &str, signed: &str, signature: &str) -> bool {
+        let text = format!(
+            "{kind}\n{}\n{}\n{}\n{signed}",
+            self.time, self.scope, self.signature
+        );
+        signature.clone_into(&mut self.signature);
+        is_signed(&self.key, &text, signature)
     }
 }
 
@@ -118,25 +189,40 @@ impl Keys {
         Some((id.clone(), secret.clone()))
     }
 
+    /// Whether this is the secret of the key of that id, in constant time.
+    #[cfg(feature = "console")]
+    pub(crate) fn holds(&self, id: &str, secret: &str) -> bool {
+        let known = self.0.get(id);
+        // Digests under a key of their own, so that neither length nor contents show in the time it takes.
+        let digest = |text: &str| mac(ALGORITHM.as_bytes(), text);
+        let said = digest(secret).map(|mac| mac.finalize().into_bytes());
+        let same = said.zip(digest(known.map_or("", String::as_str)));
+        same.is_some_and(|(said, known)| known.verify_slice(&said).is_ok()) && known.is_some()
+    }
+
     /// Whether requests have to be signed.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Holds a request against its signature. `body` is the whole body; without it, what the request says of it counts, and
-    /// who reads the body has to hold it against that.
+    /// who reads the body has to hold it against that, with the seal where there are keys.
     pub(crate) fn verify(
         &self,
         head: &Head<'_>,
         body: Option<&[u8]>,
         now: SystemTime,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Seal>, Refusal> {
         if self.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let query = query(head.uri);
         let signed = Signature::of(head.headers, &query).ok_or(Refusal::Missing)?;
         let secret = self.0.get(&signed.key).ok_or(Refusal::UnknownKey)?;
+        signed.require_covered(head.headers)?;
+        if !signed.is_of_its_day() {
+            return Err(Refusal::Mismatch);
+        }
         let said = head.headers.get(PAYLOAD).and_then(|v| v.to_str().ok());
         let payload = match (body, said) {
             (Some(body), _) => hex(Sha256::digest(body)),
@@ -158,10 +244,7 @@ impl Keys {
                 .into_bytes()
                 .to_vec();
         }
-        let signature = unhex(&signed.signature).ok_or(Refusal::Mismatch)?;
-        // In constant time.
-        let matches = mac(&key, &text).is_some_and(|mac| mac.verify_slice(&signature).is_ok());
-        if !matches {
+        if !is_signed(&key, &text, &signed.signature) {
             return Err(Refusal::Mismatch);
         }
         let at = moment(&signed.time).ok_or(Refusal::Mismatch)?;
@@ -169,12 +252,36 @@ impl Keys {
             Some(seconds) if now > at + Duration::from_secs(seconds) => Err(Refusal::Expired),
             Some(_) if at > now + SKEW => Err(Refusal::Skewed),
             None if at > now + SKEW || now > at + SKEW => Err(Refusal::Skewed),
-            _ => Ok(()),
+            _ => Ok(Some(Seal {
+                key,
+                scope: signed.scope,
+                time: signed.time,
+                signature: signed.signature,
+            })),
         }
     }
 }
 
 impl Signature {
+    /// Refuses a request of which someone could change what means something: who may be spoken to, and what the services
+    /// read of its head.
+    fn require_covered(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let names = headers.keys().map(|name| name.as_str());
+        let meant = names.filter(|name| name.starts_with("x-amz-"));
+        let is_signed = |name: &&str| self.headers.split(';').any(|signed| signed == *name);
+        match std::iter::once("host").chain(meant).find(|name| !is_signed(name)) {
+            Some(name) => Err(Refusal::NotSigned(name.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the scope is one, and of the day that it was signed on: a key for a day is good for no other.
+    fn is_of_its_day(&self) -> bool {
+        let parts: Vec<_> = self.scope.split('/').collect();
+        let day = self.time.get(..8);
+        matches!(parts[..], [date, _, _, "aws4_request"] if Some(date) == day)
+    }
+
     /// In the header, or in the address.
     fn of(headers: &HeaderMap, query: &[(String, String)]) -> Option<Self> {
         let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
@@ -280,16 +387,20 @@ fn canonical(
         }
         headers.push_str(&format!("{name}:{}\n", values.join(",")));
     }
-    // Who may be spoken to is part of every signature.
-    if !signed.headers.split(';').any(|name| name == "host") {
-        return None;
-    }
     Some(format!(
         "{}\n{path}\n{}\n{headers}\n{}\n{payload}",
         head.method,
         query.join("&"),
         signed.headers
     ))
+}
+
+/// Whether a signature in hex is that of a text, found out in constant time.
+fn is_signed(key: &[u8], text: &str, signature: &str) -> bool {
+    let signature = unhex(signature);
+    mac(key, text)
+        .zip(signature)
+        .is_some_and(|(mac, signature)| mac.verify_slice(&signature).is_ok())
 }
 
 fn mac(key: &[u8], text: &str) -> Option<Hmac<Sha256>> {
@@ -351,11 +462,83 @@ mod tests {
             uri: request.uri(),
             headers: request.headers(),
         };
-        keys.verify(
-            &head,
-            body,
-            moment("20130524T000000Z").unwrap() + Duration::from_secs(after),
-        )
+        let now = moment("20130524T000000Z").unwrap() + Duration::from_secs(after);
+        keys.verify(&head, body, now).map(drop)
+    }
+
+    /// Signs an unsigned request for S3, as of the moment of the examples, over the headers of these names.
+    fn sign(request: &mut Request<()>, scope: &str, names: &str) {
+        let headers = request.headers_mut();
+        headers.insert("host", "examplebucket.s3.amazonaws.com".parse().unwrap());
+        headers.insert("x-amz-date", "20130524T000000Z".parse().unwrap());
+        let signed = Signature {
+            key: String::new(),
+            scope: scope.to_owned(),
+            headers: names.to_owned(),
+            time: "20130524T000000Z".to_owned(),
+            signature: String::new(),
+            expires: None,
+        };
+        let head = Head {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+        };
+        let canonical = canonical(&head, &query(request.uri()), &signed, UNSIGNED).unwrap();
+        let digest = hex(Sha256::digest(canonical));
+        let text = format!("{ALGORITHM}\n20130524T000000Z\n{scope}\n{digest}");
+        let mut key = b"AWS4wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_vec();
+        for part in scope.split('/') {
+            key = mac(&key, part).unwrap().finalize().into_bytes().to_vec();
+        }
+        let signature = hex(mac(&key, &text).unwrap().finalize().into_bytes());
+        let value = format!(
+            "{ALGORITHM} Credential=AKIAIOSFODNN7EXAMPLE/{scope}, SignedHeaders={names}, Signature={signature}"
+        );
+        request
+            .headers_mut()
+            .insert("authorization", value.parse().unwrap());
+    }
+
+    /// What a header says can be changed by whoever passes it on, unless it is signed.
+    #[test]
+    fn every_header_that_means_something_is_signed() {
+        let (keys, _) = example();
+        let scope = "20130524/us-east-1/s3/aws4_request";
+        let not_signed = |name: &str| Err(Refusal::NotSigned(name.to_owned()));
+        for (names, outcome) in [
+            ("host;x-amz-acl;x-amz-date", Ok(())),
+            ("host;x-amz-date", not_signed("x-amz-acl")),
+            ("host;x-amz-acl", not_signed("x-amz-date")),
+            ("x-amz-acl;x-amz-date", not_signed("host")),
+        ] {
+            let mut request = Request::put("/a")
+                .header("x-amz-acl", "private")
+                .body(())
+                .unwrap();
+            request.headers_mut().insert("user-agent", "any".parse().unwrap());
+            sign(&mut request, scope, names);
+            assert_eq!(verify(&keys, &request, None, 0), outcome, "{names}");
+        }
+        let (code, message) = Refusal::NotSigned("x-amz-acl".to_owned()).told(true);
+        assert_eq!(code, "AccessDenied");
+        assert!(message.contains("not signed: x-amz-acl."), "{message}");
+    }
+
+    /// A key that was made for a day signs for that day, and a scope has four parts.
+    #[test]
+    fn a_scope_is_of_the_day_of_the_request() {
+        let (keys, _) = example();
+        for (scope, outcome) in [
+            ("20130524/us-east-1/s3/aws4_request", Ok(())),
+            ("20130523/us-east-1/s3/aws4_request", Err(Refusal::Mismatch)),
+            ("20130524/us-east-1/s3/aws4_request/more", Err(Refusal::Mismatch)),
+            ("20130524/us-east-1/s3", Err(Refusal::Mismatch)),
+        ] {
+            let mut request = Request::put("/a").body(()).unwrap();
+            sign(&mut request, scope, "host;x-amz-date");
+            assert_eq!(verify(&keys, &request, None, 0), outcome, "{scope}");
+        }
     }
 
     #[test]

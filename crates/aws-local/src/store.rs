@@ -86,6 +86,13 @@ impl Database {
     }
 }
 
+impl Database {
+    /// Until what was changed is on the disk: a power cut takes nothing of it.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        self.with(|connection| connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(())))
+    }
+}
+
 fn failed(error: rusqlite::Error) -> io::Error {
     io::Error::other(error)
 }
@@ -179,6 +186,15 @@ impl<T: Serialize + DeserializeOwned + Clone> Collection<T> {
         self.read().values().cloned().collect()
     }
 
+    /// Names with copies of their records, by name.
+    pub(crate) fn named(&self) -> Vec<(String, T)> {
+        let records = self.read();
+        records
+            .iter()
+            .map(|(name, record)| (name.clone(), record.clone()))
+            .collect()
+    }
+
     /// Copies of the records `keep` wants.
     pub(crate) fn select(&self, keep: impl Fn(&T) -> bool) -> Vec<T> {
         self.read().values().filter(|r| keep(r)).cloned().collect()
@@ -220,30 +236,49 @@ impl<T: Serialize + DeserializeOwned + Clone> Collection<T> {
         Ok(Some(outcome))
     }
 
+    /// Makes of a record, or of none, what `change` says; nothing comes between.
+    pub(crate) fn change<E>(
+        &self,
+        name: &str,
+        change: impl FnOnce(Option<&T>) -> Result<Option<T>, E>,
+    ) -> io::Result<Result<(), E>> {
+        let mut records = self.write();
+        match change(records.get(name)) {
+            Err(error) => return Ok(Err(error)),
+            Ok(Some(changed)) => {
+                self.save(name, &changed)?;
+                records.insert(name.to_owned(), changed);
+            }
+            Ok(None) if records.contains_key(name) => {
+                self.delete(name)?;
+                records.remove(name);
+            }
+            Ok(None) => {}
+        }
+        Ok(Ok(()))
+    }
+
     /// Removes a record and gives it back; `None` if there is no such record.
     pub(crate) fn remove(&self, name: &str) -> io::Result<Option<T>> {
         let mut records = self.write();
         if !records.contains_key(name) {
             return Ok(None);
         }
-        self.shelf.database.with(|connection| {
-            connection
-                .prepare_cached("DELETE FROM records WHERE collection = ?1 AND name = ?2")?
-                .execute([self.shelf.name.as_str(), name])
-        })?;
+        self.delete(name)?;
         Ok(records.remove(name))
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.shelf
+            .database
+            .with(|connection| put(connection, &self.shelf.name, name, None))
     }
 
     fn save(&self, name: &str, record: &T) -> io::Result<()> {
         let text = serde_json::to_string(record)?;
-        self.shelf.database.with(|connection| {
-            connection
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO records (collection, name, record) VALUES (?1, ?2, ?3)",
-                )?
-                .execute(params![self.shelf.name, name, text])
-        })?;
-        Ok(())
+        self.shelf
+            .database
+            .with(|connection| put(connection, &self.shelf.name, name, Some(&text)))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, T>> {
@@ -252,6 +287,69 @@ impl<T: Serialize + DeserializeOwned + Clone> Collection<T> {
 
     fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<String, T>> {
         self.records.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes a record, or removes it.
+fn put(connection: &Connection, collection: &str, name: &str, record: Option<&str>) -> rusqlite::Result<()> {
+    match record {
+        Some(record) => connection
+            .prepare_cached("INSERT OR REPLACE INTO records (collection, name, record) VALUES (?1, ?2, ?3)")?
+            .execute([collection, name, record])?,
+        None => connection
+            .prepare_cached("DELETE FROM records WHERE collection = ?1 AND name = ?2")?
+            .execute([collection, name])?,
+    };
+    Ok(())
+}
+
+/// Changes of several collections of one database, of which all happen, or none. Whoever makes them keeps others from changing
+/// the same records.
+#[derive(Default)]
+pub(crate) struct Changes<'c> {
+    /// Collections, names, and records, or none for what is removed.
+    writes: Vec<(&'c str, String, Option<String>)>,
+    /// What the collections have in memory changes when the database has.
+    then: Vec<Box<dyn FnOnce() + 'c>>,
+}
+
+impl<'c> Changes<'c> {
+    /// Writes a record over the one that is there, if any.
+    pub(crate) fn put<T>(&mut self, collection: &'c Collection<T>, name: &str, record: T) -> io::Result<()>
+    where
+        T: Serialize + DeserializeOwned + Clone + 'c,
+    {
+        let (text, name) = (serde_json::to_string(&record)?, name.to_owned());
+        self.writes
+            .push((&collection.shelf.name, name.clone(), Some(text)));
+        self.then.push(Box::new(move || {
+            collection.write().insert(name, record);
+        }));
+        Ok(())
+    }
+
+    /// Removes a record, if it is there.
+    pub(crate) fn remove<T>(&mut self, collection: &'c Collection<T>, name: &str)
+    where
+        T: Serialize + DeserializeOwned + Clone + 'c,
+    {
+        let name = name.to_owned();
+        self.writes.push((&collection.shelf.name, name.clone(), None));
+        self.then.push(Box::new(move || {
+            collection.write().remove(&name);
+        }));
+    }
+
+    /// Makes the changes.
+    pub(crate) fn commit(self, database: &Database) -> io::Result<()> {
+        database.transaction(|transaction| {
+            for (collection, name, record) in &self.writes {
+                put(transaction, collection, name, record.as_deref())?;
+            }
+            Ok(())
+        })?;
+        self.then.into_iter().for_each(|change| change());
+        Ok(())
     }
 }
 
@@ -287,6 +385,9 @@ fn move_files<T: Serialize + DeserializeOwned>(shelf: &Shelf) -> io::Result<()> 
         }
         Ok(())
     })?;
+    if !moved.is_empty() {
+        shelf.database.settle()?;
+    }
     for (_, _, path) in &moved {
         disk::remove(path)?;
     }
@@ -297,4 +398,71 @@ fn move_files<T: Serialize + DeserializeOwned>(shelf: &Shelf) -> io::Result<()> 
 /// The file for something of that name; no name leads out of the folder.
 pub(crate) fn file_in(folder: &Path, name: &str, extension: &str) -> PathBuf {
     folder.join(format!("{}.{extension}", utf8_percent_encode(name, FILE_NAME)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn no_change_is_lost_among_others() {
+        let folder = TempDir::new().unwrap();
+        let shelf = Shelf::new(Database::open(folder.path()).unwrap(), folder.path());
+        let tags: Collection<Vec<u32>> = Collection::open(shelf.join("tags")).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let tags = &tags;
+                scope.spawn(move || {
+                    for number in 0..25 {
+                        let add = |there: Option<&Vec<u32>>| {
+                            let mut numbers = there.cloned().unwrap_or_default();
+                            numbers.push(thread * 100 + number);
+                            Ok::<_, Infallible>(Some(numbers))
+                        };
+                        let Ok(()) = tags.change("a", add).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(tags.get("a").unwrap().len(), 200);
+        let again: Collection<Vec<u32>> = Collection::open(shelf.join("tags")).unwrap();
+        assert_eq!(again.get("a"), tags.get("a"));
+    }
+
+    #[test]
+    fn changes_of_several_collections_happen_together() {
+        let folder = TempDir::new().unwrap();
+        let database = Database::open(folder.path()).unwrap();
+        let shelf = Shelf::new(database.clone(), folder.path());
+        let one: Collection<u32> = Collection::open(shelf.join("one")).unwrap();
+        let two: Collection<String> = Collection::open(shelf.join("two")).unwrap();
+        one.insert_new("a", 1).unwrap().unwrap();
+        let change = |to: u32| {
+            let mut changes = Changes::default();
+            changes.remove(&one, "a");
+            changes.put(&one, "b", to)?;
+            changes.put(&two, "c", "text".to_owned())?;
+            changes.commit(&database)
+        };
+        let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON records WHEN NEW.collection = '/two'
+            BEGIN SELECT RAISE(ABORT, 'refused'); END";
+        database
+            .with(|connection| connection.execute_batch(refuse))
+            .unwrap();
+        change(2).unwrap_err();
+        assert_eq!((one.get("a"), one.get("b"), two.get("c")), (Some(1), None, None));
+        database
+            .with(|connection| connection.execute_batch("DROP TRIGGER refuse"))
+            .unwrap();
+        change(3).unwrap();
+        let again: Collection<u32> = Collection::open(shelf.join("one")).unwrap();
+        for one in [&one, &again] {
+            assert_eq!((one.get("a"), one.get("b")), (None, Some(3)));
+        }
+        assert_eq!(two.get("c").as_deref(), Some("text"));
+    }
 }

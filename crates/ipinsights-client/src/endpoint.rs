@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::names::{EndpointConfigName, EndpointName, InstanceType, ModelName, RoleArn, S3Uri};
 use crate::training::as_i32;
 use crate::wait::Seen;
-use crate::{Client, Deadline, Error, tags};
+use crate::{Client, Deadline, Deployment, Error, UpdateOptions, tags};
 
 /// The one variant of our endpoints; the name that the service's own tools use.
 const VARIANT: &str = "AllTraffic";
@@ -324,7 +324,26 @@ impl Client {
         endpoint: &EndpointName,
         config: &EndpointConfigName,
     ) -> Result<String, Error> {
+        self.update_endpoint_with(endpoint, config, &UpdateOptions::default())
+            .await
+    }
+
+    /// The same, with a say in how it goes about it: step by step, with alarms that take it back.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`update_endpoint`](Self::update_endpoint), and [`Error::InvalidDeployment`], with which nothing is sent.
+    pub async fn update_endpoint_with(
+        &self,
+        endpoint: &EndpointName,
+        config: &EndpointConfigName,
+        options: &UpdateOptions,
+    ) -> Result<String, Error> {
+        let deployment = options.deployment.as_ref().map(Deployment::to_sdk).transpose()?;
         let request = self.sagemaker.update_endpoint().endpoint_name(endpoint.as_str());
+        let request = request
+            .set_retain_all_variant_properties(options.retain_variants.then_some(true))
+            .set_deployment_config(deployment);
         let answer = request.endpoint_config_name(config.as_str()).send().await;
         let answer = answer.map_err(|error| Error::from_sdk("UpdateEndpoint", error))?;
         Ok(answer.endpoint_arn.unwrap_or_default())
@@ -433,7 +452,7 @@ impl Client {
                     reason: reason_of(&found),
                 }),
                 EndpointStatus::UpdateRollbackFailed | EndpointStatus::OutOfService if looks == 1 => {
-                    Ok(Seen::Pending(found.status.to_string()))
+                    Ok(pending(found))
                 }
                 EndpointStatus::Failed
                 | EndpointStatus::UpdateRollbackFailed
@@ -442,7 +461,7 @@ impl Client {
                     status: found.status.to_string(),
                     reason: reason_of(&found),
                 }),
-                status => Ok(Seen::Pending(status.to_string())),
+                _ => Ok(pending(found)),
             }
         };
         deadline.until(what(endpoint), look, judge).await
@@ -463,7 +482,7 @@ impl Client {
                     observer(&found);
                     match found.status.is_settled() {
                         true => Seen::Done(Some(found)),
-                        false => Seen::Pending(found.status.to_string()),
+                        false => pending(found),
                     }
                 }
             })
@@ -484,7 +503,7 @@ impl Client {
                 None => Seen::Done(()),
                 Some(found) => {
                     observer(&found);
-                    Seen::Pending(found.status.to_string())
+                    pending(found)
                 }
             })
         };
@@ -499,6 +518,11 @@ impl Client {
             Err(error) => Err(error),
         }
     }
+}
+
+/// It is not where it shall be.
+fn pending<R>(found: Endpoint) -> Seen<R> {
+    Seen::Pending(found.status.to_string(), found.failure_reason)
 }
 
 fn reason_of(endpoint: &Endpoint) -> String {

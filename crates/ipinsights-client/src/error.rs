@@ -139,6 +139,9 @@ pub enum Error {
         /// One text for each problem; never empty.
         problems: Vec<String>,
     },
+    /// A deployment is out of its bounds; nothing was sent.
+    #[error(transparent)]
+    InvalidDeployment(#[from] crate::InvalidDeployment),
     /// An endpoint did not come up.
     #[error("endpoint `{endpoint}` is {status}: {reason}")]
     EndpointFailed {
@@ -168,14 +171,24 @@ pub enum Error {
         endpoint: String,
     },
     /// Waiting took too long; the job or endpoint goes on without us.
-    #[error("{what} was still {last} after {}", in_words(*waited))]
+    #[error("{what} was still {last} after {}{}", in_words(*waited), reason_of(reason))]
     Timeout {
-        /// What was waited for: training job `x`, endpoint `y`.
+        /// What was waited for: training job `x`, endpoint `y`, the answer of endpoint `y`.
         what: String,
         /// Its last status.
         last: String,
+        /// What the service says of it, or why an answer was asked for again, where there is more to say.
+        reason: Option<String>,
         /// How long it was waited for.
         waited: Duration,
+    },
+    /// The output of a transform job could not be read on.
+    #[error("the output of the transform job cannot be read after {read} predictions")]
+    Output {
+        /// How many predictions came before.
+        read: u64,
+        /// Why.
+        source: std::io::Error,
     },
     /// A body of the endpoint could not be written or read.
     #[error(transparent)]
@@ -214,6 +227,97 @@ pub struct Refusal {
     pub status: u16,
     /// For the service's support.
     pub request_id: Option<String>,
+}
+
+/// A quota of the account that a request goes beyond.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quota {
+    /// Which: `ml.m5.large for training job usage`.
+    pub name: String,
+    /// How much there is.
+    pub limit: u64,
+    /// How much of it is in use.
+    pub used: u64,
+    /// How much more was asked for.
+    pub asked: u64,
+}
+
+/// A member of a request that is not as it has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidMember {
+    /// Where, as the service writes it: `resourceConfig.instanceCount`, `inputDataConfig.1.member.channelName`.
+    pub path: String,
+    /// What was there; none where it is missing.
+    pub value: Option<String>,
+    /// What it has to be, in the service's words.
+    pub constraint: String,
+}
+
+impl Refusal {
+    /// The quota that was gone beyond, as far as the text tells it; see [`Error::LimitExceeded`].
+    ///
+    /// ```
+    /// # use ipinsights_client::Refusal;
+    /// # let refusal = Refusal {
+    /// #     operation: "CreateEndpoint", code: "ResourceLimitExceeded".into(), status: 400, request_id: None,
+    /// #     message: "The account-level service limit 'ml.m5.large for endpoint usage' is 4 Instances, with current \
+    /// #               utilization of 3 Instances and a request delta of 2 Instances.".into(),
+    /// # };
+    /// let quota = refusal.quota().unwrap();
+    /// assert_eq!(quota.name, "ml.m5.large for endpoint usage");
+    /// assert_eq!((quota.limit, quota.used, quota.asked), (4, 3, 2));
+    /// ```
+    pub fn quota(&self) -> Option<Quota> {
+        let (_, text) = self.message.split_once("service limit '")?;
+        let (name, text) = text.split_once("' is ")?;
+        let number = |text: &str| {
+            let digits = text.split(|c: char| !c.is_ascii_digit()).next()?;
+            digits.parse().ok()
+        };
+        let after = |words: &str| number(text.split_once(words)?.1);
+        Some(Quota {
+            name: name.to_owned(),
+            limit: number(text)?,
+            used: after("current utilization of ")?,
+            asked: after("request delta of ")?,
+        })
+    }
+
+    /// The members that the service finds wrong, as far as the text tells them; see [`Error::Invalid`].
+    ///
+    /// ```
+    /// # use ipinsights_client::Refusal;
+    /// # let refusal = Refusal {
+    /// #     operation: "CreateModel", code: "ValidationException".into(), status: 400, request_id: None,
+    /// #     message: "1 validation error detected: Value 'a_b' at 'modelName' failed to satisfy constraint: Member must \
+    /// #               satisfy regular expression pattern: ^[a-z]+$".into(),
+    /// # };
+    /// assert_eq!(refusal.invalid_members()[0].path, "modelName");
+    /// ```
+    pub fn invalid_members(&self) -> Vec<InvalidMember> {
+        const FAILED: &str = "' failed to satisfy constraint: ";
+        let Some((_, mut rest)) = self.message.split_once(" detected: ") else {
+            return Vec::new();
+        };
+        let mut members = Vec::new();
+        while let Some((place, after)) = rest.split_once(FAILED) {
+            let (constraint, next) = match after.find("; Value ") {
+                Some(end) => (&after[..end], &after[end + 2..]),
+                None => (after, ""),
+            };
+            rest = next;
+            if let Some((value, path)) = place.rsplit_once(" at '") {
+                let value = value.strip_prefix("Value ").unwrap_or(value);
+                let quoted = value.strip_prefix('\'').and_then(|v| v.strip_suffix('\''));
+                members.push(InvalidMember {
+                    path: path.to_owned(),
+                    value: quoted.map(str::to_owned),
+                    constraint: constraint.trim().to_owned(),
+                });
+            }
+        }
+        members
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -391,6 +495,12 @@ fn status_of(status: Option<u16>) -> String {
     status.map_or_else(String::new, |status| format!("{status}: "))
 }
 
+fn reason_of(reason: &Option<String>) -> String {
+    reason
+        .as_deref()
+        .map_or_else(String::new, |reason| format!(": {reason}"))
+}
+
 fn in_words(duration: Duration) -> String {
     match duration.as_secs() {
         0 => format!("{} ms", duration.as_millis()),
@@ -531,6 +641,45 @@ mod tests {
     }
 
     #[test]
+    fn what_a_refusal_is_about() {
+        let refusal = |message: &str| Refusal {
+            operation: "CreateTrainingJob",
+            code: "ValidationException".to_owned(),
+            message: message.to_owned(),
+            status: 400,
+            request_id: None,
+        };
+        let two = refusal(
+            "2 validation errors detected: Value null at 'roleArn' failed to satisfy constraint: Member must not be null; Value \
+             'it's at 'noon'' at 'inputDataConfig.1.member.channelName' failed to satisfy constraint: Member must satisfy \
+             enum value set: [a; b]",
+        );
+        let member = |path: &str, value: Option<&str>, constraint: &str| InvalidMember {
+            path: path.to_owned(),
+            value: value.map(str::to_owned),
+            constraint: constraint.to_owned(),
+        };
+        let channel = "inputDataConfig.1.member.channelName";
+        let set = "Member must satisfy enum value set: [a; b]";
+        assert_eq!(
+            two.invalid_members(),
+            [
+                member("roleArn", None, "Member must not be null"),
+                member(channel, Some("it's at 'noon'"), set)
+            ]
+        );
+        assert_eq!(two.quota(), None);
+        for other in [
+            "",
+            "Requested resource not found.",
+            "1 validation error detected: ",
+        ] {
+            assert_eq!(refusal(other).invalid_members(), []);
+            assert_eq!(refusal(other).quota(), None);
+        }
+    }
+
+    #[test]
     fn messages() {
         let refusal = |request_id: Option<&str>| {
             Box::new(Refusal {
@@ -549,6 +698,7 @@ mod tests {
             Error::Timeout {
                 what: "endpoint `e`".to_owned(),
                 last: "Creating".to_owned(),
+                reason: None,
                 waited,
             }
             .to_string()

@@ -153,6 +153,19 @@ text_type! {
     S3Uri, "an S3 URI", "it must look like `s3://bucket/key`, with at most 1024 characters", is_s3_uri
 }
 
+text_type! {
+    /// A key of KMS: its id, its alias (`alias/models`) or the ARN of either; at most 2,048 characters.
+    KmsKey, "a KMS key", "it must be a key's id, alias or ARN", is_kms_key
+}
+text_type! {
+    /// A subnet of a VPC: `subnet-0123456789abcdef0`, at most 32 letters, digits and hyphens.
+    SubnetId, "a subnet", "it must be 1 to 32 letters, digits and hyphens", is_network_id
+}
+text_type! {
+    /// A security group of a VPC: `sg-0123456789abcdef0`, at most 32 letters, digits and hyphens.
+    SecurityGroupId, "a security group", "it must be 1 to 32 letters, digits and hyphens", is_network_id
+}
+
 impl S3Uri {
     /// The bucket's name.
     pub fn bucket(&self) -> &str {
@@ -243,6 +256,17 @@ fn is_s3_uri(uri: &str) -> bool {
             .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
 }
 
+fn is_kms_key(key: &str) -> bool {
+    (1..=2048).contains(&key.len())
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b":/_-".contains(&b))
+}
+
+fn is_network_id(id: &str) -> bool {
+    (1..=32).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,6 +339,25 @@ mod tests {
             ],
         );
         assert_eq!(InstanceType::m5_large(), "ml.m5.large".parse().unwrap());
+    }
+
+    #[test]
+    fn keys_and_networks() {
+        let longer = "k".repeat(2049);
+        check::<KmsKey>(
+            &[
+                "1234abcd-12ab-34cd-56ef-1234567890ab",
+                "alias/models",
+                "arn:aws:kms:us-east-1:123456789012:key/mrk-1",
+            ],
+            &["", "a key", "alias/ä", &longer],
+        );
+        let longer = "s".repeat(33);
+        check::<SubnetId>(
+            &["subnet-0123456789abcdef0"],
+            &["", "subnet_1", "subnet 1", &longer],
+        );
+        check::<SecurityGroupId>(&["sg-0123456789abcdef0"], &["", "sg.1", &longer]);
     }
 
     #[test]

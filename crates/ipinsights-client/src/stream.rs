@@ -1,17 +1,20 @@
 //! Scoring more rows than fit into memory.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicUsize;
 
 use access_events::AccessEvent;
 use futures::{StreamExt, stream};
 use ipinsights::inference::PredictionRecord;
 
+use crate::invoke::EMBEDDINGS;
 use crate::{Client, EndpointName, Error, InvokeOptions};
 
-/// How rows are sent. The default is 20,000 in a request, four requests at a time.
+/// How rows are sent. The default is 20,000 in a request (1,500 with embeddings), four requests at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamOptions {
-    /// What is sent and answered. [`InvokeOptions::max_events`] is how many rows are taken at a time, 20,000 by default.
+    /// What is sent and answered. [`InvokeOptions::max_events`] is how many rows are taken at a time: by default 20,000, or 1,500
+    /// with embeddings.
     pub invoke: InvokeOptions,
     /// How many requests are under way at a time.
     pub concurrency: NonZeroUsize,
@@ -79,13 +82,17 @@ impl Client {
         options: &StreamOptions,
         mut sink: impl FnMut(&AccessEvent, &PredictionRecord) -> Result<(), S>,
     ) -> Result<u64, StreamError<R, S>> {
-        let invoke = InvokeOptions {
-            max_events: Some(options.invoke.max_events.unwrap_or(ROWS)),
-            ..options.invoke
+        let by_default = match options.invoke.response.verbose {
+            true => EMBEDDINGS,
+            false => ROWS,
         };
+        let size = options.invoke.max_events.unwrap_or(by_default).get();
+        // What one request finds out holds for the later ones.
+        let most = AtomicUsize::new(size);
+        let (invoke, most) = (options.invoke, &most);
         let batches = Batches {
             rows: rows.into_iter(),
-            size: invoke.max_events.unwrap_or(ROWS).get(),
+            size,
             read: 0,
             failed: None,
             is_over: false,
@@ -93,7 +100,7 @@ impl Client {
         let mut answers = stream::iter(batches)
             .map(|batch| async move {
                 let batch = batch.map_err(|(row, source)| StreamError::Row { row, source })?;
-                let predictions = self.invoke(endpoint, &batch.events, &invoke).await;
+                let predictions = self.invoke_within(endpoint, &batch.events, &invoke, most).await;
                 let last = batch.first + batch.events.len() as u64 - 1;
                 match predictions {
                     Ok(predictions) => Ok((batch, predictions)),

@@ -10,7 +10,7 @@ use aws_sdk_sagemaker::types;
 use ipinsights::Hyperparameters;
 use serde_json::{Value, json};
 
-use crate::names::{InstanceType, RoleArn, S3Uri, TrainingJobName};
+use crate::names::{InstanceType, KmsKey, RoleArn, S3Uri, SecurityGroupId, SubnetId, TrainingJobName};
 use crate::wait::Seen;
 use crate::{Client, Deadline, Error, tags};
 
@@ -54,7 +54,28 @@ pub struct TrainingJob {
     volume_gb: NonZeroU32,
     max_runtime_seconds: u32,
     spot_wait_seconds: Option<u32>,
+    surroundings: Surroundings,
     tags: BTreeMap<String, String>,
+}
+
+/// What a job runs in: networks, keys, and what it keeps for another attempt.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Surroundings {
+    network: Option<Network>,
+    output_key: Option<KmsKey>,
+    volume_key: Option<KmsKey>,
+    checkpoints: Option<S3Uri>,
+    is_isolated: bool,
+    is_traffic_encrypted: bool,
+}
+
+/// The part of a VPC that a job runs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// 1 to 16.
+    pub subnets: Vec<SubnetId>,
+    /// 1 to 5.
+    pub security_groups: Vec<SecurityGroupId>,
 }
 
 /// A training job as somebody wrote it down: setters cannot fail, and nothing is checked before
@@ -73,6 +94,7 @@ pub struct TrainingJobDraft {
     volume_gb: u32,
     max_runtime: Duration,
     spot_wait: Option<Duration>,
+    surroundings: Surroundings,
     tags: BTreeMap<String, String>,
 }
 
@@ -92,6 +114,7 @@ impl TrainingJob {
             volume_gb: 10,
             max_runtime: Duration::from_secs(24 * 3600),
             spot_wait: None,
+            surroundings: Surroundings::default(),
             tags: BTreeMap::new(),
         }
     }
@@ -135,6 +158,40 @@ impl TrainingJob {
         });
         if self.spot_wait_seconds.is_some() {
             parameters["EnableManagedSpotTraining"] = true.into();
+        }
+        let Surroundings {
+            network,
+            output_key,
+            volume_key,
+            checkpoints,
+            is_isolated,
+            is_traffic_encrypted,
+        } = &self.surroundings;
+        if let Some(Network {
+            subnets,
+            security_groups,
+        }) = network
+        {
+            let subnets: Vec<_> = subnets.iter().map(SubnetId::as_str).collect();
+            let groups: Vec<_> = security_groups.iter().map(SecurityGroupId::as_str).collect();
+            parameters["VpcConfig"] = json!({"SecurityGroupIds": groups, "Subnets": subnets});
+        }
+        if let Some(key) = output_key {
+            parameters["OutputDataConfig"]["KmsKeyId"] = key.as_str().into();
+        }
+        if let Some(key) = volume_key {
+            parameters["ResourceConfig"]["VolumeKmsKeyId"] = key.as_str().into();
+        }
+        if let Some(uri) = checkpoints {
+            parameters["CheckpointConfig"] = json!({"S3Uri": uri.as_str()});
+        }
+        for (member, is_set) in [
+            ("EnableNetworkIsolation", *is_isolated),
+            ("EnableInterContainerTrafficEncryption", *is_traffic_encrypted),
+        ] {
+            if is_set {
+                parameters[member] = true.into();
+            }
         }
         tags::add_to(&mut parameters, &self.tags);
         parameters
@@ -183,7 +240,33 @@ impl TrainingJob {
     pub(crate) fn sdk_output(&self) -> types::OutputDataConfig {
         types::OutputDataConfig::builder()
             .s3_output_path(self.output.as_str())
+            .set_kms_key_id(self.surroundings.output_key.clone().map(String::from))
             .build()
+    }
+
+    pub(crate) fn sdk_network(&self) -> Option<types::VpcConfig> {
+        let network = self.surroundings.network.as_ref()?;
+        let groups = network.security_groups.iter().cloned().map(String::from);
+        let subnets = network.subnets.iter().cloned().map(String::from);
+        Some(
+            types::VpcConfig::builder()
+                .set_security_group_ids(Some(groups.collect()))
+                .set_subnets(Some(subnets.collect()))
+                .build(),
+        )
+    }
+
+    pub(crate) fn sdk_checkpoints(&self) -> Option<types::CheckpointConfig> {
+        let uri = self.surroundings.checkpoints.as_ref()?;
+        Some(types::CheckpointConfig::builder().s3_uri(uri.as_str()).build())
+    }
+
+    pub(crate) fn is_isolated(&self) -> bool {
+        self.surroundings.is_isolated
+    }
+
+    pub(crate) fn is_traffic_encrypted(&self) -> bool {
+        self.surroundings.is_traffic_encrypted
     }
 
     pub(crate) fn sdk_resources(&self) -> types::ResourceConfig {
@@ -191,6 +274,7 @@ impl TrainingJob {
             .instance_type(self.instance_type.as_str().into())
             .instance_count(as_i32(self.instance_count.get()))
             .volume_size_in_gb(as_i32(self.volume_gb.get()))
+            .set_volume_kms_key_id(self.surroundings.volume_key.clone().map(String::from))
             .build()
     }
 
@@ -300,13 +384,58 @@ impl TrainingJobDraft {
     }
 
     /// Trains on spare capacity for less money, waiting and running for at most `max_wait` in all: no less than
-    /// [`max_runtime`](Self::max_runtime) and no more than an hour, since the algorithm keeps no checkpoints.
+    /// [`max_runtime`](Self::max_runtime), and no more than an hour where the job keeps no
+    /// [`checkpoints`](Self::checkpoints), as the service's own image does not.
     #[must_use]
     pub fn spot(self, max_wait: Duration) -> Self {
         Self {
             spot_wait: Some(max_wait),
             ..self
         }
+    }
+
+    /// Runs the job in a VPC, which has to have a way to S3. None by default.
+    #[must_use]
+    pub fn network(mut self, network: impl Into<Option<Network>>) -> Self {
+        self.surroundings.network = network.into();
+        self
+    }
+
+    /// The key that the model is encrypted with; by default S3's own.
+    #[must_use]
+    pub fn output_key(mut self, key: impl Into<Option<KmsKey>>) -> Self {
+        self.surroundings.output_key = key.into();
+        self
+    }
+
+    /// The key that the instances' disks are encrypted with; by default one of the service. Types whose disks are part of the
+    /// machine take none.
+    #[must_use]
+    pub fn volume_key(mut self, key: impl Into<Option<KmsKey>>) -> Self {
+        self.surroundings.volume_key = key.into();
+        self
+    }
+
+    /// Where the job keeps its checkpoints, to go on from after an interruption, and from those of an earlier job. None by
+    /// default. An image has to know of them, as this project's does.
+    #[must_use]
+    pub fn checkpoints(mut self, prefix: impl Into<Option<S3Uri>>) -> Self {
+        self.surroundings.checkpoints = prefix.into();
+        self
+    }
+
+    /// Whether the container is cut off from every network; the service itself moves the data. Default false.
+    #[must_use]
+    pub fn isolated(mut self, isolated: bool) -> Self {
+        self.surroundings.is_isolated = isolated;
+        self
+    }
+
+    /// Whether what goes from instance to instance is encrypted, which takes longer. Default false.
+    #[must_use]
+    pub fn encrypted_traffic(mut self, encrypted: bool) -> Self {
+        self.surroundings.is_traffic_encrypted = encrypted;
+        self
     }
 
     /// Adds a tag: a key of 1 to 128 characters and a value of at most 256; at most 50 of them.
@@ -352,8 +481,18 @@ impl TrainingJobDraft {
                 "the longest wait for spot capacity includes the running time and cannot be shorter",
             );
             require(
-                wait <= MAX_SPOT_WAIT,
+                wait <= MAX_SPOT_WAIT || self.surroundings.checkpoints.is_some(),
                 "the longest wait for spot capacity is an hour, since the algorithm keeps no checkpoints",
+            );
+        }
+        if let Some(network) = &self.surroundings.network {
+            require(
+                (1..=16).contains(&network.subnets.len()),
+                "a network must have 1 to 16 subnets",
+            );
+            require(
+                (1..=5).contains(&network.security_groups.len()),
+                "a network must have 1 to 5 security groups",
             );
         }
         problems.extend(tags::problems(&self.tags));
@@ -391,6 +530,7 @@ impl TrainingJobDraft {
                 volume_gb,
                 max_runtime_seconds: seconds(runtime),
                 spot_wait_seconds: self.spot_wait.map(seconds),
+                surroundings: self.surroundings,
                 tags: self.tags,
             }),
             _ => Err(InvalidTrainingJob {
@@ -543,6 +683,10 @@ impl Client {
             .resource_config(job.sdk_resources())
             .stopping_condition(job.sdk_stopping())
             .set_enable_managed_spot_training(job.is_spot().then_some(true))
+            .set_vpc_config(job.sdk_network())
+            .set_checkpoint_config(job.sdk_checkpoints())
+            .set_enable_network_isolation(job.is_isolated().then_some(true))
+            .set_enable_inter_container_traffic_encryption(job.is_traffic_encrypted().then_some(true))
             .set_tags(job.sdk_tags())
             .send()
             .await
@@ -609,7 +753,9 @@ impl Client {
                     job: job.to_string(),
                     secondary_status: status.secondary,
                 }),
-                TrainingState::InProgress | TrainingState::Stopping => Ok(Seen::Pending(last)),
+                TrainingState::InProgress | TrainingState::Stopping => {
+                    Ok(Seen::Pending(last, status.message))
+                }
             }
         };
         deadline.until(format!("training job `{job}`"), look, judge).await

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{BufRead, Read as _};
 use std::num::NonZeroU32;
 
 use aws_sdk_sagemaker::operation::describe_transform_job::DescribeTransformJobOutput;
 use aws_sdk_sagemaker::types;
-use ipinsights::inference::{PredictionRecord, ResponseFormat, decode_response};
+use ipinsights::inference::{
+    InferenceError, MAX_BODY_BYTES, PredictionRecord, ResponseFormat, decode_response,
+};
 use serde_json::{Value, json};
 
 use crate::names::{InstanceType, ModelName, S3Uri, TransformJobName};
@@ -82,13 +85,89 @@ impl TransformJob {
         parameters
     }
 
-    /// Reads an object that the job wrote: a prediction for each row, in the rows' order.
+    /// Reads an object that the job wrote: a prediction for each row, in the rows' order, one line of it in memory at a time.
+    ///
+    /// ```
+    /// # use ipinsights_client::TransformJob;
+    /// # let job = TransformJob::new("t".parse()?, "m".parse()?, "s3://b/in".parse()?, "s3://b/out".parse()?);
+    /// let object = &b"{\"dot_product\":1.5}\n{\"dot_product\":-2}\n"[..]; // or a file, or a body of S3
+    /// let scores: Result<Vec<_>, _> = job.read_output(object).map(|p| Ok(p?.dot_product)).collect();
+    /// # let scores: Result<Vec<f32>, ipinsights_client::Error> = scores;
+    /// assert_eq!(scores?, [1.5, -2.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Codec`] when it is none of the job's, or was cut off.
-    pub fn read_output(&self, object: &[u8]) -> Result<Vec<PredictionRecord>, Error> {
-        Ok(decode_response(self.response(), object)?)
+    /// An item is [`Error::Codec`] when the object is none of the job's, or was cut off, and [`Error::Output`] when it cannot be
+    /// read; it is the last.
+    pub fn read_output<R: BufRead>(&self, object: R) -> Predictions<R> {
+        Predictions {
+            object,
+            format: self.response(),
+            line: Vec::new(),
+            read: 0,
+            is_over: false,
+        }
+    }
+}
+
+/// The predictions of an object that a transform job wrote; see [`TransformJob::read_output`].
+#[derive(Debug)]
+pub struct Predictions<R> {
+    object: R,
+    format: ResponseFormat,
+    line: Vec<u8>,
+    read: u64,
+    is_over: bool,
+}
+
+impl<R: BufRead> Iterator for Predictions<R> {
+    type Item = Result<PredictionRecord, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let next = self.next_line().transpose();
+        self.is_over = !matches!(next, Some(Ok(_)));
+        next
+    }
+}
+
+impl<R: BufRead> Predictions<R> {
+    fn next_line(&mut self) -> Result<Option<PredictionRecord>, Error> {
+        loop {
+            self.line.clear();
+            // No prediction is longer than the answer that it came in.
+            let mut object = (&mut self.object).take(MAX_BODY_BYTES as u64 + 1);
+            let length = object.read_until(b'\n', &mut self.line);
+            let length = length.map_err(|source| Error::Output {
+                read: self.read,
+                source,
+            })?;
+            if length == 0 {
+                return Ok(None);
+            }
+            let record = usize::try_from(self.read + 1).unwrap_or(usize::MAX);
+            let decoded = match length > MAX_BODY_BYTES {
+                true => Err(InferenceError::Record {
+                    record,
+                    reason: format!("the line is longer than {MAX_BODY_BYTES} bytes"),
+                }),
+                false => decode_response(self.format, &self.line),
+            };
+            // Of this line it is the first.
+            let mut decoded = decoded.map_err(|error| match error {
+                InferenceError::Record { reason, .. } => InferenceError::Record { record, reason },
+                error => error,
+            })?;
+            // Lines without anything stand between the answers to two requests.
+            if let Some(prediction) = decoded.pop() {
+                self.read += 1;
+                return Ok(Some(prediction));
+            }
+        }
     }
 }
 
@@ -245,7 +324,7 @@ impl Client {
                 TransformState::Completed => Ok(Seen::Done(())),
                 TransformState::Failed { reason } => Err(Error::JobFailed { what, reason }),
                 TransformState::Stopped => Err(Error::JobStopped { what }),
-                TransformState::InProgress | TransformState::Stopping => Ok(Seen::Pending(last)),
+                TransformState::InProgress | TransformState::Stopping => Ok(Seen::Pending(last, None)),
             }
         };
         deadline.until(what.clone(), look, judge).await

@@ -445,6 +445,10 @@ impl Client {
             .resource_config(training.sdk_resources())
             .stopping_condition(training.sdk_stopping())
             .set_enable_managed_spot_training(training.is_spot().then_some(true))
+            .set_vpc_config(training.sdk_network())
+            .set_checkpoint_config(training.sdk_checkpoints())
+            .set_enable_network_isolation(training.is_isolated().then_some(true))
+            .set_enable_inter_container_traffic_encryption(training.is_traffic_encrypted().then_some(true))
             .build();
         let answer = self
             .sagemaker
@@ -544,7 +548,7 @@ impl Client {
                 }
                 (TuningState::Failed { reason }, _) => Err(Error::JobFailed { what, reason }),
                 (TuningState::Stopped, _) => Err(Error::JobStopped { what }),
-                (TuningState::InProgress | TuningState::Stopping, _) => Ok(Seen::Pending(last)),
+                (TuningState::InProgress | TuningState::Stopping, _) => Ok(Seen::Pending(last, None)),
             }
         };
         deadline.until(what.clone(), look, judge).await

@@ -44,9 +44,10 @@ impl Deadline {
             let over = match waiting.look(look().await)? {
                 Look::Seen(found) => match judge(found)? {
                     Seen::Done(result) => return Ok(result),
-                    Seen::Pending(last) => Error::Timeout {
+                    Seen::Pending(last, reason) => Error::Timeout {
                         what: what.clone(),
                         last,
+                        reason,
                         waited: waiting.since.elapsed(),
                     },
                 },
@@ -88,8 +89,8 @@ pub(crate) struct Waiting {
 pub(crate) enum Seen<R> {
     /// It is over.
     Done(R),
-    /// It goes on; the state as it was seen.
-    Pending(String),
+    /// It goes on; the state as it was seen, and what the service says of it.
+    Pending(String, Option<String>),
 }
 
 /// What came of looking.

@@ -26,8 +26,10 @@
 //! # Ok::<(), ipinsights::inference::InferenceError>(())
 //! ```
 
+use std::borrow::Borrow;
 use std::cell::Cell;
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -327,24 +329,49 @@ pub fn encode_response(
     format: ResponseFormat,
     predictions: &[PredictionRecord],
 ) -> Result<Vec<u8>, InferenceError> {
-    for (index, prediction) in predictions.iter().enumerate() {
-        let record = index + 1;
+    let mut body = Vec::new();
+    write_response(format, predictions, &mut body)?;
+    Ok(body)
+}
+
+/// Writes the body of an answer as [`encode_response`] does, one prediction after the other, so that neither they nor the body
+/// have to be in memory. `to` may refuse to take more: what it says is [`InferenceError::Write`].
+///
+/// # Errors
+///
+/// As [`encode_response`], after what came before has been written; and when `to` cannot be written to.
+pub fn write_response<P: Borrow<PredictionRecord>>(
+    format: ResponseFormat,
+    predictions: impl IntoIterator<Item = P>,
+    mut to: impl io::Write,
+) -> Result<(), InferenceError> {
+    let (open, separator, close) = match format.kind {
+        ResponseKind::Json => (r#"{"predictions":["#, ",", "]}"),
+        ResponseKind::JsonLines => ("", "\n", ""),
+    };
+    let failed = |source: io::Error| InferenceError::Write { source };
+    to.write_all(open.as_bytes()).map_err(failed)?;
+    for (index, prediction) in predictions.into_iter().enumerate() {
+        let (prediction, record) = (prediction.borrow(), index + 1);
         if !(prediction.dot_product.is_finite() && (!format.verbose || prediction.is_finite())) {
             return Err(InferenceError::NotFinite { record });
         }
         if format.verbose && (prediction.ip_embedding.is_none() || prediction.entity_embedding.is_none()) {
             return Err(InferenceError::MissingEmbedding { record });
         }
+        if index > 0 {
+            to.write_all(separator.as_bytes()).map_err(failed)?;
+        }
+        let written = match format.verbose {
+            true => serde_json::to_writer(&mut to, prediction),
+            false => serde_json::to_writer(
+                &mut to,
+                &PredictionRecord::from_dot_product(prediction.dot_product),
+            ),
+        };
+        written.map_err(|error| failed(error.into()))?;
     }
-    let compact = predictions
-        .iter()
-        .map(|p| PredictionRecord::from_dot_product(p.dot_product));
-    Ok(match (format.kind, format.verbose) {
-        (ResponseKind::Json, true) => json_document("predictions", predictions),
-        (ResponseKind::Json, false) => json_document("predictions", compact),
-        (ResponseKind::JsonLines, true) => json_lines(predictions),
-        (ResponseKind::JsonLines, false) => json_lines(compact),
-    })
+    to.write_all(close.as_bytes()).map_err(failed)
 }
 
 /// Reads the body of an answer.
@@ -431,6 +458,12 @@ pub enum InferenceError {
     MissingEmbedding {
         /// One-based.
         record: usize,
+    },
+    /// Where the answer goes takes no more.
+    #[error("the answer could not be written")]
+    Write {
+        /// Why.
+        source: io::Error,
     },
 }
 

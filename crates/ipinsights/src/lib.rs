@@ -6,6 +6,7 @@
 )]
 
 mod advice;
+mod curve;
 mod detector;
 mod hyperparameters;
 mod instance;
@@ -31,7 +32,7 @@ mod executor;
 mod gemm;
 #[cfg(feature = "engine")]
 mod hash;
-#[cfg(feature = "engine")]
+#[cfg(feature = "history")]
 mod history;
 #[cfg(feature = "mmap")]
 mod map;
@@ -39,11 +40,11 @@ mod map;
 mod model;
 #[cfg(feature = "engine")]
 mod network;
-#[cfg(feature = "engine")]
+#[cfg(feature = "history")]
 mod part;
 #[cfg(feature = "engine")]
 mod real;
-#[cfg(feature = "engine")]
+#[cfg(feature = "history")]
 mod reasons;
 #[cfg(feature = "engine")]
 mod sampler;
@@ -67,6 +68,7 @@ pub mod tuning;
 
 pub use advice::{Advice, AdvisedValue};
 pub use calibration::{Calibration, CalibrationError, Threshold, ThresholdInterval};
+pub use curve::{CurvePoint, TrainingCurve};
 pub use detector::{Detector, Judgement, Verdict};
 pub use hyperparameters::{Draft, Hyperparameters, InvalidHyperparameters, Problem};
 pub use instance::{Instance, SERVICE_MODEL_LIMIT, advised_instance, entity_table_bytes};
@@ -76,18 +78,22 @@ pub use outcome::{
 pub use progress::{Metrics, Progress};
 pub use score::{Prediction, Score};
 
-#[cfg(feature = "engine")]
+#[cfg(feature = "history")]
 pub use {
-    archive::ArchiveError,
-    dataset::{Dataset, DatasetError},
-    entities::KnownEntities,
     history::{History, HistoryBuilder, HistoryError, NetworkUser, NetworkUsers, Usage},
-    model::Model,
     part::PartError,
     reasons::{
         EntityCount, HistoryReasons, NearNetwork, NetworkCount, ReasonOptions, Reasons, TimedCount,
         UsualEntities,
     },
+};
+
+#[cfg(feature = "engine")]
+pub use {
+    archive::ArchiveError,
+    dataset::{Dataset, DatasetError},
+    entities::KnownEntities,
+    model::Model,
     train::{
         BestEpoch, CheckpointError, Checkpoints, EarlyStop, TrainError, TrainOptions, Trained, Training,
         train, train_dataset,

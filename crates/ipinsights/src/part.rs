@@ -16,6 +16,10 @@ use serde::de::DeserializeOwned;
 const ENTRY: &str = "ipinsights";
 
 /// A thing that is kept as a file.
+#[cfg_attr(
+    not(feature = "engine"),
+    expect(dead_code, reason = "archives are the engine's")
+)]
 pub(crate) trait Part: Sized {
     /// The file in the archive.
     const FILE: &'static str;

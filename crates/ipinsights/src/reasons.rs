@@ -10,13 +10,18 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
+use crate::Threshold;
+#[cfg(feature = "engine")]
+use crate::detector::Detector;
 use crate::detector::Verdict;
 use crate::history::{History, NetworkUser, Usage};
+#[cfg(feature = "engine")]
 use crate::model::Model;
 use crate::outcome::{self, AddressOutcome, EntityOutcome, Outcomes};
 use crate::score::Score;
 
 /// Of an entity with more networks than this, only the most used are compared with the address.
+#[cfg(feature = "engine")]
 const MOST_COMPARED: usize = 1024;
 
 /// What to look up for [`Model::explain`].
@@ -147,6 +152,7 @@ pub struct EntityCount {
     pub last: Option<String>,
 }
 
+#[cfg(feature = "engine")]
 impl Model {
     /// Says why a pair has its score.
     ///
@@ -182,22 +188,15 @@ impl Model {
             address: outcome::of_ipv4(ip),
         };
         let history = options.history.or(self.history());
-        let history = history.map(|history| HistoryReasons {
-            entity: history.total(entity).into(),
-            used: [24, 16, 8].map(|length| {
-                let network = around(ip, length);
-                NetworkCount::new(network, history.usage(entity, network))
-            }),
-            nearest: self.nearest(
+        let history = history.map(|history| {
+            let nearest = self.nearest(
                 entity,
                 &prediction.ip_embedding,
                 history,
                 options.networks,
                 &country,
-            ),
-            usual: [24, 16]
-                .into_iter()
-                .find_map(|length| usual(history, around(ip, length), options.entities)),
+            );
+            HistoryReasons::of(history, entity, ip, nearest, options.entities)
         });
         let mut reasons = Reasons {
             entity: entity.to_owned(),
@@ -209,7 +208,7 @@ impl Model {
             history,
             sentence: String::new(),
         };
-        reasons.sentence = reasons.in_words(self.detector().map(|d| d.threshold()));
+        reasons.sentence = reasons.in_words(self.detector().map(Detector::threshold));
         reasons
     }
 
@@ -249,6 +248,57 @@ impl Model {
     }
 }
 
+impl History {
+    /// Says what the training rows say of a pair that was scored elsewhere, such as through an endpoint: as [`Model::explain`](crate::Model::explain), without
+    /// what only the model knows (the nearest networks, the percentile of the score).
+    ///
+    /// An entity without a row in the history counts as unknown. `country` is that of the address, where it is known.
+    ///
+    /// ```
+    /// use access_events::AccessEvent;
+    /// use ipinsights::{HistoryBuilder, Score, Threshold};
+    ///
+    /// let history = HistoryBuilder::of_events(&[AccessEvent::new("ana", [8, 8, 8, 8].into())])?;
+    /// let held_out: Vec<Score> = (0..100).map(|i| Score::new(i as f32)).collect();
+    /// let threshold = Threshold::calibrate(&held_out, 0.05)?;
+    /// let reasons = history.explain("ana", [9, 9, 9, 9].into(), Score::new(-1.0), Some(&threshold), Some("Switzerland"));
+    /// assert_eq!(
+    ///     reasons.sentence,
+    ///     "`ana` (1 row) was never seen at 9.9.9.0/24 nor anywhere else in 9.0.0.0/8; nobody was seen in 9.9.0.0/16; 9.9.9.9 is in \
+    ///      Switzerland; score -1.00 is below the threshold 5.00 (5 % false alarms): anomalous."
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn explain(
+        &self,
+        entity: &str,
+        ip: Ipv4Addr,
+        score: Score,
+        threshold: Option<&Threshold>,
+        country: Option<&str>,
+    ) -> Reasons {
+        let history = HistoryReasons::of(self, entity, ip, Vec::new(), ReasonOptions::default().entities);
+        let mut reasons = Reasons {
+            entity: entity.to_owned(),
+            ip,
+            country: country.map(str::to_owned),
+            score,
+            outcomes: Outcomes {
+                entity: match history.entity.count {
+                    0 => EntityOutcome::Unknown,
+                    _ => EntityOutcome::Known,
+                },
+                address: outcome::of_ipv4(ip),
+            },
+            verdict: None,
+            history: Some(history),
+            sentence: String::new(),
+        };
+        reasons.sentence = reasons.in_words(threshold);
+        reasons
+    }
+}
+
 /// Nobody's usual network is `None`.
 fn usual(history: &History, network: Ipv4Net, most: usize) -> Option<UsualEntities> {
     let users = history.entities_of(network, most);
@@ -265,6 +315,7 @@ fn around(ip: Ipv4Addr, length: u8) -> Ipv4Net {
 }
 
 /// 0 where a vector is.
+#[cfg(feature = "engine")]
 fn cosine(a: &[f32], b: &[f32]) -> f32 {
     let dot =
         |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
@@ -316,7 +367,7 @@ impl From<NetworkUser> for EntityCount {
 }
 
 impl Reasons {
-    fn in_words(&self, threshold: Option<&crate::Threshold>) -> String {
+    fn in_words(&self, threshold: Option<&Threshold>) -> String {
         let mut clauses = Vec::new();
         clauses.push(self.of_entity());
         if let Some(history) = &self.history {
@@ -360,23 +411,41 @@ impl Reasons {
         text
     }
 
-    fn of_score(&self, threshold: Option<&crate::Threshold>) -> String {
+    fn of_score(&self, threshold: Option<&Threshold>) -> String {
         let score = self.score.dot_product();
-        match (self.verdict, threshold) {
+        match threshold {
             // No verdict where the sentence has just said that the score means nothing.
-            (Some(verdict), Some(threshold)) if self.outcomes.entity == EntityOutcome::Known => format!(
-                "score {score:.2} is {} the threshold {:.2} ({} % false alarms): {}",
-                if verdict.anomalous { "below" } else { "not below" },
-                threshold.value().dot_product(),
-                threshold.false_positive_rate() * 100.0,
-                if verdict.anomalous { "anomalous" } else { "fits" },
-            ),
+            Some(threshold) if self.outcomes.entity == EntityOutcome::Known => {
+                let (side, verdict) = match threshold.is_anomalous(self.score) {
+                    true => ("below", "anomalous"),
+                    false => ("not below", "fits"),
+                };
+                format!(
+                    "score {score:.2} is {side} the threshold {:.2} ({} % false alarms): {verdict}",
+                    threshold.value().dot_product(),
+                    threshold.false_positive_rate() * 100.0,
+                )
+            }
             _ => format!("score {score:.2} (larger is more normal)"),
         }
     }
 }
 
 impl HistoryReasons {
+    fn of(history: &History, entity: &str, ip: Ipv4Addr, nearest: Vec<NearNetwork>, entities: usize) -> Self {
+        Self {
+            entity: history.total(entity).into(),
+            used: [24, 16, 8].map(|length| {
+                let network = around(ip, length);
+                NetworkCount::new(network, history.usage(entity, network))
+            }),
+            nearest,
+            usual: [24, 16]
+                .into_iter()
+                .find_map(|length| usual(history, around(ip, length), entities)),
+        }
+    }
+
     /// What the model finds most alike, unless the address is in it.
     fn of_nearest(&self) -> Option<String> {
         let nearest = self.nearest.first()?;

@@ -58,7 +58,7 @@ pub enum Command {
     List(ListArgs),
     /// Say in which network and country addresses are
     Lookup(LookupArgs),
-    /// Read a whole database and report every defect
+    /// Read a whole database and report every defect; or repeat the run of a report and compare
     Verify(VerifyArgs),
     /// Download GeoLite2 and GeoIP2 databases from MaxMind, each release once
     Fetch(FetchArgs),
@@ -98,6 +98,8 @@ pub enum Command {
     States(StatesCommand),
     /// Delete endpoint, configurations, models and state machine of a pipeline
     Destroy(DestroyArgs),
+    /// Print the JSON Schema of a run's report.json
+    Schema,
     /// Print what completes this command's words in a shell
     Completions(CompletionsArgs),
     /// Write the man pages, one for each command
@@ -281,7 +283,7 @@ fn finite(text: &str) -> Result<f32, String> {
 }
 
 /// What an account needs to know; the local target does without.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "For --target aws")]
 pub struct Account {
     /// Role of the state machine [env: WORKFLOW_EXECUTION_ROLE]
@@ -330,9 +332,12 @@ pub struct RunArgs {
     /// Share of in-country rows that may be flagged: the threshold is calibrated to it
     #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
     pub false_positive_rate: f64,
-    /// Also write report.json, definition.asl.json, definition.svg and the sample's files to this folder
-    #[arg(long, value_name = "DIR")]
-    pub report: Option<PathBuf>,
+    /// Folder for report.html, report.json, definition.asl.json, definition.svg and the sample's files
+    #[arg(long, value_name = "DIR", default_value = "ipinsights-report")]
+    pub report: PathBuf,
+    /// Write no report
+    #[arg(long, conflicts_with = "report")]
+    pub no_report: bool,
     /// For an account.
     #[command(flatten)]
     pub account: Account,
@@ -412,12 +417,22 @@ pub struct LookupArgs {
 /// `ipinsights verify`
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Database in any form, of countries or of autonomous systems [default: the built-in sample]
+    /// Database in any form, of countries or of autonomous systems; or a report.json, whose run is done again and compared
+    /// [default: the built-in sample]
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Language of the countries' names, such as de or pt-BR [default: en]
     #[arg(long, value_name = "LANGUAGE")]
     pub language: Option<String>,
+    /// For a report: the database that its sample was drawn from [default: the built-in sample]
+    #[arg(long, value_name = "FILE")]
+    pub database: Option<PathBuf>,
+    /// For a report: where to run again; in the account the pipeline is called NAME-verify and deleted afterwards
+    #[arg(long, value_enum, default_value = "local")]
+    pub target: Target,
+    /// For a report of the account: its region [default: the report's]
+    #[arg(long)]
+    pub region: Option<String>,
 }
 
 /// `ipinsights fetch`
@@ -864,7 +879,7 @@ pub struct ServeArgs {
     /// Results of tasks by test case, in the form of Step Functions Local
     #[arg(long, value_name = "FILE", env = "SFN_MOCK_CONFIG")]
     pub mock_config: Option<PathBuf>,
-    /// Also print the lines that point AWS clients here, for `eval`
+    /// Also print the lines that point AWS clients here, for `eval`; with --credentials without a key, which clients have
     #[arg(long)]
     pub print_env: bool,
 }
@@ -990,7 +1005,7 @@ pub enum StatesCommand {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 the execution has succeeded, 1 the definition or the mock file cannot be used, 2 a file \
-could not be read, 5 the execution has not succeeded."
+could not be read, 5 the execution has not succeeded, 130 Ctrl-C has stopped it."
 )]
 pub struct StatesRunArgs {
     /// Definition or template; `-` is stdin
@@ -1002,13 +1017,16 @@ pub struct StatesRunArgs {
     /// Results of tasks, in the form of Step Functions Local (SFN_MOCK_CONFIG)
     #[arg(long, value_name = "FILE")]
     pub mock: Option<PathBuf>,
-    /// Which test case of the mock file [default: the only one]
+    /// Which test case of the mock file, as NAME or MACHINE#NAME [default: the only one]
     #[arg(long, value_name = "NAME", requires = "mock")]
     pub test_case: Option<String>,
     /// Print the events, too
     #[arg(long)]
     pub history: bool,
-    /// Take no time for waiting; for machines whose tasks are mocked, since all timeouts pass as fast
+    /// Tell on stderr what happens while it happens
+    #[arg(long)]
+    pub follow: bool,
+    /// Take no time for waiting: time moves on when nothing but it is waited for, and stands still during jobs
     #[arg(long)]
     pub virtual_time: bool,
     /// Scale what Wait states wait; 0.01 makes a minute of 100
@@ -1035,6 +1053,9 @@ pub struct StatesTestArgs {
     /// Which state of a machine
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Which state machine of a template, by its logical id [default: the only one]
+    #[arg(long, value_name = "ID", requires = "name")]
+    pub state_machine: Option<String>,
     /// Input: JSON, or a file that holds it [default: {}]
     #[arg(long, value_name = "FILE|JSON")]
     pub input: Option<String>,

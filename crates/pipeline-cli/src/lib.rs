@@ -4,6 +4,7 @@
     reason = "telling a person is what this crate is for; results go through `output`"
 )]
 
+pub mod build;
 pub mod cli;
 pub mod commands;
 pub mod database;
@@ -44,7 +45,7 @@ pub async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<()> {
         Command::Sample(args) => commands::sample::run(args, output),
         Command::List(args) => commands::list::run(&args, output),
         Command::Lookup(args) => commands::lookup::run(&args, output),
-        Command::Verify(args) => commands::verify::run(&args, output),
+        Command::Verify(args) => commands::verify::run(&cli.common, args, output).await,
         Command::Fetch(args) => commands::fetch::run(args, output).await,
         Command::Extract(args) => commands::extract::run(&cli.common, *args, output).await,
         Command::Train(args) => commands::train::run(*args, output),
@@ -62,6 +63,7 @@ pub async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<()> {
         Command::Graph(args) => commands::machines::graph(&args, output),
         Command::Diff(args) => commands::machines::diff(&args, output),
         Command::States(command) => commands::states::run(command, output).await,
+        Command::Schema => output.text(&format!("{:#}", pipeline::Report::json_schema())),
         Command::Completions(args) => commands::manual::completions(&args, output),
         Command::Man(args) => commands::manual::pages(&args, output),
         Command::Destroy(args) => commands::destroy::run(&cli.common, args, output).await,

@@ -91,6 +91,7 @@ pub fn settings(target: Target, name: &str, account: &Account) -> SettingsDraft 
     let draft = SettingsDraft {
         name: name.to_owned(),
         target: target.as_str().to_owned(),
+        build: crate::build::build(),
         ..SettingsDraft::default()
     };
     match target {

@@ -42,6 +42,60 @@ fn failure(folder: &Path, args: &[&str]) -> (i32, String) {
     )
 }
 
+/// What a document has otherwise than a schema of types, members, items and references says.
+fn faults(root: &Value, schema: &Value, place: &str, value: &Value) -> Vec<String> {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let target = root.pointer(reference.trim_start_matches('#')).unwrap();
+        return faults(root, target, place, value);
+    }
+    // What may be absent is the thing or null.
+    if let Some(choices) = schema["anyOf"].as_array() {
+        let tried = choices.iter().map(|choice| faults(root, choice, place, value));
+        return tried.min_by_key(Vec::len).unwrap();
+    }
+    let kinds: Vec<&str> = match &schema["type"] {
+        Value::String(kind) => vec![kind],
+        Value::Array(kinds) => kinds.iter().map(|kind| kind.as_str().unwrap()).collect(),
+        // Anything.
+        _ => return Vec::new(),
+    };
+    let is = |kind: &&str| match *kind {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_u64() || value.is_i64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        other => unreachable!("{other}"),
+    };
+    if !kinds.iter().any(is) {
+        return vec![format!("{place} is {value}, not {}", kinds.join(" or "))];
+    }
+    let mut found = Vec::new();
+    for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+        found.extend(faults(root, &schema["items"], &format!("{place}/{index}"), item));
+    }
+    for (name, member) in value.as_object().into_iter().flatten() {
+        let place = format!("{place}/{name}");
+        match schema["properties"]
+            .get(name)
+            .or(schema.get("additionalProperties"))
+        {
+            Some(schema) => found.extend(faults(root, schema, &place, member)),
+            None => found.push(format!("{place} is not in the schema")),
+        }
+    }
+    for name in schema["required"].as_array().into_iter().flatten() {
+        let name = name.as_str().unwrap();
+        if value.get(name).is_none() {
+            found.push(format!("{place}/{name} is missing"));
+        }
+    }
+    found.sort();
+    found
+}
+
 #[test]
 fn run_prints_one_document_and_a_second_run_updates() {
     let folder = tempfile::tempdir().unwrap();
@@ -74,6 +128,7 @@ fn run_prints_one_document_and_a_second_run_updates() {
         assert!(stderr.contains(said), "{said} is not in {stderr}");
     }
     for file in [
+        "report.html",
         "report.json",
         "definition.asl.json",
         "definition.svg",
@@ -82,6 +137,41 @@ fn run_prints_one_document_and_a_second_run_updates() {
     ] {
         assert!(folder.path().join("report").join(file).is_file(), "{file}");
     }
+
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(folder.path().join("report/report.json")).unwrap()).unwrap();
+    assert_eq!(report, first);
+    let curve = first["training"]["curve"].as_array().unwrap();
+    assert_eq!(curve.len(), 10);
+    assert!(
+        curve
+            .iter()
+            .all(|epoch| epoch["loss"].is_f64() && epoch["discriminator_auc"].is_f64())
+    );
+    let reason = first["rows"][0]["reason"].as_str().unwrap();
+    assert!(
+        reason.starts_with("`United States` (50 rows) was never seen at"),
+        "{reason}"
+    );
+    assert!(reason.contains("is in Singapore;"), "{reason}");
+    let digest = first["record"]["model_sha256"].as_str().unwrap();
+    assert_eq!(digest.len(), 64);
+    assert_eq!(first["record"]["build"]["version"], env!("CARGO_PKG_VERSION"));
+    let schema = json(&output(folder.path(), &["schema"]));
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(faults(&schema, &schema, "", &first), [""; 0]);
+    let mut spoiled = first.clone();
+    spoiled["rows"][0]["score"] = "high".into();
+    spoiled["surplus"] = 1.into();
+    spoiled.as_object_mut().unwrap().remove("verdict");
+    assert_eq!(
+        faults(&schema, &schema, "", &spoiled),
+        [
+            "/rows/0/score is \"high\", not number",
+            "/surplus is not in the schema",
+            "/verdict is missing"
+        ]
+    );
 
     let second = json(&output(folder.path(), &args));
     assert_eq!(second["rows"], first["rows"]);
@@ -418,6 +508,20 @@ fn serve_says_where_it_is_and_how_to_come() {
         "{rest}"
     );
     assert!(rest.contains("export AWS_SECRET_ACCESS_KEY="), "{rest}");
+    // Who has to have a key has it: none that would be refused is printed, nor any secret.
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "id a-secret\n").unwrap();
+    let mut server = serve(
+        folder.path(),
+        &["--print-env", "--credentials", keys.to_str().unwrap()],
+    );
+    server.stop();
+    let mut rest = String::new();
+    server.rest.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("export AWS_ENDPOINT_URL="), "{rest}");
+    for absent in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "a-secret"] {
+        assert!(!rest.contains(absent), "{absent}: {rest}");
+    }
 }
 
 #[test]
@@ -465,8 +569,9 @@ fn man_pages_and_completions_know_every_command() {
         .skip_while(|line| *line != "Commands:")
         .skip(1)
         .take_while(|line| !line.is_empty())
-        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next())
-        .filter(|name| *name != "help" && name.starts_with(|c: char| c.is_ascii_lowercase()))
+        // A line that goes on is indented further.
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|name| !["", "help"].contains(name))
         .collect();
     assert!(
         commands.contains(&"run") && commands.contains(&"man"),
@@ -489,4 +594,67 @@ fn man_pages_and_completions_know_every_command() {
     }
     let (code, told) = failure(folder.path(), &["completions", "bash", "--format", "json"]);
     assert_eq!(code, 2, "{told}");
+}
+
+#[test]
+fn a_run_is_repeated_and_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let args = ["run", "-q", "-p", "epochs=3", "-p", "vector_dim=8", "--seed", "7"];
+    assert!(output(folder, &args).status.success());
+    let path = folder.join("ipinsights-report/report.json");
+    let written = std::fs::read(&path).unwrap();
+    let verify = ["verify", "ipinsights-report/report.json", "--format", "json"];
+    let same = json(&output(folder, &verify));
+    assert_eq!(
+        (&same["version"], &same["same"]),
+        (&1.into(), &true.into()),
+        "{same}"
+    );
+    // Nothing of it stays: the endpoint is the run's.
+    let mut there: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    there.sort();
+    assert_eq!(there, [".ipinsights", "ipinsights-report"]);
+
+    let mut report: Value = serde_json::from_slice(&written).unwrap();
+    report["rows"][2]["score"] = 5.0.into();
+    report["record"]["model_sha256"] = "00".into();
+    std::fs::write(&path, report.to_string()).unwrap();
+    let other = output(folder, &verify);
+    assert_eq!(other.status.code(), Some(14));
+    let told: Value = serde_json::from_slice(&other.stdout).unwrap();
+    let mut places: Vec<&str> = told["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|difference| difference["place"].as_str().unwrap())
+        .collect();
+    places.sort_unstable();
+    assert_eq!(places, ["/record/model_sha256", "/rows/2/score"]);
+
+    // Rows that the database does not give.
+    let mut report: Value = serde_json::from_slice(&written).unwrap();
+    report["manifest"]["files"][0]["sha256"] = "00".into();
+    std::fs::write(&path, report.to_string()).unwrap();
+    let other = output(folder, &["verify", "ipinsights-report/report.json"]);
+    assert_eq!(other.status.code(), Some(14));
+    let told = String::from_utf8(other.stdout).unwrap();
+    assert!(told.contains("/manifest: "), "{told}");
+
+    let mut report: Value = serde_json::from_slice(&written).unwrap();
+    report["target"] = "aws".into();
+    std::fs::write(&path, report.to_string()).unwrap();
+    let (code, told) = failure(folder, &["verify", "ipinsights-report/report.json"]);
+    assert_eq!(code, 2);
+    assert!(told.contains("--target aws"), "{told}");
+
+    std::fs::write(&path, "{}").unwrap();
+    let (code, told) = failure(folder, &["verify", "ipinsights-report/report.json"]);
+    assert_eq!(code, 3);
+    assert!(told.contains("is no report.json"), "{told}");
+    let (code, _) = failure(folder, &["verify", "--region", "us-east-1"]);
+    assert_eq!(code, 2);
 }

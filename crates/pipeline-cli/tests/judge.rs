@@ -210,6 +210,17 @@ fn a_model_is_calibrated_explained_and_evaluated() {
         (&1.into(), &200.into(), &120.into())
     );
     assert!(report["auc"].as_f64().unwrap() > 0.95);
+    let kept = std::fs::read(folder.join("evaluation-report/report.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&kept).unwrap(), report);
+    let page = std::fs::read_to_string(folder.join("evaluation-report/report.html")).unwrap();
+    for shown in [
+        "What it is worth",
+        "train.csv",
+        "data:image/svg+xml",
+        "calibrated, 5",
+    ] {
+        assert!(page.contains(shown), "{shown} is not in the page");
+    }
     assert_eq!(report["at_threshold"]["stated_false_positive_rate"], 0.05);
     assert_eq!(report["activity"][0]["from"], 100);
     for name in [

@@ -7,6 +7,7 @@ use std::{
     net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -41,27 +42,53 @@ impl Served {
     }
 
     fn call(&self, operation: &str, input: &Value) -> Value {
-        let body = input.to_string();
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let length = body.len();
-        write!(
-            stream,
-            "POST / HTTP/1.1\r\nhost: {}\r\nx-amz-target: AWSStepFunctions.{operation}\r\ncontent-type: \
-             application/x-amz-json-1.0\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}",
-            self.address
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200"), "{operation}: {answer}");
-        serde_json::from_str(body).unwrap()
+        match ask(&self.address, operation, input) {
+            Asked::Answered(answer) => answer,
+            other => panic!("{operation}: {other:?}"),
+        }
     }
 
     /// SIGKILL: nothing is tidied up.
     fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+}
+
+/// What came of a request.
+#[derive(Debug)]
+enum Asked {
+    Answered(Value),
+    /// With this body.
+    Refused(String),
+    /// The server was killed.
+    Lost,
+}
+
+fn ask(address: &str, operation: &str, input: &Value) -> Asked {
+    let body = input.to_string();
+    let length = body.len();
+    let request = format!(
+        "POST / HTTP/1.1\r\nhost: {address}\r\nx-amz-target: AWSStepFunctions.{operation}\r\ncontent-type: \
+         application/x-amz-json-1.0\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    let exchange = || {
+        let mut stream = TcpStream::connect(address)?;
+        stream.write_all(request.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        std::io::Result::Ok(answer)
+    };
+    let Ok(answer) = exchange() else {
+        return Asked::Lost;
+    };
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200") => match serde_json::from_str(body) {
+            Ok(answer) => Asked::Answered(answer),
+            Err(_) => Asked::Lost,
+        },
+        Some((head, body)) if head.starts_with("HTTP/1.1 4") => Asked::Refused(body.to_owned()),
+        _ => Asked::Lost,
     }
 }
 
@@ -152,4 +179,199 @@ fn every_execution_goes_on_from_its_last_event() {
         assert_eq!(count("ExecutionSucceeded"), 1);
     }
     served.kill();
+}
+
+const ITEMS: usize = 6;
+const RUNS: usize = 3;
+
+/// A distributed Map whose children wait for nested executions and for tokens, and a task of an activity that fails at first.
+fn wide_definition(inner: &Value, answer: &Value, activity: &Value) -> Value {
+    let nested = json!({"StateMachineArn": inner, "Input": {"n.$": "$"}});
+    let called_back =
+        json!({"StateMachineArn": answer, "Input": {"token.$": "$$.Task.Token", "n.$": "$.Output.n"}});
+    json!({
+        "StartAt": "Each",
+        "States": {
+            "Each": {
+                "Type": "Map",
+                "ItemProcessor": {
+                    "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+                    "StartAt": "Nested",
+                    "States": {
+                        "Nested": {"Type": "Task", "Resource": "arn:aws:states:::states:startExecution.sync:2", "Parameters": nested, "Next": "Pause"},
+                        "Pause": {"Type": "Wait", "Seconds": 4, "Next": "Called back"},
+                        "Called back": {"Type": "Task", "Resource": "arn:aws:states:::states:startExecution.waitForTaskToken", "Parameters": called_back, "End": true},
+                    },
+                },
+                "MaxConcurrency": 3,
+                "Next": "Fails once",
+            },
+            "Fails once": {"Type": "Task", "Resource": activity, "Parameters": {"id.$": "$$.Execution.Id", "redrives.$": "$$.Execution.RedriveCount"}, "ResultPath": null, "End": true},
+        },
+    })
+}
+
+/// Works at the activity's tasks until no server comes any more: those of executions that were not redriven fail. What was
+/// acknowledged does not come again.
+fn work(address: &Mutex<Option<String>>, activity: &Value) {
+    let mut acknowledged = Vec::new();
+    loop {
+        let Some(address) = address.lock().unwrap().clone() else {
+            return;
+        };
+        let Asked::Answered(task) = ask(&address, "GetActivityTask", &json!({"activityArn": activity}))
+        else {
+            std::thread::sleep(Duration::from_millis(2));
+            continue;
+        };
+        let Some(token) = task.get("taskToken") else {
+            continue;
+        };
+        assert!(!acknowledged.contains(token), "{task} was acknowledged");
+        let input: Value = serde_json::from_str(task["input"].as_str().unwrap()).unwrap();
+        let answered = if input["redrives"] == 0 {
+            ask(
+                &address,
+                "SendTaskFailure",
+                &json!({"taskToken": token, "error": "Once"}),
+            )
+        } else {
+            ask(
+                &address,
+                "SendTaskSuccess",
+                &json!({"taskToken": token, "output": "{}"}),
+            )
+        };
+        match answered {
+            Asked::Answered(_) => acknowledged.push(token.clone()),
+            Asked::Refused(why) => panic!("{why}"),
+            Asked::Lost => {}
+        }
+    }
+}
+
+/// The status and the last event of an execution and of its map runs' children.
+fn where_it_is(served: &Served, execution: &Value) -> Value {
+    let mut last = execution.clone();
+    last["reverseOrder"] = json!(true);
+    last["maxResults"] = json!(1);
+    let described = served.call("DescribeExecution", execution);
+    let mut children = Vec::new();
+    let runs = served.call("ListMapRuns", execution)["mapRuns"].clone();
+    for run in runs.as_array().unwrap() {
+        let run = json!({"mapRunArn": run["mapRunArn"]});
+        children.push(served.call("DescribeMapRun", &run)["executionCounts"].clone());
+        let listed = served.call("ListExecutions", &run)["executions"].clone();
+        for child in listed.as_array().unwrap() {
+            children.push(where_it_is(
+                served,
+                &json!({"executionArn": child["executionArn"]}),
+            ));
+        }
+    }
+    let last = served.call("GetExecutionHistory", &last)["events"][0]["type"].clone();
+    json!([
+        execution["executionArn"],
+        described["status"],
+        described["error"],
+        described["cause"],
+        last,
+        children
+    ])
+}
+
+#[test]
+fn map_runs_nested_executions_tokens_and_redrives_outlive_kills() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut served = Served::start(folder.path());
+    let make = |served: &Served, name: &str, definition: &Value| {
+        let machine = json!({"name": name, "roleArn": "arn:aws:iam::000000000000:role/r", "definition": definition.to_string()});
+        served.call("CreateStateMachine", &machine)["stateMachineArn"].clone()
+    };
+    let activity = served.call("CreateActivity", &json!({"name": "a"}))["activityArn"].clone();
+    let inner = json!({"StartAt": "W", "States": {
+        "W": {"Type": "Wait", "Seconds": 4, "Next": "P"},
+        "P": {"Type": "Pass", "End": true},
+    }});
+    let inner = make(&served, "inner", &inner);
+    // When the call is made again, the task may have its answer.
+    let send = "arn:aws:states:::aws-sdk:sfn:sendTaskSuccess";
+    let answer = json!({"StartAt": "W", "States": {
+        "W": {"Type": "Wait", "Seconds": 2, "Next": "Send"},
+        "Send": {"Type": "Task", "Resource": send, "Parameters": {"TaskToken.$": "$.token", "Output.$": "States.JsonToString($.n)"}, "End": true,
+            "Catch": [{"ErrorEquals": ["Sfn.TaskTimedOutException"], "Next": "Had it"}]},
+        "Had it": {"Type": "Succeed"},
+    }});
+    let answer = make(&served, "answer", &answer);
+    let outer = make(&served, "outer", &wide_definition(&inner, &answer, &activity));
+    let items: Vec<usize> = (0..ITEMS).collect();
+    let executions: Vec<Value> = (0..RUNS)
+        .map(|_| {
+            let start = json!({"stateMachineArn": outer, "input": json!(items).to_string()});
+            json!({"executionArn": served.call("StartExecution", &start)["executionArn"]})
+        })
+        .collect();
+    let address = Mutex::new(Some(served.address.clone()));
+    // Redrives what has failed; whether all have ended well.
+    let all_well = |served: &Served| {
+        let mut well = true;
+        for execution in &executions {
+            let described = served.call("DescribeExecution", execution);
+            match described["status"].as_str().unwrap() {
+                "SUCCEEDED" => continue,
+                "FAILED" => {
+                    assert_eq!(described["error"], "Once", "{described}");
+                    served.call("RedriveExecution", execution);
+                }
+                status => assert_eq!(status, "RUNNING"),
+            }
+            well = false;
+        }
+        well
+    };
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| work(&address, &activity));
+        let mut kills = 0;
+        for turn in 0..20_u64 {
+            if all_well(&served) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(turn * turn * 7919 % 61));
+            served.kill();
+            kills += 1;
+            served = Served::start(folder.path());
+            *address.lock().unwrap() = Some(served.address.clone());
+        }
+        assert!(kills >= 3, "the executions ended after {kills} kills");
+        for _ in 0..6000 {
+            if worker.is_finished() || all_well(&served) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let ended_well = all_well(&served);
+        let waits: Vec<Value> = if ended_well {
+            Vec::new()
+        } else {
+            executions.iter().map(|e| where_it_is(&served, e)).collect()
+        };
+        let told: Vec<Value> = executions
+            .iter()
+            .map(|execution| served.call("DescribeExecution", execution))
+            .collect();
+        *address.lock().unwrap() = None;
+        let of_inner = json!({"stateMachineArn": inner, "maxResults": 1000});
+        let nested = served.call("ListExecutions", &of_inner)["executions"].clone();
+        served.kill();
+        worker.join().unwrap();
+        assert!(ended_well, "{waits:#?}");
+        for described in told {
+            assert_eq!(
+                (&described["redriveCount"], &described["output"]),
+                (&json!(1), &json!("[0,1,2,3,4,5]"))
+            );
+        }
+        // None was started twice.
+        assert_eq!(nested.as_array().unwrap().len(), ITEMS * RUNS);
+    });
 }

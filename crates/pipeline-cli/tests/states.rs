@@ -150,3 +150,212 @@ fn a_state_is_tested_by_itself() {
     failed.extend(["--error", "E", "--cause", "c"]);
     assert_eq!(failure(&failed), "5\nerror: the state has failed\n");
 }
+
+/// The command without `--quiet`: its exit code, stdout and stderr.
+fn told(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_ipinsights"))
+        .env_clear()
+        .current_dir(folder)
+        .arg("states")
+        .args(args)
+        .output()
+        .unwrap();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+fn write(folder: &Path, name: &str, content: &Value) {
+    std::fs::write(folder.join(name), content.to_string()).unwrap();
+}
+
+#[test]
+fn what_happens_is_told_while_it_happens() {
+    let args = ["run", "poll.asl.json", "--input", r#"{"EndpointName": "e"}"#];
+    let mut args = args.to_vec();
+    args.extend(["--mock", "mocks.json", "--virtual-time", "--follow"]);
+    let (code, _, said) = told(&examples(), &args);
+    assert_eq!(code, 0, "{said}");
+    expect![[r#"
+            +0.000 s                           ExecutionStarted         {"EndpointName":"e"}
+            +0.000 s  Look                     TaskStateEntered         {"EndpointName":"e"}
+            +0.000 s  Look                     TaskScheduled            describeEndpoint
+            +0.000 s  Look                     TaskStarted              describeEndpoint
+            +0.000 s  Look                     TaskSucceeded            describeEndpoint
+            +0.000 s  Look                     TaskStateExited          {"EndpointName":"e","Endpoint":{"EndpointStatus":"Creating"}}
+            +0.000 s  In service?              ChoiceStateEntered       {"EndpointName":"e","Endpoint":{"EndpointStatus":"Creating"}}
+    "#]]
+    .assert_eq(&said.lines().take(7).map(|line| format!("{line}\n")).collect::<String>());
+    assert!(
+        said.contains("\n+1 h 0 min 0.000 s  An hour                  WaitStateExited"),
+        "{said}"
+    );
+    let (_, _, said) = told(&examples(), &[&["--quiet"], args.as_slice()].concat());
+    assert_eq!(said, "");
+}
+
+#[test]
+fn time_does_not_wait_for_what_does_not_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let create = "arn:aws:states:::aws-sdk:sfn:createActivity.waitForTaskToken";
+    let named = json!({"Name": "a", "Tags": [{"Key": "token", "Value.$": "$$.Task.Token"}]});
+    let waits = json!({"StartAt": "T", "States": {"T": {"Type": "Task", "Resource": create, "Parameters": named, "End": true}}});
+    write(folder.path(), "waits.json", &waits);
+    let (code, _, said) = told(folder.path(), &["run", "waits.json", "--virtual-time"]);
+    assert_eq!(
+        (code, said.as_str()),
+        (
+            5,
+            "error: the execution has ended as ABORTED: NothingHappens: the execution waits for what does not come: nothing runs, and nothing waits for a moment\n"
+        )
+    );
+    let mut limited = waits;
+    limited["States"]["T"]["TimeoutSeconds"] = json!(3600);
+    write(folder.path(), "limited.json", &limited);
+    let (code, _, said) = told(folder.path(), &["run", "limited.json", "--virtual-time"]);
+    assert_eq!(
+        (code, said.as_str()),
+        (5, "error: the execution has ended as FAILED: States.Timeout\n")
+    );
+}
+
+#[test]
+fn a_data_folder_keeps_its_machines() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = |result: &str| json!({"StartAt": "P", "States": {"P": {"Type": "Pass", "Comment": result, "OutputPath": "$$.StateMachine.Name", "End": true}}});
+    write(folder.path(), "one.json", &named("one"));
+    write(folder.path(), "two.json", &named("two"));
+    for (file, name) in [
+        ("one.json", "machine"),
+        ("two.json", "machine-2"),
+        ("one.json", "machine"),
+        ("two.json", "machine-2"),
+    ] {
+        let (code, printed, said) = told(folder.path(), &["run", file, "--data-dir", "data"]);
+        assert_eq!(
+            (code, printed.trim()),
+            (0, format!("\"{name}\"").as_str()),
+            "{said}"
+        );
+    }
+    let mocks = json!({"StateMachines": {"machine": {"TestCases": {"A": {}}}}, "MockedResponses": {}});
+    write(folder.path(), "mocks.json", &mocks);
+    let (code, _, said) = told(
+        folder.path(),
+        &["run", "two.json", "--data-dir", "data", "--mock", "mocks.json"],
+    );
+    assert_eq!(
+        (code, said.as_str()),
+        (
+            1,
+            "error: the data folder has another state machine `machine`, which is left as it is: give another --data-dir, or none\n"
+        )
+    );
+}
+
+#[test]
+fn test_cases_of_one_name_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let task = json!({"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "Parameters": {"FunctionName": "f"}, "End": true});
+    write(
+        folder.path(),
+        "m.json",
+        &json!({"StartAt": "T", "States": {"T": task}}),
+    );
+    let mocks = json!({
+        "StateMachines": {
+            "One": {"TestCases": {"Good": {"T": "First"}, "Only": {"T": "First"}}},
+            "Two": {"TestCases": {"Good": {"T": "Second"}}},
+        },
+        "MockedResponses": {"First": {"0": {"Return": 1}}, "Second": {"0": {"Return": 2}}},
+    });
+    write(folder.path(), "mocks.json", &mocks);
+    let run = |case: &str| {
+        told(
+            folder.path(),
+            &["run", "m.json", "--mock", "mocks.json", "--test-case", case],
+        )
+    };
+    for (case, printed) in [("One#Good", "1"), ("Two#Good", "2"), ("Only", "1")] {
+        assert_eq!(run(case).1.trim(), printed, "{case}");
+    }
+    assert_eq!(
+        run("Good").2,
+        "error: `mocks.json` has several test cases: say which with --test-case (One#Good, Two#Good)\n"
+    );
+    assert_eq!(
+        run("Bad").2,
+        "error: `mocks.json` has no test case `Bad`; it has One#Good, Only, Two#Good\n"
+    );
+}
+
+#[test]
+fn states_of_yaml_and_templates_are_tested() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = "Type: Pass\nResult: {a: 1}\nEnd: true\n";
+    std::fs::write(folder.path().join("state.yaml"), state).unwrap();
+    let template = "Resources:\n  Other:\n    Type: AWS::StepFunctions::StateMachine\n    Properties:\n      Definition:\n        \
+                    StartAt: P\n        States:\n          P: {Type: Pass, Result: 2, End: true}\n  Main:\n    Type: \
+                    AWS::StepFunctions::StateMachine\n    Properties:\n      Definition:\n        StartAt: P\n        States:\n          \
+                    P: {Type: Pass, Result: 3, End: true}\n";
+    std::fs::write(folder.path().join("template.yml"), template).unwrap();
+    let output = |args: &[&str]| -> Value {
+        let (code, printed, said) = told(folder.path(), args);
+        assert_eq!(code, 0, "{said}");
+        serde_json::from_str::<Value>(&printed).unwrap()["output"].clone()
+    };
+    assert_eq!(output(&["test", "state.yaml"]), r#"{"a":1}"#);
+    for (machine, result) in [("Other", "2"), ("Main", "3")] {
+        assert_eq!(
+            output(&["test", "template.yml", "--state-machine", machine, "--name", "P"]),
+            result
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_the_execution() {
+    use std::io::{BufRead, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    write(
+        folder.path(),
+        "w.json",
+        &json!({"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 3600, "End": true}}}),
+    );
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ipinsights"))
+        .env_clear()
+        .current_dir(folder.path())
+        .args(["states", "run", "w.json", "--follow", "--history"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    // Told while it waits.
+    assert!(lines.any(|line| line.unwrap().contains("WaitStateEntered")));
+    let interrupted = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(interrupted.success());
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert!(
+        rest.iter()
+            .any(|line| line.ends_with("ExecutionAborted         interrupted")),
+        "{rest:?}"
+    );
+    assert_eq!(
+        rest.last().unwrap(),
+        "error: interrupted: the execution was stopped"
+    );
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let history = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        history.contains("WaitStateAborted") && history.contains("ExecutionAborted interrupted"),
+        "{history}"
+    );
+}

@@ -98,6 +98,7 @@ pub struct Clients {
     pub(crate) sfn: aws_sdk_sfn::Client,
     pub(crate) sts: aws_sdk_sts::Client,
     pub(crate) sagemaker: aws_sdk_sagemaker::Client,
+    pub(crate) logs: aws_sdk_cloudwatchlogs::Client,
     pub(crate) ip_insights: ipinsights_client::Client,
 }
 
@@ -118,6 +119,7 @@ impl Clients {
                 aws_sdk_sagemakerruntime::Client::new(config),
             ),
             sagemaker,
+            logs: aws_sdk_cloudwatchlogs::Client::new(config),
         }
     }
 

@@ -16,6 +16,7 @@ pub use clients::{Clients, Connection};
 pub use destroy::{Teardown, destroy};
 pub use error::Error;
 pub use observer::Event;
+pub use page::{EvaluationSource, evaluation_to_html};
 pub use report::Report;
 pub use run::run;
 pub use settings::{Settings, SettingsDraft};

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use base64::Engine as _;
+use ipinsights::evaluation::Picture;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 use sfn_builder::{Execution, StateMachine, StateRun, StateStatus};
 
 use crate::Report;
+use crate::report::{Build, worth};
 
 /// What the page looks like. Colours are those of the pictures.
 const STYLE: &str = include_str!("page.css");
@@ -23,38 +25,27 @@ impl Report {
     #[must_use]
     pub fn to_html(&self, machine: &StateMachine) -> String {
         let title = format!("{}: {}", self.endpoint.name, self.started_in_words());
-        let page = html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta name="color-scheme" content="light dark";
-                    meta http-equiv="Content-Security-Policy" content=(POLICY);
-                    title { (title) }
-                    style { (PreEscaped(STYLE)) }
+        document(
+            &title,
+            &html! {
+                header {
+                    p.kind { "IP Insights, a run of the pipeline" }
+                    h1 { (self.endpoint.name) }
+                    p.when { (self.started_in_words()) ", " (self.place()) }
                 }
-                body {
-                    header {
-                        p.kind { "IP Insights, a run of the pipeline" }
-                        h1 { (self.endpoint.name) }
-                        p.when { (self.started_in_words()) ", " (self.place()) }
-                    }
-                    main {
-                        (self.summary())
-                        (self.outliers_section())
-                        (self.machine_section(machine))
-                        (self.pictures_section())
-                        (self.held_out_section())
-                        (self.data_section())
-                        (self.training_section())
-                        (self.record_section())
-                    }
-                    footer { (self.attribution()) }
+                main {
+                    (self.summary())
+                    (self.outliers_section())
+                    (self.machine_section(machine))
+                    (pictures_section(&self.pictures, "Held-out rows of the right country, \"normal\", against further outliers, \"anomalous\"."))
+                    (self.held_out_section())
+                    (self.data_section())
+                    (self.training_section())
+                    (self.record_section())
                 }
-            }
-        };
-        page.into_string()
+                footer { (self.attribution()) }
+            },
+        )
     }
 
     fn started_in_words(&self) -> String {
@@ -111,17 +102,19 @@ impl Report {
                             th.number scope="col" { "score" }
                             th.number scope="col" { "held-out rows scoring lower" }
                             th scope="col" { "verdict" }
+                            @if self.rows.iter().any(|row| row.reason.is_some()) { th scope="col" { "what the training rows say" } }
                         } }
                         tbody {
                             @for row in &self.rows {
                                 tr {
                                     td { (row.entity) }
-                                    td.code { (row.ip) }
+                                    td.code.whole { (row.ip) }
                                     td.number { (format!("{:.3}", row.score)) }
                                     td.number { (per_cent(row.percentile)) }
                                     td {
                                         @if row.anomalous { span.flag { "anomalous" } } @else { "not told apart" }
                                     }
+                                    @if let Some(reason) = &row.reason { td.reason { (reason) } }
                                 }
                             }
                         }
@@ -159,25 +152,6 @@ impl Report {
                     ol {
                         @for visit in &self.execution.states {
                             li { (visit.name) " (" (format!("{:.3}", visit.seconds)) " s)" }
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn pictures_section(&self) -> Markup {
-        html! {
-            @if !self.pictures.is_empty() {
-                section aria-labelledby="curves" {
-                    h2 #curves { "How scores are spread" }
-                    p {
-                        "Held-out rows of the right country, \"normal\", against further outliers, \"anomalous\". "
-                        "The dot is the threshold in use."
-                    }
-                    div.pictures {
-                        @for picture in &self.pictures {
-                            figure { (image(&picture.svg, picture.name.trim_end_matches(".svg"))) }
                         }
                     }
                 }
@@ -286,6 +260,9 @@ impl Report {
             section aria-labelledby="training" {
                 h2 #training { "Training" }
                 p { "Job " span.code { (self.training.job) } "." }
+                @if let Some(picture) = &self.training_picture {
+                    div.pictures { figure { (image(&picture.svg, &self.curve_in_words())) } }
+                }
                 div.pair {
                     (pairs("Hyperparameters", self.training.hyperparameters.iter().map(|(name, value)| (name.clone(), value.clone()))))
                     (pairs("Metrics", self.training.metrics.iter().map(|(name, value)| (name.clone(), value.to_string()))))
@@ -294,12 +271,29 @@ impl Report {
         }
     }
 
+    fn curve_in_words(&self) -> String {
+        let last = |of: fn(&crate::report::Epoch) -> Option<f64>| {
+            let value = self.training.curve.iter().rev().find_map(of);
+            value.map_or("not known".to_owned(), |value| format!("{value:.3}"))
+        };
+        format!(
+            "Loss, accuracy and AUC of validation rows over {} epochs; at the end {}, {} and {}.",
+            self.training.curve.len(),
+            last(|epoch| epoch.loss),
+            last(|epoch| epoch.accuracy),
+            last(|epoch| epoch.discriminator_auc),
+        )
+    }
+
     fn record_section(&self) -> Markup {
         let files = list(&self.manifest["files"]).iter();
         let digests = files.map(|file| (shown(&file["name"]), shown(&file["sha256"])));
         let database = ("database".to_owned(), shown(&self.manifest["database"]["sha256"]));
+        let record = self.record.clone().unwrap_or_default();
+        let unknown = || "not known".to_owned();
         let program = [
-            ("pipeline".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            ("version".to_owned(), record.build.version),
+            ("commit".to_owned(), record.build.commit.unwrap_or_else(unknown)),
             (
                 "sample written by".to_owned(),
                 shown(&self.manifest["written_by"]),
@@ -309,12 +303,25 @@ impl Report {
             ("endpoint configuration".to_owned(), self.endpoint.config.clone()),
             ("state machine".to_owned(), self.execution.state_machine.clone()),
         ];
+        let made = [
+            (
+                "model.tar.gz".to_owned(),
+                record.model_sha256.unwrap_or_else(unknown),
+            ),
+            (
+                "Cargo.lock".to_owned(),
+                record.build.lock_sha256.unwrap_or_else(unknown),
+            ),
+        ];
         html! {
             section aria-labelledby="record" {
                 h2 #record { "To do it again" }
-                p { "The same database, seed and hyperparameters give the same rows and the same model." }
+                p {
+                    "The same database, seed and hyperparameters give the same rows and the same model: "
+                    span.code { "ipinsights verify report.json" } " runs it again and compares."
+                }
                 (pairs("Versions and names", program.into_iter()))
-                (pairs("SHA-256", std::iter::once(database).chain(digests)))
+                (pairs("SHA-256", std::iter::once(database).chain(digests).chain(made)))
             }
         }
     }
@@ -324,6 +331,152 @@ impl Report {
             p { (shown(&self.manifest["database"]["attribution"])) }
         }
     }
+}
+
+/// What an evaluation was made of, for its page.
+#[derive(Debug, Clone, Default)]
+pub struct EvaluationSource {
+    /// The model, as its file is called.
+    pub model: String,
+    /// SHA-256 of that file, hex.
+    pub model_sha256: String,
+    /// The files of rows and what they are: `normal`, `anomalous`.
+    pub rows: Vec<(String, String)>,
+    /// The program.
+    pub build: Build,
+}
+
+/// An evaluation as an HTML document of its own, like that of a run.
+///
+/// # Errors
+///
+/// None in practice: its pictures can be drawn.
+pub fn evaluation_to_html(
+    report: &ipinsights::evaluation::Report,
+    source: &EvaluationSource,
+) -> Result<String, ipinsights::evaluation::PictureError> {
+    let pictures = report.pictures()?;
+    let lines = [("score 0".to_owned(), &report.at_zero)]
+        .into_iter()
+        .chain(report.at_threshold.iter().map(|at| {
+            let name = format!("calibrated, {}", per_cent(at.stated_false_positive_rate));
+            (name, &at.operation)
+        }))
+        .chain(report.recall_at.iter().map(|at| {
+            let name = format!("best at {}", per_cent(at.false_positive_rate));
+            (name, &at.operation)
+        }));
+    let broken = report.at_threshold.filter(|at| !at.keeps_promise);
+    let commit = source
+        .build
+        .commit
+        .clone()
+        .map(|commit| ("commit".to_owned(), commit));
+    let version = ("version".to_owned(), source.build.version.clone());
+    let model = [
+        ("model".to_owned(), source.model.clone()),
+        ("its SHA-256".to_owned(), source.model_sha256.clone()),
+    ];
+    Ok(document(
+        &format!("{}: evaluation", source.model),
+        &html! {
+            header {
+                p.kind { "IP Insights, an evaluation" }
+                h1 { (source.model) }
+                p.when { (report.normal) " normal rows, " (report.anomalous) " anomalous" }
+            }
+            main {
+                section aria-labelledby="worth" {
+                    h2 #worth { "What it is worth" }
+                    p.verdict { (worth_in_words(report)) }
+                    @if let Some(at) = broken {
+                        p { "The normal rows here are flagged more often than the calibrated " (per_cent(at.stated_false_positive_rate))
+                            " explains: they are not like the held-out ones." }
+                    }
+                    dl.figures {
+                        (figure("AUC", &format!("{:.4}", report.auc), &format!("{:.4} to {:.4} with 95 % confidence", report.auc_interval.low, report.auc_interval.high)))
+                        (figure("average precision", &format!("{:.4}", report.average_precision), "area under precision and recall"))
+                        (figure("calibration error", &format!("{:.4}", report.reliability.expected_calibration_error), "of the scores as log-odds; 0 is best"))
+                    }
+                }
+                section aria-labelledby="lines" {
+                    h2 #lines { "Where to draw the line" }
+                    div.wide { table {
+                        thead { tr {
+                            th scope="col" { "line" }
+                            th.number scope="col" { "threshold" }
+                            th.number scope="col" { "false positives" }
+                            th.number scope="col" { "recall" }
+                            th.number scope="col" { "precision" }
+                        } }
+                        tbody { @for (name, line) in lines { tr {
+                            th scope="row" { (name) }
+                            td.number { (format!("{:.3}", line.threshold.dot_product())) }
+                            td.number { (per_cent(line.false_positive_rate)) }
+                            td.number { (per_cent(line.recall)) " (" (per_cent(line.recall_interval.low)) " to " (per_cent(line.recall_interval.high)) ")" }
+                            td.number { (line.precision.map_or("–".to_owned(), |p| format!("{p:.4}"))) }
+                        } } }
+                    } }
+                }
+                (pictures_section(&pictures, "Normal rows against anomalous ones."))
+                section aria-labelledby="record" {
+                    h2 #record { "What it was made of" }
+                    (pairs("Files and versions", model.into_iter().chain(source.rows.iter().cloned()).chain([version]).chain(commit)))
+                }
+            }
+        },
+    ))
+}
+
+fn worth_in_words(report: &ipinsights::evaluation::Report) -> String {
+    let mut text = format!(
+        "A random normal row scores higher than a random anomalous one with probability {:.3} (0.5 is a coin, 1 is perfect): this model {}.",
+        report.auc,
+        worth(report.auc)
+    );
+    if let Some(at) = &report.at_threshold {
+        text += &format!(
+            " At its threshold it finds {} of the anomalous rows and flags {} of the normal ones.",
+            per_cent(at.operation.recall),
+            per_cent(at.operation.false_positive_rate)
+        );
+    }
+    text
+}
+
+fn pictures_section(pictures: &[Picture], sides: &str) -> Markup {
+    html! {
+        @if !pictures.is_empty() {
+            section aria-labelledby="curves" {
+                h2 #curves { "How scores are spread" }
+                p { (sides) " The dot is the threshold in use." }
+                div.pictures {
+                    @for picture in pictures {
+                        figure { (image(&picture.svg, picture.name.trim_end_matches(".svg"))) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A page with the house's style that loads nothing and runs nothing.
+fn document(title: &str, body: &Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body { (body) }
+        }
+    };
+    page.into_string()
 }
 
 fn figure(name: &str, value: &str, note: &str) -> Markup {
@@ -402,6 +555,7 @@ mod tests {
                 model_data: evil.to_owned(),
                 hyperparameters: [(evil.to_owned(), evil.to_owned())].into(),
                 metrics: [(evil.to_owned(), 0.5)].into(),
+                curve: Vec::new(),
             },
             endpoint: report::Endpoint {
                 name: evil.to_owned(),
@@ -414,6 +568,7 @@ mod tests {
                 score: -1.25,
                 anomalous: true,
                 percentile: 0.031,
+                reason: Some(evil.to_owned()),
             }],
             outliers: 1,
             outliers_flagged: 1,
@@ -447,7 +602,9 @@ mod tests {
                 "skipped": [{"networks": 3, "reason": evil}, {"networks": 0, "reason": "none"}],
                 "files": "not a list",
             }),
+            record: None,
             pictures: Vec::new(),
+            training_picture: None,
         }
     }
 

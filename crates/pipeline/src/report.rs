@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use ipinsights::evaluation::Picture;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The version of [`Report`]'s JSON form; it grows when a member changes its meaning or goes away.
 pub const VERSION: u32 = 1;
 
 /// What a run did and found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Report {
     /// [`VERSION`].
@@ -45,13 +48,45 @@ pub struct Report {
     pub verdict: String,
     /// Where the rows come from and what was left out; the sample's own manifest.
     pub manifest: serde_json::Value,
+    /// What it takes to do the run again, beside the manifest and the hyperparameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Record>,
     /// The pictures of `detection`, for [`Report::to_html`]; not part of the JSON form.
     #[serde(skip)]
-    pub pictures: Vec<ipinsights::evaluation::Picture>,
+    pub pictures: Vec<Picture>,
+    /// The curve of `training`, likewise.
+    #[serde(skip)]
+    pub training_picture: Option<Picture>,
+}
+
+/// What a run was made with and what it made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
+pub struct Record {
+    /// The program.
+    pub build: Build,
+    /// The seed of the sample.
+    pub seed: u64,
+    /// SHA-256 of the model's archive, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_sha256: Option<String>,
+}
+
+/// A program, as far as it knows itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Build {
+    /// Its version.
+    pub version: String,
+    /// The commit that it was built from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// SHA-256 of the `Cargo.lock` that it was built with, in hex: the versions of all that it is made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock_sha256: Option<String>,
 }
 
 /// An execution and how it ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Execution {
     /// Its ARN.
     pub arn: String,
@@ -64,7 +99,7 @@ pub struct Execution {
 }
 
 /// One pass through a state.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StateVisit {
     /// The state.
     pub name: String,
@@ -73,7 +108,7 @@ pub struct StateVisit {
 }
 
 /// The training job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Training {
     /// Its name.
     pub job: String,
@@ -83,10 +118,40 @@ pub struct Training {
     pub hyperparameters: BTreeMap<String, String>,
     /// The last value of each metric that the job published.
     pub metrics: BTreeMap<String, f32>,
+    /// The training by epoch, out of the job's log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<Epoch>,
+}
+
+/// One epoch of a training.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Epoch {
+    /// From 0.
+    pub epoch: u32,
+    /// Mean cross-entropy per term, in nats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+    /// Share of the pairs that were told right from sampled, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// Area under the ROC curve of validation rows against random ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discriminator_auc: Option<f64>,
+}
+
+impl From<ipinsights::CurvePoint> for Epoch {
+    fn from(point: ipinsights::CurvePoint) -> Self {
+        Self {
+            epoch: point.epoch,
+            loss: point.loss,
+            accuracy: point.accuracy,
+            discriminator_auc: point.discriminator_auc,
+        }
+    }
 }
 
 /// The endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Endpoint {
     /// Its name.
     pub name: String,
@@ -97,7 +162,7 @@ pub struct Endpoint {
 }
 
 /// One scored outlier.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Row {
     /// Who it claims to be.
     pub entity: String,
@@ -109,10 +174,13 @@ pub struct Row {
     pub anomalous: bool,
     /// Share of held-out rows, 0 to 1, that score lower than this one.
     pub percentile: f64,
+    /// What the training rows say of it, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// The threshold.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Threshold {
     /// A score strictly below it is flagged.
     pub value: f32,
@@ -121,7 +189,7 @@ pub struct Threshold {
 }
 
 /// What became of held-out rows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeldOut {
     /// How many there are.
     pub rows: usize,
@@ -138,7 +206,7 @@ pub struct HeldOut {
 }
 
 /// The held-out scores of one entity.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EntityScores {
     /// The entity.
     pub entity: String,
@@ -151,7 +219,7 @@ pub struct EntityScores {
 }
 
 /// What became of more outliers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evaluation {
     /// How many there are.
     pub rows: usize,
@@ -159,6 +227,83 @@ pub struct Evaluation {
     pub auc: Option<f64>,
     /// How many lie below the threshold.
     pub flagged: usize,
+}
+
+/// Something that a run and its repetition do not have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Where: a JSON pointer into the report.
+    pub place: String,
+    /// In the first report.
+    pub before: Option<Value>,
+    /// In the other.
+    pub now: Option<Value>,
+}
+
+/// What a repetition has otherwise by its nature: moments, names made of moments, speed, and the program that repeats.
+const OF_ITS_OWN: [&str; 9] = [
+    "/started",
+    "/target",
+    "/region",
+    "/execution",
+    "/endpoint",
+    "/training/job",
+    "/training/model_data",
+    "/training/metrics/train:throughput",
+    "/record/build",
+];
+
+impl Report {
+    /// The JSON Schema (2020-12) of the JSON form.
+    pub fn json_schema() -> Value {
+        schemars::schema_for!(Self).to_value()
+    }
+
+    /// What is not the same in a repetition of this run: everything counts but moments, names, places and speed.
+    ///
+    /// # Errors
+    ///
+    /// None in practice: a report has a JSON form.
+    pub fn differences(&self, again: &Self) -> serde_json::Result<Vec<Difference>> {
+        let mut differences = Vec::new();
+        compare(
+            String::new(),
+            Some(&serde_json::to_value(self)?),
+            Some(&serde_json::to_value(again)?),
+            &mut differences,
+        );
+        Ok(differences)
+    }
+}
+
+fn compare(place: String, before: Option<&Value>, now: Option<&Value>, differences: &mut Vec<Difference>) {
+    if before == now || OF_ITS_OWN.contains(&&*place) {
+        return;
+    }
+    match (before, now) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+            let names = a.keys().chain(b.keys().filter(|name| !a.contains_key(*name)));
+            for name in names {
+                let escaped = name.replace('~', "~0").replace('/', "~1");
+                compare(
+                    format!("{place}/{escaped}"),
+                    a.get(name),
+                    b.get(name),
+                    differences,
+                );
+            }
+        }
+        (Some(Value::Array(a)), Some(Value::Array(b))) if a.len() == b.len() => {
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                compare(format!("{place}/{index}"), Some(a), Some(b), differences);
+            }
+        }
+        _ => differences.push(Difference {
+            place,
+            before: before.cloned(),
+            now: now.cloned(),
+        }),
+    }
 }
 
 /// The figures that the verdict is computed from.
@@ -224,7 +369,7 @@ pub(crate) fn verdict(figures: &Figures<'_>) -> String {
 }
 
 /// What an AUC is worth, in words. The steps are the usual rough reading of a ROC area.
-fn worth(auc: f64) -> &'static str {
+pub(crate) fn worth(auc: f64) -> &'static str {
     match auc {
         auc if auc < 0.6 => "cannot tell foreign addresses from native ones",
         auc if auc < 0.75 => "is a weak hint, not a detector",
@@ -285,6 +430,7 @@ mod tests {
                 score,
                 anomalous: score < threshold.value,
                 percentile: 0.0,
+                reason: None,
             })
             .collect();
         let held_out = HeldOut {

@@ -11,7 +11,7 @@ use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use aws_sdk_sfn::operation::stop_execution::StopExecutionError;
 use aws_sdk_sfn::types::{ExecutionStatus, HistoryEvent};
 use geodata::{Sample, SampleFile};
-use ipinsights::Score;
+use ipinsights::{HistoryBuilder, Score, TrainingCurve};
 use ipinsights_client::{
     Deadline, EndpointConfigName, EndpointName, Error as ClientError, ModelName, Resource, TrainingState,
 };
@@ -273,7 +273,7 @@ fn fingerprint(settings: &Settings, files: &[SampleFile]) -> String {
     for (name, value) in settings.hyperparameters().to_map() {
         hash.update(format!("{name}={value}\n"));
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }
 
 async fn upload(
@@ -662,6 +662,9 @@ async fn finish(
     sorted.sort_by(f32::total_cmp);
     let below = |score: Score| sorted.partition_point(|value| *value < score.dot_product());
 
+    // Rows too many for a history go without reasons.
+    let history = HistoryBuilder::of_events(&sample.train).ok();
+    let country = sample.manifest.outliers.as_ref().map(|outliers| &*outliers.name);
     let rows: Vec<report::Row> = sample
         .test
         .iter()
@@ -672,6 +675,10 @@ async fn finish(
             score: score.dot_product(),
             anomalous: threshold.is_anomalous(score),
             percentile: below(score) as f64 / sorted.len().max(1) as f64,
+            reason: history.as_ref().map(|history| {
+                let reasons = history.explain(&event.entity, event.ip, score, Some(&threshold), country);
+                reasons.sentence
+            }),
         })
         .collect();
     let held_out_figures = report::HeldOut {
@@ -718,10 +725,31 @@ async fn finish(
         value: threshold.value().dot_product(),
         false_positive_rate: settings.false_positive_rate,
     };
-    let (training, endpoint) = (
-        training(clients, settings, names).await?,
-        served(clients, &endpoint).await?,
-    );
+    let mut training = training(clients, settings, names).await?;
+    let endpoint = served(clients, &endpoint).await?;
+    // A report without these two is still a report.
+    let mut warn = |message: String| observe(Event::Warning { message });
+    let curve = curve(clients, names).await.unwrap_or_else(|error| {
+        warn(format!("the report has no training curve: {error}"));
+        TrainingCurve::default()
+    });
+    training.curve = curve.points().into_iter().map(Into::into).collect();
+    let training_picture = curve.picture().unwrap_or_else(|error| {
+        warn(error.to_string());
+        None
+    });
+    let model_sha256 = match digest(clients, &training.model_data).await {
+        Ok(digest) => Some(digest),
+        Err(error) => {
+            warn(format!("the report has no checksum of the model: {error}"));
+            None
+        }
+    };
+    let record = report::Record {
+        build: settings.build.clone(),
+        seed: sample.manifest.seed,
+        model_sha256,
+    };
     let verdict = report::verdict(&report::Figures {
         rows: &rows,
         threshold: &threshold,
@@ -750,7 +778,9 @@ async fn finish(
         detection,
         verdict,
         manifest: done.manifest,
+        record: Some(record),
         pictures,
+        training_picture,
     })
 }
 
@@ -802,7 +832,55 @@ async fn training(
         model_data: model.artifacts.to_string(),
         hyperparameters: settings.hyperparameters().to_map(),
         metrics: model.metrics,
+        curve: Vec::new(),
     })
+}
+
+/// The epochs of the training, out of the job's log.
+async fn curve(clients: &Clients, names: &RunNames) -> Result<TrainingCurve, Error> {
+    let mut curve = TrainingCurve::default();
+    let mut pages = clients
+        .logs
+        .filter_log_events()
+        .log_group_name("/aws/sagemaker/TrainingJobs")
+        .log_stream_name_prefix(format!("{}/", names.training_job()))
+        // Of the figures, not those of single mini-batches.
+        .filter_pattern("\"#quality_metric\" -\"batch=\"")
+        .into_paginator()
+        .send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| ClientError::from_sdk("FilterLogEvents", error))?;
+        for event in page.events() {
+            curve.read_line(event.message().unwrap_or_default());
+        }
+    }
+    Ok(curve)
+}
+
+/// SHA-256 of an object, hex, which is streamed.
+async fn digest(clients: &Clients, uri: &str) -> Result<String, Error> {
+    let place = S3Folder::parse("model", uri)?;
+    let mut body = clients
+        .s3
+        .get_object()
+        .bucket(place.bucket())
+        .key(place.key("").trim_end_matches('/'))
+        .send()
+        .await
+        .map_err(|error| ClientError::from_sdk("GetObject", error))?
+        .body;
+    let mut hash = Sha256::new();
+    while let Some(bytes) = body.next().await {
+        let bytes = bytes.map_err(|error| Error::Unexpected {
+            what: format!("`{uri}` broke off: {error}"),
+        })?;
+        hash.update(&bytes);
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn served(clients: &Clients, name: &EndpointName) -> Result<report::Endpoint, Error> {

@@ -8,6 +8,7 @@ use ipinsights_client::{InstanceType, RoleArn};
 
 use crate::Error;
 use crate::names::PipelineName;
+use crate::report::Build;
 
 /// The variables that set what flags leave open, by the names the first build of this pipeline used.
 pub mod variables {
@@ -168,6 +169,8 @@ pub struct SettingsDraft {
     pub artifact_location: Option<String>,
     /// Share of in-country rows that may be flagged, above 0 and below 1. Default 0.05.
     pub false_positive_rate: f64,
+    /// The program, for the report's record. Default: this crate's version alone.
+    pub build: Build,
     /// How long to wait.
     pub pace: Pace,
 }
@@ -184,6 +187,10 @@ impl Default for SettingsDraft {
             data_location: None,
             artifact_location: None,
             false_positive_rate: 0.05,
+            build: Build {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                ..Build::default()
+            },
             pace: Pace::default(),
         }
     }
@@ -241,6 +248,7 @@ impl SettingsDraft {
             data_location: folder(variables::DATA_LOCATION, self.data_location)?,
             artifact_location: folder(variables::ARTIFACT_LOCATION, self.artifact_location)?,
             false_positive_rate: self.false_positive_rate,
+            build: self.build,
             pace: self.pace,
             hyperparameters,
         })
@@ -279,6 +287,7 @@ pub struct Settings {
     pub(crate) data_location: Option<S3Folder>,
     pub(crate) artifact_location: Option<S3Folder>,
     pub(crate) false_positive_rate: f64,
+    pub(crate) build: Build,
     pub(crate) pace: Pace,
     pub(crate) hyperparameters: Hyperparameters,
 }

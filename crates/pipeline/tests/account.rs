@@ -83,7 +83,10 @@ async fn a_first_run_sends_these_requests_in_this_order() {
         InvokeEndpoint
         InvokeEndpoint
         DescribeTrainingJob
-        DescribeEndpoint"#]]
+        DescribeEndpoint
+        FilterLogEvents
+        FilterLogEvents
+        GET object"#]]
     .assert_eq(&service.operations().join("\n"));
 
     assert_eq!((report.outliers, report.outliers_flagged), (5, 5));
@@ -91,6 +94,49 @@ async fn a_first_run_sends_these_requests_in_this_order() {
     assert_eq!(report.held_out.auc_vs_outliers, Some(1.0));
     assert_eq!(report.training.metrics["validation:discriminator_auc"], 0.75);
     assert_eq!(report.execution.states[0].seconds, 2.5);
+    assert_eq!(report.training.curve.len(), 1);
+    let epoch = report.training.curve[0];
+    assert_eq!((epoch.loss, epoch.discriminator_auc), (Some(0.5), Some(0.75)));
+    // That of `abc`, from FIPS 180-2.
+    let digest = report.record.unwrap().model_sha256;
+    assert_eq!(
+        digest.as_deref(),
+        Some("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+    );
+    let asked = &service.asked("FilterLogEvents")[0].body;
+    assert_eq!(asked["logGroupName"], "/aws/sagemaker/TrainingJobs");
+    assert_eq!(asked["logStreamNamePrefix"], format!("{}/", report.training.job));
+}
+
+#[tokio::test]
+async fn a_report_without_log_and_model_is_a_report() {
+    let service = first_run();
+    let denied = json!({ "__type": "AccessDeniedException", "message": "no" });
+    service.instead(
+        "FilterLogEvents",
+        ResponseTemplate::new(400).set_body_json(denied),
+    );
+    service.instead("GET object", ResponseTemplate::new(403));
+    let (report, events) = run(&service, &settings(|_| {})).await;
+    let report = report.unwrap();
+    assert_eq!(report.training.curve, []);
+    assert_eq!(report.record.unwrap().model_sha256, None);
+    let warned: Vec<&str> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Warning { message } => Some(&**message),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(warned.len(), 2, "{warned:?}");
+    assert!(
+        warned[0].starts_with("the report has no training curve: "),
+        "{warned:?}"
+    );
+    assert!(
+        warned[1].starts_with("the report has no checksum of the model: "),
+        "{warned:?}"
+    );
 }
 
 #[tokio::test]

@@ -19,6 +19,32 @@ pub trait Clock: Send + Sync {
 
     /// Ends after this long. Dropping the future stops the waiting.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+
+    /// Time that is moved by hand stands still while this future can go on: see [`VirtualClock::idle`].
+    fn watch(&self, future: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        future
+    }
+
+    /// Time that is moved by hand stands still until what is returned is dropped: for work that is waited for, and that does
+    /// not wait for this clock.
+    fn hold(&self) -> Hold {
+        Hold { clock: None }
+    }
+}
+
+/// What keeps time from being moved.
+#[derive(Debug)]
+#[must_use]
+pub struct Hold {
+    clock: Option<VirtualClock>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(clock) = &self.clock {
+            clock.less_busy();
+        }
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for Arc<C> {
@@ -28,6 +54,14 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         (**self).sleep(duration)
+    }
+
+    fn watch(&self, future: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        (**self).watch(future)
+    }
+
+    fn hold(&self) -> Hold {
+        (**self).hold()
     }
 }
 
@@ -56,6 +90,10 @@ struct State {
     // Who waits until when; the second number tells those apart that wait for the same moment.
     sleepers: BTreeMap<(Timestamp, u64), Waker>,
     next: u64,
+    /// How many watched futures can go on, and what else holds the time.
+    busy: usize,
+    /// Who waits until nothing does.
+    idle: Vec<Waker>,
 }
 
 impl VirtualClock {
@@ -67,6 +105,8 @@ impl VirtualClock {
                 now: start,
                 sleepers: BTreeMap::new(),
                 next: 0,
+                busy: 0,
+                idle: Vec::new(),
             })),
         }
     }
@@ -91,6 +131,55 @@ impl VirtualClock {
         drop(state);
         due.into_iter().for_each(Waker::wake);
         true
+    }
+
+    /// Until no [watched](Clock::watch) future can go on and nothing [holds](Clock::hold) the time: what happens next is that
+    /// the clock is moved, or that something comes from outside.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sfn_local::{Clock, VirtualClock};
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let clock = VirtualClock::new("2026-01-31T12:00:00Z".parse()?);
+    /// let hour = clock.sleep(Duration::from_secs(3600));
+    /// let task = tokio::spawn(clock.watch(hour));
+    /// while !task.is_finished() {
+    ///     clock.idle().await;
+    ///     clock.advance_to_next();
+    /// }
+    /// assert_eq!(clock.now().to_string(), "2026-01-31T13:00:00Z");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn idle(&self) {
+        std::future::poll_fn(|context| {
+            let mut state = self.lock();
+            if state.busy == 0 {
+                return Poll::Ready(());
+            }
+            state.idle.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn more_busy(&self) {
+        self.lock().busy += 1;
+    }
+
+    fn less_busy(&self) {
+        let mut state = self.lock();
+        state.busy -= 1;
+        let waiting = if state.busy == 0 {
+            std::mem::take(&mut state.idle)
+        } else {
+            Vec::new()
+        };
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     /// Runs a future to its end on this thread, and moves the clock whenever nothing else can happen.
@@ -136,6 +225,107 @@ impl Clock for VirtualClock {
             clock: self.clone(),
             key,
         })
+    }
+
+    fn watch(&self, future: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        self.more_busy();
+        let gate = Arc::new(Gate {
+            clock: self.clone(),
+            inner: Mutex::new((Standing::Woken, None)),
+        });
+        Box::pin(Watched { future, gate })
+    }
+
+    fn hold(&self) -> Hold {
+        self.more_busy();
+        Hold {
+            clock: Some(self.clone()),
+        }
+    }
+}
+
+/// Whether a watched future can go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Somebody has woken it, or it was never polled.
+    Woken,
+    /// It is being polled.
+    Polled,
+    /// It waits to be woken.
+    Waiting,
+    /// It is over.
+    Over,
+}
+
+/// Knows whether a watched future can go on, and counts it as long as it can.
+struct Gate {
+    clock: VirtualClock,
+    /// And who is to be woken with it.
+    inner: Mutex<(Standing, Option<Waker>)>,
+}
+
+impl Gate {
+    /// Moves on, and tells from where.
+    fn set(&self, standing: Standing) -> Standing {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut inner.0, standing)
+    }
+}
+
+impl ArcWake for Gate {
+    fn wake_by_ref(gate: &Arc<Self>) {
+        let mut inner = gate.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.0 == Standing::Over {
+            return;
+        }
+        if std::mem::replace(&mut inner.0, Standing::Woken) == Standing::Waiting {
+            gate.clock.more_busy();
+        }
+        let waker = inner.1.clone();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+struct Watched {
+    future: BoxFuture<'static, ()>,
+    gate: Arc<Gate>,
+}
+
+impl Future for Watched {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        {
+            let mut inner = self.gate.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            // It may be polled without having been woken.
+            if inner.0 == Standing::Waiting {
+                self.gate.clock.more_busy();
+            }
+            *inner = (Standing::Polled, Some(context.waker().clone()));
+        }
+        let waker = waker(self.gate.clone());
+        let polled = self.future.as_mut().poll(&mut Context::from_waker(&waker));
+        if polled.is_pending() {
+            let mut inner = self.gate.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            // Otherwise it was woken meanwhile.
+            if inner.0 == Standing::Polled {
+                inner.0 = Standing::Waiting;
+                drop(inner);
+                self.gate.clock.less_busy();
+            }
+        }
+        polled
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.gate.set(Standing::Over) != Standing::Waiting {
+            self.gate.clock.less_busy();
+        }
     }
 }
 

@@ -112,9 +112,28 @@ pub enum Outcome {
         /// A text for people.
         cause: Option<String>,
     },
+    /// `ABORTED`: somebody stopped it. Only child executions of a map run end in this way by themselves: whoever stops another drops
+    /// its future.
+    Aborted {
+        /// The error's name, as whoever stopped it said.
+        error: Option<String>,
+        /// A text for people.
+        cause: Option<String>,
+    },
 }
 
 impl Outcome {
+    /// The error and the cause of one that has not ended well.
+    #[must_use]
+    pub fn failure(&self) -> Option<(Option<&str>, Option<&str>)> {
+        match self {
+            Self::Succeeded { .. } => None,
+            Self::Failed { error, cause }
+            | Self::TimedOut { error, cause }
+            | Self::Aborted { error, cause } => Some((error.as_deref(), cause.as_deref())),
+        }
+    }
+
     /// The status as the service names it.
     #[must_use]
     pub fn status(&self) -> &'static str {
@@ -122,6 +141,7 @@ impl Outcome {
             Self::Succeeded { .. } => "SUCCEEDED",
             Self::Failed { .. } => "FAILED",
             Self::TimedOut { .. } => "TIMED_OUT",
+            Self::Aborted { .. } => "ABORTED",
         }
     }
 }

@@ -81,6 +81,10 @@ pub struct TaskCall {
     pub token: Option<String>,
     /// The role that is taken for the call (`Credentials`).
     pub role_arn: Option<String>,
+    /// No other call of the execution has this number; it is the same when the execution is resumed.
+    pub number: u64,
+    /// The call was under way when the execution was left, and is made again: it may have had its effect already.
+    pub resumed: bool,
     /// For a resource that is waited for: reports the answer of the call that made the job or handed the token on.
     pub submitted: Submitted,
     /// Tells of heartbeats, and of workers.
@@ -88,7 +92,18 @@ pub struct TaskCall {
 }
 
 impl TaskCall {
-    pub(crate) fn new(request: TaskRequest, submitted: Submitted, progress: TaskProgress) -> Self {
+    pub(crate) fn new(request: TaskRequest, task: TaskId, reports: &UnboundedSender<Signal>) -> Self {
+        Self {
+            number: task.0,
+            ..Self::with(
+                request,
+                Submitted::new(reports.clone(), task),
+                TaskProgress::new(reports.clone(), task),
+            )
+        }
+    }
+
+    fn with(request: TaskRequest, submitted: Submitted, progress: TaskProgress) -> Self {
         Self {
             resource: request.resource,
             parameters: request.parameters,
@@ -100,6 +115,8 @@ impl TaskCall {
             heartbeat: request.heartbeat,
             token: request.token,
             role_arn: request.role_arn,
+            number: 0,
+            resumed: false,
             submitted,
             progress,
         }
@@ -108,7 +125,7 @@ impl TaskCall {
     /// A call outside of an execution: nobody listens to what it reports.
     #[must_use]
     pub fn outside(request: TaskRequest) -> Self {
-        Self::new(request, Submitted::ignored(), TaskProgress::ignored())
+        Self::with(request, Submitted::ignored(), TaskProgress::ignored())
     }
 
     /// Whether the resource is to be waited for (`.sync`).

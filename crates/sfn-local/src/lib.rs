@@ -10,7 +10,7 @@ mod history;
 mod run;
 mod support;
 
-pub use clock::{Clock, VirtualClock};
+pub use clock::{Clock, Hold, VirtualClock};
 pub use engine::{Engine, ResumeError};
 pub use execution::{Execution, Outcome};
 pub use futures::future::BoxFuture;

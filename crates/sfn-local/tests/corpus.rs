@@ -67,7 +67,9 @@ fn differences(case: &Value) -> String {
     });
     let explained = match &ran.outcome {
         Outcome::Succeeded { output } => output.to_string(),
-        Outcome::Failed { error, cause } | Outcome::TimedOut { error, cause } => {
+        Outcome::Failed { error, cause }
+        | Outcome::TimedOut { error, cause }
+        | Outcome::Aborted { error, cause } => {
             format!("{} {error:?} {cause:?}", ran.outcome.status())
         }
     };
@@ -88,7 +90,9 @@ fn differences(case: &Value) -> String {
                 );
             }
         }
-        Outcome::Failed { error, cause } | Outcome::TimedOut { error, cause } => {
+        Outcome::Failed { error, cause }
+        | Outcome::TimedOut { error, cause }
+        | Outcome::Aborted { error, cause } => {
             for (what, found) in [("error", error), ("cause", cause)] {
                 if let Some(expected) = case.get(what) {
                     differ(what, expected, json!(found));

@@ -16,17 +16,18 @@ use s3s::{
     host::{S3Host, VirtualHost},
     service::{S3Service, S3ServiceBuilder},
 };
+use tokio_util::task::TaskTracker;
 
 pub(crate) use incoming::accept;
 pub(crate) use s3s::crypto::Sha256;
 pub(crate) use store::{ObjectStore, Scan, StoreError, hex};
 
-/// The protocol around a store.
-pub(crate) fn service(store: Arc<ObjectStore>, region: String) -> S3Service {
+/// The protocol around a store; `tasks` are those that the server's end waits for.
+pub(crate) fn service(store: Arc<ObjectStore>, region: String, tasks: TaskTracker) -> S3Service {
     let mut config = S3Config::default();
     // Browser forms are refused; s3s would read one whole before asking.
     config.post_object_max_file_size = 0;
-    let mut builder = S3ServiceBuilder::new(service::Service { store, region });
+    let mut builder = S3ServiceBuilder::new(service::Service { store, region, tasks });
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
     builder.set_host(Loopback);
     builder.build()
@@ -71,15 +72,20 @@ pub(crate) async fn explain(response: Response<Body>) -> Response<Body> {
 /// Buckets by name of host: `bucket.localhost` and `bucket.s3.localhost`.
 struct Loopback;
 
+/// The bucket that a host is, with or without a port; none where it is the service.
+pub(crate) fn bucket_of_host(host: &str) -> Option<&str> {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let bucket = name.strip_suffix(".localhost")?;
+    let bucket = bucket.strip_suffix(".s3").unwrap_or(bucket);
+    (bucket != "s3").then_some(bucket)
+}
+
 impl S3Host for Loopback {
     fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
-        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        let bucket = name
-            .strip_suffix(".localhost")
-            .map(|b| b.strip_suffix(".s3").unwrap_or(b));
-        Ok(match bucket {
-            Some(bucket) if bucket != "s3" => VirtualHost::new("localhost").with_bucket(bucket),
-            _ => VirtualHost::new("localhost"),
+        let service = VirtualHost::new("localhost");
+        Ok(match bucket_of_host(host) {
+            Some(bucket) => service.with_bucket(bucket),
+            None => service,
         })
     }
 }

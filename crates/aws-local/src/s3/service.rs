@@ -9,12 +9,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::{
     S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result,
     checksum::ChecksumHasher,
-    crypto::{Checksum as _, Md5, Sha256},
+    crypto::{Checksum as _, Md5},
     dto::{Checksum, *},
     s3_error,
 };
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
-use tokio_util::io::ReaderStream;
+use tokio_util::{io::ReaderStream, task::TaskTracker};
 
 use super::{
     chunked::Trailers,
@@ -29,6 +29,7 @@ use crate::time::system_time;
 pub(crate) struct Service {
     pub(crate) store: Arc<ObjectStore>,
     pub(crate) region: String,
+    pub(crate) tasks: TaskTracker,
 }
 
 #[async_trait::async_trait]
@@ -396,7 +397,7 @@ impl S3 for Service {
         };
         let staged = self.store.stage();
         let path = staged.path().to_owned();
-        let copied = tokio::task::spawn_blocking(move || {
+        let copied = self.tasks.spawn_blocking(move || {
             let mut to = std::fs::File::create(path)?;
             io::copy(&mut file, &mut to)
         });
@@ -601,8 +602,9 @@ impl S3 for Service {
         let staged = self.store.stage();
         let (store, path, parts) = (self.store.clone(), staged.path().to_owned(), upload.clone());
         let algorithm = upload.algorithm.clone();
-        let joined =
-            tokio::task::spawn_blocking(move || join(&store, &parts, &numbers, &path, algorithm.as_deref()));
+        let joined = self
+            .tasks
+            .spawn_blocking(move || join(&store, &parts, &numbers, &path, algorithm.as_deref()));
         let (size, e_tag, checksums) = joined.await.map_err(S3Error::internal_error)??;
         if input
             .mpu_object_size
@@ -959,10 +961,6 @@ async fn receive(
         .await
         .map_err(S3Error::internal_error)?;
     let mut hasher = hasher(digests.algorithm.as_deref())?;
-    let wanted_sha256 = digests
-        .stated("x-amz-content-sha256")
-        .filter(|v| is_hex_sha256(v));
-    let mut sha256 = wanted_sha256.as_ref().map(|_| Sha256::new());
     let (mut md5, mut size) = (Md5::new(), 0_u64);
     let mut body = body;
     while let Some(bytes) = match &mut body {
@@ -972,9 +970,6 @@ async fn receive(
         let bytes = bytes.map_err(|e| S3Error::with_source(S3ErrorCode::IncompleteBody, e))?;
         md5.update(&bytes);
         hasher.update(&bytes);
-        if let Some(sha256) = &mut sha256 {
-            sha256.update(&bytes);
-        }
         size += bytes.len() as u64;
         file.write_all(&bytes).await.map_err(S3Error::internal_error)?;
     }
@@ -992,12 +987,6 @@ async fn receive(
         return Err(s3_error!(
             BadDigest,
             "The Content-MD5 you specified did not match what we received."
-        ));
-    }
-    if wanted_sha256 != sha256.map(|s| hex(s.finalize())) {
-        return Err(S3Error::with_message(
-            S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into()),
-            "The provided 'x-amz-content-sha256' header does not match what was computed.",
         ));
     }
     let checksums = Checksums::from(hasher.finalize());
@@ -1391,10 +1380,6 @@ fn octets() -> Option<String> {
     Some("binary/octet-stream".to_owned())
 }
 
-fn is_hex_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
 /// MD5 in base64, as `Content-MD5` has it.
 fn base64_of_md5(md5: [u8; 16]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -1497,6 +1482,7 @@ mod tests {
             Service {
                 store,
                 region: "us-east-1".to_owned(),
+                tasks: TaskTracker::new(),
             },
         )
     }

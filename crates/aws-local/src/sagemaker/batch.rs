@@ -8,7 +8,7 @@ use std::{
 use flate2::bufread::MultiGzDecoder;
 use ipinsights::{
     Model,
-    inference::{RequestFormat, ResponseFormat, ResponseKind},
+    inference::{self, InferenceError, RequestFormat, ResponseFormat, ResponseKind},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -168,20 +168,46 @@ fn score(
         line: 0,
     };
     while let Some((first, payload)) = records.next()? {
+        let refused = |error: InferenceError| match error {
+            InferenceError::Write { source } => Failure::from(source),
+            error => Failure::Refused(format!("in the batch from line {first}: {}", work::chain(&error))),
+        };
+        let events = inference::decode_request(request, &payload).map_err(refused)?;
+        let mut answer = Counted {
+            to: &mut *to,
+            bytes: 0,
+        };
+        // With embeddings an answer is many times its payload: it goes to the object as it comes.
+        let predictions = runtime::predictions(model, response, &events).take_while(|_| !stop.is_cancelled());
+        inference::write_response(response, predictions, &mut answer).map_err(refused)?;
+        // Lines of one answer must not run into those of the next.
+        let lines = batch.assemble == Assemble::Line || response.kind == ResponseKind::JsonLines;
+        if lines && answer.bytes > 0 {
+            to.write_all(b"\n")?;
+        }
         if stop.is_cancelled() {
             return Err(Failure::Stopped);
         }
-        let answer = runtime::score(model, request, response, &payload).map_err(|error| {
-            Failure::Refused(format!("in the batch from line {first}: {}", work::chain(&error)))
-        })?;
-        to.write_all(&answer)?;
-        // Lines of one answer must not run into those of the next.
-        let lines = batch.assemble == Assemble::Line || response.kind == ResponseKind::JsonLines;
-        if lines && !answer.is_empty() && !answer.ends_with(b"\n") {
-            to.write_all(b"\n")?;
-        }
     }
     Ok(())
+}
+
+/// Counts what is written.
+struct Counted<'a> {
+    to: &'a mut dyn Write,
+    bytes: usize,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.bytes += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 /// Cuts an object into payloads.

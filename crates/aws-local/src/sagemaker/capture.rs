@@ -61,6 +61,8 @@ pub(crate) struct Exchange<'a> {
 const GATHER: Duration = Duration::from_millis(500);
 /// How many bytes of them.
 const MOST: usize = 4 << 20;
+/// How many bytes may wait at the most, where they come faster than they are written.
+const BOUND: usize = 16 * MOST;
 
 impl CaptureSettings {
     /// Those of a configuration; none where nothing is to be captured.
@@ -70,9 +72,15 @@ impl CaptureSettings {
         let at = |member: &str| format!("{AT}.{member}");
         let enabled = check.flag(&at("EnableCapture"));
         let percent = check.required_integer(&at("InitialSamplingPercentage"), 0, 100);
+        let destination_at = at("DestinationS3Uri");
         let destination = check
-            .required(&at("DestinationS3Uri"), Form { max: 512, ..S3_URI })
+            .required(&destination_at, Form { max: 512, ..S3_URI })
             .to_owned();
+        // The pattern of the service's description takes https too, under which nothing is kept.
+        if !destination.is_empty() && s3::parse_url(&destination).is_none() {
+            let constraint = "Member must be an address in S3, s3://bucket/prefix";
+            check.problem(Some(&destination), &destination_at, constraint);
+        }
         let (mut input, mut output) = (false, false);
         for i in 0..check.list(&at("CaptureOptions"), 1, 32).len() {
             let mode = format!("{AT}.CaptureOptions.{i}.CaptureMode");
@@ -202,6 +210,15 @@ impl SageMaker {
         let mut pending = capture.pending.lock().unwrap_or_else(|e| e.into_inner());
         let first = pending.is_empty();
         let lines = pending.entry(exchange.variant.to_owned()).or_default();
+        if lines.len() >= BOUND {
+            drop(pending);
+            let text = format!(
+                "a record was not captured: {} cannot be written to as fast as the endpoint is asked",
+                capture.settings.destination
+            );
+            self.log_of_endpoint(endpoint, exchange.variant, &text);
+            return;
+        }
         lines.push_str(&line);
         lines.push('\n');
         let full = lines.len() >= MOST;
@@ -223,10 +240,11 @@ impl SageMaker {
     }
 
     fn write_captured(&self, endpoint: &str, capture: &Capture) {
+        let pending = capture.take();
         let Some((bucket, prefix)) = s3::parse_url(&capture.settings.destination) else {
             return;
         };
-        for (variant, lines) in capture.take() {
+        for (variant, lines) in pending {
             let moment = Timestamp::now().strftime("%Y/%m/%d/%H/%M-%S-%3f").to_string();
             let name = format!("{endpoint}/{variant}/{moment}-{}.jsonl", Uuid::new_v4());
             let key = match prefix.trim_end_matches('/') {

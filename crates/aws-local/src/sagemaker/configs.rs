@@ -7,13 +7,14 @@ use serde_json::{Map, Value, json};
 
 use super::{
     SageMaker,
+    asynchronous::AsyncSettings,
     capture::CaptureSettings,
     copy,
     list::{self, Entry},
     tags,
 };
 use crate::{
-    api::{ApiError, ApiResult, Check, INSTANCE, MODEL_NAME, NAME},
+    api::{ApiError, ApiResult, Check, INSTANCE, KMS_KEY, MODEL_NAME, NAME},
     time::{Seconds, now},
 };
 
@@ -27,6 +28,8 @@ pub(super) struct EndpointConfig {
     pub(super) variants: Vec<Variant>,
     #[serde(default)]
     pub(super) capture: Option<CaptureSettings>,
+    #[serde(default)]
+    pub(super) asynchronous: Option<AsyncSettings>,
 }
 
 /// One of the models of a configuration.
@@ -44,11 +47,7 @@ impl SageMaker {
     pub(super) fn create_endpoint_config(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
         let name = check.required("EndpointConfigName", NAME);
-        for member in [
-            "AsyncInferenceConfig",
-            "ExplainerConfig",
-            "ShadowProductionVariants",
-        ] {
+        for member in ["ExplainerConfig", "ShadowProductionVariants"] {
             if check
                 .get(member)
                 .is_some_and(|value| value.as_array().is_none_or(|list| !list.is_empty()))
@@ -56,6 +55,10 @@ impl SageMaker {
                 return Err(ApiError::not_implemented(member));
             }
         }
+        let asynchronous = AsyncSettings::of_request(&mut check)?;
+        check.text("KmsKeyId", KMS_KEY);
+        check.network();
+        check.flag("EnableNetworkIsolation");
         let capture = CaptureSettings::of_request(&mut check);
         let count = check.list("ProductionVariants", 1, 10).len();
         let mut variants = Vec::new();
@@ -70,6 +73,11 @@ impl SageMaker {
                 "ProductionVariants must have different names.",
             ));
         }
+        if asynchronous.is_some() && variants.iter().any(|variant| variant.serverless.is_some()) {
+            return Err(ApiError::validation(
+                "A serverless variant cannot be asynchronous: leave out AsyncInferenceConfig or ServerlessConfig.",
+            ));
+        }
         for variant in &variants {
             self.model(&variant.model)?;
         }
@@ -81,12 +89,16 @@ impl SageMaker {
             created: now(),
             variants,
             capture,
+            asynchronous,
         };
         if self.configs.insert_new(name, config)?.is_err() {
             let message = format!("Cannot create already existing endpoint configuration \"{arn}\".");
             return Err(ApiError::validation(message));
         }
-        self.tag_new(&arn, tags)?;
+        if let Err(error) = self.tag_new(&arn, tags) {
+            self.configs.remove(name)?;
+            return Err(error);
+        }
         Ok(json!({"EndpointConfigArn": arn}))
     }
 
@@ -101,6 +113,7 @@ impl SageMaker {
             "ProductionVariants",
             "KmsKeyId",
             "DataCaptureConfig",
+            "AsyncInferenceConfig",
             "ExecutionRoleArn",
             "VpcConfig",
             "EnableNetworkIsolation",
@@ -136,6 +149,26 @@ impl SageMaker {
         let config = self.config_of(input)?;
         self.configs.remove(&config.name)?;
         self.untag(&config.arn)
+    }
+
+    /// What a configuration asks for that is taken without being there.
+    pub(super) fn config_without_effect(config: &EndpointConfig) -> Vec<String> {
+        let key = config.request["KmsKeyId"].as_str().filter(|key| !key.is_empty());
+        let network = config
+            .request
+            .get("VpcConfig")
+            .filter(|network| !network.is_null());
+        let key = key.map(|_| "KmsKeyId has no effect: nothing on disk is encrypted.".to_owned());
+        let network = network
+            .map(|_| "VpcConfig has no effect: the models answer on this machine's network.".to_owned());
+        let output = config
+            .asynchronous
+            .as_ref()
+            .and_then(AsyncSettings::without_effect);
+        [key, network, output.map(str::to_owned)]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// The configuration of that name.

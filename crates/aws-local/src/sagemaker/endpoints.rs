@@ -17,8 +17,10 @@ use uuid::Uuid;
 
 use super::{
     SageMaker,
+    asynchronous::AsyncSettings,
     capture::{Capture, CaptureSettings},
     configs::Variant,
+    deployment,
     list::{self, Entry},
     tags, work,
 };
@@ -54,6 +56,11 @@ struct Plan {
     variants: Vec<Served>,
     #[serde(default)]
     capture: Option<CaptureSettings>,
+    #[serde(default)]
+    asynchronous: Option<AsyncSettings>,
+    /// What of the configuration has no effect here, for the log.
+    #[serde(default)]
+    notes: Vec<String>,
 }
 
 /// A variant with what it needs of its model.
@@ -74,6 +81,8 @@ pub(crate) struct Deployment {
     variants: Vec<Loaded>,
     requests: AtomicU64,
     pub(crate) capture: Option<Arc<Capture>>,
+    /// Where answers go, where requests wait in a queue.
+    pub(super) asynchronous: Option<AsyncSettings>,
 }
 
 /// A variant's model.
@@ -106,6 +115,7 @@ impl SageMaker {
         let mut check = Check::new(input);
         let name = check.required("EndpointName", NAME);
         let config = check.required("EndpointConfigName", NAME);
+        let deployment = deployment::of_request(&mut check);
         let tags = tags::of_request(&mut check);
         check.finish()?;
         let arn = self.arn("endpoint", name);
@@ -114,6 +124,7 @@ impl SageMaker {
             return Err(taken());
         }
         let plan = self.plan(config)?;
+        deployment::require_fits(deployment.as_ref(), &plan.instances())?;
         let endpoint = Endpoint {
             name: name.to_owned(),
             arn: arn.clone(),
@@ -123,16 +134,18 @@ impl SageMaker {
             modified: now(),
             serving: plan.clone(),
             next: None,
-            deployment: input
-                .get("DeploymentConfig")
-                .filter(|config| !config.is_null())
-                .cloned(),
+            deployment,
         };
         if self.endpoints.insert_new(name, endpoint)?.is_err() {
             return Err(taken());
         }
-        self.tag_new(&arn, tags)?;
+        let tagged = self.tag_new(&arn, tags);
+        // Nothing stays that nothing runs.
+        if tagged.is_err() && self.endpoints.remove(name).is_ok() {
+            return tagged.map(|()| Value::Null);
+        }
         self.deploy(name, plan);
+        tagged?;
         Ok(json!({"EndpointArn": arn}))
     }
 
@@ -149,6 +162,7 @@ impl SageMaker {
                 &["DesiredInstanceCount", "DesiredWeight", "DataCaptureConfig"],
             ));
         }
+        let deployment = deployment::of_request(&mut check);
         check.finish()?;
         let mut plan = self.plan_for(name, config)?;
         let outcome = self.endpoints.try_update(name, |endpoint| {
@@ -156,10 +170,8 @@ impl SageMaker {
             if retain {
                 plan.retain(&endpoint.serving, &renewed);
             }
-            endpoint.deployment = input
-                .get("DeploymentConfig")
-                .filter(|config| !config.is_null())
-                .cloned();
+            deployment::require_fits(deployment.as_ref(), &plan.instances())?;
+            endpoint.deployment.clone_from(&deployment);
             endpoint.status = UPDATING.to_owned();
             endpoint.failure = None;
             endpoint.modified = now();
@@ -211,6 +223,7 @@ impl SageMaker {
                 variants: variants.collect(),
                 requests: AtomicU64::new(0),
                 capture: old.capture.clone(),
+                asynchronous: old.asynchronous.clone(),
             };
             deployments.insert(name.to_owned(), Arc::new(deployment));
         }
@@ -225,6 +238,9 @@ impl SageMaker {
         answer.insert("EndpointConfigName".into(), endpoint.serving.config.into());
         if let Some(capture) = &endpoint.serving.capture {
             answer.insert("DataCaptureConfig".into(), capture.describe());
+        }
+        if let Some(asynchronous) = &endpoint.serving.asynchronous {
+            answer.insert("AsyncInferenceConfig".into(), asynchronous.describe().clone());
         }
         if let Some(deployment) = endpoint.deployment {
             answer.insert("LastDeploymentConfig".into(), deployment);
@@ -326,7 +342,7 @@ impl SageMaker {
     /// Loads a plan's models beside, and puts them to use when all are there.
     fn deploy(self: &Arc<Self>, name: &str, plan: Plan) {
         let (this, name) = (self.clone(), name.to_owned());
-        self.tasks.spawn_blocking(move || {
+        self.spawn(move || {
             this.pace.wait(this.pace.endpoint, &this.stop);
             if this.stop.is_cancelled() && !this.pace.endpoint.is_zero() {
                 return; // the next server loads them
@@ -356,6 +372,13 @@ impl SageMaker {
                             "Docker entrypoint called with argument(s): serve",
                         );
                     }
+                    let steps = endpoint.deployment.as_ref().map(deployment::without_effect);
+                    let steps = steps.unwrap_or_default();
+                    for note in plan.notes.iter().map(String::as_str).chain(steps) {
+                        for variant in &plan.variants {
+                            self.log_of_endpoint(name, &variant.name, note);
+                        }
+                    }
                     if let Some(next) = endpoint.next.take() {
                         endpoint.serving = next;
                     }
@@ -364,8 +387,8 @@ impl SageMaker {
                     deployments.insert(name.to_owned(), Arc::new(deployment));
                 }
                 Err(reason) => {
-                    // The old models go on answering, if there are any.
-                    let rolled_back = endpoint.next.take().is_some();
+                    // The old models go on answering, if there are any: after a start, theirs may be gone too.
+                    let rolled_back = endpoint.next.take().is_some() && deployments.contains_key(name);
                     endpoint.status = if rolled_back { IN_SERVICE } else { FAILED }.to_owned();
                     endpoint.failure = Some(reason);
                 }
@@ -393,6 +416,7 @@ impl SageMaker {
                 .capture
                 .clone()
                 .map(|settings| Arc::new(Capture::new(settings))),
+            asynchronous: plan.asynchronous.clone(),
         })
     }
 
@@ -407,6 +431,7 @@ impl SageMaker {
     fn plan(&self, config: &str) -> ApiResult<Plan> {
         let config_name = config.to_owned();
         let config = self.config(config)?;
+        let notes = Self::config_without_effect(&config);
         let variants = config.variants.into_iter().map(|variant| {
             let Variant {
                 name,
@@ -431,6 +456,8 @@ impl SageMaker {
             config: config_name,
             variants,
             capture: config.capture,
+            asynchronous: config.asynchronous,
+            notes,
         })
     }
 
@@ -465,6 +492,11 @@ fn require_in_service(endpoint: &Endpoint) -> ApiResult<()> {
 }
 
 impl Plan {
+    /// How many instances each variant has.
+    fn instances(&self) -> Vec<i64> {
+        self.variants.iter().map(|variant| variant.instances).collect()
+    }
+
     /// Takes over what the variants of these names have now, but for what is to be renewed.
     fn retain(&mut self, serving: &Self, renewed: &[&str]) {
         let keeps = |property: &str| !renewed.contains(&property);
@@ -491,6 +523,11 @@ pub(super) fn spread(number: u64) -> f64 {
 }
 
 impl Deployment {
+    /// Whether requests wait in a queue.
+    pub(crate) fn is_asynchronous(&self) -> bool {
+        self.asynchronous.is_some()
+    }
+
     /// The variant of that name, or else the one whose turn it is by weight.
     pub(crate) fn variant(&self, name: Option<&str>) -> Option<&Loaded> {
         if let Some(name) = name {

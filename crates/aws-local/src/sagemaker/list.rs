@@ -52,14 +52,13 @@ pub(super) fn page(
         == "Descending";
     let max = check.integer("MaxResults", 1, 100).unwrap_or(10) as usize;
     let token = check.text("NextToken", TEXT);
-    let time = |check: &Check<'_>, name: &str| check.get(name).and_then(Value::as_f64);
     let created = (
-        time(&check, "CreationTimeAfter"),
-        time(&check, "CreationTimeBefore"),
+        check.amount("CreationTimeAfter"),
+        check.amount("CreationTimeBefore"),
     );
     let modified = (
-        time(&check, "LastModifiedTimeAfter"),
-        time(&check, "LastModifiedTimeBefore"),
+        check.amount("LastModifiedTimeAfter"),
+        check.amount("LastModifiedTimeBefore"),
     );
     check.finish()?;
 

@@ -3,9 +3,11 @@
 //! Resources are records in [`Collection`]s; what an operation does is a plain function over them. Long work (a
 //! training, the loading of an endpoint's models) runs beside, and reports by changing the record.
 
+mod asynchronous;
 mod batch;
 mod capture;
 mod configs;
+mod deployment;
 mod endpoints;
 mod list;
 mod models;
@@ -21,12 +23,15 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, Mutex, RwLock},
+    thread,
     time::Duration,
 };
 
 use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use asynchronous::Asked;
 pub(crate) use capture::Exchange;
 pub(crate) use endpoints::Deployment;
 pub(crate) use pace::Pace;
@@ -62,11 +67,15 @@ pub(crate) struct SageMaker {
     /// Where running jobs keep what the next server needs to go on.
     work_folder: PathBuf,
     pace: Pace,
+    /// Requests to asynchronous endpoints that are not answered yet, by their number, and who works on them.
+    requests: Collection<asynchronous::Request>,
+    queues: Mutex<HashMap<String, asynchronous::Queue>>,
     /// What answers, by endpoint.
     deployments: RwLock<HashMap<String, Arc<Deployment>>>,
     observer: Option<TrainingObserver>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    runtime: Handle,
 }
 
 /// The operations that are there.
@@ -106,7 +115,8 @@ pub(crate) const OPERATIONS: [&str; 32] = [
 ];
 
 impl SageMaker {
-    /// Opens the records, loads the endpoints, and goes on with what a server before this one left running.
+    /// Opens the records, loads the endpoints, and goes on with what a server before this one left running. To be called
+    /// within a runtime.
     #[expect(clippy::too_many_arguments, reason = "everything that the service is made of")]
     pub(crate) fn open(
         folder: &Shelf,
@@ -130,6 +140,8 @@ impl SageMaker {
             configs: Collection::open(folder.join("endpoint-configs"))?,
             endpoints: Collection::open(folder.join("endpoints"))?,
             tags: Collection::open(folder.join("tags"))?,
+            requests: Collection::open(folder.join("async-requests"))?,
+            queues: Mutex::default(),
             running: Mutex::default(),
             transforming: Mutex::default(),
             tuning: Mutex::default(),
@@ -139,12 +151,14 @@ impl SageMaker {
             observer,
             stop,
             tasks,
+            runtime: Handle::current(),
         });
         this.sweep_job_folders()?;
         this.reload_endpoints()?;
         this.resume_training_jobs()?;
         this.resume_transform_jobs();
         this.resume_tuning_jobs();
+        this.resume_requests();
         Ok(this)
     }
 
@@ -188,7 +202,7 @@ impl SageMaker {
     }
 
     /// Describes the job that an operation such as `CreateTransformJob` made, once it has ended; none if there is none (any
-    /// more), or the server stops.
+    /// more). Nothing is known any more once the server stops: then it waits until it is dropped.
     pub(crate) async fn job_ended(&self, operation: &str, name: &str) -> Option<Value> {
         loop {
             let (ended, described) = match operation {
@@ -201,7 +215,7 @@ impl SageMaker {
                 return Some(described);
             }
             tokio::select! {
-                () = self.stop.cancelled() => return None,
+                () = self.stop.cancelled() => return std::future::pending().await,
                 () = tokio::time::sleep(POLL) => {}
             }
         }
@@ -218,6 +232,31 @@ impl SageMaker {
         &self.region
     }
 
+    /// Does work on a thread of its own, which the server's end waits for. What takes hours or only waits would keep others from
+    /// the threads that the runtime has for what blocks.
+    fn spawn(&self, work: impl FnOnce() + Send + 'static) {
+        let (handle, tracked) = (self.runtime.clone(), self.tasks.token());
+        let work: Work = Box::new(move || {
+            let _in_runtime = handle.enter();
+            work();
+            drop(tracked);
+        });
+        // Should the machine have no more threads, the runtime's have to do.
+        let kept = Arc::new(Mutex::new(Some(work)));
+        let run = |kept: Arc<Mutex<Option<Work>>>| {
+            move || {
+                let work = kept.lock().unwrap_or_else(|e| e.into_inner()).take();
+                if let Some(work) = work {
+                    work();
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("sagemaker".to_owned());
+        if thread.spawn(run(kept.clone())).is_err() {
+            self.runtime.spawn_blocking(run(kept));
+        }
+    }
+
     /// A resource's name across all services. The name part is in lower case, whatever the name is.
     fn arn(&self, kind: &str, name: &str) -> String {
         let partition = partition(&self.region);
@@ -228,6 +267,9 @@ impl SageMaker {
         )
     }
 }
+
+/// What a thread does.
+type Work = Box<dyn FnOnce() + Send>;
 
 /// How often a waiting state machine looks.
 const POLL: Duration = Duration::from_millis(20);
@@ -240,28 +282,63 @@ fn metric_definitions() -> Value {
     definitions.collect()
 }
 
-/// Whether an image is the service's own for this algorithm, of whatever region:
-/// `<12 digits>.dkr.ecr.<region>.<suffix>/ipinsights:1`.
-fn is_own_image(image: &str) -> bool {
-    let Some((registry, "ipinsights:1" | "ipinsights:latest")) = image.split_once('/') else {
-        return false;
-    };
-    let Some((account, host)) = registry.split_once(".dkr.ecr.") else {
-        return false;
-    };
-    let named = host.split_once('.').is_some_and(|(region, suffix)| {
-        let region_like = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        !region.is_empty() && region.bytes().all(region_like) && suffix.contains('.')
-    });
-    named && account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit())
+/// An image that can be run here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Image {
+    /// The service's own for this algorithm, of whatever region: `<12 digits>.dkr.ecr.<region>.<suffix>/ipinsights:1`.
+    BuiltIn,
+    /// The one that this project makes, in a repository of that name and of whatever version:
+    /// `<12 digits>.dkr.ecr.<region>.<suffix>/…/ipinsights-container:0.2.0`.
+    Container,
 }
 
-/// The refusal of any other image, by its name.
-fn foreign_image(image: &str) -> ApiError {
-    ApiError::validation(format!(
-        "The image {image} cannot be run by aws-local, which runs the built-in algorithm only: \
-         <account>.dkr.ecr.<region>.amazonaws.com/ipinsights:1"
-    ))
+impl Image {
+    fn of(image: &str) -> Option<Self> {
+        let (registry, path) = image.split_once('/')?;
+        let (account, host) = registry.split_once(".dkr.ecr.")?;
+        let named = host.split_once('.').is_some_and(|(region, suffix)| {
+            let region_like = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            !region.is_empty() && region.bytes().all(region_like) && suffix.contains('.')
+        });
+        if !named || account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        if matches!(path, "ipinsights:1" | "ipinsights:latest") {
+            return Some(Self::BuiltIn);
+        }
+        let repository = path.split(['@', ':']).next().unwrap_or_default();
+        let name = repository.rsplit('/').next().unwrap_or_default();
+        (name == "ipinsights-container").then_some(Self::Container)
+    }
+
+    /// That image, or the refusal of any other by its name.
+    fn required(image: &str) -> ApiResult<Self> {
+        Self::of(image).ok_or_else(|| {
+            ApiError::validation(format!(
+                "The image {image} cannot be run by aws-local, which runs the built-in algorithm only: \
+                 <account>.dkr.ecr.<region>.amazonaws.com/ipinsights:1, or ipinsights-container of this project in place of it"
+            ))
+        })
+    }
+}
+
+/// The most machines of one job, as in a new account.
+const MAX_INSTANCES: i64 = 20;
+
+/// Refuses more machines than a job may have. `usage` is what they are for, such as `training job`.
+fn require_quota(usage: &str, instance: &str, instances: Option<i64>) -> ApiResult<()> {
+    match instances {
+        Some(instances) if instances > MAX_INSTANCES => Err(ApiError::new(
+            "ResourceLimitExceeded",
+            format!(
+                "The account-level service limit '{instance} for {usage} usage' is {MAX_INSTANCES} Instances, with current \
+                 utilization of 0 Instances and a request delta of {instances} Instances. Please use AWS Service Quotas to \
+                 request an increase for this quota. If AWS Service Quotas is not available, contact AWS support to request \
+                 an increase for this quota."
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Copies members of a request into an answer, as they are.
@@ -279,28 +356,52 @@ mod tests {
 
     #[test]
     fn images() {
-        for (image, own) in [
-            ("382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights:1", true),
+        let (built_in, container) = (Some(Image::BuiltIn), Some(Image::Container));
+        for (image, kind) in [
+            (
+                "382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights:1",
+                built_in,
+            ),
             (
                 "382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights:latest",
-                true,
+                built_in,
             ),
             (
                 "390948362332.dkr.ecr.cn-north-1.amazonaws.com.cn/ipinsights:1",
-                true,
+                built_in,
             ),
-            ("490574956308.dkr.ecr.us-iso-east-1.c2s.ic.gov/ipinsights:1", true),
-            ("38241673382.dkr.ecr.us-east-1.amazonaws.com/ipinsights:1", false),
-            ("382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights:2", false),
-            ("382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights", false),
+            (
+                "490574956308.dkr.ecr.us-iso-east-1.c2s.ic.gov/ipinsights:1",
+                built_in,
+            ),
+            ("38241673382.dkr.ecr.us-east-1.amazonaws.com/ipinsights:1", None),
+            ("382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights:2", None),
+            ("382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights", None),
             (
                 "382416733822.dkr.ecr.us-east-1.amazonaws.com/linear-learner:1",
-                false,
+                None,
             ),
-            ("evil.example/ipinsights:1", false),
-            ("", false),
+            ("evil.example/ipinsights:1", None),
+            ("", None),
+            (
+                "123456789012.dkr.ecr.eu-west-1.amazonaws.com/ipinsights-container:0.2.0",
+                container,
+            ),
+            (
+                "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/ipinsights-container",
+                container,
+            ),
+            (
+                "123456789012.dkr.ecr.eu-west-1.amazonaws.com/ipinsights-container@sha256:0123",
+                container,
+            ),
+            (
+                "123456789012.dkr.ecr.eu-west-1.amazonaws.com/my-ipinsights-container:1",
+                None,
+            ),
+            ("evil.example/ipinsights-container:1", None),
         ] {
-            assert_eq!(is_own_image(image), own, "{image}");
+            assert_eq!(Image::of(image), kind, "{image}");
         }
     }
 }

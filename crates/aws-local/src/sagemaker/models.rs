@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    SageMaker, copy, foreign_image, is_own_image,
+    Image, SageMaker, copy,
     list::{self, Entry},
     tags,
 };
@@ -35,7 +35,7 @@ impl Model {
 }
 
 /// Images are named by any text.
-const IMAGE: Form = Form { max: 255, ..TEXT };
+const IMAGE_NAME: Form = Form { max: 255, ..TEXT };
 
 impl SageMaker {
     pub(super) fn create_model(&self, input: &Value) -> ApiResult<Value> {
@@ -70,17 +70,18 @@ impl SageMaker {
                 "A container Mode other than SingleModel",
             ));
         }
-        let image = check.required(&format!("{container}.Image"), IMAGE);
+        let image = check.required(&format!("{container}.Image"), IMAGE_NAME);
         let source = format!("{container}.ModelDataSource.S3DataSource.S3Uri");
         let data_url = match check.text(&format!("{container}.ModelDataUrl"), S3_URI) {
             Some(url) => url,
             None => check.text(&source, S3_URI).unwrap_or_default(),
         };
+        check.map(&format!("{container}.Environment"), 100, 1024, 1024);
+        check.network();
+        check.flag("EnableNetworkIsolation");
         let tags = tags::of_request(&mut check);
         check.finish()?;
-        if !is_own_image(image) {
-            return Err(foreign_image(image));
-        }
+        Image::required(image)?;
         let arn = self.arn("model", name);
         if self.models.contains(name) {
             return Err(taken(&arn));
@@ -102,7 +103,10 @@ impl SageMaker {
         if self.models.insert_new(name, model)?.is_err() {
             return Err(taken(&arn));
         }
-        self.tag_new(&arn, tags)?;
+        if let Err(error) = self.tag_new(&arn, tags) {
+            self.models.remove(name)?;
+            return Err(error);
+        }
         Ok(json!({"ModelArn": arn}))
     }
 

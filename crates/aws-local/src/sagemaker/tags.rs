@@ -37,11 +37,9 @@ pub(super) fn of_request(check: &mut Check<'_>) -> Tags {
 impl SageMaker {
     /// Puts a new resource's tags on it.
     pub(super) fn tag_new(&self, arn: &str, tags: Tags) -> ApiResult<()> {
-        self.tags.remove(arn)?; // of a resource that had the name before
-        if !tags.is_empty() {
-            let _ = self.tags.insert_new(arn, tags)?;
-        }
-        Ok(())
+        // A resource that had the name before may have had others.
+        self.tags
+            .change(arn, |_| Ok(Some(tags).filter(|tags| !tags.is_empty())))?
     }
 
     /// Takes all tags off.
@@ -56,15 +54,18 @@ impl SageMaker {
         check.list("Tags", 1, MAX);
         let new = of_request(&mut check);
         check.finish()?;
-        let mut tags = self.tags.get(arn).unwrap_or_default();
-        tags.extend(new);
-        if tags.len() > MAX {
-            return Err(ApiError::validation(format!(
-                "A resource can have at most {MAX} tags."
-            )));
-        }
-        self.tag_new(arn, tags.clone())?;
-        Ok(json!({"Tags": printed(&tags)}))
+        let mut told = Vec::new();
+        self.tags.change(arn, |there| {
+            let mut tags = there.cloned().unwrap_or_default();
+            tags.extend(new);
+            if tags.len() > MAX {
+                let message = format!("A resource can have at most {MAX} tags.");
+                return Err(ApiError::validation(message));
+            }
+            told = printed(&tags);
+            Ok(Some(tags))
+        })??;
+        Ok(json!({"Tags": told}))
     }
 
     pub(super) fn list_tags(&self, input: &Value) -> ApiResult<Value> {
@@ -79,9 +80,11 @@ impl SageMaker {
         let arn = check.required("ResourceArn", ARN);
         let keys = check.list("TagKeys", 1, MAX);
         check.finish()?;
-        let mut tags = self.tags.get(arn).unwrap_or_default();
-        tags.retain(|key, _| !keys.iter().any(|k| k.as_str() == Some(key)));
-        self.tag_new(arn, tags)?;
+        self.tags.change(arn, |there| {
+            let mut tags = there.cloned().unwrap_or_default();
+            tags.retain(|key, _| !keys.iter().any(|k| k.as_str() == Some(key)));
+            Ok::<_, ApiError>(Some(tags).filter(|tags| !tags.is_empty()))
+        })??;
         Ok(json!({}))
     }
 }

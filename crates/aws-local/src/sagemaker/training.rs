@@ -5,7 +5,7 @@ use std::{
     fs, io,
     path::PathBuf,
     sync::{Arc, MutexGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ipinsights::{log::Line, tuning::OBJECTIVE};
@@ -14,13 +14,13 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    SageMaker, copy, foreign_image, is_own_image,
+    Image, SageMaker, copy,
     list::{self, Entry},
-    metric_definitions, tags,
+    metric_definitions, require_quota, tags,
     work::{self, Channel, Ending, Metric, Product},
 };
 use crate::{
-    api::{ApiError, ApiResult, CHANNEL, Check, Form, INSTANCE, NAME, ROLE, S3_URI, TEXT},
+    api::{ApiError, ApiResult, CHANNEL, Check, Form, INSTANCE, KMS_KEY, NAME, ROLE, S3_URI, TEXT},
     logs, s3, store,
     time::{Seconds, now},
 };
@@ -39,6 +39,9 @@ pub(super) struct TrainingJob {
     modified: Seconds,
     started: Option<Seconds>,
     ended: Option<Seconds>,
+    /// How long it has run, in seconds, as of the last change: the time between two servers is not part of it.
+    #[serde(default)]
+    ran: Seconds,
     /// Where the archive is, once it is.
     artifacts: Option<String>,
     metrics: Vec<Metric>,
@@ -307,6 +310,7 @@ impl SageMaker {
             modified: now(),
             started: None,
             ended: None,
+            ran: 0.0,
             artifacts: None,
             metrics: Vec::new(),
             log_stream: format!("{name}/algo-1-{}", now() as u64),
@@ -316,15 +320,27 @@ impl SageMaker {
         if self.training_jobs.insert_new(name, job)?.is_err() {
             return Err(taken());
         }
-        self.tag_new(&arn, tags)?;
+        let tagged = self.tag_new(&arn, tags);
+        // Nothing stays that nothing runs.
+        if tagged.is_err() && self.training_jobs.remove(name).is_ok() {
+            return tagged.map(|()| arn);
+        }
         self.spawn_training(name, channels, hopeless);
-        Ok(arn)
+        tagged.map(|()| arn)
     }
 
     /// What the service looks at before it takes a training job: the image and the channels.
     pub(super) fn require_runnable(&self, asked: &Asked<'_>) -> ApiResult<()> {
-        if !is_own_image(asked.image) {
-            return Err(foreign_image(asked.image));
+        if Image::required(asked.image)? == Image::Container {
+            if asked.instances > 1 {
+                return Err(ApiError::validation(format!(
+                    "The image {} trains on one machine: InstanceCount has to be 1.",
+                    asked.image
+                )));
+            }
+            if asked.channels.iter().any(|channel| channel.name == "model") {
+                return Err(ApiError::not_implemented("The channel model"));
+            }
         }
         for channel in &asked.channels {
             self.require_objects(&channel.url, asked.role)?;
@@ -335,8 +351,7 @@ impl SageMaker {
     fn spawn_training(self: &Arc<Self>, name: &str, channels: Vec<Channel>, hopeless: Hopeless) {
         let (this, name, stop) = (self.clone(), name.to_owned(), self.stop.child_token());
         self.running_jobs().insert(name.clone(), stop.clone());
-        self.tasks
-            .spawn_blocking(move || this.run(&name, channels, &stop, &hopeless));
+        self.spawn(move || this.run(&name, channels, &stop, &hopeless));
     }
 
     /// Runs a job of an earlier server on; false if its request can no longer be run.
@@ -429,20 +444,48 @@ impl SageMaker {
     }
 
     /// Jobs that ran when the server before this one ended go on from their checkpoints. Those of tuning jobs wait for
-    /// these.
+    /// these, unless they have ended.
     pub(super) fn resume_training_jobs(self: &Arc<Self>) -> io::Result<()> {
-        for job in self
-            .training_jobs
-            .select(|job| job.is_running() && job.tuned.is_none())
-        {
-            self.resume_training(&job.name, Box::new(|_, _| false))?;
-            if job.status == STOPPING
-                && let Some(stop) = self.running_jobs().get(&job.name)
-            {
-                stop.cancel();
+        for job in self.training_jobs.select(TrainingJob::is_running) {
+            if let Some(tuned) = &job.tuned {
+                if self.tuning_job_runs(&tuned.job) {
+                    continue;
+                }
+                // Nobody awaits it any more.
+                self.stop_training_job(&json!({"TrainingJobName": job.name}))
+                    .map_err(|error| io::Error::other(error.message))?;
             }
+            self.resume_training(&job.name, Box::new(|_, _| false))?;
         }
         Ok(())
+    }
+
+    /// Stops the trials of a tuning job that still run, those that a server before this one left too, and waits until they have
+    /// ended. False if this server ends before.
+    pub(super) fn end_trials(self: &Arc<Self>, tuning: &str) -> io::Result<bool> {
+        let of_job = |job: &TrainingJob| job.tuned.as_ref().is_some_and(|tuned| tuned.job == tuning);
+        for job in self.training_jobs.select(|job| job.is_running() && of_job(job)) {
+            if self.stop.is_cancelled() {
+                return Ok(false);
+            }
+            // It may end by itself just now.
+            let _ = self.stop_training_job(&json!({"TrainingJobName": job.name}));
+            let runs = self.running_jobs().contains_key(&job.name);
+            if !runs && self.training_jobs.look(&job.name, TrainingJob::is_running) == Some(true) {
+                self.resume_training(&job.name, Box::new(|_, _| false))?;
+            }
+        }
+        while !self
+            .training_jobs
+            .select(|job| job.is_running() && of_job(job))
+            .is_empty()
+        {
+            if self.stop.is_cancelled() {
+                return Ok(false);
+            }
+            std::thread::sleep(super::POLL);
+        }
+        Ok(true)
     }
 
     /// The description of a job of that name if there is one, and whether it has ended.
@@ -456,6 +499,10 @@ impl SageMaker {
         let Some(job) = self.training_jobs.get(name) else {
             return;
         };
+        // Told before it began, here or in a server before this one.
+        if job.status == STOPPING {
+            stop.cancel();
+        }
         self.pace.wait(self.pace.start_of_job, stop);
         let stream = job.log_stream.clone();
         let log = |lines: &[String]| self.logs.add_all(logs::TRAINING_JOBS, &stream, lines);
@@ -474,13 +521,25 @@ impl SageMaker {
         let limit = job.request["StoppingCondition"]["MaxRuntimeInSeconds"]
             .as_u64()
             .unwrap_or(MAX_RUNTIME as u64);
-        // What ran before a restart counts, as far as it was noted.
-        let ran = job
-            .started
-            .map_or(0.0, |started| (job.modified - started).max(0.0));
-        let notes = without_effect(&job.request).into_iter().map(Line::Warning);
-        work::say(&log, &notes.collect::<Vec<_>>());
+        let image = job.request.pointer("/AlgorithmSpecification/TrainingImage");
+        let image = image.and_then(Value::as_str).and_then(Image::of);
+        // This one reads variables.
+        let own = image == Some(Image::Container);
+        let others = NO_MATTER
+            .iter()
+            .filter(|(member, _)| !own || *member != "/Environment");
+        let others: Vec<_> = others.copied().collect();
+        work::say(&log, &work::without_effect(&job.request, &RELIED_ON, &others));
+        let variable = |name: &str| match own {
+            true => job.request["Environment"][name]
+                .as_str()
+                .filter(|value| !value.is_empty()),
+            false => None,
+        };
         let folder = self.job_folder(name);
+        // What ran before a restart counts, as far as it was noted.
+        let began = Instant::now();
+        let ran = || job.ran + began.elapsed().as_secs_f64();
         let task = work::Training {
             name,
             hyperparameters,
@@ -490,16 +549,20 @@ impl SageMaker {
                 .unwrap_or_default(),
             checkpoints: job.request["CheckpointConfig"]["S3Uri"].as_str(),
             folder: &folder,
-            limit: Duration::from_secs(limit).saturating_sub(Duration::from_secs_f64(ran)),
+            limit: Duration::from_secs(limit).saturating_sub(Duration::from_secs_f64(job.ran.max(0.0))),
             stop,
             shutdown: &self.stop,
             s3: &self.s3,
             log: &log,
             observer: self.observer.as_ref(),
             hopeless: &**hopeless,
+            seed: variable("IPINSIGHTS_SEED"),
+            early_stop: variable("IPINSIGHTS_EARLY_STOP"),
+            checkpointed: &|| self.change(name, |job| job.ran = ran()),
         };
         let ending = work::train(&task, &mut |secondary, message| {
             self.change(name, |job| {
+                job.ran = ran();
                 job.started.get_or_insert_with(now);
                 job.go_to(secondary, message);
             });
@@ -508,12 +571,9 @@ impl SageMaker {
             }
         });
         let ended = !matches!(ending, Ending::BrokenOff);
-        let keep = |job: &mut TrainingJob, product: Option<Product>| {
-            if let Some(Product {
-                artifacts,
-                mut metrics,
-            }) = product
-            {
+        let keep = |job: &mut TrainingJob, product: Option<&Product>| {
+            if let Some(Product { artifacts, metrics }) = product.cloned() {
+                let mut metrics = metrics;
                 if job.tuned.is_some()
                     && let Some(metric) = metrics.iter().find(|m| m.metric_name == OBJECTIVE).cloned()
                 {
@@ -526,32 +586,42 @@ impl SageMaker {
                 job.metrics = metrics;
             }
         };
-        self.change(name, |job| {
-            job.started.get_or_insert_with(now);
-            match ending {
-                Ending::Completed(product) => {
-                    keep(job, Some(product));
-                    job.end("Completed", "Completed", "Training job completed");
+        let saved = self.until_saved(logs::TRAINING_JOBS, &stream, || {
+            let change = |job: &mut TrainingJob| {
+                job.started.get_or_insert_with(now);
+                job.ran = ran();
+                match &ending {
+                    // Told when there was nothing left to stop.
+                    Ending::Completed(product) if job.status == STOPPING => {
+                        keep(job, Some(product));
+                        job.end("Stopped", "Stopped", "Training job stopped");
+                    }
+                    Ending::Completed(product) => {
+                        keep(job, Some(product));
+                        job.end("Completed", "Completed", "Training job completed");
+                    }
+                    Ending::Failed(reason) => {
+                        job.failure = Some(reason.chars().take(1024).collect());
+                        job.end("Failed", "Failed", "Training job failed");
+                    }
+                    Ending::TooLong(product) => {
+                        keep(job, product.as_ref());
+                        let message = "Training job runtime exceeded MaxRuntimeInSeconds provided";
+                        job.end("Stopped", "MaxRuntimeExceeded", message);
+                    }
+                    Ending::Stopped(product) => {
+                        keep(job, product.as_ref());
+                        job.end("Stopped", "Stopped", "Training job stopped");
+                    }
+                    // The record stays as it is, for the next server.
+                    Ending::BrokenOff => {}
                 }
-                Ending::Failed(reason) => {
-                    job.failure = Some(reason.chars().take(1024).collect());
-                    job.end("Failed", "Failed", "Training job failed");
-                }
-                Ending::TooLong(product) => {
-                    keep(job, product);
-                    let message = "Training job runtime exceeded MaxRuntimeInSeconds provided";
-                    job.end("Stopped", "MaxRuntimeExceeded", message);
-                }
-                Ending::Stopped(product) => {
-                    keep(job, product);
-                    job.end("Stopped", "Stopped", "Training job stopped");
-                }
-                // The record stays as it is, for the next server.
-                Ending::BrokenOff => {}
-            }
+            };
+            self.training_jobs.update(name, change).map(drop)
         });
         self.running_jobs().remove(name);
-        if ended {
+        // What is not known to have ended goes on from its checkpoint.
+        if ended && saved {
             let _ = fs::remove_dir_all(folder); // if not now, then at the next start
         }
     }
@@ -596,6 +666,27 @@ impl SageMaker {
         }
     }
 
+    /// Saves the end of a job, as often as it takes: whoever waits for the job waits for that. False if the server stops
+    /// before; the next one runs the job on.
+    pub(super) fn until_saved(&self, group: &str, stream: &str, save: impl Fn() -> io::Result<()>) -> bool {
+        const AGAIN: Duration = Duration::from_secs(1);
+        let mut told = false;
+        while let Err(error) = save() {
+            if !told {
+                told = true;
+                let text = format!(
+                    "The end of the job could not be saved, which is tried again until it is: {error}"
+                );
+                self.logs.add(group, stream, text);
+            }
+            self.pace.wait(AGAIN, &self.stop);
+            if self.stop.is_cancelled() {
+                return false;
+            }
+        }
+        true
+    }
+
     pub(super) fn require_objects(&self, url: &str, role: &str) -> ApiResult<()> {
         let bucket = s3::parse_url(url).map_or("", |(bucket, _)| bucket);
         if work::objects_under(&self.s3, url).is_empty() {
@@ -625,6 +716,7 @@ pub(super) struct Asked<'a> {
     name: &'a str,
     image: &'a str,
     role: &'a str,
+    instances: i64,
     channels: Vec<Channel>,
     tags: BTreeMap<String, String>,
 }
@@ -636,8 +728,8 @@ pub(super) fn examine(input: &Value) -> ApiResult<Asked<'_>> {
     let role = check.required("RoleArn", ROLE);
     check.required("OutputDataConfig.S3OutputPath", S3_URI);
     check.structure("AlgorithmSpecification");
-    if check.get("AlgorithmSpecification.AlgorithmName").is_some() {
-        return Err(ApiError::not_implemented("AlgorithmSpecification.AlgorithmName"));
+    if let Some(member) = REFUSED.iter().find(|member| check.get(member).is_some()) {
+        return Err(ApiError::not_implemented(member));
     }
     let image = check.required("AlgorithmSpecification.TrainingImage", Form { max: 255, ..TEXT });
     let mode = check.choice(
@@ -664,12 +756,15 @@ pub(super) fn examine(input: &Value) -> ApiResult<Asked<'_>> {
         return Err(ApiError::not_implemented("OutputDataConfig.CompressionType NONE"));
     }
     check.structure("ResourceConfig");
-    if check.get("ResourceConfig.InstanceGroups").is_some() {
-        return Err(ApiError::not_implemented("ResourceConfig.InstanceGroups"));
-    }
-    check.required("ResourceConfig.InstanceType", INSTANCE);
-    check.required_integer("ResourceConfig.InstanceCount", 1, i64::MAX);
+    let instance = check.required("ResourceConfig.InstanceType", INSTANCE);
+    let instances = check.required_integer("ResourceConfig.InstanceCount", 1, i64::MAX);
     check.required_integer("ResourceConfig.VolumeSizeInGB", 1, i64::MAX);
+    check.integer("ResourceConfig.KeepAlivePeriodInSeconds", 0, 3600);
+    check.text("OutputDataConfig.KmsKeyId", KMS_KEY);
+    check.text("ResourceConfig.VolumeKmsKeyId", KMS_KEY);
+    check.network();
+    check.flag("EnableNetworkIsolation");
+    check.flag("EnableInterContainerTrafficEncryption");
     check.map("Environment", 100, 512, 512);
     check.integer("RetryStrategy.MaximumRetryAttempts", 1, 30);
     check.structure("StoppingCondition");
@@ -677,7 +772,7 @@ pub(super) fn examine(input: &Value) -> ApiResult<Asked<'_>> {
         .integer("StoppingCondition.MaxRuntimeInSeconds", 1, MAX_LIMIT)
         .unwrap_or(MAX_RUNTIME);
     let wait = check.integer("StoppingCondition.MaxWaitTimeInSeconds", 1, i64::MAX);
-    let spot = check.get("EnableManagedSpotTraining") == Some(&Value::Bool(true));
+    let spot = check.flag("EnableManagedSpotTraining");
     check.map("HyperParameters", 100, 256, 2500);
     let checkpointed = check.get("CheckpointConfig").is_some();
     let count = check.list("InputDataConfig", 0, 20).len();
@@ -692,6 +787,7 @@ pub(super) fn examine(input: &Value) -> ApiResult<Asked<'_>> {
     }
     let tags = tags::of_request(&mut check);
     check.finish()?;
+    require_quota("training job", instance, instances)?;
     if mode == Some("Pipe") || mode == Some("FastFile") {
         return Err(ApiError::validation(
             "The algorithm ipinsights supports TrainingInputMode File only.",
@@ -711,6 +807,7 @@ pub(super) fn examine(input: &Value) -> ApiResult<Asked<'_>> {
             name,
             image,
             role,
+            instances: instances.unwrap_or(1),
             channels,
             tags,
         }),
@@ -759,6 +856,17 @@ fn channel(check: &mut Check<'_>, i: usize) -> ApiResult<Channel> {
     if check.get(&at("ShuffleConfig")).is_some() {
         return Err(ApiError::not_implemented("ShuffleConfig"));
     }
+    for member in [
+        "AttributeNames",
+        "InstanceGroupNames",
+        "ModelAccessConfig",
+        "HubAccessConfig",
+    ] {
+        let asked = check.get(&source(member));
+        if asked.is_some_and(|value| value.as_array().is_none_or(|list| !list.is_empty())) {
+            return Err(ApiError::not_implemented(&format!("S3DataSource.{member}")));
+        }
+    }
     let content_type = check.text(&at("ContentType"), TEXT).map(str::to_owned);
     Ok(Channel {
         name,
@@ -767,35 +875,68 @@ fn channel(check: &mut Check<'_>, i: usize) -> ApiResult<Channel> {
     })
 }
 
-/// What a request asks for that is taken without being there: encryption and networks. The job's log tells it.
-fn without_effect(request: &Value) -> Vec<String> {
-    let asked = |pointer: &str| match request.pointer(pointer) {
-        Some(Value::String(text)) => !text.is_empty(),
-        Some(value) => !value.is_null(),
-        None => false,
-    };
-    [
-        (
-            "/VpcConfig",
-            "VpcConfig",
-            "the job runs on this machine's network",
-        ),
-        (
-            "/OutputDataConfig/KmsKeyId",
-            "OutputDataConfig.KmsKeyId",
-            "the model is not encrypted",
-        ),
-        (
-            "/ResourceConfig/VolumeKmsKeyId",
-            "ResourceConfig.VolumeKmsKeyId",
-            "nothing on disk is encrypted",
-        ),
-    ]
-    .into_iter()
-    .filter(|(pointer, ..)| asked(pointer))
-    .map(|(_, member, instead)| format!("{member} has no effect: {instead}."))
-    .collect()
-}
+/// Members that protect something, and what is so instead.
+const RELIED_ON: [(&str, &str); 4] = [
+    ("/VpcConfig", "the job runs on this machine's network"),
+    ("/OutputDataConfig/KmsKeyId", "the model is not encrypted"),
+    ("/ResourceConfig/VolumeKmsKeyId", "nothing on disk is encrypted"),
+    (
+        "/DebugRuleConfigurations",
+        "no rule is evaluated, and none will stop the job",
+    ),
+];
+
+/// Members whose absence does no harm, and what is so instead.
+const NO_MATTER: [(&str, &str); 14] = [
+    (
+        "/EnableInterContainerTrafficEncryption",
+        "nothing goes from machine to machine",
+    ),
+    (
+        "/EnableManagedSpotTraining",
+        "there is capacity at once, and nothing is interrupted",
+    ),
+    ("/DebugHookConfig", "the algorithm saves no tensors"),
+    ("/ProfilerConfig", "nothing is profiled"),
+    ("/ProfilerRuleConfigurations", "nothing is profiled"),
+    ("/TensorBoardOutputConfig", "the algorithm writes nothing for it"),
+    ("/Environment", "the algorithm reads no variables"),
+    ("/ExperimentConfig", "there are no experiments"),
+    ("/InfraCheckConfig", "there are no machines to check"),
+    ("/RemoteDebugConfig", "there is no container to enter"),
+    (
+        "/ResourceConfig/KeepAlivePeriodInSeconds",
+        "no machine is kept for the next job",
+    ),
+    (
+        "/StoppingCondition/MaxPendingTimeInSeconds",
+        "there is capacity at once",
+    ),
+    (
+        "/RetryStrategy",
+        "nothing here fails that a second attempt would mend",
+    ),
+    (
+        "/CheckpointConfig/LocalPath",
+        "the algorithm keeps its checkpoint where it likes",
+    ),
+];
+
+/// Members that would make another job of it.
+const REFUSED: [&str; 12] = [
+    "AlgorithmSpecification.AlgorithmName",
+    "AlgorithmSpecification.ContainerEntrypoint",
+    "AlgorithmSpecification.ContainerArguments",
+    "AlgorithmSpecification.TrainingImageConfig",
+    "ResourceConfig.InstanceGroups",
+    "ResourceConfig.InstancePlacementConfig",
+    "ResourceConfig.TrainingPlanArn",
+    "SessionChainingConfig",
+    "ModelPackageConfig",
+    "ServerlessJobConfig",
+    "MlflowConfig",
+    "ResourceConfig.InstancePreferences",
+];
 
 /// What the service fills in when a request leaves it out.
 fn with_defaults(input: &Value) -> Value {

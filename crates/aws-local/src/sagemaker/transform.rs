@@ -12,7 +12,7 @@ use super::{
     batch::{self, Assemble, Batch, Outcome, Split},
     copy,
     list::{self, Entry},
-    tags, work,
+    require_quota, tags, work,
 };
 use crate::{
     api::{ApiError, ApiResult, Check, Form, INSTANCE, MODEL_NAME, NAME, S3_URI, TEXT},
@@ -100,6 +100,7 @@ impl SageMaker {
         let asked = batch_of(&mut check)?;
         let tags = tags::of_request(&mut check);
         check.finish()?;
+        asked.require_quota()?;
         if asked.payload_mb.saturating_mul(asked.concurrent) > 100 {
             return Err(ApiError::validation(format!(
                 "The product of MaxConcurrentTransforms ({}) and MaxPayloadInMB ({}) must not exceed 100.",
@@ -141,8 +142,13 @@ impl SageMaker {
         if self.transform_jobs.insert_new(name, job)?.is_err() {
             return Err(taken());
         }
-        self.tag_new(&arn, tags)?;
+        let tagged = self.tag_new(&arn, tags);
+        // Nothing stays that nothing runs.
+        if tagged.is_err() && self.transform_jobs.remove(name).is_ok() {
+            return tagged.map(|()| Value::Null);
+        }
         self.spawn_transform(name);
+        tagged?;
         Ok(json!({"TransformJobArn": arn}))
     }
 
@@ -214,7 +220,7 @@ impl SageMaker {
         let (this, name, stop) = (self.clone(), name.to_owned(), self.stop.child_token());
         let mut running = self.transforming.lock().unwrap_or_else(|e| e.into_inner());
         running.insert(name.clone(), stop.clone());
-        self.tasks.spawn_blocking(move || this.transform(&name, &stop));
+        self.spawn(move || this.transform(&name, &stop));
     }
 
     /// A job from start to end, on a thread of its own.
@@ -230,15 +236,20 @@ impl SageMaker {
             job.started.get_or_insert_with(now);
         });
         let outcome = self.transform_objects(&job, stop);
-        self.change_transform(name, |job| match outcome {
-            // The next server begins again.
-            _ if self.stop.is_cancelled() => {}
-            Ok(Outcome::Completed) => job.end("Completed"),
-            Ok(Outcome::Stopped) => job.end("Stopped"),
-            Err(reason) => {
-                job.failure = Some(reason.chars().take(1024).collect());
-                job.end("Failed");
-            }
+        // The next server begins again, where this one stops before the end is saved.
+        self.until_saved(logs::TRANSFORM_JOBS, &job.log_stream, || {
+            let change = |job: &mut TransformJob| match &outcome {
+                _ if self.stop.is_cancelled() => {}
+                // Told when there was nothing left to stop.
+                Ok(Outcome::Completed) if job.status == STOPPING => job.end("Stopped"),
+                Ok(Outcome::Completed) => job.end("Completed"),
+                Ok(Outcome::Stopped) => job.end("Stopped"),
+                Err(reason) => {
+                    job.failure = Some(reason.chars().take(1024).collect());
+                    job.end("Failed");
+                }
+            };
+            self.transform_jobs.update(name, change).map(drop)
         });
         let mut running = self.transforming.lock().unwrap_or_else(|e| e.into_inner());
         running.remove(name);
@@ -249,6 +260,10 @@ impl SageMaker {
         let all = |lines: &[String]| self.logs.add_all(logs::TRANSFORM_JOBS, &job.log_stream, lines);
         main("Docker entrypoint called with argument(s): serve");
         main("Running default environment configuration script");
+        let mut check = Check::new(&job.request);
+        let internal = |error: ApiError| format!("InternalServerError: {}", error.message);
+        let asked = batch_of(&mut check).map_err(internal)?;
+        asked.require_quota().map_err(internal)?;
         let machines = job.request["TransformResources"]["InstanceCount"]
             .as_u64()
             .unwrap_or(1);
@@ -258,11 +273,9 @@ impl SageMaker {
             let say = |lines: &[String]| self.logs.add_all(logs::TRANSFORM_JOBS, &stream, lines);
             work::say(&say, &[Line::Info(text.to_owned())]);
         }
+        work::say(&all, &work::without_effect(&job.request, &RELIED_ON, &NO_MATTER));
         let data_log = format!("{}/data-log", job.log_stream);
         let data = |line: &str| self.logs.add(logs::TRANSFORM_JOBS, &data_log, line);
-        let mut check = Check::new(&job.request);
-        let asked =
-            batch_of(&mut check).map_err(|error| format!("InternalServerError: {}", error.message))?;
         let model = work::load_model(&self.s3, &job.data_url).map_err(|reason| {
             main(&reason);
             format!("ClientError: the model data cannot be loaded: {reason}")
@@ -301,8 +314,16 @@ impl SageMaker {
 /// A request's work, with the defaults of the algorithm's container.
 struct Asked<'a> {
     batch: Batch<'a>,
+    instance: &'a str,
+    instances: Option<i64>,
     payload_mb: u64,
     concurrent: u64,
+}
+
+impl Asked<'_> {
+    fn require_quota(&self) -> ApiResult<()> {
+        require_quota("transform job", self.instance, self.instances)
+    }
 }
 
 fn batch_of<'a>(check: &mut Check<'a>) -> ApiResult<Asked<'a>> {
@@ -338,8 +359,8 @@ fn batch_of<'a>(check: &mut Check<'a>) -> ApiResult<Asked<'a>> {
         Some("Line") => Assemble::Line,
         _ => Assemble::None,
     };
-    check.required("TransformResources.InstanceType", INSTANCE);
-    check.required_integer("TransformResources.InstanceCount", 1, i64::MAX);
+    let instance = check.required("TransformResources.InstanceType", INSTANCE);
+    let instances = check.required_integer("TransformResources.InstanceCount", 1, i64::MAX);
     let payload_mb = check.integer("MaxPayloadInMB", 0, 100);
     let concurrent = check.integer("MaxConcurrentTransforms", 0, i64::MAX);
     let single_record =
@@ -380,11 +401,32 @@ fn batch_of<'a>(check: &mut Check<'a>) -> ApiResult<Asked<'a>> {
             gzip,
             max_payload: (payload_mb as usize) << 20,
         },
+        instance,
+        instances,
         payload_mb,
         // 0 leaves it to the container, which says its processors.
         concurrent: concurrent.filter(|n| *n > 0).map_or(CONCURRENT, |n| n as u64),
     })
 }
+
+/// Members that protect something, and what is so instead.
+const RELIED_ON: [(&str, &str); 2] = [
+    ("/TransformOutput/KmsKeyId", "what is written is not encrypted"),
+    (
+        "/TransformResources/VolumeKmsKeyId",
+        "nothing on disk is encrypted",
+    ),
+];
+
+/// Members whose absence does no harm, and what is so instead.
+const NO_MATTER: [(&str, &str); 3] = [
+    ("/Environment", "the algorithm reads no variables"),
+    ("/ExperimentConfig", "there are no experiments"),
+    (
+        "/ModelClientConfig",
+        "no request is lost or takes too long between here and the model",
+    ),
+];
 
 /// What the container says of an instance with so many processors.
 const CONCURRENT: u64 = 4;

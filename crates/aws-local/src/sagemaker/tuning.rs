@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     api::{ApiError, ApiResult, Check, Form, INSTANCE, TEXT},
-    metrics,
+    logs, metrics,
     s3::{Sha256, hex},
     time::{Seconds, now},
 };
@@ -115,8 +115,13 @@ impl SageMaker {
         if self.tuning_jobs.insert_new(&name, job)?.is_err() {
             return Err(taken());
         }
-        self.tag_new(&arn, asked.tags)?;
+        let tagged = self.tag_new(&arn, asked.tags);
+        // Nothing stays that nothing runs.
+        if tagged.is_err() && self.tuning_jobs.remove(&name).is_ok() {
+            return tagged.map(|()| Value::Null);
+        }
         self.spawn_tuning(&name);
+        tagged?;
         Ok(json!({"HyperParameterTuningJobArn": arn}))
     }
 
@@ -174,7 +179,6 @@ impl SageMaker {
         let after = check.text("NextToken", TEXT);
         check.finish()?;
         let mut trials = self.trials(&job);
-        trials.retain(|trial| status.is_none_or(|status| trial.status() == status));
         let objective = |trial: &TrainingJob| trial.metric(OBJECTIVE).unwrap_or(f64::NEG_INFINITY);
         trials.sort_by(|a, b| {
             let order = match sort_by {
@@ -192,6 +196,8 @@ impl SageMaker {
             let at = at.ok_or_else(|| ApiError::validation("Invalid NextToken"))?;
             trials.drain(..=at);
         }
+        // The trial that a token names may have another status by now.
+        trials.retain(|trial| status.is_none_or(|status| trial.status() == status));
         let next = (trials.len() > max).then(|| trials[max - 1].name().to_owned());
         trials.truncate(max);
         let summaries: Vec<_> = trials.iter().map(trial_summary).collect();
@@ -256,7 +262,7 @@ impl SageMaker {
         let mut running = self.tuning.lock().unwrap_or_else(|e| e.into_inner());
         running.insert(name.clone(), stop.clone());
         drop(running);
-        self.tasks.spawn_blocking(move || {
+        self.spawn(move || {
             this.tune(&name, &stop);
             let mut running = this.tuning.lock().unwrap_or_else(|e| e.into_inner());
             running.remove(&name);
@@ -275,16 +281,29 @@ impl SageMaker {
         if self.stop.is_cancelled() {
             return;
         }
-        let saved = self.tuning_jobs.update(name, |job| match outcome {
-            _ if job.status == STOPPING => job.end("Stopped"),
-            Ok(()) => job.end("Completed"),
-            Err(reason) => {
-                job.failure = Some(reason.chars().take(1024).collect());
-                job.end("Failed");
+        // No trial outlives its tuning job.
+        let stream = format!("{name}/tuning");
+        let told = &|| self.end_trials(name).map(drop);
+        self.until_saved(logs::TRAINING_JOBS, &stream, told);
+        self.until_saved(logs::TRAINING_JOBS, &stream, || {
+            if self.stop.is_cancelled() {
+                return Ok(()); // the next server goes on
             }
+            let change = |job: &mut TuningJob| match &outcome {
+                _ if job.status == STOPPING => job.end("Stopped"),
+                Ok(()) => job.end("Completed"),
+                Err(reason) => {
+                    job.failure = Some(reason.chars().take(1024).collect());
+                    job.end("Failed");
+                }
+            };
+            self.tuning_jobs.update(name, change).map(drop)
         });
-        // If the disk is full the job stays in progress, as its record says.
-        drop(saved);
+    }
+
+    /// Whether there is a tuning job of that name that has not ended.
+    pub(super) fn tuning_job_runs(&self, name: &str) -> bool {
+        self.tuning_jobs.look(name, TuningJob::is_running) == Some(true)
     }
 
     fn search(self: &Arc<Self>, job: &TuningJob, stop: &CancellationToken) -> Result<(), String> {
@@ -316,10 +335,18 @@ impl SageMaker {
                     let Some(name) = names.remove(&id) else {
                         return Err("InternalServerError: a trial has no training job".to_owned());
                     };
-                    let Some(trial) = self.await_trial(&name, &over) else {
-                        return Ok(()); // the server stops
+                    let outcome = match self.await_trial(&name, &over) {
+                        Some(trial) => self.outcome(&trial),
+                        None if self.stop.is_cancelled() => return Ok(()),
+                        // It was deleted as soon as it had ended.
+                        None => Outcome {
+                            status: Status::Failed,
+                            objective: None,
+                            curve: Vec::new(),
+                            failure: None,
+                            seconds: 0.0,
+                        },
                     };
-                    let outcome = self.outcome(&trial);
                     reached |= asked
                         .target
                         .is_some_and(|target| outcome.objective.is_some_and(|o| o >= target));
@@ -329,7 +356,7 @@ impl SageMaker {
             }
         }
         for name in names.values() {
-            if self.await_trial(name, &over).is_none() {
+            if self.await_trial(name, &over).is_none() && self.stop.is_cancelled() {
                 return Ok(());
             }
         }
@@ -371,7 +398,10 @@ impl SageMaker {
         }
         self.tuning_jobs
             .update(&job.name, |job| {
-                job.trials.push(name.to_owned());
+                // It is there already where a server was killed between this step and the next.
+                if !job.trials.iter().any(|trial| trial == name) {
+                    job.trials.push(name.to_owned());
+                }
                 job.modified = now();
             })
             .map_err(failed)?;
@@ -399,7 +429,8 @@ impl SageMaker {
             if self.stop.is_cancelled() {
                 return None;
             }
-            if !told && over() {
+            // The server's end is not theirs.
+            if !told && over() && !self.stop.is_cancelled() {
                 told = true;
                 let _ = self.stop_training_job(&json!({"TrainingJobName": name})); // an error: it has ended
             }
@@ -529,6 +560,14 @@ fn trial_request(
         .cloned()
         .unwrap_or_default();
     parameters.insert("_tuning_objective_metric".into(), OBJECTIVE.into());
+    // The resource of Hyperband is the epoch.
+    let config = &tuning["HyperParameterTuningJobConfig"];
+    let max = &config["StrategyConfig"]["HyperbandStrategyConfig"]["MaxResource"];
+    if config["Strategy"] == "Hyperband"
+        && let Some(max) = max.as_i64()
+    {
+        parameters.insert("epochs".into(), max.to_string().into());
+    }
     parameters.extend(values.into_iter().map(|(name, value)| (name, value.into())));
     request.insert("HyperParameters".into(), parameters.into());
     // Trials do not share a checkpoint.
@@ -747,6 +786,7 @@ fn examine(input: &Value) -> ApiResult<Asked> {
             "TrainingJobEarlyStoppingType has to be Off with the strategy Hyperband, which stops training jobs by itself.",
         ));
     }
+    let max = max.filter(|_| strategy == "Hyperband");
     let base = base(input, &ranges, max.map(|max| max as u32))?;
     let mut draft = SpaceDraft::new();
     for (name, range) in ranges {

@@ -6,19 +6,22 @@ use std::{
     fmt::Write as _,
     fs, io,
     io::BufReader,
+    num::NonZeroU32,
     ops::{Bound, ControlFlow},
     path::Path,
+    str::FromStr,
     time::{Duration, Instant},
 };
 
 use access_events::{AccessEvent, csv};
 use ipinsights::{
-    Checkpoints, Dataset, DatasetError, Draft, Hyperparameters, KnownEntities, Metrics, Model, Progress,
-    TrainError, TrainOptions, Training as Run,
+    Checkpoints, Dataset, DatasetError, Draft, EarlyStop, Hyperparameters, KnownEntities, Metrics, Model,
+    Progress, TrainError, TrainOptions, Training as Run,
     log::{JobLog, Line},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -63,6 +66,12 @@ pub(super) struct Training<'a> {
     pub(super) observer: Option<&'a TrainingObserver>,
     /// Hears the objective after each epoch, counted from 1, and says whether to stop.
     pub(super) hopeless: &'a dyn Fn(u32, f64) -> bool,
+    /// What the image of this project reads from its environment: a seed, and the epochs without a better objective after which
+    /// training ends.
+    pub(super) seed: Option<&'a str>,
+    pub(super) early_stop: Option<&'a str>,
+    /// Hears of every checkpoint that was written.
+    pub(super) checkpointed: &'a dyn Fn(),
 }
 
 /// How a training ended.
@@ -78,6 +87,7 @@ pub(super) enum Ending {
 }
 
 /// What a training leaves.
+#[derive(Clone)]
 pub(super) struct Product {
     pub(super) artifacts: String,
     pub(super) metrics: Vec<Metric>,
@@ -111,6 +121,7 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending
     let log = task.log;
     let deadline = Instant::now().checked_add(task.limit);
     let is_late = || deadline.is_some_and(|d| Instant::now() >= d);
+    let is_over = || task.stop.is_cancelled() || is_late();
     let ended_early = |product| match () {
         () if task.shutdown.is_cancelled() => Ending::BrokenOff,
         () if task.stop.is_cancelled() => Ending::Stopped(product),
@@ -120,6 +131,11 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending
     say(log, &lines);
     let params = hyperparameters(task, &mut job_log)?;
     check_channels(task)?;
+    let options = TrainOptions {
+        seed: variable("IPINSIGHTS_SEED", task.seed)?.unwrap_or_default(),
+        ..TrainOptions::default()
+    };
+    let early_stop = variable::<NonZeroU32>("IPINSIGHTS_EARLY_STOP", task.early_stop)?;
     let artifacts = format!(
         "{}/{}/output/model.tar.gz",
         task.output.strip_suffix('/').unwrap_or(task.output),
@@ -149,7 +165,9 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending
     let read = |name: &str| {
         let channel = task.channels.iter().find(|channel| channel.name == name);
         let dataset = channel.map(|channel| {
-            let rows = events(task.s3, &channel.url).inspect(|row| {
+            let rows = events(task.s3, &channel.url).enumerate();
+            let rows = rows.take_while(|(number, _)| number % ROWS_BETWEEN != 0 || !is_over());
+            let rows = rows.map(|(_, row)| row).inspect(|row| {
                 if let ("train", Ok(event)) = (name, row)
                     && !entities.borrow().contains(&event.entity)
                 {
@@ -163,12 +181,18 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending
             error => format!("InternalServerError: {}", chain(&error)),
         })
     };
-    let rows = read("train")?.ok_or(MISSING_TRAIN)?;
-    let validation = read("validation")?.filter(|rows| !rows.is_empty());
-    let known = KnownEntities::from_names(entities.take().iter().map(String::as_str));
-    if task.stop.is_cancelled() || is_late() {
+    // What a channel came to that was given up in the middle is no finding.
+    let rows = read("train");
+    if is_over() {
         return Ok(ended_early(None));
     }
+    let validation = read("validation");
+    if is_over() {
+        return Ok(ended_early(None));
+    }
+    let rows = rows?.ok_or(MISSING_TRAIN)?;
+    let validation = validation?.filter(|rows| !rows.is_empty());
+    let known = KnownEntities::from_names(entities.take().iter().map(String::as_str));
     if stored.is_none() {
         say(
             log,
@@ -187,6 +211,9 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending
     let mut progress = |news: &Progress| {
         metrics.update(news);
         say(log, &job_log.news(news, &params, now()));
+        if let Progress::CheckpointWritten { .. } = news {
+            (task.checkpointed)();
+        }
         match (news, &stored) {
             (Progress::Resumed { epoch, batch }, _) => {
                 let text = format!("Going on from the checkpoint at batch {batch} of epoch {epoch}.");
@@ -212,18 +239,21 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending
         {
             task.stop.cancel();
         }
-        if task.stop.is_cancelled() || is_late() {
+        if is_over() {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
         }
     };
     let mut training = Run::new(&params, &rows)
-        .options(TrainOptions::default())
+        .options(options)
         .checkpoints(checkpoints.clone())
         .keep_so_far(true);
     if let Some(rows) = &validation {
         training = training.validation(rows);
+    }
+    if let (Some(epochs), Some(_)) = (early_stop, &validation) {
+        training = training.early_stop(EarlyStop::after(epochs.get()));
     }
     let trained = training.run(&mut progress);
     if let Some(reason) = not_stored {
@@ -267,6 +297,9 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending
         false => Ending::Completed(product),
     })
 }
+
+/// How many rows of a channel are read from one look at the clock to the next.
+const ROWS_BETWEEN: usize = 1024;
 
 /// How many samples are trained, at the least, from one checkpoint to the next.
 const SAMPLES_BETWEEN: usize = 1_000_000;
@@ -324,6 +357,15 @@ fn hyperparameters(task: &Training<'_>, log: &mut JobLog) -> Result<Hyperparamet
             ))
         }
     }
+}
+
+/// The number that a variable is, if it is there.
+fn variable<T: FromStr>(name: &str, value: Option<&str>) -> Result<Option<T>, String> {
+    let number = value.map(|value| {
+        let wrong = |_| format!("AlgorithmError: {name} must be a whole number, got `{value}`");
+        value.trim().parse().map_err(wrong)
+    });
+    number.transpose()
 }
 
 fn check_channels(task: &Training<'_>) -> Result<(), String> {
@@ -410,6 +452,31 @@ pub(super) fn say(log: Log<'_>, lines: &[Line]) {
         .iter()
         .map(|line| line.at(&stamp).to_string())
         .collect::<Vec<_>>());
+}
+
+/// What a request asks for that is taken without being there, for the log: a warning for members that somebody may rely on, a
+/// note for the others. Members are pointers, each with what is so instead.
+pub(super) fn without_effect(
+    request: &Value,
+    relied_on: &[(&str, &str)],
+    others: &[(&str, &str)],
+) -> Vec<Line> {
+    let asked = |pointer: &str| match request.pointer(pointer) {
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(Value::Array(list)) => !list.is_empty(),
+        Some(Value::Object(map)) => !map.is_empty(),
+        Some(Value::Bool(flag)) => *flag,
+        Some(value) => !value.is_null(),
+        None => false,
+    };
+    let told = |(pointer, instead): &(&str, &str)| {
+        let member = pointer[1..].replace('/', ".");
+        asked(pointer).then(|| format!("{member} has no effect: {instead}."))
+    };
+    let warnings = relied_on.iter().filter_map(told).map(Line::Warning);
+    warnings
+        .chain(others.iter().filter_map(told).map(Line::Info))
+        .collect()
 }
 
 /// Reads the model of an archive in S3.

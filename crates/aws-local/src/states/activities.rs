@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,7 +18,7 @@ use super::{States, arn, check_name, encryption, page, set_default, tags, tokens
 use crate::{
     ACCOUNT,
     api::{ApiError, ApiResult, Check, Form, TEXT},
-    store::{Collection, Shelf},
+    store::{Changes, Collection, Shelf},
     time::Seconds,
 };
 
@@ -38,6 +41,8 @@ pub(super) struct Activities {
 #[derive(Default)]
 struct Queue {
     tasks: Mutex<VecDeque<Task>>,
+    /// How many tasks there may be before those are dropped that nobody waits for.
+    room: AtomicUsize,
     arrived: Notify,
 }
 
@@ -70,13 +75,20 @@ impl Activities {
             return Err(TaskFailure::new("States.Runtime", cause));
         }
         let queue = self.queue(&task.resource);
-        queue.lock().push_back(Task {
+        let task = Task {
             token: task.token.clone().unwrap_or_default(),
             input: task.parameters.to_string(),
             progress: task.progress.clone(),
-        });
+        };
+        queue.add(task, &self.tokens);
         queue.arrived.notify_one();
         Ok(())
+    }
+
+    /// Nobody can fetch tasks of an activity that is gone.
+    fn forget(&self, arn: &str) {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.remove(arn);
     }
 
     fn queue(&self, arn: &str) -> Arc<Queue> {
@@ -88,6 +100,15 @@ impl Activities {
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Task>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, task: Task, tokens: &Tokens) {
+        let mut tasks = self.lock();
+        tasks.push_back(task);
+        if tasks.len() > self.room.load(Ordering::Relaxed) {
+            tasks.retain(|task| tokens.is_open(&task.token));
+            self.room.store(2 * tasks.len() + 100, Ordering::Relaxed);
+        }
     }
 
     /// The oldest task that is still waited for.
@@ -120,15 +141,21 @@ impl States {
             created: self.now(),
             encryption: encryption.clone(),
         };
-        let created = activity.created;
-        let created = match self.activities.records.insert_new(&arn, activity)? {
-            Ok(()) => {
-                self.set_tags(&arn, tags)?;
+        let _changing = self.changing();
+        let created = match self.activities.records.get(&arn) {
+            None => {
+                let created = activity.created;
+                let mut changes = Changes::default();
+                changes.put(&self.activities.records, &arn, activity)?;
+                if !tags.is_empty() {
+                    changes.put(&self.tags, &arn, tags)?;
+                }
+                changes.commit(&self.database)?;
                 created
             }
             // It is there already; other tags are ignored.
-            Err(there) if there.encryption == encryption => there.created,
-            Err(_) => {
+            Some(there) if there.encryption == encryption => there.created,
+            Some(_) => {
                 let message =
                     format!("Activity already exists. EncryptionConfiguration may not be updated: '{arn}'");
                 return Err(ApiError::new("ActivityAlreadyExists", message));
@@ -150,9 +177,8 @@ impl States {
 
     pub(super) fn list_activities(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
-        let mut activities = self.activities.records.all();
-        activities.sort_by(|a, b| a.name.cmp(&b.name));
-        let (activities, next) = page(&mut check, activities, 100)?;
+        let activities = self.activities.records.all();
+        let (activities, next) = page(&mut check, activities, 100, |activity| activity.name.clone())?;
         check.finish()?;
         let activities: Vec<_> = activities
             .into_iter()
@@ -177,8 +203,12 @@ impl States {
         let arn = check.required("activityArn", TEXT);
         check.finish()?;
         arn::activity(arn)?;
-        self.activities.records.remove(arn)?;
-        self.tags.remove(arn)?;
+        let _changing = self.changing();
+        let mut changes = Changes::default();
+        changes.remove(&self.activities.records, arn);
+        changes.remove(&self.tags, arn);
+        changes.commit(&self.database)?;
+        self.activities.forget(arn);
         Ok(json!({}))
     }
 

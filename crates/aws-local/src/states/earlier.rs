@@ -15,7 +15,11 @@ use super::{
     journal::{Execution, RUNNING, Write},
     machines::{Kind, Machine, Revision},
 };
-use crate::{disk, store::file_in, time::Seconds};
+use crate::{
+    disk,
+    store::{Changes, file_in},
+    time::Seconds,
+};
 
 #[derive(Deserialize)]
 struct EarlierMachine {
@@ -48,6 +52,7 @@ const INTERRUPTED: &str = "the server was stopped while the execution was runnin
 
 /// Moves what is in the folder. What was moved by a start that was cut off is not moved twice.
 pub(super) fn move_in(states: &States, folder: &Path) -> io::Result<()> {
+    let mut moved = Vec::new();
     for (path, earlier) in read::<EarlierMachine>(&folder.join("machines"))? {
         let updated = (earlier.updated > earlier.created).then_some(earlier.revision);
         let revision = Revision {
@@ -68,20 +73,29 @@ pub(super) fn move_in(states: &States, folder: &Path) -> io::Result<()> {
             revision: key.clone(),
             revision_id: updated,
             versions: 0,
+            deleting: false,
         };
         if !states.machines.contains(&earlier.arn) {
-            let _ = states.revisions.insert_new(&key, revision)?;
-            let _ = states.machines.insert_new(&earlier.arn, machine)?;
+            let mut changes = Changes::default();
+            changes.put(&states.revisions, &key, revision)?;
+            changes.put(&states.machines, &earlier.arn, machine)?;
+            changes.commit(&states.database)?;
         }
-        disk::remove(&path)?;
+        moved.push(path);
     }
     let histories = folder.join("histories");
     for (path, earlier) in read::<EarlierExecution>(&folder.join("executions"))? {
         let name = earlier.arn.rsplitn(3, ':').take(2).collect::<Vec<_>>().join(":");
         let history = file_in(&histories, &name, "jsonl");
         move_execution(states, earlier, &history)?;
-        disk::remove(&history)?;
-        disk::remove(&path)?;
+        moved.extend([history, path]);
+    }
+    // No file goes before what was in it is on the disk.
+    if !moved.is_empty() {
+        states.database.settle()?;
+    }
+    for path in &moved {
+        disk::remove(path)?;
     }
     for empty in ["machines", "executions", "histories"] {
         let _ = fs::remove_dir(folder.join(empty)); // not when files of others are in it

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::StatusCode;
 use serde_json::{Map, Value, json};
 use sfn_local::{HistoryEvent, Outcome};
 use sha2::{Digest, Sha256};
@@ -13,7 +14,7 @@ use super::{
     labelled,
     machines::{Kind, included_data, logging_or_default, tracing_or_default},
     missing_machine, page_size, page_token, parse_json,
-    running::Begin,
+    running::{Begin, Control},
     set_default,
     tasks::Tasks,
 };
@@ -30,6 +31,10 @@ const REDRIVABLE: Seconds = 14.0 * 86_400.0;
 /// How long, and how many, tokens of requests to redrive are known.
 const TOKEN_VALID: Seconds = 900.0;
 const TOKENS: usize = 10;
+
+/// How often, and after which pause, the control of an execution is looked for.
+const CONTROL_TRIES: usize = 200;
+const CONTROL_PAUSE: Duration = Duration::from_millis(20);
 
 const TRACE: Form = Form {
     pattern: "\\p{ASCII}*",
@@ -52,18 +57,25 @@ impl States {
         if kind == Kind::Express {
             let this = self.clone();
             let answer = answer(&execution);
-            self.tasks.spawn(async move {
+            let run = async move {
                 tokio::select! {
                     () = this.stop.cancelled() => {}
                     _ = this.run_express(&execution, &machine) => {}
                 }
-            });
+            };
+            self.tasks.spawn(self.clock.watch(Box::pin(run)));
             return Ok(answer);
         }
+        // Whoever finds it in the database finds its control. The machine may be gone by now.
+        let mut controls = self.controls();
+        self.machine(&execution.machine_arn)?.not_deleting()?;
         match self.journal.insert(&execution)? {
             Ok(id) => {
+                let control = Arc::<Control>::default();
+                controls.insert(execution.arn.clone(), control.clone());
+                drop(controls);
                 let answer = answer(&execution);
-                self.spawn(id, execution, machine, Begin::New);
+                self.spawn(id, execution, Ok(machine), Begin::New, control);
                 Ok(answer)
             }
             // Asked for again just as it is, it runs already.
@@ -89,7 +101,10 @@ impl States {
         }
         let name = name.unwrap_or_else(|| Uuid::new_v4().to_string());
         check_name(&name)?;
-        let machine = self.machine(&named.base).map_err(|_| missing_machine(arn))?;
+        let machine = self
+            .machine(&named.base)
+            .map_err(|_| missing_machine(arn))?
+            .not_deleting()?;
         let (mut version_arn, mut alias_arn) = (None, None);
         let revision = match named.alias() {
             Some(_) => {
@@ -115,6 +130,10 @@ impl States {
                     MAX_DATA.max
                 ),
             ));
+        }
+        if text.is_empty() {
+            let message = "Invalid State Machine Execution Input: 'Invalid execution input.'";
+            return Err(ApiError::new("InvalidExecutionInput", message));
         }
         parse_json(text).map_err(|reason| {
             let message = format!("Invalid State Machine Execution Input: '{reason}'");
@@ -202,7 +221,9 @@ impl States {
                 }
                 answer["outputDetails"] = json!({"included": included});
             }
-            Outcome::Failed { error, cause } | Outcome::TimedOut { error, cause } => {
+            Outcome::Failed { error, cause }
+            | Outcome::TimedOut { error, cause }
+            | Outcome::Aborted { error, cause } => {
                 for (member, text) in [("error", error), ("cause", cause)] {
                     if let Some(text) = text {
                         answer[member] = text.into();
@@ -228,7 +249,7 @@ impl States {
                 cause: None,
             };
         };
-        let handler = Tasks::of(self, execution, None, false);
+        let handler = Tasks::of(self, execution, &[], None);
         let runner = self.runner(&handler);
         let mut record = |_: &HistoryEvent| {};
         tokio::select! {
@@ -342,6 +363,14 @@ impl States {
         if let Some(reason) = self.not_redrivable(id, &execution)? {
             return Err(ApiError::new("ExecutionNotRedrivable", reason));
         }
+        if self
+            .machines
+            .look(&execution.machine_arn, |machine| machine.deleting)
+            != Some(false)
+        {
+            let message = format!("State machine '{}' has been deleted", execution.machine_arn);
+            return Err(ApiError::new("ExecutionNotRedrivable", message));
+        }
         let machine = self.machine_of(&execution.revision)?;
         execution.status = RUNNING.to_owned();
         execution.redrives += 1;
@@ -358,8 +387,12 @@ impl States {
             let reason = format!("Execution is {RUNNING} and cannot be redriven");
             return Err(ApiError::new("ExecutionNotRedrivable", reason));
         }
+        let mut controls = self.controls();
         self.journal.update(id, &execution)?;
-        self.spawn(id, execution, machine, Begin::Redriven);
+        let control = Arc::<Control>::default();
+        controls.insert(execution.arn.clone(), control.clone());
+        drop(controls);
+        self.spawn(id, execution, Ok(machine), Begin::Again, control);
         Ok(json!({"redriveDate": now}))
     }
 
@@ -417,6 +450,8 @@ impl States {
         })?;
         check.finish()?;
         let named;
+        // Those of a machine that had the name before are not this one's.
+        let mut since = 0;
         let of = match (machine_arn, map_run) {
             (Some(_), Some(_)) | (None, None) => {
                 return Err(ApiError::validation(
@@ -443,6 +478,7 @@ impl States {
                     return Err(type_not_supported());
                 }
                 named = parsed.qualified();
+                since = millis(machine.created);
                 match (parsed.version(), parsed.alias()) {
                     (Some(_), _) if self.versions.contains(&named) => Of::Version(&named),
                     (_, Some(_)) if self.aliases.contains(&named) => Of::Alias(&named),
@@ -451,7 +487,7 @@ impl States {
                 }
             }
         };
-        let (found, next) = self.journal.list(&of, status, redriven, after, max)?;
+        let (found, next) = self.journal.list(&of, since, status, redriven, after, max)?;
         let executions: Vec<_> = found.into_iter().map(listed).collect();
         let mut answer = json!({"executions": executions});
         if let Some((started, id)) = next {
@@ -470,24 +506,44 @@ impl States {
         check.finish()?;
         arn::execution(arn)?;
         let (_, execution) = self.execution(arn)?;
-        if execution.map_run_arn.is_some() {
-            return Err(ApiError::validation(
-                "Stopping a child execution of a map run is not implemented by aws-local.",
-            ));
-        }
-        let control = self.controls().get(arn).cloned();
-        if let Some(control) = control {
+        if execution.status == RUNNING {
+            // A child execution is taken up again only after the execution that has started it.
+            let control = self.control_of(arn).await;
             control.stop(error, cause);
-            control.ended().await;
+            if let Err(trouble) = control.ended_or_trouble().await {
+                return Err(not_stopped(&trouble));
+            }
         }
         let (_, execution) = self.execution(arn)?;
+        if execution.status == RUNNING {
+            return Err(not_stopped("the server stops"));
+        }
         Ok(json!({"stopDate": execution.stopped.unwrap_or_else(|| self.now())}))
+    }
+
+    /// The control of an execution, as soon as it is there; one that has ended, if it does not come.
+    async fn control_of(&self, arn: &str) -> Arc<Control> {
+        for _ in 0..CONTROL_TRIES {
+            if let Some(control) = self.controls().get(arn) {
+                return control.clone();
+            }
+            let still_runs = self
+                .execution(arn)
+                .is_ok_and(|(_, execution)| execution.status == RUNNING);
+            if !still_runs || self.stop.is_cancelled() {
+                break;
+            }
+            tokio::time::sleep(CONTROL_PAUSE).await;
+        }
+        let control = Arc::<Control>::default();
+        control.end();
+        control
     }
 
     pub(super) fn execution_history(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
-        let reverse = check.get("reverseOrder") == Some(&Value::Bool(true));
-        let without_data = check.get("includeExecutionData") == Some(&Value::Bool(false));
+        let reverse = check.flag("reverseOrder");
+        let without_data = check.get("includeExecutionData").is_some() && !check.flag("includeExecutionData");
         let max = page_size(&mut check, 100);
         let from = page_token(&mut check, |token| token.parse::<u64>().ok().filter(|id| *id > 0))?;
         check.finish()?;
@@ -538,6 +594,16 @@ impl States {
             )
         };
         self.journal.get(arn)?.ok_or_else(missing)
+    }
+}
+
+fn not_stopped(why: &str) -> ApiError {
+    ApiError {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        ..ApiError::new(
+            "InternalFailure",
+            format!("the execution runs still: {why}; ask again"),
+        )
     }
 }
 

@@ -5,14 +5,15 @@
 
 use std::{io, sync::Arc};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, params, types::Type};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sfn_local::HistoryEvent;
+use sfn_local::{Event, HistoryEvent};
 
 use crate::{
     store::Database,
-    time::{Seconds, millis},
+    time::{Seconds, millis, seconds_of},
 };
 
 /// An execution, all but its history.
@@ -81,6 +82,9 @@ pub(super) struct MapRun {
     pub(super) counts: Counts,
     /// Items for each child execution, on average more than one when they come in batches.
     pub(super) items: u64,
+    /// What it keeps to is not what its state says.
+    #[serde(default)]
+    pub(super) updated: bool,
 }
 
 /// Child executions by what became of them.
@@ -144,6 +148,18 @@ const SCHEMA: &str = "
         started INTEGER NOT NULL,
         record TEXT NOT NULL
     ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS express_children (
+        map_run TEXT NOT NULL,
+        arn TEXT NOT NULL,
+        began INTEGER NOT NULL,
+        ended TEXT NOT NULL,
+        PRIMARY KEY (map_run, arn)
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS tokens (
+        token TEXT NOT NULL PRIMARY KEY,
+        execution TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS tokens_of_execution ON tokens (execution);
     CREATE INDEX IF NOT EXISTS map_runs_of_execution ON map_runs (execution, started);
 ";
 
@@ -175,6 +191,16 @@ impl Journal {
         }
     }
 
+    /// The row of the execution of that ARN.
+    pub(super) fn row(&self, arn: &str) -> io::Result<Option<i64>> {
+        self.database.with(|connection| {
+            connection
+                .prepare_cached("SELECT id FROM executions WHERE arn = ?1")?
+                .query_row([arn], |row| row.get(0))
+                .optional()
+        })
+    }
+
     /// Those that ran when the server before this one ended; not those that belong to a map run, which begin again with it.
     pub(super) fn running(&self) -> io::Result<Vec<(i64, Execution)>> {
         let rows = self.database.with(|connection| {
@@ -188,10 +214,41 @@ impl Journal {
             .collect()
     }
 
-    /// A page, those that began last first.
+    /// Whether a task waits for that token, or will when its execution has been taken up again.
+    pub(super) fn has_token(&self, token: &str) -> io::Result<bool> {
+        self.database.with(|connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM tokens WHERE token = ?1")?
+                .exists([token])
+        })
+    }
+
+    /// Whether an execution of that machine runs.
+    pub(super) fn is_running(&self, machine: &str) -> io::Result<bool> {
+        self.database.with(|connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM executions WHERE status = 'RUNNING' AND machine = ?1 LIMIT 1")?
+                .exists([machine])
+        })
+    }
+
+    /// Whether an execution of that machine runs, or ran, that revision of it.
+    pub(super) fn has_revision(&self, machine: &str, revision: &str) -> io::Result<bool> {
+        self.database.with(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT 1 FROM executions WHERE machine = ?1 AND json_extract(record, '$.revision') = ?2
+                     ORDER BY started DESC, id DESC LIMIT 1",
+                )?
+                .exists([machine, revision])
+        })
+    }
+
+    /// A page, those that began last first; none that began before `since`.
     pub(super) fn list(
         &self,
         of: &Of<'_>,
+        since: u64,
         status: Option<&str>,
         redriven: Option<bool>,
         after: After,
@@ -205,7 +262,7 @@ impl Journal {
         };
         let query = format!(
             "SELECT id, started, record FROM executions
-             WHERE {column} = ?1 AND (?2 IS NULL OR status = ?2) AND (?3 IS NULL OR (redrives > 0) = ?3)
+             WHERE {column} = ?1 AND started >= ?7 AND (?2 IS NULL OR status = ?2) AND (?3 IS NULL OR (redrives > 0) = ?3)
                AND (?4 IS NULL OR (started, id) < (?4, ?5))
              ORDER BY started DESC, id DESC LIMIT ?6"
         );
@@ -214,7 +271,7 @@ impl Journal {
             let limit = i64::try_from(max).unwrap_or(i64::MAX - 1) + 1;
             connection
                 .prepare_cached(&query)?
-                .query_map(params![arn, status, redriven, started, id, limit], |row| {
+                .query_map(params![arn, status, redriven, started, id, limit, since], |row| {
                     Ok((
                         row.get::<_, i64>(0)?,
                         row.get::<_, i64>(1)?,
@@ -273,13 +330,32 @@ impl Journal {
     }
 
     pub(super) fn map_run(&self, arn: &str) -> io::Result<Option<MapRun>> {
-        let text = self.database.with(|connection| {
+        self.database.with(|connection| map_run(connection, arn))
+    }
+
+    /// The first and the last event of a child execution of type `EXPRESS` that has ended; nothing of any other.
+    pub(super) fn express_child(&self, map_run: &str, arn: &str) -> io::Result<Vec<HistoryEvent>> {
+        let found = self.database.with(|connection| {
             connection
-                .prepare_cached("SELECT record FROM map_runs WHERE arn = ?1")?
-                .query_row([arn], |row| row.get::<_, String>(0))
+                .prepare_cached("SELECT began, ended FROM express_children WHERE map_run = ?1 AND arn = ?2")?
+                .query_row([map_run, arn], |row| {
+                    Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+                })
                 .optional()
         })?;
-        Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
+        let Some((began, ended)) = found else {
+            return Ok(Vec::new());
+        };
+        let first = HistoryEvent {
+            id: 1,
+            previous_event_id: 0,
+            timestamp: Timestamp::from_millisecond(began).unwrap_or(Timestamp::UNIX_EPOCH),
+            event: Event::ExecutionStarted {
+                input: String::new(),
+                role_arn: String::new(),
+            },
+        };
+        Ok(vec![first, read_event(&ended)?])
     }
 
     /// Those that an execution has started, in that order.
@@ -296,10 +372,35 @@ impl Journal {
             .collect()
     }
 
-    pub(super) fn save_map_run(&self, run: &MapRun) -> io::Result<()> {
-        let record = serde_json::to_string(run)?;
-        self.database
-            .with(|connection| put_map_run(connection, run, &record))
+    /// Those that run, and keep to something else than their states say.
+    pub(super) fn updated_map_runs(&self) -> io::Result<Vec<MapRun>> {
+        self.database.with(|connection| {
+            connection
+                .prepare(
+                    "SELECT record FROM map_runs
+                     WHERE json_extract(record, '$.updated') AND json_extract(record, '$.status') = 'RUNNING'",
+                )?
+                .query_map([], |row| map_run_of(&row.get::<_, String>(0)?))?
+                .collect()
+        })
+    }
+
+    /// Changes a map run's record, unless `change` fails; `None` if there is no such map run.
+    pub(super) fn change_map_run<R, E>(
+        &self,
+        arn: &str,
+        change: impl FnOnce(&mut MapRun) -> Result<R, E>,
+    ) -> io::Result<Option<Result<R, E>>> {
+        self.database.transaction(|transaction| {
+            let Some(mut run) = map_run(transaction, arn)? else {
+                return Ok(None);
+            };
+            let changed = change(&mut run);
+            if changed.is_ok() {
+                put_map_run(transaction, &run)?;
+            }
+            Ok(Some(changed))
+        })
     }
 
     /// Writes an execution's record over the one that is there.
@@ -316,11 +417,20 @@ impl Journal {
         let texts = writes
             .iter()
             .map(|write| match write {
-                Write::Event(_, event) | Write::ChildEvent(_, event) => Ok(event.to_record().to_string()),
+                Write::Event(_, event)
+                | Write::ChildEvent(_, event)
+                | Write::ExpressChild(_, _, _, event) => Ok(event.to_record().to_string()),
                 Write::Record(_, execution) | Write::ChildBegun(execution) | Write::Child(execution) => {
                     serde_json::to_string(execution)
                 }
-                Write::MapRun(run) => serde_json::to_string(run),
+                Write::MapRun(_)
+                | Write::ChildrenOver(..)
+                | Write::RunsOver(..)
+                | Write::ChildStopped(..)
+                | Write::TokenOpens(..)
+                | Write::TokenCloses(_)
+                | Write::TokensOver(_)
+                | Write::ForgetExpress(_) => Ok(String::new()),
             })
             .collect::<Result<Vec<_>, _>>()?;
         self.database.transaction(|transaction| {
@@ -345,7 +455,44 @@ impl Journal {
                             add_event(transaction, id, event, text)?;
                         }
                     }
-                    Write::MapRun(run) => put_map_run(transaction, run, text)?,
+                    Write::ExpressChild(map_run, arn, began, _) => {
+                        transaction
+                            .prepare_cached(
+                                "INSERT OR REPLACE INTO express_children (map_run, arn, began, ended)
+                                 VALUES (?1, ?2, ?3, ?4)",
+                            )?
+                            .execute(params![map_run, arn, began.as_millisecond(), text])?;
+                    }
+                    Write::ForgetExpress(map_run) => {
+                        transaction
+                            .prepare_cached("DELETE FROM express_children WHERE map_run = ?1")?
+                            .execute([map_run])?;
+                    }
+                    Write::MapRun(run) => put_map_run(transaction, run)?,
+                    Write::ChildrenOver(map_run, at) => abort_children(transaction, map_run, *at)?,
+                    Write::TokenOpens(token, execution) => {
+                        transaction
+                            .prepare_cached(
+                                "INSERT OR REPLACE INTO tokens (token, execution) VALUES (?1, ?2)",
+                            )?
+                            .execute([token, execution])?;
+                    }
+                    Write::TokenCloses(token) => {
+                        transaction
+                            .prepare_cached("DELETE FROM tokens WHERE token = ?1")?
+                            .execute([token])?;
+                    }
+                    Write::TokensOver(execution) => {
+                        transaction
+                            .prepare_cached("DELETE FROM tokens WHERE execution = ?1")?
+                            .execute([execution])?;
+                    }
+                    Write::ChildStopped(arn, at, (error, cause)) => {
+                        if let Some((id, record)) = find(transaction, arn)? {
+                            abort_child(transaction, id, &record, *at, error.clone(), cause.clone())?;
+                        }
+                    }
+                    Write::RunsOver(execution, at) => abort_map_runs(transaction, execution, *at)?,
                 }
             }
             Ok(())
@@ -366,8 +513,24 @@ pub(super) enum Write {
     Child(Box<Execution>),
     /// An event of a child execution.
     ChildEvent(String, HistoryEvent),
+    /// A child execution of type `EXPRESS` of that map run, its ARN and its beginning, has ended with this event.
+    ExpressChild(String, String, Timestamp, HistoryEvent),
+    /// Child executions of type `EXPRESS` of that map run are not asked for any more.
+    ForgetExpress(String),
     /// A map run has begun, or come further.
     MapRun(Box<MapRun>),
+    /// A task of the execution of that ARN, or of a child of it, waits for a token.
+    TokenOpens(String, String),
+    /// Nothing waits for the token any more.
+    TokenCloses(String),
+    /// The execution of that ARN is over: nothing waits for its tokens.
+    TokensOver(String),
+    /// The child execution of that ARN was stopped, with that error and cause.
+    ChildStopped(String, Timestamp, (Option<String>, Option<String>)),
+    /// A map run is over: child executions of it that run still are stopped.
+    ChildrenOver(String, Timestamp),
+    /// The execution of that ARN is over: map runs of it that run still are stopped, and their child executions.
+    RunsOver(String, Timestamp),
 }
 
 fn find(connection: &Connection, arn: &str) -> rusqlite::Result<Option<(i64, String)>> {
@@ -431,12 +594,100 @@ fn add_event(
     Ok(())
 }
 
-fn put_map_run(connection: &Connection, run: &MapRun, record: &str) -> rusqlite::Result<()> {
+fn map_run(connection: &Connection, arn: &str) -> rusqlite::Result<Option<MapRun>> {
+    connection
+        .prepare_cached("SELECT record FROM map_runs WHERE arn = ?1")?
+        .query_row([arn], |row| map_run_of(&row.get::<_, String>(0)?))
+        .optional()
+}
+
+fn map_run_of(text: &str) -> rusqlite::Result<MapRun> {
+    serde_json::from_str(text).map_err(unreadable)
+}
+
+/// The error for a text that is no record.
+fn unreadable(error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error))
+}
+
+fn text_of<T: Serialize>(record: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(record).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+/// Writes a map run's record. One that goes on began when it first did.
+fn put_map_run(connection: &Connection, run: &MapRun) -> rusqlite::Result<()> {
+    let mut run = run.clone();
+    if let Some(there) = map_run(connection, &run.arn)? {
+        run.started = there.started;
+    }
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO map_runs (arn, execution, started, record) VALUES (?1, ?2, ?3, ?4)",
         )?
-        .execute(params![run.arn, run.execution_arn, millis(run.started), record])?;
+        .execute(params![
+            run.arn,
+            run.execution_arn,
+            millis(run.started),
+            text_of(&run)?
+        ])?;
+    Ok(())
+}
+
+/// Stops the child executions of a map run that run still.
+fn abort_children(transaction: &Transaction<'_>, map_run: &str, at: Timestamp) -> rusqlite::Result<()> {
+    let running = transaction
+        .prepare_cached("SELECT id, record FROM executions WHERE map_run = ?1 AND status = 'RUNNING'")?
+        .query_map([map_run], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<Vec<(i64, String)>>>()?;
+    for (id, record) in running {
+        abort_child(transaction, id, &record, at, None, None)?;
+    }
+    Ok(())
+}
+
+/// Stops the child execution in that row, whose record and history are left as they are when they cannot be read.
+fn abort_child(
+    transaction: &Transaction<'_>,
+    id: i64,
+    record: &str,
+    at: Timestamp,
+    error: Option<String>,
+    cause: Option<String>,
+) -> rusqlite::Result<()> {
+    let Ok(mut child) = serde_json::from_str::<Execution>(record) else {
+        return Ok(());
+    };
+    let history = transaction
+        .prepare_cached("SELECT event FROM events WHERE execution = ?1 ORDER BY id")?
+        .query_map([id], |row| row.get::<_, String>(0))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let history: io::Result<Vec<HistoryEvent>> = history.iter().map(|text| read_event(text)).collect();
+    let closing = history.map(|history| sfn_local::abort(&history, at, error.clone(), cause.clone()));
+    for event in closing.unwrap_or_default() {
+        add_event(transaction, id, &event, &event.to_record().to_string())?;
+    }
+    child.status = "ABORTED".to_owned();
+    child.stopped = Some(seconds_of(at));
+    (child.error, child.cause) = (error, cause);
+    replace(transaction, id, &child, &text_of(&child)?)?;
+    abort_map_runs(transaction, &child.arn, at)
+}
+
+/// Stops the map runs of an execution that run still.
+fn abort_map_runs(transaction: &Transaction<'_>, execution: &str, at: Timestamp) -> rusqlite::Result<()> {
+    let runs = transaction
+        .prepare_cached("SELECT record FROM map_runs WHERE execution = ?1")?
+        .query_map([execution], |row| row.get::<_, String>(0))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let runs = runs.iter().filter_map(|text| map_run_of(text).ok());
+    for mut run in runs.filter(|run| run.status == RUNNING) {
+        run.status = "ABORTED".to_owned();
+        run.stopped = Some(seconds_of(at));
+        run.counts.aborted += run.counts.running + run.counts.pending;
+        (run.counts.running, run.counts.pending) = (0, 0);
+        put_map_run(transaction, &run)?;
+        abort_children(transaction, &run.arn, at)?;
+    }
     Ok(())
 }
 

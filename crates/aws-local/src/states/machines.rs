@@ -11,10 +11,12 @@ use sfn_builder::{
 use uuid::Uuid;
 
 use super::{
-    States, arn, arn::MachineArn, check_name, encryption, labelled, missing_machine, page, set_default, tags,
+    States, arn, arn::MachineArn, by_time, check_name, encryption, labelled, missing_machine, page,
+    set_default, tags,
 };
 use crate::{
     api::{ApiError, ApiResult, Check, Form, ROLE, TEXT},
+    store::Changes,
     time::Seconds,
 };
 
@@ -33,6 +35,9 @@ pub(super) struct Machine {
     /// How many versions were published.
     #[serde(default)]
     pub(super) versions: u64,
+    /// It goes when the last of its executions has ended.
+    #[serde(default)]
+    pub(super) deleting: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +46,20 @@ pub(super) enum Kind {
     Standard,
     Express,
 }
+
+impl Machine {
+    /// Itself, unless it is to go.
+    pub(super) fn not_deleting(self) -> ApiResult<Self> {
+        if self.deleting {
+            let message = format!("State Machine is being deleted: '{}'", self.arn);
+            return Err(ApiError::new("StateMachineDeleting", message));
+        }
+        Ok(self)
+    }
+}
+
+/// How many machines are kept ready to run.
+const MAX_PARSED: usize = 1000;
 
 impl Kind {
     pub(super) fn as_str(self) -> &'static str {
@@ -125,23 +144,30 @@ impl States {
             revision: Uuid::new_v4().to_string(),
             revision_id: None,
             versions: 0,
+            deleting: false,
         };
         // One at a time, so that two requests for a name do not both find it free.
         let _changing = self.changing();
         let there = match self.machines.get(&arn) {
             None => {
-                let _ = self.revisions.insert_new(&machine.revision, revision)?;
-                self.remember(&machine.revision, parsed);
-                let _ = self.machines.insert_new(&arn, machine.clone())?;
-                self.set_tags(&arn, tags)?;
                 let mut answer = json!({"stateMachineArn": arn, "creationDate": machine.created});
-                if publish {
-                    let version = self.publish(&arn, description)?;
-                    answer["stateMachineVersionArn"] = version.arn.into();
+                let mut changes = Changes::default();
+                changes.put(&self.revisions, &machine.revision, revision)?;
+                if !tags.is_empty() {
+                    changes.put(&self.tags, &arn, tags)?;
                 }
+                let revision = machine.revision.clone();
+                if publish {
+                    let version = self.publish(&mut changes, machine, description)?;
+                    answer["stateMachineVersionArn"] = version.arn.into();
+                } else {
+                    changes.put(&self.machines, &arn, machine)?;
+                }
+                changes.commit(&self.database)?;
+                self.remember(&revision, parsed);
                 return Ok(answer);
             }
-            Some(there) => there,
+            Some(there) => there.not_deleting()?,
         };
         // Made again just as it is, it is there already; another role or other tags are ignored.
         let same = there.kind == kind
@@ -186,7 +212,9 @@ impl States {
         let arn = &parsed_arn.base;
         let machine = self.machine(arn)?;
         check_publication(publish, description)?;
-        if definition.is_none() && role_arn.is_none() && !has_logging && !has_tracing && !has_encryption {
+        let nothing =
+            definition.is_none() && role_arn.is_none() && !has_logging && !has_tracing && !has_encryption;
+        if nothing && !publish {
             let message = "Either the definition, the role ARN, the logging, tracing or encryption configuration must be specified";
             return Err(ApiError::new("MissingRequiredParameter", message));
         }
@@ -196,7 +224,17 @@ impl States {
             .map(|definition| parse(definition, machine.kind))
             .transpose()?;
         let _changing = self.changing();
-        let machine = self.machine(arn)?;
+        let mut machine = self.machine(arn)?.not_deleting()?;
+        if nothing {
+            // The revision in force is published, unless it has been.
+            let mut changes = Changes::default();
+            let version = match self.version_of_revision(&machine) {
+                Some(version) => version,
+                None => self.publish(&mut changes, machine, description)?,
+            };
+            changes.commit(&self.database)?;
+            return Ok(json!({"updateDate": self.now(), "stateMachineVersionArn": version.arn}));
+        }
         let mut revision = self
             .revision(&machine.revision)
             .ok_or_else(|| missing_machine(arn))?;
@@ -220,17 +258,20 @@ impl States {
         revision.revision_id = Some(id.clone());
         let mut answer = json!({"updateDate": revision.updated, "revisionId": id});
         let key = Uuid::new_v4().to_string();
-        let _ = self.revisions.insert_new(&key, revision)?;
+        let mut changes = Changes::default();
+        changes.put(&self.revisions, &key, revision)?;
+        let before = std::mem::replace(&mut machine.revision, key.clone());
+        self.forget_revision(&mut changes, arn, &before, None)?;
+        machine.revision_id = Some(id);
+        if publish {
+            let version = self.publish(&mut changes, machine, description)?;
+            answer["stateMachineVersionArn"] = version.arn.into();
+        } else {
+            changes.put(&self.machines, arn, machine)?;
+        }
+        changes.commit(&self.database)?;
         if let Some(parsed) = parsed {
             self.remember(&key, parsed);
-        }
-        self.machines.update(arn, |machine| {
-            machine.revision = key;
-            machine.revision_id = Some(id);
-        })?;
-        if publish {
-            let version = self.publish(arn, description)?;
-            answer["stateMachineVersionArn"] = version.arn.into();
         }
         Ok(answer)
     }
@@ -259,7 +300,7 @@ impl States {
         let mut answer = json!({
             "stateMachineArn": named.qualified(),
             "name": name,
-            "status": "ACTIVE",
+            "status": if machine.deleting { "DELETING" } else { "ACTIVE" },
             "definition": definition,
             "roleArn": revision.role_arn,
             "type": machine.kind.as_str(),
@@ -293,9 +334,8 @@ impl States {
 
     pub(super) fn list_state_machines(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
-        let mut machines = self.machines.all();
-        machines.sort_by(|a, b| a.created.total_cmp(&b.created).then_with(|| a.name.cmp(&b.name)));
-        let (machines, next) = page(&mut check, machines, 100)?;
+        let key = |machine: &Machine| by_time(machine.created, &machine.name);
+        let (machines, next) = page(&mut check, self.machines.all(), 100, key)?;
         check.finish()?;
         let machines: Vec<_> = machines
             .iter()
@@ -315,22 +355,97 @@ impl States {
         Ok(answer)
     }
 
-    /// Executions that run go on, as with the service; one that is not there is deleted already.
+    /// Executions that run end before their next state, as with the service, and the machine goes with the last of them. One that
+    /// is not there is deleted already.
     pub(super) fn delete_state_machine(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
         let arn = check.required("stateMachineArn", TEXT);
         check.finish()?;
-        let arn = self.unqualified(arn)?.base;
+        let named = arn::machine(arn)?;
+        if named.label.is_some() {
+            return Err(labelled(arn));
+        }
+        if named.qualifier.is_some() {
+            let message = format!("This operation does not support qualified ARNs: '{arn}'");
+            return Err(ApiError::validation(message));
+        }
+        let arn = named.base;
         let _changing = self.changing();
+        let Some(mut machine) = self.machines.get(&arn).filter(|machine| !machine.deleting) else {
+            return Ok(json!({}));
+        };
+        // None is started meanwhile.
+        let controls = self.controls();
+        let mut changes = Changes::default();
         for alias in self.aliases.select(|alias| alias.machine_arn == arn) {
-            self.aliases.remove(&alias.arn)?;
+            changes.remove(&self.aliases, &alias.arn);
         }
         for version in self.versions.select(|version| version.machine_arn == arn) {
-            self.versions.remove(&version.arn)?;
+            changes.remove(&self.versions, &version.arn);
+            if version.revision != machine.revision {
+                self.forget_revision(&mut changes, &arn, &version.revision, Some(&version.arn))?;
+            }
         }
-        self.machines.remove(&arn)?;
-        self.tags.remove(&arn)?;
+        if self.journal.is_running(&arn)? {
+            machine.deleting = true;
+            changes.put(&self.machines, &arn, machine)?;
+        } else {
+            self.remove_machine(&mut changes, &machine)?;
+        }
+        changes.commit(&self.database)?;
+        let executions = format!("{}:", arn.replacen(":stateMachine:", ":execution:", 1));
+        for (execution, control) in controls.iter() {
+            if execution.starts_with(&executions) {
+                control.machine_deleted();
+            }
+        }
         Ok(json!({}))
+    }
+
+    fn remove_machine<'c>(&'c self, changes: &mut Changes<'c>, machine: &Machine) -> ApiResult<()> {
+        changes.remove(&self.machines, &machine.arn);
+        changes.remove(&self.tags, &machine.arn);
+        self.forget_revision(changes, &machine.arn, &machine.revision, None)
+    }
+
+    /// Removes a machine that is to go, unless something of it runs.
+    pub(super) fn finish_deletion(&self, arn: &str) -> ApiResult<()> {
+        if !self
+            .machines
+            .look(arn, |machine| machine.deleting)
+            .unwrap_or(false)
+        {
+            return Ok(());
+        }
+        let _changing = self.changing();
+        let Some(machine) = self.machines.get(arn).filter(|machine| machine.deleting) else {
+            return Ok(());
+        };
+        if self.journal.is_running(arn)? {
+            return Ok(());
+        }
+        let mut changes = Changes::default();
+        self.remove_machine(&mut changes, &machine)?;
+        changes.commit(&self.database)?;
+        Ok(())
+    }
+
+    /// Removes a revision that is not in force any more, unless an execution or another version than that one has it.
+    pub(super) fn forget_revision<'c>(
+        &'c self,
+        changes: &mut Changes<'c>,
+        machine: &str,
+        revision: &str,
+        version: Option<&str>,
+    ) -> ApiResult<()> {
+        let others = self
+            .versions
+            .select(|other| other.revision == revision && Some(other.arn.as_str()) != version);
+        if others.is_empty() && !self.journal.has_revision(machine, revision)? {
+            changes.remove(&self.revisions, revision);
+            self.parsed().remove(revision);
+        }
+        Ok(())
     }
 
     /// The machine of that ARN, which has no qualifier.
@@ -355,7 +470,12 @@ impl States {
 
     fn remember(&self, revision: &str, machine: StateMachine) -> Arc<StateMachine> {
         let machine = Arc::new(machine);
-        self.parsed().insert(revision.to_owned(), machine.clone());
+        let mut parsed = self.parsed();
+        // Each can be made again.
+        if parsed.len() >= MAX_PARSED {
+            parsed.clear();
+        }
+        parsed.insert(revision.to_owned(), machine.clone());
         machine
     }
 
@@ -591,7 +711,7 @@ fn check_role(role_arn: &str) -> ApiResult<()> {
 }
 
 fn publication<'a>(check: &mut Check<'a>) -> (bool, Option<&'a str>) {
-    let publish = check.get("publish") == Some(&Value::Bool(true));
+    let publish = check.flag("publish");
     (publish, check.text("versionDescription", DESCRIPTION))
 }
 

@@ -1,12 +1,10 @@
 //! Map runs.
 
-use std::sync::PoisonError;
-
 use serde_json::{Value, json};
 use sfn_local::MapRunSettings;
 
 use super::{
-    States, arn,
+    States, arn, by_time,
     journal::{Counts, MapRun, RUNNING},
     page,
 };
@@ -52,7 +50,7 @@ impl States {
         arn::execution(execution)?;
         self.execution(execution)?;
         let runs = self.journal.map_runs(execution)?;
-        let (runs, next) = page(&mut check, runs, 100)?;
+        let (runs, next) = page(&mut check, runs, 100, |run| by_time(run.started, &run.arn))?;
         check.finish()?;
         let runs: Vec<_> = runs
             .into_iter()
@@ -80,45 +78,43 @@ impl States {
         let mut check = Check::new(input);
         let concurrency = check.integer("maxConcurrency", 0, i64::from(i32::MAX));
         let count = check.integer("toleratedFailureCount", 0, i64::MAX);
-        let percentage = check.get("toleratedFailurePercentage").and_then(Value::as_f64);
-        if percentage.is_some_and(|percentage| !(0.0..=100.0).contains(&percentage)) {
+        let percentage = check.amount("toleratedFailurePercentage");
+        if let Some(percentage) = percentage.filter(|percentage| *percentage > 100.0) {
             check.problem(
-                None,
+                Some(&percentage.to_string()),
                 "toleratedFailurePercentage",
-                "Member must have value between 0 and 100",
+                "Member must have value less than or equal to 100",
             );
         }
         check.finish()?;
-        let mut run = self.map_run_of(input)?;
-        if run.status != RUNNING {
-            return Err(ApiError::validation(
-                "Cannot update a Map Run that has completed.",
-            ));
+        let arn = self.map_run_of(input)?.arn;
+        // The run itself writes what it finds here.
+        let mut all_settings = self.map_run_settings();
+        let changed = self.journal.change_map_run(&arn, |run| {
+            if run.status != RUNNING {
+                let message = "Cannot update a Map Run that has completed.";
+                return Err(ApiError::validation(message));
+            }
+            if concurrency.is_none() && count.is_none() && percentage.is_none() {
+                let message = "At least one of maxConcurrency, toleratedFailureCount and \
+                               toleratedFailurePercentage must be specified";
+                return Err(ApiError::validation(message));
+            }
+            if let Some(concurrency) = concurrency {
+                run.max_concurrency = concurrency.unsigned_abs();
+            }
+            if let Some(count) = count {
+                run.tolerated_failure_count = count.unsigned_abs();
+            }
+            if let Some(percentage) = percentage {
+                run.tolerated_failure_percentage = percentage;
+            }
+            run.updated = true;
+            Ok(run.settings())
+        })?;
+        if let Some(settings) = changed.transpose()? {
+            all_settings.insert(arn, settings);
         }
-        if concurrency.is_none() && count.is_none() && percentage.is_none() {
-            return Err(ApiError::validation(
-                "At least one of maxConcurrency, toleratedFailureCount and toleratedFailurePercentage must be specified",
-            ));
-        }
-        if let Some(concurrency) = concurrency {
-            run.max_concurrency = concurrency.unsigned_abs();
-        }
-        if let Some(count) = count {
-            run.tolerated_failure_count = count.unsigned_abs();
-        }
-        if let Some(percentage) = percentage {
-            run.tolerated_failure_percentage = percentage;
-        }
-        let settings = MapRunSettings {
-            max_concurrency: run.max_concurrency,
-            tolerated_failure_count: Some(run.tolerated_failure_count).filter(|count| *count > 0),
-            tolerated_failure_percentage: Some(run.tolerated_failure_percentage).filter(|p| *p > 0.0),
-        };
-        self.map_run_settings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(run.arn.clone(), settings);
-        self.journal.save_map_run(&run)?;
         Ok(json!({}))
     }
 
@@ -129,6 +125,17 @@ impl States {
         arn::map_run(arn)?;
         let missing = || ApiError::new("ResourceNotFound", format!("Resource not found: '{arn}'"));
         self.journal.map_run(arn)?.ok_or_else(missing)
+    }
+}
+
+impl MapRun {
+    /// What it keeps to.
+    pub(super) fn settings(&self) -> MapRunSettings {
+        MapRunSettings {
+            max_concurrency: self.max_concurrency,
+            tolerated_failure_count: Some(self.tolerated_failure_count).filter(|count| *count > 0),
+            tolerated_failure_percentage: Some(self.tolerated_failure_percentage).filter(|p| *p > 0.0),
+        }
     }
 }
 

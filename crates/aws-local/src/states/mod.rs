@@ -20,6 +20,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 use sfn_builder::StateMachine;
 use sfn_local::{Clock, MapRunSettings, TaskHandler, handlers::MockConfig};
@@ -31,13 +32,14 @@ use crate::{
     logs::Logs,
     s3::ObjectStore,
     sagemaker::SageMaker,
-    store::{Collection, Shelf},
-    time::{Seconds, seconds_of},
+    store::{Collection, Database, Shelf},
+    time::{Seconds, millis, seconds_of},
 };
 
 /// The service.
 pub(crate) struct States {
     region: String,
+    database: Arc<Database>,
     sagemaker: Arc<SageMaker>,
     objects: Arc<ObjectStore>,
     logs: Arc<Logs>,
@@ -95,6 +97,7 @@ impl States {
         let tokens = tokens::Tokens::default();
         let this = Arc::new(Self {
             region: region.to_owned(),
+            database: shelf.database().clone(),
             sagemaker,
             objects,
             logs,
@@ -118,6 +121,13 @@ impl States {
             tasks,
         });
         earlier::move_in(&this, folder)?;
+        for run in this.journal.updated_map_runs()? {
+            this.map_run_settings().insert(run.arn.clone(), run.settings());
+        }
+        for machine in this.machines.select(|machine| machine.deleting) {
+            this.finish_deletion(&machine.arn)
+                .map_err(|error| io::Error::other(error.message))?;
+        }
         this.resume_executions()?;
         Ok(this)
     }
@@ -155,9 +165,9 @@ impl States {
             "ListActivities" => self.list_activities(input),
             "DeleteActivity" => self.delete_activity(input),
             "GetActivityTask" => self.get_activity_task(input).await,
-            "SendTaskSuccess" => self.send_task_success(input),
-            "SendTaskFailure" => self.send_task_failure(input),
-            "SendTaskHeartbeat" => self.send_task_heartbeat(input),
+            "SendTaskSuccess" => self.send_task_success(input).await,
+            "SendTaskFailure" => self.send_task_failure(input).await,
+            "SendTaskHeartbeat" => self.send_task_heartbeat(input).await,
             "TestState" => self.test_state(input).await,
             "TagResource" => self.tag(input),
             "UntagResource" => self.untag(input),
@@ -180,14 +190,18 @@ impl States {
         let arn = check.required("resourceArn", TEXT);
         let new = tags(&mut check);
         check.finish()?;
+        // What is tagged stays there until it is.
+        let _changing = self.changing();
         self.require(arn)?;
-        let mut tags = self.tags.get(arn).unwrap_or_default();
-        tags.extend(new);
-        if tags.len() > MAX_TAGS {
-            let message = format!("Number of tags exceeds the limit of {MAX_TAGS}: '{arn}'");
-            return Err(ApiError::new("TooManyTags", message));
-        }
-        self.set_tags(arn, tags)?;
+        self.tags.change(arn, |there| {
+            let mut tags = there.cloned().unwrap_or_default();
+            tags.extend(new);
+            if tags.len() > MAX_TAGS {
+                let message = format!("Number of tags exceeds the limit of {MAX_TAGS}: '{arn}'");
+                return Err(ApiError::new("TooManyTags", message));
+            }
+            Ok(Some(tags).filter(|tags| !tags.is_empty()))
+        })??;
         Ok(json!({}))
     }
 
@@ -196,10 +210,13 @@ impl States {
         let arn = check.required("resourceArn", TEXT);
         let keys = check.list("tagKeys", 0, 50);
         check.finish()?;
+        let _changing = self.changing();
         self.require(arn)?;
-        let mut tags = self.tags.get(arn).unwrap_or_default();
-        tags.retain(|key, _| !keys.iter().any(|k| k.as_str() == Some(key)));
-        self.set_tags(arn, tags)?;
+        self.tags.change(arn, |there| {
+            let mut tags = there.cloned().unwrap_or_default();
+            tags.retain(|key, _| !keys.iter().any(|k| k.as_str() == Some(key)));
+            Ok::<_, ApiError>(Some(tags).filter(|tags| !tags.is_empty()))
+        })??;
         Ok(json!({}))
     }
 
@@ -214,14 +231,6 @@ impl States {
             .map(|(key, value)| json!({"key": key, "value": value}))
             .collect();
         Ok(json!({"tags": tags}))
-    }
-
-    fn set_tags(&self, arn: &str, tags: BTreeMap<String, String>) -> ApiResult<()> {
-        self.tags.remove(arn)?;
-        if !tags.is_empty() {
-            let _ = self.tags.insert_new(arn, tags)?;
-        }
-        Ok(())
     }
 
     fn require(&self, arn: &str) -> ApiResult<()> {
@@ -351,14 +360,32 @@ fn labelled(arn: &str) -> ApiError {
     ApiError::validation(format!("This operation does not support labeled ARNs: '{arn}'"))
 }
 
-/// A page of a list that only grows or shrinks: the token is the first entry's number.
-fn page<T>(check: &mut Check<'_>, entries: Vec<T>, default: usize) -> ApiResult<(Vec<T>, Option<String>)> {
+/// A page of a list in the order of its keys, of which no two are the same. The token is the last key of the page before it, so
+/// that no entry is left out or told twice when others come or go meanwhile.
+fn page<T>(
+    check: &mut Check<'_>,
+    entries: Vec<T>,
+    default: usize,
+    key: impl Fn(&T) -> String,
+) -> ApiResult<(Vec<T>, Option<String>)> {
     let max = page_size(check, default);
-    let from: usize = page_token(check, |token| token.parse().ok())?.unwrap_or(0);
-    let more = entries.len() > max.saturating_add(from);
-    let page: Vec<T> = entries.into_iter().skip(from).take(max).collect();
-    let next = more.then(|| (from + page.len()).to_string());
-    Ok((page, next))
+    let after = page_token(check, |token| {
+        String::from_utf8(BASE64_STANDARD.decode(token).ok()?).ok()
+    })?;
+    let mut entries: Vec<(String, T)> = entries.into_iter().map(|entry| (key(&entry), entry)).collect();
+    entries.retain(|(key, _)| after.as_ref().is_none_or(|after| key > after));
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let next = (entries.len() > max)
+        .then(|| entries.get(max - 1))
+        .flatten()
+        .map(|(key, _)| BASE64_STANDARD.encode(key));
+    entries.truncate(max);
+    Ok((entries.into_iter().map(|(_, entry)| entry).collect(), next))
+}
+
+/// Keys in the order of moments, then of names.
+fn by_time(moment: Seconds, name: &str) -> String {
+    format!("{:016} {name}", millis(moment))
 }
 
 fn page_size(check: &mut Check<'_>, default: usize) -> usize {

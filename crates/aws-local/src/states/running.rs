@@ -1,15 +1,24 @@
 //! Executions under way: driven, written down, stopped, taken up again.
 
 use std::{
-    collections::HashMap,
-    future::poll_fn,
+    collections::{BTreeMap, HashMap},
+    future::{pending, poll_fn, ready},
+    io,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
+    time::Duration,
 };
 
+use jiff::Timestamp;
 use sfn_builder::StateMachine;
-use sfn_local::{Event, HistoryEvent, MapRunSettings, MapRunStatus, Observer, Outcome, Runner};
+use sfn_local::{
+    BoxFuture, Event, HistoryEvent, MapRunSettings, MapRunStatus, Observer, Outcome, Runner, TaskFailure,
+};
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -20,13 +29,13 @@ use super::{
 use crate::time::{Seconds, seconds_of};
 
 /// How an execution begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Begin {
     /// At its first state.
     New,
-    /// Where its history ends.
-    Resumed,
-    /// At the states that have not ended well.
-    Redriven,
+    /// Where its history ends; or, when it has been redriven and its history does not know, at the states that have not ended
+    /// well.
+    Again,
 }
 
 /// What is needed to stop an execution that runs, and to wait until it has ended.
@@ -36,6 +45,10 @@ pub(super) struct Control {
     ended: CancellationToken,
     /// The error and cause of whoever stops it.
     why: Mutex<Option<(Option<String>, Option<String>)>>,
+    /// Why the data folder cannot be used at the moment.
+    trouble: watch::Sender<Option<String>>,
+    /// Its machine has been deleted: it enters no other state.
+    deleted: AtomicBool,
 }
 
 impl Control {
@@ -48,9 +61,39 @@ impl Control {
         self.stop.cancel();
     }
 
+    /// Ends it before its next state.
+    pub(super) fn machine_deleted(&self) {
+        self.deleted.store(true, Ordering::Relaxed);
+    }
+
+    /// It has ended.
+    pub(super) fn end(&self) {
+        self.ended.cancel();
+    }
+
+    /// Until somebody stops it: the error and the cause.
+    async fn stopped(&self) -> (Option<String>, Option<String>) {
+        self.stop.cancelled().await;
+        self.why().unwrap_or_default()
+    }
+
+    fn why(&self) -> Option<(Option<String>, Option<String>)> {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Until it has ended, and the database says so.
     pub(super) async fn ended(&self) {
         self.ended.cancelled().await;
+    }
+
+    /// The same, but for no longer than the data folder can be used: why it cannot.
+    pub(super) async fn ended_or_trouble(&self) -> Result<(), String> {
+        let mut trouble = self.trouble.subscribe();
+        tokio::select! {
+            biased;
+            () = self.ended() => Ok(()),
+            Ok(trouble) = trouble.wait_for(Option::is_some) => Err(trouble.clone().unwrap_or_default()),
+        }
     }
 }
 
@@ -58,6 +101,7 @@ impl Control {
 struct Ending {
     states: Arc<States>,
     arn: String,
+    machine_arn: String,
     control: Arc<Control>,
 }
 
@@ -72,33 +116,94 @@ impl Drop for Ending {
             controls.remove(&self.arn);
         }
         drop(controls);
-        self.control.ended.cancel();
+        // What cannot be removed now is at the next start.
+        let _ = self.states.finish_deletion(&self.machine_arn);
+        self.control.end();
     }
 }
 
+/// The group of the log of what keeps executions from going on; each has a stream of its name.
+const TROUBLE_LOG: &str = "/aws-local/states";
+/// How long is waited before the data folder is tried again, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
 impl States {
-    /// Drives an execution to its end, in the background.
+    /// Drives an execution to its end, in the background; or fails it, for why it has no machine. Whoever finds it in the
+    /// database finds its control: the caller has put it there before anyone could look.
     pub(super) fn spawn(
         self: &Arc<Self>,
         id: i64,
         execution: Execution,
-        machine: Arc<StateMachine>,
+        machine: Result<Arc<StateMachine>, String>,
         begin: Begin,
-    ) -> Arc<Control> {
-        let control = Arc::new(Control::default());
-        self.controls().insert(execution.arn.clone(), control.clone());
+        control: Arc<Control>,
+    ) {
         let ending = Ending {
             states: self.clone(),
             arn: execution.arn.clone(),
+            machine_arn: execution.machine_arn.clone(),
             control: control.clone(),
         };
         let this = self.clone();
-        let driven = control.clone();
-        self.tasks.spawn(async move {
-            this.drive(id, execution, &machine, begin, &driven).await;
+        let driven = async move {
+            match machine {
+                Ok(machine) => this.drive(id, execution, &machine, begin, &control).await,
+                Err(reason) => this.give_up(id, execution, &reason, &control).await,
+            }
             drop(ending);
-        });
-        control
+        };
+        self.tasks.spawn(self.clock.watch(Box::pin(driven)));
+    }
+
+    /// Does what needs the data folder, again and again until it can be done; `None` when the server stops before. The first
+    /// error is in the log.
+    async fn insist<R>(
+        &self,
+        arn: &str,
+        control: &Control,
+        mut act: impl FnMut() -> io::Result<R>,
+    ) -> Option<R> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match act() {
+                Ok(done) => {
+                    control
+                        .trouble
+                        .send_if_modified(|trouble| trouble.take().is_some());
+                    return Some(done);
+                }
+                Err(error) => {
+                    let told = format!("the data folder cannot be used: {error}");
+                    let line = format!("{arn} waits: {told}; it goes on when it can");
+                    // Several parts of an execution may wait.
+                    if control.trouble.send_replace(Some(told)).is_none() {
+                        let stream = arn.rsplit(':').next().unwrap_or_default();
+                        self.logs.add(TROUBLE_LOG, stream, line);
+                    }
+                }
+            }
+            let _hold = self.clock.hold();
+            tokio::select! {
+                () = self.stop.cancelled() => return None,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// A history, as soon as it can be read; the error is that it cannot be understood.
+    async fn history_of(
+        &self,
+        id: i64,
+        arn: &str,
+        control: &Control,
+    ) -> Option<io::Result<Vec<HistoryEvent>>> {
+        let read = || match self.journal.history(id) {
+            Err(error) if not_understood(&error) => Ok(Err(error)),
+            other => other.map(Ok),
+        };
+        self.insist(arn, control, read).await
     }
 
     async fn drive(
@@ -107,62 +212,89 @@ impl States {
         mut execution: Execution,
         machine: &StateMachine,
         begin: Begin,
-        control: &Control,
+        control: &Arc<Control>,
     ) {
-        let Ok(run) = self.run_of(&execution) else {
-            return; // its input is no JSON: the database was changed by others
+        let run = match self.run_of(&execution) {
+            Ok(run) => run,
+            Err(error) => {
+                let reason = format!("its input is not JSON: {error}");
+                return self.give_up(id, execution, &reason, control).await;
+            }
         };
-        let again = !matches!(begin, Begin::New);
-        let recorder = Arc::new(Recorder::new(self.clone(), execution.clone(), again));
-        let handler = Tasks::of(&self, &execution, Some(recorder.clone()), again);
+        let again = begin == Begin::Again;
+        let history = match begin {
+            Begin::New => None,
+            Begin::Again => match self.history_of(id, &execution.arn, control).await {
+                None => return,
+                Some(Ok(history)) => Some(history),
+                Some(Err(error)) => {
+                    let reason = format!("its history cannot be read: {error}");
+                    return self.give_up(id, execution, &reason, control).await;
+                }
+            },
+        };
+        let recorder = Arc::new(Recorder::new(
+            self.clone(),
+            execution.clone(),
+            again,
+            control.clone(),
+        ));
+        let handler = Tasks::of(
+            &self,
+            &execution,
+            history.as_deref().unwrap_or_default(),
+            Some(recorder.clone()),
+        );
         let runner = self.runner(&handler).with_observer(&*recorder);
+        let redrives = execution.redrives;
         let mut record = |event: &HistoryEvent| recorder.add(Write::Event(id, event.clone()));
         let running = async {
-            let history = match begin {
-                Begin::New => return Some(Ok(runner.run(machine, &run, &mut record).await)),
-                Begin::Resumed | Begin::Redriven => self.journal.history(id).ok()?,
+            let Some(history) = history else {
+                return Ok(runner.run(machine, &run, &mut record).await);
             };
-            let went_on = match begin {
-                Begin::Redriven => runner.redrive(machine, &run, history, &mut record).await,
-                _ => runner.resume(machine, &run, history, &mut record).await.map(Some),
+            let is_redrive = |event: &&HistoryEvent| matches!(event.event, Event::ExecutionRedriven { .. });
+            let went_on = if redrives > history.iter().filter(is_redrive).count() as u64 {
+                runner.redrive(machine, &run, history, &mut record).await
+            } else {
+                runner.resume(machine, &run, history, &mut record).await.map(Some)
             };
-            Some(match went_on {
+            match went_on {
                 Ok(Some(outcome)) => Ok(outcome),
                 Ok(None) => Err("its history has no failure".to_owned()),
                 Err(error) => Err(error.to_string()),
-            })
+            }
         };
         let mut running = pin!(running);
-        // What has happened in a turn is written before the next; the end, together with what it means for the record.
-        let turns = poll_fn(|context| {
-            let polled = running.as_mut().poll(context);
-            if polled.is_pending() && recorder.flush().is_err() {
-                return Poll::Ready(None);
+        let outcome = loop {
+            // What has happened in a turn is written before the next; the end, together with what it means for the record.
+            let turns = poll_fn(|context| match running.as_mut().poll(context) {
+                Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+                Poll::Pending if recorder.flush().is_err() => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            tokio::select! {
+                biased;
+                () = control.stop.cancelled() => {
+                    self.abort(id, &mut execution, &recorder, control).await;
+                    recorder.close();
+                    return;
+                }
+                // Whoever starts a server on the folder again goes on with it.
+                () = self.stop.cancelled() => {
+                    let _ = recorder.flush();
+                    recorder.close();
+                    return;
+                }
+                turned = turns => match turned {
+                    Some(outcome) => break outcome,
+                    None if recorder.write_down().await => {}
+                    None => return recorder.close(),
+                },
             }
-            polled
-        });
-        let outcome = tokio::select! {
-            biased;
-            () = control.stop.cancelled() => {
-                let _ = recorder.flush();
-                self.abort(id, &mut execution, &recorder, control);
-                return;
-            }
-            // Whoever starts a server on the folder again goes on with it.
-            () = self.stop.cancelled() => {
-                let _ = recorder.flush();
-                return;
-            }
-            outcome = turns => outcome,
         };
-        // Without an outcome the database failed: the next start goes on from what it has.
         let outcome = match outcome {
-            None => return,
-            Some(Ok(outcome)) => outcome,
-            Some(Err(reason)) => {
-                self.give_up(id, execution, &reason);
-                return;
-            }
+            Ok(outcome) => outcome,
+            Err(reason) => return self.give_up(id, execution, &reason, control).await,
         };
         match outcome {
             Outcome::Succeeded { output } => {
@@ -177,62 +309,93 @@ impl States {
                 execution.status = "TIMED_OUT".to_owned();
                 (execution.error, execution.cause) = (error, cause);
             }
+            Outcome::Aborted { error, cause } => {
+                execution.status = "ABORTED".to_owned();
+                (execution.error, execution.cause) = (error, cause);
+            }
         }
         execution.stopped = Some(self.now());
-        recorder.add(Write::Record(id, Box::new(execution)));
-        let _ = recorder.flush();
+        recorder.end(id, execution);
+        recorder.write_down().await;
     }
 
     /// Fails an execution that cannot go on: its machine or its history is of a form that is no longer known.
-    fn give_up(&self, id: i64, mut execution: Execution, reason: &str) {
+    async fn give_up(&self, id: i64, mut execution: Execution, reason: &str, control: &Control) {
         let cause = format!("The execution cannot go on: {reason}");
         let (error, cause) = (Some("States.Runtime".to_owned()), Some(cause));
-        // An error here is the database's: the next start tries again.
-        let Ok(last) = self.journal.last_event(id) else {
-            return;
-        };
-        let failed = HistoryEvent {
-            id: last + 1,
-            previous_event_id: last,
-            timestamp: self.clock.now(),
-            event: Event::ExecutionFailed {
-                error: error.clone(),
-                cause: cause.clone(),
-            },
-        };
+        let arn = execution.arn.clone();
+        let now = self.clock.now();
         execution.status = "FAILED".to_owned();
-        execution.stopped = Some(self.now());
-        (execution.error, execution.cause) = (error, cause);
-        let writes = [Write::Event(id, failed), Write::Record(id, Box::new(execution))];
-        let _ = self.journal.write(&writes);
+        execution.stopped = Some(seconds_of(now));
+        execution.error.clone_from(&error);
+        execution.cause.clone_from(&cause);
+        let write = || {
+            let last = self.journal.last_event(id)?;
+            let failed = HistoryEvent {
+                id: last + 1,
+                previous_event_id: last,
+                timestamp: now,
+                event: Event::ExecutionFailed {
+                    error: error.clone(),
+                    cause: cause.clone(),
+                },
+            };
+            self.journal.write(&[
+                Write::Event(id, failed),
+                Write::TokensOver(arn.clone()),
+                Write::RunsOver(arn.clone(), now),
+                Write::Record(id, Box::new(execution.clone())),
+            ])
+        };
+        self.insist(&arn, control, write).await;
     }
 
-    fn abort(&self, id: i64, execution: &mut Execution, recorder: &Recorder, control: &Control) {
-        let why = control.why.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (error, cause) = why.unwrap_or_default();
-        let Ok(history) = self.journal.history(id) else {
+    async fn abort(&self, id: i64, execution: &mut Execution, recorder: &Recorder, control: &Control) {
+        if !recorder.write_down().await {
+            return;
+        }
+        let Some(history) = self.history_of(id, &execution.arn, control).await else {
             return;
         };
-        for event in sfn_local::abort(&history, self.clock.now(), error.clone(), cause.clone()) {
+        let (error, cause) = control.why().unwrap_or_default();
+        // A history that cannot be read is not closed.
+        for event in history
+            .map(|history| sfn_local::abort(&history, self.clock.now(), error.clone(), cause.clone()))
+            .unwrap_or_default()
+        {
             recorder.add(Write::Event(id, event));
         }
-        recorder.abort_children();
         execution.status = "ABORTED".to_owned();
         execution.stopped = Some(self.now());
         (execution.error, execution.cause) = (error, cause);
-        recorder.add(Write::Record(id, Box::new(execution.clone())));
-        let _ = recorder.flush();
+        recorder.end(id, execution.clone());
+        recorder.write_down().await;
     }
 
     /// Goes on with what a server before this one left running.
-    pub(super) fn resume_executions(self: &Arc<Self>) -> std::io::Result<()> {
-        for (id, execution) in self.journal.running()? {
-            match self.machine_of(&execution.revision) {
-                Ok(machine) => {
-                    self.spawn(id, execution, machine, Begin::Resumed);
-                }
-                Err(error) => self.give_up(id, execution, &error.message),
+    pub(super) fn resume_executions(self: &Arc<Self>) -> io::Result<()> {
+        let running = self.journal.running()?;
+        // One may wait for another: all can be found before any runs.
+        let found: Vec<_> = {
+            let mut controls = self.controls();
+            let found = running.into_iter().map(|(id, execution)| {
+                let control = controls.entry(execution.arn.clone()).or_default().clone();
+                (id, execution, control)
+            });
+            found.collect()
+        };
+        for (id, execution, control) in found {
+            if self
+                .machines
+                .look(&execution.machine_arn, |machine| machine.deleting)
+                == Some(true)
+            {
+                control.machine_deleted();
             }
+            let machine = self
+                .machine_of(&execution.revision)
+                .map_err(|error| error.message);
+            self.spawn(id, execution, machine, Begin::Again, control);
         }
         Ok(())
     }
@@ -259,6 +422,12 @@ impl States {
         Ok(run)
     }
 
+    pub(super) fn map_run_settings(&self) -> std::sync::MutexGuard<'_, HashMap<String, MapRunSettings>> {
+        self.map_run_settings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn controls(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Control>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -270,25 +439,43 @@ pub(super) struct Recorder {
     execution: Execution,
     /// The execution goes on: its child executions may have histories.
     again: bool,
+    control: Arc<Control>,
     inner: Mutex<Recorded>,
 }
 
 #[derive(Default)]
 struct Recorded {
     writes: Vec<Write>,
+    /// The execution is left as it is: what falls with it is not written.
+    closed: bool,
     /// Child executions that run.
     children: HashMap<String, Execution>,
     runs: HashMap<String, MapRun>,
+    /// Those that run and whose counts are to be written.
+    counted: BTreeMap<String, MapRun>,
     /// The map runs whose children have no histories.
     express: HashMap<String, bool>,
+    /// When those of these children began that run.
+    begun: HashMap<String, Timestamp>,
+    /// With which child executions that run are stopped, by their ARNs, and with which map runs they end.
+    controls: HashMap<String, (String, Arc<Control>)>,
+    /// The controls of those whose end is to be written.
+    over: Vec<String>,
+    /// Tokens of tasks were handed out.
+    has_tokens: bool,
+    /// Who waits until the end of a call, by execution and number, is written.
+    waiting: HashMap<(String, u64), oneshot::Sender<()>>,
+    /// The same of ends that are to be written.
+    told: Vec<oneshot::Sender<()>>,
 }
 
 impl Recorder {
-    fn new(states: Arc<States>, execution: Execution, again: bool) -> Self {
+    fn new(states: Arc<States>, execution: Execution, again: bool, control: Arc<Control>) -> Self {
         Self {
             states,
             execution,
             again,
+            control,
             inner: Mutex::default(),
         }
     }
@@ -302,43 +489,91 @@ impl Recorder {
     }
 
     /// Writes what has been added. After an error everything is still there to be written.
-    pub(super) fn flush(&self) -> std::io::Result<()> {
+    pub(super) fn flush(&self) -> io::Result<()> {
         let mut inner = self.lock();
+        if inner.closed {
+            return Ok(());
+        }
         let journal: &Journal = &self.states.journal;
+        let counted = std::mem::take(&mut inner.counted);
+        inner
+            .writes
+            .extend(counted.into_values().map(|run| Write::MapRun(Box::new(run))));
         journal.write(&inner.writes)?;
         inner.writes.clear();
+        for arn in std::mem::take(&mut inner.over) {
+            if let Some((_, control)) = inner.controls.remove(&arn) {
+                self.end_control(&arn, &control);
+            }
+        }
+        for told in inner.told.drain(..) {
+            // Whoever asked may be gone.
+            let _ = told.send(());
+        }
         Ok(())
     }
 
-    /// Ends the map runs and child executions of an execution that is stopped.
-    fn abort_children(&self) {
-        let now = self.states.now();
+    /// A task waits for this token.
+    pub(super) fn token_opens(&self, token: &str) {
         let mut inner = self.lock();
-        let Recorded {
-            writes,
-            children,
-            runs,
-            ..
-        } = &mut *inner;
-        for (arn, mut child) in children.drain() {
-            if let Ok(Some((id, _))) = self.states.journal.get(&arn)
-                && let Ok(history) = self.states.journal.history(id)
-            {
-                for event in sfn_local::abort(&history, self.states.clock.now(), None, None) {
-                    writes.push(Write::ChildEvent(arn.clone(), event));
-                }
-            }
-            child.status = "ABORTED".to_owned();
-            child.stopped = Some(now);
-            writes.push(Write::Child(Box::new(child)));
+        inner.has_tokens = true;
+        let (token, execution) = (token.to_owned(), self.execution.arn.clone());
+        inner.writes.push(Write::TokenOpens(token, execution));
+    }
+
+    /// Nothing waits for it any more.
+    pub(super) fn token_closes(&self, token: &str) {
+        self.add(Write::TokenCloses(token.to_owned()));
+    }
+
+    fn end_control(&self, arn: &str, control: &Arc<Control>) {
+        self.states.controls().remove(arn);
+        control.end();
+    }
+
+    /// Tells when the end of that call is in the database.
+    pub(super) fn tell_when_written(&self, execution_arn: &str, number: u64, told: oneshot::Sender<()>) {
+        let call = (execution_arn.to_owned(), number);
+        self.lock().waiting.insert(call, told);
+    }
+
+    /// A child execution runs: it can be stopped.
+    fn can_be_stopped(&self, inner: &mut Recorded, map_run_arn: &str, child: &str) {
+        if !inner.controls.contains_key(child) {
+            let control = Arc::<Control>::default();
+            self.states.controls().insert(child.to_owned(), control.clone());
+            inner
+                .controls
+                .insert(child.to_owned(), (map_run_arn.to_owned(), control));
         }
-        for run in runs.values_mut().filter(|run| run.status == RUNNING) {
-            run.status = "ABORTED".to_owned();
-            run.stopped = Some(now);
-            run.counts.aborted += run.counts.running + run.counts.pending;
-            (run.counts.running, run.counts.pending) = (0, 0);
-            writes.push(Write::MapRun(Box::new(run.clone())));
+    }
+
+    /// Writes what has been added, as soon as that can be done; `false` when the server stops before.
+    pub(super) async fn write_down(&self) -> bool {
+        let arn = &self.execution.arn;
+        let written = self.states.insist(arn, &self.control, || self.flush()).await;
+        written.is_some()
+    }
+
+    /// From now on nothing is written.
+    fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    /// Ends the execution, and its map runs and child executions with it.
+    fn end(&self, id: i64, execution: Execution) {
+        let mut inner = self.lock();
+        inner.children.clear();
+        let children: Vec<String> = inner.controls.keys().cloned().collect();
+        inner.over.extend(children);
+        if self.again || inner.has_tokens {
+            inner.writes.push(Write::TokensOver(execution.arn.clone()));
         }
+        if self.again || !inner.runs.is_empty() {
+            let over = Write::RunsOver(execution.arn.clone(), self.states.clock.now());
+            inner.writes.push(over);
+        }
+        inner.writes.push(Write::Record(id, Box::new(execution)));
     }
 
     /// The record of a child execution that begins.
@@ -368,11 +603,32 @@ impl Recorder {
     }
 }
 
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for (arn, (_, control)) in inner.controls.drain() {
+            self.states.controls().remove(&arn);
+            control.end();
+        }
+    }
+}
+
 impl Observer for Recorder {
     fn child_event(&self, map_run_arn: &str, child: &sfn_local::Execution, event: &HistoryEvent) {
         let mut inner = self.lock();
         let moment = seconds_of(event.timestamp);
         if inner.express.get(map_run_arn).copied().unwrap_or(false) {
+            // How it ended is all that is kept.
+            if event.id == 1 {
+                inner.begun.insert(child.arn.clone(), event.timestamp);
+            } else if event.event.is_final()
+                && let Some(began) = inner.begun.remove(&child.arn)
+            {
+                let (map_run, child) = (map_run_arn.to_owned(), child.arn.clone());
+                inner
+                    .writes
+                    .push(Write::ExpressChild(map_run, child, began, event.clone()));
+            }
             return;
         }
         if event.id == 1 {
@@ -392,6 +648,7 @@ impl Observer for Recorder {
             inner.writes.push(Write::Child(Box::new(record.clone())));
             inner.children.insert(child.arn.clone(), record);
         }
+        self.can_be_stopped(&mut inner, map_run_arn, &child.arn);
         inner
             .writes
             .push(Write::ChildEvent(child.arn.clone(), event.clone()));
@@ -407,10 +664,57 @@ impl Observer for Recorder {
             (record.output, record.error, record.cause) = (output, error, cause);
             inner.writes.push(Write::Child(Box::new(record)));
         }
+        inner.over.push(child.arn.clone());
+    }
+
+    fn child_stop(
+        &self,
+        map_run_arn: &str,
+        child: &sfn_local::Execution,
+    ) -> BoxFuture<'_, (Option<String>, Option<String>)> {
+        let mut inner = self.lock();
+        if inner.express.get(map_run_arn).copied().unwrap_or(false) {
+            return Box::pin(pending());
+        }
+        self.can_be_stopped(&mut inner, map_run_arn, &child.arn);
+        let Some((_, control)) = inner.controls.get(&child.arn).cloned() else {
+            return Box::pin(pending());
+        };
+        Box::pin(async move { control.stopped().await })
+    }
+
+    fn child_aborted(
+        &self,
+        _map_run_arn: &str,
+        child: &sfn_local::Execution,
+        error: Option<&str>,
+        cause: Option<&str>,
+    ) {
+        let mut inner = self.lock();
+        inner.children.remove(&child.arn);
+        let why = (error.map(str::to_owned), cause.map(str::to_owned));
+        let now = self.states.clock.now();
+        inner
+            .writes
+            .push(Write::ChildStopped(child.arn.clone(), now, why));
+        inner.over.push(child.arn.clone());
+    }
+
+    fn call_ended(&self, execution_arn: &str, number: u64) {
+        let mut inner = self.lock();
+        if inner.waiting.is_empty() {
+            return;
+        }
+        if let Some(told) = inner.waiting.remove(&(execution_arn.to_owned(), number)) {
+            inner.told.push(told);
+        }
     }
 
     fn map_run(&self, execution_arn: &str, status: &MapRunStatus) {
         let mut inner = self.lock();
+        if inner.closed {
+            return;
+        }
         let arn = &status.map_run_arn;
         inner.express.insert(arn.clone(), status.express);
         let counts = Counts {
@@ -421,7 +725,7 @@ impl Observer for Recorder {
             failed: status.failed,
             timed_out: status.timed_out,
             aborted: status.aborted,
-            written: 0,
+            written: status.written,
         };
         let run = inner.runs.entry(arn.clone()).or_insert_with(|| MapRun {
             arn: arn.clone(),
@@ -433,45 +737,101 @@ impl Observer for Recorder {
             max_concurrency: 0,
             tolerated_failure_count: 0,
             tolerated_failure_percentage: 0.0,
-            redrives: self.execution.redrives,
-            redriven: self.execution.redriven,
+            redrives: 0,
+            redriven: None,
             counts: Counts::default(),
             items: 0,
+            updated: false,
         });
         run.status.clone_from(&status.status);
         run.counts = counts;
         run.items = status.items;
-        run.max_concurrency = status.settings.max_concurrency;
-        run.tolerated_failure_count = status.settings.tolerated_failure_count.unwrap_or(0);
-        run.tolerated_failure_percentage = status.settings.tolerated_failure_percentage.unwrap_or(0.0);
-        if status.status != RUNNING {
-            run.stopped = Some(self.states.now());
-            self.states
-                .map_run_settings
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(arn);
+        run.redrives = status.redrives;
+        run.redriven = status.redriven_at.map(seconds_of);
+        // They may have been changed since the status was made.
+        let changed = self.settings(arn);
+        let settings = changed.unwrap_or(status.settings);
+        run.updated = changed.is_some();
+        run.max_concurrency = settings.max_concurrency;
+        run.tolerated_failure_count = settings.tolerated_failure_count.unwrap_or(0);
+        run.tolerated_failure_percentage = settings.tolerated_failure_percentage.unwrap_or(0.0);
+        if status.status == RUNNING {
+            // Counts are written once in a turn.
+            let run = run.clone();
+            inner.counted.insert(arn.clone(), run);
+            return;
         }
+        run.stopped = Some(self.states.now());
         let run = run.clone();
+        self.states.map_run_settings().remove(arn);
+        inner.counted.remove(arn);
         inner.writes.push(Write::MapRun(Box::new(run)));
+        // Nobody drives the children that have not ended any more.
+        inner
+            .children
+            .retain(|_, child| child.map_run_arn.as_deref() != Some(arn));
+        let of_run = |(child, (run, _)): (&String, &(String, _))| (run == arn).then(|| child.clone());
+        let children: Vec<String> = inner.controls.iter().filter_map(of_run).collect();
+        inner.over.extend(children);
+        let now = self.states.clock.now();
+        inner.writes.push(Write::ChildrenOver(arn.clone(), now));
+        if status.status == "SUCCEEDED" {
+            // Nothing of it is done again.
+            inner.writes.push(Write::ForgetExpress(arn.clone()));
+        }
     }
 
-    fn child_history(&self, _map_run_arn: &str, child: &sfn_local::Execution) -> Vec<HistoryEvent> {
+    fn child_history(
+        &self,
+        map_run_arn: &str,
+        child: &sfn_local::Execution,
+    ) -> BoxFuture<'_, io::Result<Vec<HistoryEvent>>> {
         if !self.again {
-            return Vec::new();
+            return Box::pin(ready(Ok(Vec::new())));
         }
-        match self.states.journal.get(&child.arn) {
-            Ok(Some((id, _))) => self.states.journal.history(id).unwrap_or_default(),
-            _ => Vec::new(),
+        let express = self.lock().express.get(map_run_arn).copied().unwrap_or(false);
+        let (map_run_arn, arn) = (map_run_arn.to_owned(), child.arn.clone());
+        Box::pin(async move {
+            let journal = &self.states.journal;
+            let read = || {
+                let history = if express {
+                    journal.express_child(&map_run_arn, &arn)
+                } else {
+                    journal
+                        .row(&arn)
+                        .and_then(|id| id.map_or_else(|| Ok(Vec::new()), |id| journal.history(id)))
+                };
+                match history {
+                    Err(error) if not_understood(&error) => Ok(Err(error)),
+                    other => other.map(Ok),
+                }
+            };
+            match self.states.insist(&arn, &self.control, read).await {
+                Some(history) => history,
+                // The server stops, and with it the execution.
+                None => pending().await,
+            }
+        })
+    }
+
+    fn refuses_states(&self) -> Option<TaskFailure> {
+        if !self.control.deleted.load(Ordering::Relaxed) {
+            return None;
         }
+        let machine = self.execution.machine_arn.rsplit(':').next().unwrap_or_default();
+        let cause = format!("State machine {machine} has been deleted.");
+        Some(TaskFailure::new("States.Runtime", cause))
     }
 
     fn settings(&self, map_run_arn: &str) -> Option<MapRunSettings> {
-        self.states
-            .map_run_settings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(map_run_arn)
-            .copied()
+        self.states.map_run_settings().get(map_run_arn).copied()
     }
+}
+
+/// Whether what was read is damaged: to read it again is no use.
+fn not_understood(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    )
 }

@@ -98,8 +98,26 @@ impl States {
             .map(str::to_owned);
         let context = check.text("context", MAX_DATA).map(str::to_owned);
         let retries = check.integer("stateConfiguration.retrierRetryCount", 0, i64::from(i32::MAX));
-        check.choice("mock.fieldValidationMode", &["STRICT", "PRESENT", "NONE"]);
+        let validation = check.choice("mock.fieldValidationMode", &["STRICT", "PRESENT", "NONE"]);
+        let reveals = check.flag("revealSecrets");
         std::mem::replace(check, Check::new(request)).finish()?;
+        if let Some(mode @ ("STRICT" | "PRESENT")) = validation {
+            let what = format!("The fieldValidationMode {mode} (mocks are held against no API model: NONE)");
+            return Err(ApiError::not_implemented(&what));
+        }
+        if reveals {
+            return Err(ApiError::not_implemented("revealSecrets"));
+        }
+        for member in [
+            "errorCausedByState",
+            "mapIterationFailureCount",
+            "mapItemReaderData",
+        ] {
+            let member = format!("stateConfiguration.{member}");
+            if check.get(&member).is_some() {
+                return Err(ApiError::not_implemented(&member));
+            }
+        }
 
         let document = parse_json(&definition).map_err(|reason| {
             let message = format!("Invalid State Machine Definition: 'INVALID_JSON_DESCRIPTION: {reason}'");
@@ -232,7 +250,7 @@ impl States {
             redriven: None,
             redrive_tokens: Vec::new(),
         };
-        let tasks = Tasks::of(self, &record, None, false);
+        let tasks = Tasks::of(self, &record, &[], None);
         let mut run = test.execution.clone();
         run.input = test.machine_input();
         let mut engine = Engine::new(machine, &run);

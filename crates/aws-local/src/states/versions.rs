@@ -7,12 +7,13 @@ use sha2::{Digest, Sha256};
 use super::{
     States, arn,
     arn::MachineArn,
-    labelled,
+    by_time, labelled,
     machines::{DESCRIPTION, Machine, Version},
     missing_machine, page,
 };
 use crate::{
     api::{ApiError, ApiResult, Check, Form, TEXT},
+    store::Changes,
     time::Seconds,
 };
 
@@ -54,7 +55,7 @@ impl States {
         check.finish()?;
         let arn = self.unqualified(arn)?.base;
         let _changing = self.changing();
-        let machine = self.machine(&arn)?;
+        let machine = self.machine(&arn)?.not_deleting()?;
         let current = machine.revision_id.as_deref().unwrap_or("INITIAL");
         if let Some(asked) = revision.filter(|asked| *asked != current) {
             let message = format!(
@@ -63,37 +64,44 @@ impl States {
             );
             return Err(conflict(message));
         }
+        let mut changes = Changes::default();
         let version = match self.version_of_revision(&machine) {
             Some(version) => version,
-            None => self.publish(&arn, description)?,
+            None => self.publish(&mut changes, machine, description)?,
         };
+        changes.commit(&self.database)?;
         Ok(json!({"creationDate": version.created, "stateMachineVersionArn": version.arn}))
     }
 
-    /// Publishes the revision in force. The caller keeps others from changing the machine.
-    pub(super) fn publish(&self, machine_arn: &str, description: Option<&str>) -> ApiResult<Version> {
-        let machine = self.machine(machine_arn)?;
+    /// Publishes a machine's revision, and writes the machine. The caller keeps others from changing it.
+    pub(super) fn publish<'c>(
+        &'c self,
+        changes: &mut Changes<'c>,
+        mut machine: Machine,
+        description: Option<&str>,
+    ) -> ApiResult<Version> {
         if self
             .versions
-            .select(|version| version.machine_arn == machine_arn)
+            .select(|version| version.machine_arn == machine.arn)
             .len()
             >= MAX_VERSIONS
         {
             let message = format!("The state machine has {MAX_VERSIONS} versions already.");
             return Err(ApiError::new("ServiceQuotaExceededException", message));
         }
-        let number = machine.versions + 1;
+        machine.versions += 1;
+        let number = machine.versions;
         let version = Version {
-            arn: format!("{machine_arn}:{number}"),
-            machine_arn: machine_arn.to_owned(),
+            arn: format!("{}:{number}", machine.arn),
+            machine_arn: machine.arn.clone(),
             number,
-            revision: machine.revision,
+            revision: machine.revision.clone(),
             description: description.map(str::to_owned),
             created: self.now(),
         };
-        let _ = self.versions.insert_new(&version.arn, version.clone())?;
-        self.machines
-            .update(machine_arn, |machine| machine.versions = number)?;
+        changes.put(&self.versions, &version.arn, version.clone())?;
+        let arn = machine.arn.clone();
+        changes.put(&self.machines, &arn, machine)?;
         Ok(version)
     }
 
@@ -146,9 +154,9 @@ impl States {
         let mut check = Check::new(input);
         let arn = check.required("stateMachineArn", TEXT);
         let named = arn::machine(arn)?;
-        let mut versions = self.versions.select(|version| version.machine_arn == named.base);
-        versions.sort_by_key(|version| std::cmp::Reverse(version.number));
-        let (versions, next) = page(&mut check, versions, 100)?;
+        let versions = self.versions.select(|version| version.machine_arn == named.base);
+        let newest_first = |version: &Version| format!("{:020}", u64::MAX - version.number);
+        let (versions, next) = page(&mut check, versions, 100, newest_first)?;
         check.finish()?;
         if named.label.is_some() {
             return Err(labelled(arn));
@@ -194,7 +202,17 @@ impl States {
             );
             return Err(conflict(message));
         }
-        self.versions.remove(arn)?;
+        if let Some(version) = self.versions.get(arn) {
+            let mut changes = Changes::default();
+            changes.remove(&self.versions, arn);
+            let in_force = self.machines.look(&version.machine_arn, |machine| {
+                machine.revision == version.revision
+            });
+            if in_force != Some(true) {
+                self.forget_revision(&mut changes, &version.machine_arn, &version.revision, Some(arn))?;
+            }
+            changes.commit(&self.database)?;
+        }
         Ok(json!({}))
     }
 
@@ -206,6 +224,7 @@ impl States {
         check.finish()?;
         let _changing = self.changing();
         let (machine_arn, routing) = self.checked_routing(routing)?;
+        self.machine(&machine_arn)?.not_deleting()?;
         let arn = format!("{machine_arn}:{name}");
         if let Some(there) = self.aliases.get(&arn) {
             if there.routing == routing && there.description == description {
@@ -307,12 +326,12 @@ impl States {
         let arn = check.required("stateMachineArn", TEXT);
         let named = arn::machine(arn)?;
         let version = named.version().map(|_| named.qualified());
-        let mut aliases = self.aliases.select(|alias| {
+        let aliases = self.aliases.select(|alias| {
             let routed = |version: &String| alias.routing.iter().any(|(v, _)| v == version);
             alias.machine_arn == named.base && version.as_ref().is_none_or(routed)
         });
-        aliases.sort_by(|a, b| a.created.total_cmp(&b.created).then_with(|| a.name.cmp(&b.name)));
-        let (aliases, next) = page(&mut check, aliases, 100)?;
+        let key = |alias: &Alias| by_time(alias.created, &alias.name);
+        let (aliases, next) = page(&mut check, aliases, 100, key)?;
         check.finish()?;
         self.machine(&named.base)?;
         let aliases: Vec<_> = aliases
@@ -326,12 +345,13 @@ impl States {
         Ok(answer)
     }
 
+    /// One that is not there is deleted already.
     pub(super) fn delete_alias(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
         let arn = check.required("stateMachineAliasArn", TEXT);
         check.finish()?;
         let _changing = self.changing();
-        self.alias(arn)?;
+        arn::machine(arn)?;
         self.aliases.remove(arn)?;
         Ok(json!({}))
     }

@@ -3,7 +3,7 @@
 use aws_sdk_sagemaker::types::DesiredWeightAndCapacity;
 use aws_sdk_sagemakerruntime::primitives::Blob;
 use expect_test::expect;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::{World, told};
 
@@ -428,4 +428,254 @@ async fn names_that_are_taken_or_missing() {
         .list_endpoints()
         .status_equals(aws_sdk_sagemaker::types::EndpointStatus::InService);
     assert_eq!(listed.send().await.unwrap().endpoints().len(), 1);
+}
+
+/// With embeddings, an answer can be hundreds of times its request: it is refused as the service refuses it, and a transform
+/// job writes it as it comes.
+#[tokio::test]
+async fn answers_that_are_too_large_are_not_made() {
+    let world = World::new().await;
+    world.endpoint().await;
+    let rows = "France,10.1.0.1\n".repeat(60_000);
+    let invoke = world.runtime.invoke_endpoint().endpoint_name("scores");
+    let invoke = invoke
+        .content_type("text/csv")
+        .accept("application/json; verbose=True")
+        .body(rows.clone().into_bytes().into());
+    let refused = invoke.send().await.unwrap_err().into_service_error();
+    let aws_sdk_sagemakerruntime::operation::invoke_endpoint::InvokeEndpointError::ModelError(refused) =
+        refused
+    else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(refused.original_status_code(), Some(413), "{refused:?}");
+
+    world.put("in/rows.csv", rows).await;
+    let job = json!({
+        "TransformJobName": "t",
+        "ModelName": "model",
+        "TransformInput": {
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://data/in/"}},
+            "ContentType": "text/csv",
+            "SplitType": "Line",
+        },
+        "TransformOutput": {
+            "S3OutputPath": "s3://data/out",
+            "Accept": "application/jsonlines; verbose=True",
+            "AssembleWith": "Line",
+        },
+        "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    });
+    world
+        .server
+        .call("SageMaker.CreateTransformJob", &job)
+        .await
+        .unwrap();
+    let name = json!({"TransformJobName": "t"});
+    let status = crate::common::eventually(|| async {
+        let job = world
+            .server
+            .call("SageMaker.DescribeTransformJob", &name)
+            .await
+            .unwrap();
+        let status = job["TransformJobStatus"].as_str().unwrap().to_owned();
+        (status != "InProgress").then_some(status)
+    })
+    .await;
+    assert_eq!(status, "Completed");
+    let object = world
+        .s3
+        .get_object()
+        .bucket("data")
+        .key("out/rows.csv.out")
+        .send()
+        .await
+        .unwrap();
+    let bytes = object.body.collect().await.unwrap().to_vec();
+    assert!(bytes.len() > ipinsights::inference::MAX_BODY_BYTES);
+    assert_eq!(bytes.iter().filter(|b| **b == b'\n').count(), 60_000);
+}
+
+/// Calls an operation of SageMaker.
+async fn sagemaker(world: &World, operation: &str, input: serde_json::Value) -> serde_json::Value {
+    let answer = world.server.call(&format!("SageMaker.{operation}"), &input).await;
+    answer.unwrap_or_else(|error| panic!("{operation}: {error}"))
+}
+
+/// What an object holds, once it is there.
+async fn stored(world: &World, url: &str) -> String {
+    let (bucket, key) = url.strip_prefix("s3://").unwrap().split_once('/').unwrap();
+    let object = crate::common::eventually(|| async {
+        let object = world.s3.get_object().bucket(bucket).key(key).send().await;
+        object.ok()
+    })
+    .await;
+    String::from_utf8(object.body.collect().await.unwrap().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn an_asynchronous_endpoint_answers_into_objects() {
+    let world = World::new().await;
+    world.endpoint().await;
+    let config = json!({
+        "EndpointConfigName": "queued",
+        "ProductionVariants": [{"VariantName": "v", "ModelName": "model", "InstanceType": "ml.m5.large"}],
+        "AsyncInferenceConfig": {
+            "OutputConfig": {"S3OutputPath": "s3://data/answers/", "S3FailurePath": "s3://data/failures"},
+            "ClientConfig": {"MaxConcurrentInvocationsPerInstance": 2},
+        },
+    });
+    sagemaker(&world, "CreateEndpointConfig", config.clone()).await;
+    let create = json!({"EndpointName": "queued", "EndpointConfigName": "queued"});
+    sagemaker(&world, "CreateEndpoint", create).await;
+    assert_eq!(world.endpoint_settled("queued").await, "InService");
+    let described = sagemaker(&world, "DescribeEndpoint", json!({"EndpointName": "queued"})).await;
+    assert_eq!(described["AsyncInferenceConfig"], config["AsyncInferenceConfig"]);
+
+    world
+        .put("asked/good.csv", "France,10.1.0.1\nFrance,10.2.0.1\n")
+        .await;
+    world.put("asked/bad.csv", "France,nowhere\n").await;
+    let ask = |key: &str| {
+        let invoke = world.runtime.invoke_endpoint_async().endpoint_name("queued");
+        invoke
+            .content_type("text/csv")
+            .input_location(format!("s3://data/asked/{key}"))
+    };
+    let taken = ask("good.csv").inference_id("mine").send().await.unwrap();
+    assert_eq!(taken.inference_id(), Some("mine"));
+    let output = taken.output_location().unwrap();
+    assert!(
+        output.starts_with("s3://data/answers/") && output.ends_with(".out"),
+        "{output}"
+    );
+    let answer: Value = serde_json::from_str(&stored(&world, output).await).unwrap();
+    assert_eq!(answer["predictions"].as_array().unwrap().len(), 2);
+    let (_, direct) = invoke(&world, "text/csv", None, "France,10.1.0.1\nFrance,10.2.0.1").await;
+    assert_eq!(serde_json::from_str::<Value>(&direct).unwrap(), answer);
+
+    let named = ask("good.csv")
+        .filename("here.json")
+        .s3_output_path_extension("a/b");
+    let named = named.accept("application/jsonlines").send().await.unwrap();
+    assert_eq!(named.output_location(), Some("s3://data/answers/a/b/here.json"));
+    assert_eq!(
+        stored(&world, named.output_location().unwrap())
+            .await
+            .lines()
+            .count(),
+        2
+    );
+
+    let refused = ask("bad.csv").send().await.unwrap();
+    let reason = stored(&world, refused.failure_location().unwrap()).await;
+    expect!["unable to evaluate payload provided: line 1: `nowhere` is not an IPv4 address; the first line must not be a header: invalid IPv4 address syntax"]
+        .assert_eq(&reason);
+    let gone = ask("none.csv").send().await.unwrap();
+    let reason = stored(&world, gone.failure_location().unwrap()).await;
+    assert_eq!(reason, "there is no object at s3://data/asked/none.csv");
+
+    let told = [
+        told(ask("good.csv").request_ttl_seconds(59).send().await),
+        told(ask("good.csv").endpoint_name("scores").send().await),
+        told(ask("good.csv").endpoint_name("none").send().await),
+        told(ask("good.csv").input_location("s3://data").send().await),
+        told(
+            world
+                .runtime
+                .invoke_endpoint()
+                .endpoint_name("queued")
+                .body(b"".to_vec().into())
+                .send()
+                .await,
+        ),
+    ];
+    expect![[r#"
+        ValidationError: RequestTTLSeconds has to be 60 to 21600 seconds.
+        ValidationError: Endpoint scores is not asynchronous: ask it with InvokeEndpoint, or give its configuration an AsyncInferenceConfig.
+        ValidationError: Endpoint none of account 000000000000 not found.
+        ValidationError: InputLocation has to be an object in S3, s3://bucket/key, not `s3://data`.
+        ValidationError: Endpoint queued is asynchronous: ask it with InvokeEndpointAsync."#]]
+    .assert_eq(&told.join("\n"));
+
+    // What was taken is answered, by the next server if need be.
+    world
+        .put("asked/long.csv", "France,10.1.0.1\n".repeat(200_000))
+        .await;
+    let mut outputs = Vec::new();
+    for _ in 0..6 {
+        let taken = ask("long.csv").send().await.unwrap();
+        outputs.push(taken.output_location().unwrap().to_owned());
+    }
+    let world = world.restart().await;
+    for output in outputs {
+        let answer: Value = serde_json::from_str(&stored(&world, &output).await).unwrap();
+        assert_eq!(answer["predictions"].as_array().unwrap().len(), 200_000);
+    }
+
+    let mut serverless = config;
+    serverless["EndpointConfigName"] = "both".into();
+    serverless["ProductionVariants"][0]["ServerlessConfig"] =
+        json!({"MemorySizeInMB": 1024, "MaxConcurrency": 1});
+    let both = world
+        .server
+        .call("SageMaker.CreateEndpointConfig", &serverless)
+        .await
+        .unwrap_err();
+    assert!(both.message.contains("cannot be asynchronous"), "{both}");
+    serverless["AsyncInferenceConfig"]["OutputConfig"]["NotificationConfig"] =
+        json!({"SuccessTopic": "arn:t"});
+    let topic = world
+        .server
+        .call("SageMaker.CreateEndpointConfig", &serverless)
+        .await
+        .unwrap_err();
+    assert!(
+        topic.message.contains("SuccessTopic is not implemented"),
+        "{topic}"
+    );
+}
+
+/// How an update is to go about it is checked, told back, and what of it does not happen is in the log.
+#[tokio::test]
+async fn an_update_says_how_it_goes_about_it() {
+    let world = World::new().await;
+    world.endpoint().await;
+    let routing = json!({
+        "Type": "CANARY", "WaitIntervalInSeconds": 600, "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 10},
+    });
+    let deployment = json!({
+        "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing, "TerminationWaitInSeconds": 60},
+        "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]},
+    });
+    let mut update = json!({
+        "EndpointName": "scores", "EndpointConfigName": "config", "DeploymentConfig": deployment.clone(),
+    });
+    sagemaker(&world, "UpdateEndpoint", update.clone()).await;
+    assert_eq!(world.endpoint_settled("scores").await, "InService");
+    let described = sagemaker(&world, "DescribeEndpoint", json!({"EndpointName": "scores"})).await;
+    assert_eq!(described["LastDeploymentConfig"], deployment);
+    let filter =
+        json!({"logGroupName": "/aws/sagemaker/Endpoints/scores", "filterPattern": "DeploymentConfig"});
+    let (_, found) =
+        crate::refusals::call(&world, "Logs_20140328.FilterLogEvents", &filter.to_string()).await;
+    let lines = found["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["message"].as_str().unwrap());
+    expect![[r#"
+        DeploymentConfig: the new models answer all requests at once, and no old instance is kept.
+        DeploymentConfig.AutoRollbackConfiguration has no effect: no alarm is watched here."#]]
+    .assert_eq(&lines.collect::<Vec<_>>().join("\n"));
+
+    let size = "/DeploymentConfig/BlueGreenUpdatePolicy/TrafficRoutingConfiguration/CanarySize";
+    *update.pointer_mut(size).unwrap() = json!({"Type": "INSTANCE_COUNT", "Value": 1});
+    let refused = world
+        .server
+        .call("SageMaker.UpdateEndpoint", &update)
+        .await
+        .unwrap_err();
+    expect!["ValidationException: DeploymentConfig.BlueGreenUpdatePolicy.TrafficRoutingConfiguration.CanarySize is 1 of 1 instances; it has to be 1% to 50% of the instances of every variant."]
+        .assert_eq(&format!("{}: {}", refused.code, refused.message));
 }

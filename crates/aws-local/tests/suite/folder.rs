@@ -452,6 +452,12 @@ async fn records_in_files_move_into_the_database() {
     std::fs::write(tags.join("arn%3Aaws.json"), r#"{"a":"b"}"#).unwrap();
     let world = World::with_server(Server::builder(folder.path()).start().await.unwrap(), folder);
     assert!(!tags.exists() && !models.exists());
+    // The files went when what was in them was in the database's own file, not in its log alone.
+    let settled = world.folder.path().join("settled.sqlite3");
+    std::fs::copy(world.folder.path().join("records.sqlite3"), &settled).unwrap();
+    let moved = rusqlite::Connection::open(&settled).unwrap();
+    let count = "SELECT COUNT(*) FROM records WHERE name IN ('m', 'arn:aws')";
+    assert_eq!(moved.query_row(count, [], |row| row.get::<_, u64>(0)).unwrap(), 2);
     let world = world.restart().await;
     let described = world
         .sagemaker
@@ -476,4 +482,169 @@ async fn a_database_of_a_newer_form_is_refused() {
         source.contains("records.sqlite3") && source.contains("form 99"),
         "{source}"
     );
+}
+
+/// Changes a record while no server has the folder.
+pub(crate) fn edit(folder: &Path, collection: &str, name: &str, change: impl FnOnce(&mut serde_json::Value)) {
+    let database = rusqlite::Connection::open(folder.join("records.sqlite3")).unwrap();
+    let key = [format!("/sagemaker/{collection}"), name.to_owned()];
+    let read = "SELECT record FROM records WHERE collection = ?1 AND name = ?2";
+    let text: String = database.query_row(read, key.clone(), |row| row.get(0)).unwrap();
+    let mut record = serde_json::from_str(&text).unwrap();
+    change(&mut record);
+    let [collection, name] = key;
+    let write = "UPDATE records SET record = ?3 WHERE collection = ?1 AND name = ?2";
+    let changed = database.execute(write, [collection, name, record.to_string()]);
+    assert_eq!(changed.unwrap(), 1);
+}
+
+/// Waits until a training trains.
+async fn trains(world: &World, name: &str) {
+    eventually(|| async {
+        let job = world.sagemaker.describe_training_job().training_job_name(name);
+        let job = job.send().await.unwrap();
+        (job.secondary_status()?.as_str() == "Training").then_some(())
+    })
+    .await;
+}
+
+/// Only the time in which a job really ran counts against its limit, and being told to stop outlives a server.
+#[tokio::test]
+async fn the_time_between_two_servers_is_not_run_time() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    for (name, epochs) in [("slept", "1000"), ("ran", "100000000"), ("told", "100000000")] {
+        let train = world.training(name).hyper_parameters("epochs", epochs);
+        train.send().await.unwrap();
+        trains(&world, name).await;
+    }
+    world.server.shutdown().await;
+    let folder = world.folder;
+    // The first was begun long ago, the second has had its time.
+    edit(folder.path(), "training-jobs", "slept", |job| {
+        if job["ended"].is_null() {
+            job["started"] = (job["started"].as_f64().unwrap() - 10_000.0).into();
+        }
+    });
+    edit(folder.path(), "training-jobs", "ran", |job| {
+        assert!(job["ran"].as_f64().unwrap() > 0.0, "{job}");
+        job["ran"] = 10_000.0.into();
+    });
+    edit(folder.path(), "training-jobs", "told", |job| {
+        job["status"] = "Stopping".into()
+    });
+    let world = World::with_server(Server::builder(folder.path()).start().await.unwrap(), folder);
+    let mut ends = Vec::new();
+    for name in ["slept", "ran", "told"] {
+        let job = world.job_ended(name).await;
+        ends.push(job.secondary_status().unwrap().as_str().to_owned());
+    }
+    assert_eq!(ends, ["Completed", "MaxRuntimeExceeded", "Stopped"]);
+}
+
+/// The end of a job that cannot be saved is saved later, and its folder is there until then.
+#[tokio::test]
+async fn the_end_of_a_job_is_saved_when_there_is_room_again() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let database = rusqlite::Connection::open(world.path().join("records.sqlite3")).unwrap();
+    let full = r#"CREATE TRIGGER full BEFORE INSERT ON records WHEN NEW.record LIKE '%"status":"Completed"%'
+                  BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"#;
+    database.execute_batch(full).unwrap();
+    world.training("job").send().await.unwrap();
+    let told =
+        r#"{"logGroupName": "/aws/sagemaker/TrainingJobs", "filterPattern": "\"could not be saved\""}"#;
+    eventually(|| async {
+        let (_, found) = crate::refusals::call(&world, "Logs_20140328.FilterLogEvents", told).await;
+        let event = found["events"].get(0)?;
+        assert!(event["message"].as_str().unwrap().contains("the disk is full"));
+        Some(())
+    })
+    .await;
+    let job = world.sagemaker.describe_training_job().training_job_name("job");
+    let job = job.send().await.unwrap();
+    assert_eq!(job.training_job_status().unwrap().as_str(), "InProgress");
+    let kept = world.path().join("work/job.job");
+    assert!(kept.exists());
+    database.execute_batch("DROP TRIGGER full").unwrap();
+    let job = world.job_ended("job").await;
+    assert_eq!(job.training_job_status().unwrap().as_str(), "Completed");
+    eventually(|| async { (!kept.exists()).then_some(()) }).await;
+}
+
+/// What an endpoint served may have gone while no server ran: the endpoint says so, whatever it was doing.
+#[tokio::test]
+async fn an_endpoint_whose_model_is_gone_has_failed() {
+    let world = World::new().await;
+    world.endpoint().await;
+    let create = world.sagemaker.create_endpoint().endpoint_name("updating");
+    create.endpoint_config_name("config").send().await.unwrap();
+    assert_eq!(world.endpoint_settled("updating").await, "InService");
+    let objects = world
+        .s3
+        .list_objects_v2()
+        .bucket("data")
+        .prefix("models/")
+        .send()
+        .await
+        .unwrap();
+    for object in objects.contents() {
+        let delete = world.s3.delete_object().bucket("data").key(object.key().unwrap());
+        delete.send().await.unwrap();
+    }
+    world.server.shutdown().await;
+    let folder = world.folder;
+    // An update that was cut off, to something that is gone as well.
+    edit(folder.path(), "endpoints", "updating", |endpoint| {
+        endpoint["status"] = "Updating".into();
+        endpoint["next"] = endpoint["serving"].clone();
+    });
+    let world = World::with_server(Server::builder(folder.path()).start().await.unwrap(), folder);
+    for name in ["scores", "updating"] {
+        assert_eq!(world.endpoint_settled(name).await, "Failed", "{name}");
+        let endpoint = world
+            .sagemaker
+            .describe_endpoint()
+            .endpoint_name(name)
+            .send()
+            .await
+            .unwrap();
+        let reason = endpoint.failure_reason().unwrap();
+        assert!(
+            reason.contains("there is no model data at s3://data/models/"),
+            "{reason}"
+        );
+        let invoke = world
+            .runtime
+            .invoke_endpoint()
+            .endpoint_name(name)
+            .content_type("text/csv");
+        assert!(invoke.body(Blob::new("France,10.1.0.1")).send().await.is_err());
+    }
+}
+
+/// When a server has stopped, its clients change nothing in the folder any more: it may be another's.
+#[tokio::test]
+async fn a_server_that_has_stopped_serves_nobody() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let mut slow = tokio::net::TcpStream::connect(world.server.address())
+        .await
+        .unwrap();
+    let head = "PUT /data/half HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let kept = std::fs::read_dir(world.path().join("s3/blobs")).unwrap().count();
+    let folder = world.folder;
+    world.server.shutdown().await;
+    let mut answer = Vec::new();
+    let _ = slow.write_all(b"whole!").await; // it may have been told already
+    let _ = slow.read_to_end(&mut answer).await;
+    assert!(!String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 200"));
+    assert_eq!(
+        std::fs::read_dir(folder.path().join("s3/blobs")).unwrap().count(),
+        kept
+    );
+    let again = Server::builder(folder.path()).start().await.unwrap();
+    again.shutdown().await;
 }

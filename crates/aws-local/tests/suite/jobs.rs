@@ -1,10 +1,12 @@
 //! Transform jobs, tuning jobs, metrics and captured data.
 
+use aws_local::Server;
 use expect_test::expect;
 use serde_json::{Value, json};
 
 use crate::{
     common::{IMAGE, ROLE, World, eventually, rows},
+    folder::edit,
     refusals::{call, raw},
 };
 
@@ -41,7 +43,7 @@ async fn with_model() -> World {
     world
 }
 
-fn transform(name: &str, input: &str) -> Value {
+pub(crate) fn transform(name: &str, input: &str) -> Value {
     let source = json!({"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": format!("s3://data/{input}")}});
     json!({
         "TransformJobName": name,
@@ -52,7 +54,7 @@ fn transform(name: &str, input: &str) -> Value {
     })
 }
 
-async fn ended(world: &World, kind: &str, name: &str) -> Value {
+pub(crate) async fn ended(world: &World, kind: &str, name: &str) -> Value {
     let member = format!("{kind}Name");
     eventually(|| async {
         let described = sagemaker(world, &format!("Describe{kind}"), json!({&member: name})).await;
@@ -211,7 +213,7 @@ async fn what_a_transform_is_refused_for() {
         ValidationException: Requested resource not found."#]].assert_eq(&told.join("\n"));
 }
 
-fn tuning(name: &str) -> Value {
+pub(crate) fn tuning(name: &str) -> Value {
     let channel = |name: &str| {
         let source = json!({
             "S3DataType": "S3Prefix", "S3Uri": format!("s3://data/{name}/"), "S3DataDistributionType": "FullyReplicated",
@@ -289,6 +291,10 @@ async fn a_tuning_job_runs_training_jobs_and_finds_the_best() {
         )
         .await;
         assert!(sorted.is_sorted_by(|a, b| objective(a) >= objective(b)));
+        // A token names a trial whatever has become of it since.
+        let first = &all[0]["TrainingJobName"];
+        let failed = json!({"StatusEquals": "Failed", "NextToken": first});
+        assert_eq!(trials(&world, name, failed).await, Vec::<Value>::new());
         assert_eq!(objective(&job["BestTrainingJob"]), objective(&sorted[0]));
         values.push(
             all.iter()
@@ -394,11 +400,49 @@ async fn every_strategy_of_tuning() {
     }
     expect![[r#"
         random: 4 completed, 0 stopped
-        halving: 4 completed, 4 stopped
+        halving: 3 completed, 5 stopped
         grid: 3 completed, 0 stopped
         early: 4 completed, 0 stopped
         target: 2 completed, 0 stopped"#]]
     .assert_eq(&counts.join("\n"));
+    // The resource of Hyperband is what its trials train, whatever else the definition says.
+    for trial in trials(&world, "halving", json!({})).await {
+        let name = &trial["TrainingJobName"];
+        let job = sagemaker(&world, "DescribeTrainingJob", json!({"TrainingJobName": name})).await;
+        assert_eq!(job["HyperParameters"]["epochs"], "6", "{job}");
+    }
+}
+
+/// A job has as many machines as a new account, and no log for each of more.
+#[tokio::test]
+async fn no_job_has_more_machines_than_its_quota() {
+    let world = with_model().await;
+    let source = json!({"S3DataType": "S3Prefix", "S3Uri": "s3://data/train/"});
+    let training = json!({
+        "TrainingJobName": "t",
+        "RoleArn": ROLE,
+        "AlgorithmSpecification": {"TrainingImage": IMAGE, "TrainingInputMode": "File"},
+        "InputDataConfig": [{"ChannelName": "train", "DataSource": {"S3DataSource": source}}],
+        "OutputDataConfig": {"S3OutputPath": "s3://data/models"},
+        "ResourceConfig": {"InstanceCount": i64::MAX, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 5},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 300},
+    });
+    let transform = at(
+        transform("t", "train/"),
+        "/TransformResources/InstanceCount",
+        json!(21),
+    );
+    let count = "/TrainingJobDefinition/HyperParameterTuningResourceConfig/InstanceCount";
+    let tuning = at(tuning("t"), count, json!(1_000_000));
+    let answers = [
+        refusal(&world, "CreateTrainingJob", training).await,
+        refusal(&world, "CreateTransformJob", transform).await,
+        refusal(&world, "CreateHyperParameterTuningJob", tuning).await,
+    ];
+    expect![[r#"
+        ResourceLimitExceeded: The account-level service limit 'ml.m5.large for training job usage' is 20 Instances, with current utilization of 0 Instances and a request delta of 9223372036854775807 Instances. Please use AWS Service Quotas to request an increase for this quota. If AWS Service Quotas is not available, contact AWS support to request an increase for this quota.
+        ResourceLimitExceeded: The account-level service limit 'ml.m5.large for transform job usage' is 20 Instances, with current utilization of 0 Instances and a request delta of 21 Instances. Please use AWS Service Quotas to request an increase for this quota. If AWS Service Quotas is not available, contact AWS support to request an increase for this quota.
+        ResourceLimitExceeded: The account-level service limit 'ml.m5.large for training job usage' is 20 Instances, with current utilization of 0 Instances and a request delta of 1000000 Instances. Please use AWS Service Quotas to request an increase for this quota. If AWS Service Quotas is not available, contact AWS support to request an increase for this quota."#]].assert_eq(&answers.join("\n"));
 }
 
 #[tokio::test]
@@ -463,7 +507,7 @@ async fn what_a_tuning_job_is_refused_for() {
         ValidationException: The hyperparameters of the tuning job are not valid: vector_dim must lie in 4..=4096, got 2.
         ValidationException: The hyperparameter ranges of the tuning job are not valid: `colour` cannot be tuned: num_entity_vectors, vector_dim, epochs, learning_rate, mini_batch_size, num_ip_encoder_layers, random_negative_sampling_rate, shuffled_negative_sampling_rate, weight_decay.
         ValidationException: The hyperparameter vector_dim is both static and tuned; it can be only one of them.
-        ValidationException: The image example.com/mine:1 cannot be run by aws-local, which runs the built-in algorithm only: <account>.dkr.ecr.<region>.amazonaws.com/ipinsights:1
+        ValidationException: The image example.com/mine:1 cannot be run by aws-local, which runs the built-in algorithm only: <account>.dkr.ecr.<region>.amazonaws.com/ipinsights:1, or ipinsights-container of this project in place of it
         ValidationException: No S3 objects found under S3 URL "s3://data/none/" given in input data source. Please ensure that the bucket exists in the selected region (us-east-1), that objects exist under that S3 prefix, and that the role "arn:aws:iam::000000000000:role/tests" has "s3:ListBucket" permissions on bucket "data".
         ValidationException: WarmStartConfig is not implemented by aws-local.
         ResourceNotFound: Amazon SageMaker can't find a tuning job with the name none."#]].assert_eq(&told.join("\n"));
@@ -506,6 +550,57 @@ async fn a_tuning_job_can_be_stopped_and_goes_on_after_a_restart() {
     let job = ended(&world, "HyperParameterTuningJob", "slow").await;
     assert_eq!(job["HyperParameterTuningJobStatus"], "Completed", "{job}");
     assert_eq!(job["TrainingJobStatusCounters"]["Completed"], 4);
+}
+
+/// A tuning job that a server was killed under leaves no trial that nothing runs, and none twice.
+#[tokio::test]
+async fn no_trial_outlives_its_tuning_job() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    for (name, epochs) in [("told", "100000000"), ("over", "100000000"), ("half", "100")] {
+        let epochs_at = "/TrainingJobDefinition/StaticHyperParameters/epochs";
+        let request = at(tuning(name), epochs_at, json!(epochs));
+        sagemaker(&world, "CreateHyperParameterTuningJob", request).await;
+        eventually(|| async { (trials(&world, name, json!({})).await.len() >= 2).then_some(()) }).await;
+    }
+    world.server.shutdown().await;
+    let folder = world.folder;
+    edit(folder.path(), "tuning-jobs", "told", |job| {
+        job["status"] = "Stopping".into()
+    });
+    edit(folder.path(), "tuning-jobs", "over", |job| {
+        job["status"] = "Failed".into();
+        job["ended"] = job["modified"].clone();
+    });
+    // Killed before the record of a trial was there.
+    let mut first = String::new();
+    edit(folder.path(), "tuning-jobs", "half", |job| {
+        job["status"] = "InProgress".into();
+        job["ended"] = Value::Null;
+        first = job["trials"][0].as_str().unwrap().to_owned();
+    });
+    let database = rusqlite::Connection::open(folder.path().join("records.sqlite3")).unwrap();
+    let gone = "DELETE FROM records WHERE collection = '/sagemaker/training-jobs' AND name = ?1";
+    assert_eq!(database.execute(gone, [first]).unwrap(), 1);
+    drop(database);
+    let world = World::with_server(Server::builder(folder.path()).start().await.unwrap(), folder);
+    let told = ended(&world, "HyperParameterTuningJob", "told").await;
+    assert_eq!(told["HyperParameterTuningJobStatus"], "Stopped");
+    let half = ended(&world, "HyperParameterTuningJob", "half").await;
+    assert_eq!(half["HyperParameterTuningJobStatus"], "Completed", "{half}");
+    for (name, status, count) in [
+        ("told", "Stopped", 2),
+        ("over", "Stopped", 2),
+        ("half", "Completed", 4),
+    ] {
+        eventually(|| async {
+            let found = trials(&world, name, json!({})).await;
+            assert_eq!(found.len(), count, "{name}: {found:?}");
+            let over = found.iter().all(|trial| trial["TrainingJobStatus"] == status);
+            over.then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
@@ -597,6 +692,18 @@ async fn curves_of_a_training_job() {
 #[tokio::test]
 async fn what_an_endpoint_is_asked_is_captured() {
     let world = with_model().await;
+    let elsewhere = json!({
+        "EndpointConfigName": "elsewhere",
+        "ProductionVariants": [{"VariantName": "v", "ModelName": "model"}],
+        "DataCaptureConfig": {
+            "EnableCapture": true,
+            "InitialSamplingPercentage": 50,
+            "DestinationS3Uri": "https://data.s3.amazonaws.com/captured/",
+            "CaptureOptions": [{"CaptureMode": "Input"}],
+        },
+    });
+    expect!["ValidationException: 1 validation error detected: Value 'https://data.s3.amazonaws.com/captured/' at 'dataCaptureConfig.destinationS3Uri' failed to satisfy constraint: Member must be an address in S3, s3://bucket/prefix"]
+        .assert_eq(&refusal(&world, "CreateEndpointConfig", elsewhere).await);
     let variant = json!({
         "VariantName": "v", "ModelName": "model", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large",
     });

@@ -8,14 +8,19 @@
 )]
 
 mod access;
+#[cfg(feature = "console")]
+mod browser;
 mod common;
 mod conformance;
+#[cfg(feature = "console")]
+mod console;
 mod endpoints;
 mod folder;
 mod jobs;
 mod logs;
 mod objects;
 mod refusals;
+mod restarts;
 mod state_machines;
 mod step_functions;
 mod trainings;

@@ -66,6 +66,13 @@ async fn strange_requests_are_answered_in_kind() {
             "{\"Models\":[]}",
         ),
         (
+            format!(
+                "{json}X-Amz-Target: SageMaker.ListModels\r\nContent-Length: 33\r\n\r\n{{\"CreationTimeAfter\":\"yesterday\"}}"
+            ),
+            "400",
+            "STRING_VALUE at 'creationTimeAfter' can not be converted to a Float",
+        ),
+        (
             format!("{json}X-Amz-Target: SageMaker.CreateCluster\r\nContent-Length: 2\r\n\r\n{{}}"),
             "400",
             "The operation CreateCluster of SageMaker is not implemented by aws-local.",

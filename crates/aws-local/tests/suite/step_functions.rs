@@ -3,50 +3,51 @@
 use std::time::Duration;
 
 use aws_local::{MockConfig, OperationError, Server};
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::common::{ROLE, World, eventually};
 
 /// Calls an operation.
-async fn call(server: &Server, operation: &str, input: Value) -> Result<Value, OperationError> {
+pub(crate) async fn call(server: &Server, operation: &str, input: Value) -> Result<Value, OperationError> {
     server
         .call(&format!("AWSStepFunctions.{operation}"), &input)
         .await
 }
 
-async fn ok(server: &Server, operation: &str, input: Value) -> Value {
+pub(crate) async fn ok(server: &Server, operation: &str, input: Value) -> Value {
     call(server, operation, input).await.unwrap()
 }
 
-async fn refused(server: &Server, operation: &str, input: Value) -> String {
+pub(crate) async fn refused(server: &Server, operation: &str, input: Value) -> String {
     call(server, operation, input).await.unwrap_err().to_string()
 }
 
-async fn machine(server: &Server, name: &str, definition: &Value) -> String {
+pub(crate) async fn machine(server: &Server, name: &str, definition: &Value) -> String {
     let created = json!({"name": name, "roleArn": ROLE, "definition": definition.to_string()});
     text(&ok(server, "CreateStateMachine", created).await["stateMachineArn"])
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
-fn of(machine: Value) -> Value {
+pub(crate) fn of(machine: Value) -> Value {
     let start = machine.as_object().unwrap().keys().next().unwrap().clone();
     json!({"StartAt": start, "States": machine})
 }
 
-fn pass() -> Value {
+pub(crate) fn pass() -> Value {
     of(json!({"P": {"Type": "Pass", "End": true}}))
 }
 
-async fn start(server: &Server, machine: &str, input: Value) -> String {
+pub(crate) async fn start(server: &Server, machine: &str, input: Value) -> String {
     let started = json!({"stateMachineArn": machine, "input": input.to_string()});
     text(&ok(server, "StartExecution", started).await["executionArn"])
 }
 
-async fn ended(server: &Server, execution: &str) -> Value {
+pub(crate) async fn ended(server: &Server, execution: &str) -> Value {
     eventually(|| async {
         let described = ok(server, "DescribeExecution", json!({"executionArn": execution})).await;
         (described["status"] != "RUNNING").then_some(described)
@@ -54,7 +55,7 @@ async fn ended(server: &Server, execution: &str) -> Value {
     .await
 }
 
-async fn types(server: &Server, execution: &str) -> Vec<String> {
+pub(crate) async fn types(server: &Server, execution: &str) -> Vec<String> {
     let history = json!({"executionArn": execution, "maxResults": 1000});
     let history = ok(server, "GetExecutionHistory", history).await;
     let events = history["events"].as_array().unwrap();
@@ -1203,4 +1204,331 @@ async fn a_transform_job_is_waited_for() {
             .await
             .contains(&"TaskSubmitFailed".to_owned())
     );
+}
+
+/// Opens the database of a server's folder.
+fn database(folder: &TempDir) -> Connection {
+    Connection::open(folder.path().join("records.sqlite3")).unwrap()
+}
+
+#[tokio::test]
+async fn a_machine_goes_with_its_last_execution() {
+    let (server, folder) = server().await;
+    let activity = text(&ok(&server, "CreateActivity", json!({"name": "a"})).await["activityArn"]);
+    let definition = of(json!({
+        "T": {"Type": "Task", "Resource": activity, "Next": "P"},
+        "P": {"Type": "Pass", "End": true},
+    }));
+    let create = json!({"name": "m", "roleArn": ROLE, "definition": definition.to_string(), "publish": true});
+    let created = ok(&server, "CreateStateMachine", create.clone()).await;
+    let arn = text(&created["stateMachineArn"]);
+    let version = text(&created["stateMachineVersionArn"]);
+    assert_eq!(
+        refused(&server, "DeleteStateMachine", json!({"stateMachineArn": version})).await,
+        format!("ValidationException: This operation does not support qualified ARNs: '{version}'")
+    );
+    let take = || ok(&server, "GetActivityTask", json!({"activityArn": activity}));
+    let ended_first = start(&server, &arn, json!({})).await;
+    let task = take().await;
+    let running = start(&server, &arn, json!({})).await;
+    take().await;
+    for _ in 0..2 {
+        ok(&server, "DeleteStateMachine", json!({"stateMachineArn": arn})).await;
+    }
+    let described = ok(&server, "DescribeStateMachine", json!({"stateMachineArn": arn})).await;
+    assert_eq!(described["status"], "DELETING");
+    let deleting = format!("StateMachineDeleting: State Machine is being deleted: '{arn}'");
+    let update = json!({"stateMachineArn": arn, "definition": pass().to_string()});
+    for (operation, input) in [
+        ("StartExecution", json!({"stateMachineArn": arn})),
+        ("CreateStateMachine", create),
+        ("UpdateStateMachine", update),
+        ("PublishStateMachineVersion", json!({"stateMachineArn": arn})),
+    ] {
+        assert_eq!(refused(&server, operation, input).await, deleting, "{operation}");
+    }
+    let versions = ok(
+        &server,
+        "ListStateMachineVersions",
+        json!({"stateMachineArn": arn}),
+    )
+    .await;
+    assert_eq!(versions["stateMachineVersions"], json!([]));
+    // It comes to no other state.
+    let answer = json!({"taskToken": task["taskToken"], "output": "{}"});
+    ok(&server, "SendTaskSuccess", answer).await;
+    let failed = ended(&server, &ended_first).await;
+    assert_eq!(
+        (text(&failed["error"]), text(&failed["cause"])),
+        (
+            "States.Runtime".to_owned(),
+            "State machine m has been deleted.".to_owned()
+        )
+    );
+    assert_eq!(
+        types(&server, &ended_first).await[4..],
+        ["ActivitySucceeded", "TaskStateExited", "ExecutionFailed"]
+    );
+    // Over a restart, too.
+    server.shutdown().await;
+    let server = Server::builder(folder.path()).start().await.unwrap();
+    let described = ok(&server, "DescribeStateMachine", json!({"stateMachineArn": arn})).await;
+    assert_eq!(described["status"], "DELETING");
+    let task = ok(&server, "GetActivityTask", json!({"activityArn": activity})).await;
+    let answer = json!({"taskToken": task["taskToken"], "output": "{}"});
+    ok(&server, "SendTaskSuccess", answer).await;
+    assert_eq!(ended(&server, &running).await["error"], "States.Runtime");
+    let missing = format!("StateMachineDoesNotExist: State Machine Does Not Exist: '{arn}'");
+    eventually(|| async {
+        let described = call(&server, "DescribeStateMachine", json!({"stateMachineArn": arn})).await;
+        (described.err()?.to_string() == missing).then_some(())
+    })
+    .await;
+    assert!(
+        refused(&server, "RedriveExecution", json!({"executionArn": running}))
+            .await
+            .starts_with("ExecutionNotRedrivable: ")
+    );
+    // Its executions are not those of another that gets its name.
+    machine(&server, "m", &pass()).await;
+    let listed = ok(&server, "ListExecutions", json!({"stateMachineArn": arn})).await;
+    assert_eq!(listed["executions"], json!([]));
+}
+
+#[tokio::test]
+async fn an_operation_happens_as_a_whole_or_not_at_all() {
+    let (server, folder) = server().await;
+    let refuse = |what: &str, collection: &str| {
+        let row = if what == "DELETE" { "OLD" } else { "NEW" };
+        database(&folder)
+            .execute_batch(&format!(
+                "CREATE TRIGGER refuse BEFORE {what} ON records WHEN {row}.collection LIKE '%/{collection}'
+                 BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            ))
+            .unwrap();
+    };
+    let allow = || database(&folder).execute_batch("DROP TRIGGER refuse").unwrap();
+    let refused_by_disk = "InternalFailure: the data folder cannot be used: refused";
+    // CreateStateMachine
+    refuse("INSERT", "tags");
+    let tags = json!([{"key": "k", "value": "v"}]);
+    let mut create = json!({"name": "m", "roleArn": ROLE, "definition": pass().to_string(), "tags": tags});
+    let error = refused(&server, "CreateStateMachine", create.clone()).await;
+    assert_eq!(error, refused_by_disk);
+    let activity = json!({"name": "a", "tags": tags});
+    assert_eq!(
+        refused(&server, "CreateActivity", activity).await,
+        refused_by_disk
+    );
+    allow();
+    refuse("INSERT", "versions");
+    create["publish"] = json!(true);
+    assert_eq!(
+        refused(&server, "CreateStateMachine", create.clone()).await,
+        refused_by_disk
+    );
+    let nothing = |server: &'static str| json!({ server: [] });
+    assert_eq!(
+        ok(&server, "ListStateMachines", json!({})).await,
+        nothing("stateMachines")
+    );
+    assert_eq!(
+        ok(&server, "ListActivities", json!({})).await,
+        nothing("activities")
+    );
+    // UpdateStateMachine
+    let arn = machine(&server, "m", &pass()).await;
+    let other = of(json!({"Q": {"Type": "Pass", "End": true}}));
+    let update = json!({"stateMachineArn": arn, "definition": other.to_string(), "publish": true});
+    assert_eq!(
+        refused(&server, "UpdateStateMachine", update.clone()).await,
+        refused_by_disk
+    );
+    let described = ok(&server, "DescribeStateMachine", json!({"stateMachineArn": arn})).await;
+    assert_eq!(described["definition"], pass().to_string());
+    allow();
+    // The number was not taken.
+    let updated = ok(&server, "UpdateStateMachine", update).await;
+    assert_eq!(updated["stateMachineVersionArn"], format!("{arn}:1"));
+    // DeleteStateMachine
+    refuse("DELETE", "state-machines");
+    assert_eq!(
+        refused(&server, "DeleteStateMachine", json!({"stateMachineArn": arn})).await,
+        refused_by_disk
+    );
+    let versions = ok(
+        &server,
+        "ListStateMachineVersions",
+        json!({"stateMachineArn": arn}),
+    )
+    .await;
+    assert_eq!(versions["stateMachineVersions"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn revisions_that_nothing_has_are_gone() {
+    let (server, folder) = server().await;
+    let revisions = || {
+        let count = "SELECT COUNT(*) FROM records WHERE collection LIKE '%/revisions'";
+        database(&folder)
+            .query_row(count, [], |row| row.get::<_, u64>(0))
+            .unwrap()
+    };
+    let arn = machine(&server, "m", &pass()).await;
+    let update =
+        |publish: bool| json!({"stateMachineArn": arn, "definition": pass().to_string(), "publish": publish});
+    for _ in 0..5 {
+        ok(&server, "UpdateStateMachine", update(false)).await;
+    }
+    assert_eq!(revisions(), 1);
+    let execution = start(&server, &arn, json!({})).await;
+    ended(&server, &execution).await;
+    let published = ok(&server, "UpdateStateMachine", update(true)).await;
+    ok(&server, "UpdateStateMachine", update(false)).await;
+    assert_eq!(revisions(), 3);
+    let version = json!({"stateMachineVersionArn": published["stateMachineVersionArn"]});
+    ok(&server, "DeleteStateMachineVersion", version).await;
+    assert_eq!(revisions(), 2);
+    ok(&server, "DeleteStateMachine", json!({"stateMachineArn": arn})).await;
+    assert_eq!(revisions(), 1);
+    let of_execution = json!({"executionArn": execution});
+    let described = ok(&server, "DescribeStateMachineForExecution", of_execution).await;
+    assert_eq!(described["definition"], pass().to_string());
+}
+
+#[tokio::test]
+async fn pages_leave_nothing_out_when_something_goes() {
+    let (server, _folder) = server().await;
+    for number in 0..6 {
+        machine(&server, &format!("m{number}"), &pass()).await;
+        ok(&server, "CreateActivity", json!({"name": format!("a{number}")})).await;
+    }
+    let page = |operation: &'static str, token: Value| {
+        ok(&server, operation, json!({"maxResults": 2, "nextToken": token}))
+    };
+    let names = |page: &Value, list: &str| -> Vec<String> {
+        let entries = page[list].as_array().unwrap();
+        entries.iter().map(|entry| text(&entry["name"])).collect()
+    };
+    let first = page("ListStateMachines", Value::Null).await;
+    assert_eq!(names(&first, "stateMachines"), ["m0", "m1"]);
+    let gone = first["stateMachines"][0]["stateMachineArn"].clone();
+    ok(&server, "DeleteStateMachine", json!({"stateMachineArn": gone})).await;
+    let second = page("ListStateMachines", first["nextToken"].clone()).await;
+    assert_eq!(names(&second, "stateMachines"), ["m2", "m3"]);
+    let third = page("ListStateMachines", second["nextToken"].clone()).await;
+    assert_eq!(names(&third, "stateMachines"), ["m4", "m5"]);
+    assert_eq!(third["nextToken"], Value::Null);
+    let first = page("ListActivities", Value::Null).await;
+    let gone = first["activities"][1]["activityArn"].clone();
+    ok(&server, "DeleteActivity", json!({"activityArn": gone})).await;
+    let second = page("ListActivities", first["nextToken"].clone()).await;
+    assert_eq!(names(&second, "activities"), ["a2", "a3"]);
+    assert_eq!(
+        refused(&server, "ListActivities", json!({"nextToken": "?"})).await,
+        "InvalidToken: Invalid Token: '?'"
+    );
+}
+
+#[tokio::test]
+async fn what_recordings_of_the_service_show() {
+    let (server, _folder) = server().await;
+    let arn = machine(&server, "m", &pass()).await;
+    // Nothing but the publication of what is there.
+    for _ in 0..2 {
+        let publish = json!({"stateMachineArn": arn, "publish": true});
+        let updated = ok(&server, "UpdateStateMachine", publish).await;
+        assert_eq!(updated["stateMachineVersionArn"], format!("{arn}:1"));
+        assert_eq!(updated.get("revisionId"), None);
+    }
+    assert!(
+        refused(&server, "UpdateStateMachine", json!({"stateMachineArn": arn}))
+            .await
+            .starts_with("MissingRequiredParameter: ")
+    );
+    let alias = json!({"stateMachineAliasArn": format!("{arn}:PROD")});
+    ok(&server, "DeleteStateMachineAlias", alias.clone()).await;
+    assert_eq!(
+        refused(&server, "DescribeStateMachineAlias", alias).await,
+        "ResourceNotFound: Request references a resource that does not exist."
+    );
+    assert_eq!(
+        refused(
+            &server,
+            "StartExecution",
+            json!({"stateMachineArn": arn, "input": ""})
+        )
+        .await,
+        "InvalidExecutionInput: Invalid State Machine Execution Input: 'Invalid execution input.'"
+    );
+}
+
+#[tokio::test]
+async fn what_has_no_effect_is_refused_by_name() {
+    let (server, _folder) = server().await;
+    let state =
+        json!({"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:sfn:listStateMachines", "End": true});
+    let tested = |member: &str, value: Value| {
+        let mut test = json!({"definition": state.to_string(), "roleArn": ROLE, "mock": {"result": "{}"}});
+        match member.split_once('.') {
+            Some((outer, inner)) => test[outer][inner] = value,
+            None => test[member] = value,
+        }
+        test
+    };
+    for (member, value, named) in [
+        (
+            "mock.fieldValidationMode",
+            json!("STRICT"),
+            "The fieldValidationMode STRICT",
+        ),
+        ("revealSecrets", json!(true), "revealSecrets"),
+        (
+            "stateConfiguration.mapIterationFailureCount",
+            json!(1),
+            "stateConfiguration.mapIterationFailureCount",
+        ),
+    ] {
+        let said = refused(&server, "TestState", tested(member, value)).await;
+        assert!(
+            said.starts_with(&format!("ValidationException: {named}")) && said.ends_with("by aws-local."),
+            "{said}"
+        );
+    }
+    ok(
+        &server,
+        "TestState",
+        tested("mock.fieldValidationMode", json!("NONE")),
+    )
+    .await;
+    let put = json!({"Bucket": "b", "Key": "k", "Body": "", "Metadata": {"a": "b"}});
+    let put = of(
+        json!({"T": {"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:s3:putObject", "Parameters": put, "End": true}}),
+    );
+    let arn = machine(&server, "put", &put).await;
+    let described = ended(&server, &start(&server, &arn, json!({})).await).await;
+    let cause = text(&described["cause"]);
+    assert!(
+        cause.starts_with("The parameter Metadata of s3:putObject is not implemented by aws-local."),
+        "{cause}"
+    );
+    for (operation, input, said) in [
+        (
+            "GetExecutionHistory",
+            json!({"executionArn": described["executionArn"], "reverseOrder": "yes"}),
+            "SerializationException: STRING_VALUE at 'reverseOrder' can not be converted to a Boolean",
+        ),
+        (
+            "UpdateStateMachine",
+            json!({"stateMachineArn": arn, "publish": 1}),
+            "SerializationException: NUMBER_VALUE at 'publish' can not be converted to a Boolean",
+        ),
+        (
+            "UpdateMapRun",
+            json!({"mapRunArn": "arn:aws:states:us-east-1:000000000000:mapRun:m/l:u", "toleratedFailurePercentage": "5"}),
+            "SerializationException: STRING_VALUE at 'toleratedFailurePercentage' can not be converted to a Float",
+        ),
+    ] {
+        assert_eq!(refused(&server, operation, input).await, said);
+    }
 }

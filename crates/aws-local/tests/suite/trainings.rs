@@ -45,6 +45,18 @@ async fn what_would_not_happen_is_refused_by_name() {
         ("/InputDataConfig/0/RecordWrapperType", json!("RecordIO")),
         ("/InputDataConfig/0/InputMode", json!("Pipe")),
         ("/InputDataConfig/0/ShuffleConfig", json!({"Seed": 1})),
+        (
+            "/InputDataConfig/0/DataSource/S3DataSource/AttributeNames",
+            json!(["a"]),
+        ),
+        ("/AlgorithmSpecification/ContainerEntrypoint", json!(["sh"])),
+        ("/ModelPackageConfig", json!({})),
+        (
+            "/VpcConfig",
+            json!({"Subnets": ["subnet_1"], "SecurityGroupIds": []}),
+        ),
+        ("/OutputDataConfig/KmsKeyId", json!("a key")),
+        ("/EnableNetworkIsolation", json!("yes")),
         ("/InputDataConfig/1/ChannelName", json!("train")),
         ("/OutputDataConfig/CompressionType", json!("NONE")),
         ("/ResourceConfig/InstanceCount", json!(0)),
@@ -73,6 +85,12 @@ async fn what_would_not_happen_is_refused_by_name() {
         400 ValidationException: RecordWrapperType RecordIO is not implemented by aws-local.
         400 ValidationException: InputMode Pipe of a channel is not implemented by aws-local.
         400 ValidationException: ShuffleConfig is not implemented by aws-local.
+        400 ValidationException: S3DataSource.AttributeNames is not implemented by aws-local.
+        400 ValidationException: AlgorithmSpecification.ContainerEntrypoint is not implemented by aws-local.
+        400 ValidationException: ModelPackageConfig is not implemented by aws-local.
+        400 ValidationException: 2 validation errors detected: Value '[]' at 'vpcConfig.securityGroupIds' failed to satisfy constraint: Member must have length greater than or equal to 1; Value 'subnet_1' at 'vpcConfig.subnets.1.member' failed to satisfy constraint: Member must satisfy regular expression pattern: [-0-9a-zA-Z]+
+        400 ValidationException: 1 validation error detected: Value 'a key' at 'outputDataConfig.kmsKeyId' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9:/_-]*
+        400 SerializationException: STRING_VALUE at 'enableNetworkIsolation' can not be converted to a Boolean
         400 ValidationException: 1 validation error detected: Value 'train' at 'inputDataConfig.2.member.channelName' failed to satisfy constraint: Channel names must be unique
         400 ValidationException: OutputDataConfig.CompressionType NONE is not implemented by aws-local.
         400 ValidationException: 1 validation error detected: Value '0' at 'resourceConfig.instanceCount' failed to satisfy constraint: Member must have value greater than or equal to 1
@@ -120,7 +138,7 @@ async fn what_has_no_meaning_here_is_taken_and_what_is_not_done_is_logged() {
     ] {
         set(&mut guarded, pointer, value);
     }
-    let mut logged = Vec::new();
+    let (mut logged, mut notes) = (Vec::new(), Vec::new());
     for request in [plain, guarded] {
         let (status, answer) = call(&world, "SageMaker.CreateTrainingJob", &request.to_string()).await;
         assert_eq!(status, 200, "{answer}");
@@ -139,7 +157,18 @@ async fn what_has_no_meaning_here_is_taken_and_what_is_not_done_is_logged() {
             Some(format!("{name}: {text}"))
         });
         logged.extend(warnings);
+        let noted = events.iter().filter_map(|event| {
+            let (_, text) = event["message"].as_str()?.split_once(" INFO 1] ")?;
+            text.contains(" has no effect: ").then(|| text.to_owned())
+        });
+        notes.extend(noted);
     }
+    expect![[r#"
+        EnableManagedSpotTraining has no effect: there is capacity at once, and nothing is interrupted.
+        DebugHookConfig has no effect: the algorithm saves no tensors.
+        ProfilerConfig has no effect: nothing is profiled.
+        Environment has no effect: the algorithm reads no variables."#]]
+    .assert_eq(&notes.join("\n"));
     expect![[r#"
         guarded: VpcConfig has no effect: the job runs on this machine's network.
         guarded: OutputDataConfig.KmsKeyId has no effect: the model is not encrypted.
@@ -378,7 +407,7 @@ async fn what_is_wrong_with_the_request_is_told_at_once() {
     expect![[r#"
         ValidationException: 1 validation error detected: Value 'bad_name' at 'trainingJobName' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*
         ValidationException: 1 validation error detected: Value 'me' at 'roleArn' failed to satisfy constraint: Member must satisfy regular expression pattern: ^arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+$
-        ValidationException: The image example.com/mine:1 cannot be run by aws-local, which runs the built-in algorithm only: <account>.dkr.ecr.<region>.amazonaws.com/ipinsights:1
+        ValidationException: The image example.com/mine:1 cannot be run by aws-local, which runs the built-in algorithm only: <account>.dkr.ecr.<region>.amazonaws.com/ipinsights:1, or ipinsights-container of this project in place of it
         ValidationException: No S3 objects found under S3 URL "s3://data/nothing/here" given in input data source. Please ensure that the bucket exists in the selected region (us-east-1), that objects exist under that S3 prefix, and that the role "arn:aws:iam::000000000000:role/tests" has "s3:ListBucket" permissions on bucket "data".
         ValidationException: Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds
         ValidationException: Requested resource not found.
@@ -434,6 +463,66 @@ async fn a_job_can_be_stopped() {
     );
 }
 
+/// Whoever was told that a job stops finds it stopped, however near its end it was.
+#[tokio::test]
+async fn a_job_that_was_told_to_stop_has_stopped() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    for i in 0..6 {
+        let name = format!("job-{i}");
+        // The more entities, the longer the model takes to be written.
+        let job = world
+            .training(&name)
+            .hyper_parameters("num_entity_vectors", "40000");
+        job.send().await.unwrap();
+        let input = json!({"TrainingJobName": &name});
+        let described = loop {
+            let job = world
+                .server
+                .call("SageMaker.DescribeTrainingJob", &input)
+                .await
+                .unwrap();
+            let status = job["SecondaryStatus"].as_str().unwrap();
+            if ["Uploading", "Completed"].contains(&status) {
+                break job;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        };
+        let stopped = world.server.call("SageMaker.StopTrainingJob", &input).await;
+        let expected = if stopped.is_ok() { "Stopped" } else { "Completed" };
+        let job = world.job_ended(&name).await;
+        assert_eq!(
+            job.training_job_status().unwrap().as_str(),
+            expected,
+            "{described}"
+        );
+        assert!(job.model_artifacts().is_some(), "the model is there all the same");
+    }
+}
+
+/// Jobs take none of the threads that requests need.
+#[test]
+fn jobs_keep_nobody_waiting() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let world = World::new().await;
+        world.bucket_with_data().await;
+        for name in ["one", "two", "three"] {
+            let job = world.training(name).hyper_parameters("epochs", "100000000");
+            job.send().await.unwrap();
+        }
+        let put = world.put("another", vec![b'x'; 100_000]);
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(60), put).await;
+        assert!(waited.is_ok(), "an object waits for the jobs to end");
+        world.server.shutdown().await;
+    });
+}
+
 #[tokio::test]
 async fn a_job_ends_when_its_time_is_up() {
     let world = World::new().await;
@@ -481,7 +570,7 @@ async fn models_are_kept_listed_and_deleted() {
     expect![[r#"
         ValidationException: Cannot create already existing model "arn:aws:sagemaker:us-east-1:000000000000:model/one".
         ValidationException: Could not find model data at s3://data/none/model.tar.gz.
-        ValidationException: The image example.com/mine:1 cannot be run by aws-local, which runs the built-in algorithm only: <account>.dkr.ecr.<region>.amazonaws.com/ipinsights:1
+        ValidationException: The image example.com/mine:1 cannot be run by aws-local, which runs the built-in algorithm only: <account>.dkr.ecr.<region>.amazonaws.com/ipinsights:1, or ipinsights-container of this project in place of it
         ValidationException: Could not find model "arn:aws:sagemaker:us-east-1:000000000000:model/four".
         ValidationException: Could not find model "arn:aws:sagemaker:us-east-1:000000000000:model/four"."#]].assert_eq(&answers.join("\n"));
     let described = world
@@ -538,4 +627,69 @@ async fn models_are_kept_listed_and_deleted() {
         .await
         .unwrap();
     assert_eq!(jobs.training_job_summaries()[0].training_job_name(), Some("job"));
+}
+
+/// The image of this project trains and serves in place of the service's, and reads its own variables.
+#[tokio::test]
+async fn the_projects_own_image_runs_too() {
+    const OWN: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/ipinsights-container:0.2.0";
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let own = |name: &str, variables: Value| {
+        let mut request = request(name);
+        set(&mut request, "/AlgorithmSpecification/TrainingImage", json!(OWN));
+        set(&mut request, "/Environment", variables);
+        request
+    };
+    let mut archives = Vec::new();
+    for (name, variables) in [
+        ("plain", json!({})),
+        ("zero", json!({"IPINSIGHTS_SEED": "0"})),
+        ("seven", json!({"IPINSIGHTS_SEED": "7"})),
+    ] {
+        let request = own(name, variables);
+        world
+            .server
+            .call("SageMaker.CreateTrainingJob", &request)
+            .await
+            .unwrap();
+        let job = world.job_ended(name).await;
+        assert_eq!(job.training_job_status().unwrap().as_str(), "Completed", "{name}");
+        let key = format!("models/{name}/output/model.tar.gz");
+        let object = world
+            .s3
+            .get_object()
+            .bucket("data")
+            .key(key)
+            .send()
+            .await
+            .unwrap();
+        archives.push(object.body.collect().await.unwrap().to_vec());
+    }
+    assert!(archives[0] == archives[1] && archives[1] != archives[2]);
+
+    let wrong = own("wrong", json!({"IPINSIGHTS_EARLY_STOP": "soon"}));
+    world
+        .server
+        .call("SageMaker.CreateTrainingJob", &wrong)
+        .await
+        .unwrap();
+    let job = world.job_ended("wrong").await;
+    expect!["AlgorithmError: IPINSIGHTS_EARLY_STOP must be a whole number, got `soon`"]
+        .assert_eq(job.failure_reason().unwrap());
+    let mut several = own("several", json!({}));
+    set(&mut several, "/ResourceConfig/InstanceCount", json!(2));
+    let refused = world
+        .server
+        .call("SageMaker.CreateTrainingJob", &several)
+        .await
+        .unwrap_err();
+    assert!(refused.message.contains("trains on one machine"), "{refused}");
+
+    let model = json!({
+        "ModelName": "own",
+        "ExecutionRoleArn": ROLE,
+        "PrimaryContainer": {"Image": OWN, "ModelDataUrl": "s3://data/models/seven/output/model.tar.gz"},
+    });
+    world.server.call("SageMaker.CreateModel", &model).await.unwrap();
 }

@@ -1,7 +1,9 @@
+use std::time::Duration;
+
 use expect_test::expect;
 use ipinsights_client::{
-    Client, Endpoint, EndpointChange, EndpointConfig, EndpointConfigName, EndpointName, EndpointStatus,
-    Error, Model, endpoint_parameters,
+    Capacity, Client, Deployment, Endpoint, EndpointChange, EndpointConfig, EndpointConfigName, EndpointName,
+    EndpointStatus, Error, Model, Shift, UpdateOptions, endpoint_parameters,
 };
 use serde_json::json;
 use wiremock::ResponseTemplate;
@@ -291,10 +293,17 @@ async fn an_endpoint_that_never_comes_up_is_a_timeout() {
         .wait_in_service(&name(), &config("new"), impatient(), &mut |_| {})
         .await
         .unwrap_err();
-    let Error::Timeout { what, last, waited } = error else {
+    let Error::Timeout {
+        what,
+        last,
+        reason,
+        waited,
+    } = error
+    else {
         panic!("{error}")
     };
     assert_eq!((what.as_str(), last.as_str()), ("endpoint `e`", "Creating"));
+    assert_eq!(reason, None);
     assert!(waited >= impatient().timeout);
 }
 
@@ -386,4 +395,86 @@ async fn capacity_by_the_request_and_answers_in_s3() {
     assert_eq!(sent, config.to_parameters());
     expect![[r#"{"EndpointConfigName":"c","ProductionVariants":[{"VariantName":"AllTraffic","ModelName":"m","ServerlessConfig":{"MemorySizeInMB":2048,"MaxConcurrency":5}}],"AsyncInferenceConfig":{"OutputConfig":{"S3OutputPath":"s3://b/answers"},"ClientConfig":{"MaxConcurrentInvocationsPerInstance":4}}}"#]]
         .assert_eq(&config.to_parameters().to_string());
+}
+
+/// How an update goes about it is sent as the parameters say, or not at all.
+#[tokio::test]
+async fn updates_step_by_step() {
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let canary = Deployment {
+        shift: Shift::Canary {
+            first: Capacity::Percent(10),
+            wait: minutes(10),
+        },
+        keep_old: minutes(5),
+        timeout: Some(minutes(60)),
+        alarms: vec!["errors".to_owned(), "latency".to_owned()],
+    };
+    let linear = Deployment {
+        shift: Shift::Linear {
+            step: Capacity::Instances(2.try_into().unwrap()),
+            wait: minutes(1),
+        },
+        ..Deployment::default()
+    };
+    let rolling = Deployment {
+        shift: Shift::Rolling {
+            step: Capacity::Percent(25),
+            wait: minutes(2),
+        },
+        timeout: Some(minutes(30)),
+        ..Deployment::default()
+    };
+    let mut sent = Vec::new();
+    for deployment in [Deployment::default(), canary.clone(), linear, rolling.clone()] {
+        let service = Service::start().await;
+        service.on("UpdateEndpoint", [answer(json!({"EndpointArn": "arn:e"}))]);
+        let options = UpdateOptions {
+            retain_variants: true,
+            deployment: Some(deployment.clone()),
+        };
+        let client = service.client();
+        client
+            .update_endpoint_with(&name(), &config("new"), &options)
+            .await
+            .unwrap();
+        let mut expected = endpoint_parameters(&name(), &config("new"));
+        expected["RetainAllVariantProperties"] = true.into();
+        expected["DeploymentConfig"] = deployment.to_parameters().unwrap();
+        assert_eq!(service.json_of("UpdateEndpoint"), expected);
+        sent.push(expected["DeploymentConfig"].to_string());
+    }
+    expect![[r#"
+        {"BlueGreenUpdatePolicy":{"TrafficRoutingConfiguration":{"Type":"ALL_AT_ONCE","WaitIntervalInSeconds":0},"TerminationWaitInSeconds":0}}
+        {"BlueGreenUpdatePolicy":{"TrafficRoutingConfiguration":{"Type":"CANARY","WaitIntervalInSeconds":600,"CanarySize":{"Type":"CAPACITY_PERCENT","Value":10}},"TerminationWaitInSeconds":300,"MaximumExecutionTimeoutInSeconds":3600},"AutoRollbackConfiguration":{"Alarms":[{"AlarmName":"errors"},{"AlarmName":"latency"}]}}
+        {"BlueGreenUpdatePolicy":{"TrafficRoutingConfiguration":{"Type":"LINEAR","WaitIntervalInSeconds":60,"LinearStepSize":{"Type":"INSTANCE_COUNT","Value":2}},"TerminationWaitInSeconds":0}}
+        {"RollingUpdatePolicy":{"MaximumBatchSize":{"Type":"CAPACITY_PERCENT","Value":25},"WaitIntervalInSeconds":120,"MaximumExecutionTimeoutInSeconds":1800}}"#]]
+    .assert_eq(&sent.join("\n"));
+
+    let service = Service::start().await;
+    let options = UpdateOptions {
+        deployment: Some(Deployment {
+            shift: Shift::Linear {
+                step: Capacity::Percent(5),
+                wait: minutes(61),
+            },
+            keep_old: minutes(61),
+            timeout: Some(minutes(9)),
+            alarms: vec![String::new(); 11],
+        }),
+        ..UpdateOptions::default()
+    };
+    let client = service.client();
+    let refused = client
+        .update_endpoint_with(&name(), &config("new"), &options)
+        .await
+        .unwrap_err();
+    expect!["the deployment is not valid: a step must be 10 to 50 percent; the wait between two steps must be at most an hour; the old instances can be kept for at most an hour; the timeout must lie between 10 minutes and 8 hours; there can be at most 10 alarms; an alarm has a name of 1 to 255 characters"]
+        .assert_eq(&refused.to_string());
+    let kept = Deployment {
+        keep_old: minutes(1),
+        ..rolling
+    };
+    assert!(kept.check().is_err());
+    assert!(service.calls().is_empty());
 }

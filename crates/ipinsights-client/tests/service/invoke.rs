@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use access_events::AccessEvent;
 use expect_test::expect;
 use ipinsights::Score;
@@ -5,7 +7,7 @@ use ipinsights::inference::{
     InferenceError, MAX_BODY_BYTES, PredictionRecord, RequestFormat, ResponseFormat, decode_request,
     encode_response,
 };
-use ipinsights_client::{Client, EndpointName, Error, InvokeOptions};
+use ipinsights_client::{Client, EndpointName, Error, InvokeOptions, Retries};
 use serde_json::json;
 use wiremock::ResponseTemplate;
 
@@ -328,4 +330,115 @@ async fn an_event_without_an_entity_is_not_sent() {
         "{error}"
     );
     assert!(service.calls().is_empty());
+}
+
+/// What the container answers, as the service passes it on.
+fn from_model(status: u16) -> ResponseTemplate {
+    refusal_with(
+        424,
+        "ModelError",
+        json!({"Message": "m", "OriginalMessage": format!("answer {status}"), "OriginalStatusCode": status}),
+    )
+}
+
+fn quickly(attempts: u32) -> InvokeOptions {
+    InvokeOptions {
+        retries: Retries {
+            attempts: attempts.try_into().unwrap(),
+            first: Duration::from_millis(2),
+            longest: Duration::from_millis(4),
+            seed: Some(1),
+        },
+        ..InvokeOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn what_passes_is_asked_again_and_nothing_else() {
+    let good = || answer(ResponseFormat::JSON, &predictions(1));
+    // The SDK has tried each of the last two twice by then.
+    for (answers, calls) in [
+        (vec![from_model(503), from_model(500), good()], 3),
+        (vec![from_model(429), good()], 2),
+        (
+            vec![
+                refusal(503, "ServiceUnavailable", ""),
+                refusal(503, "ServiceUnavailable", ""),
+                good(),
+            ],
+            3,
+        ),
+        (
+            vec![
+                refusal(400, "ThrottlingException", "slow down"),
+                refusal(400, "ThrottlingException", "slow down"),
+                good(),
+            ],
+            3,
+        ),
+    ] {
+        let service = Service::start().await;
+        service.on("InvokeEndpoint", answers);
+        let got = invoke(&service.client(), &events(1), quickly(3)).await;
+        assert_eq!(got.unwrap().len(), 1);
+        assert_eq!(service.calls().len(), calls);
+    }
+    for refused in [
+        from_model(400),
+        from_model(404),
+        refusal(400, "ValidationError", "Endpoint e of account 1 not found."),
+        refusal(403, "AccessDeniedException", ""),
+    ] {
+        let service = Service::start().await;
+        service.on("InvokeEndpoint", [refused, good()]);
+        invoke(&service.client(), &events(1), quickly(3))
+            .await
+            .unwrap_err();
+        assert_eq!(service.calls().len(), 1);
+    }
+    // As often as it may, and the last error is the one.
+    let service = Service::start().await;
+    service.on(
+        "InvokeEndpoint",
+        [from_model(500), from_model(502), from_model(503)],
+    );
+    let error = invoke(&service.client(), &events(1), quickly(2))
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "the model behind `e` answered 502: answer 502");
+    assert_eq!(service.calls().len(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_may_take_so_long_and_no_longer() {
+    let service = Service::start().await;
+    let late = answer(ResponseFormat::JSON, &predictions(1)).set_delay(Duration::from_secs(5));
+    service.on("InvokeEndpoint", [late]);
+    let options = InvokeOptions {
+        timeout: Some(Duration::from_millis(20)),
+        ..quickly(3)
+    };
+    let error = invoke(&service.client(), &events(1), options).await.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        matches!(&error, Error::Timeout { reason: None, .. })
+            && text.starts_with("the answer of endpoint `e` was still due after "),
+        "{text}"
+    );
+
+    // Why there is none yet is told with it.
+    let service = Service::start().await;
+    service.on("InvokeEndpoint", [from_model(503)]);
+    let mut options = quickly(1000);
+    options.retries.first = Duration::from_secs(3600);
+    options.retries.longest = Duration::from_secs(3600);
+    options.timeout = Some(Duration::from_secs(30));
+    let error = invoke(&service.client(), &events(1), options).await.unwrap_err();
+    let Error::Timeout { reason, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(
+        reason.as_deref(),
+        Some("the model behind `e` answered 503: answer 503")
+    );
 }

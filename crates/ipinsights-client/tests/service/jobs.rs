@@ -1,12 +1,14 @@
 //! Transform jobs, tuning jobs and rows in streams.
 
+use std::cell::Cell;
+use std::io::{BufReader, Read};
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use access_events::AccessEvent;
 use expect_test::expect;
 use ipinsights::Hyperparameters;
 use ipinsights::inference::{
-    PredictionRecord, RequestFormat, ResponseFormat, decode_request, encode_response,
+    InferenceError, PredictionRecord, RequestFormat, ResponseFormat, decode_request, encode_response,
 };
 use ipinsights::tuning::{Range, SpaceDraft};
 use ipinsights_client::{
@@ -103,15 +105,51 @@ async fn a_transform_job_that_does_not_end_well_says_why() {
 #[tokio::test]
 async fn the_output_of_a_transform_job_is_read_in_order() {
     let text = b"{\"dot_product\":1.5}\n{\"dot_product\":-2}\n";
-    let predictions = transform().read_output(text).unwrap();
-    let scores: Vec<_> = predictions.iter().map(|p| p.dot_product).collect();
+    let predictions: Result<Vec<_>, _> = transform().read_output(&text[..]).collect();
+    let scores: Vec<_> = predictions.unwrap().iter().map(|p| p.dot_product).collect();
     assert_eq!(scores, [1.5, -2.0]);
-    assert!(matches!(
+    let mut cut_off = transform().read_output(&b"{\"dot_product\":1.5}\n\n{\"dot_"[..]);
+    assert_eq!(cut_off.next().unwrap().unwrap().dot_product, 1.5);
+    let error = cut_off.next().unwrap().unwrap_err();
+    assert!(
+        matches!(error, Error::Codec(InferenceError::Record { record: 2, .. })),
+        "{error}"
+    );
+    assert!(cut_off.next().is_none(), "nothing comes after an error");
+}
+
+/// Of an object of any size no more than a line is in memory, and a line has a bound.
+#[test]
+fn the_output_of_a_transform_job_takes_no_memory() {
+    let line = b"{\"dot_product\":1.5}\n";
+    let endless = BufReader::new(Cycle { line, at: 0 });
+    assert_eq!(
         transform()
-            .read_output(b"{\"dot_product\":1.5}\n{\"dot_")
-            .unwrap_err(),
-        Error::Codec(_)
-    ));
+            .read_output(endless)
+            .take(200_000)
+            .filter(Result::is_ok)
+            .count(),
+        200_000
+    );
+    let endless = BufReader::new(Cycle { line: b"x", at: 0 });
+    let error = transform().read_output(endless).next().unwrap().unwrap_err();
+    assert!(error.to_string().contains("longer than 6291456 bytes"), "{error}");
+}
+
+/// The same bytes for ever.
+struct Cycle {
+    line: &'static [u8],
+    at: usize,
+}
+
+impl Read for Cycle {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        for byte in &mut *buffer {
+            *byte = self.line[self.at];
+            self.at = (self.at + 1) % self.line.len();
+        }
+        Ok(buffer.len())
+    }
 }
 
 fn tuning(validation: bool) -> TuningJob {
@@ -333,4 +371,73 @@ async fn a_stream_ends_at_the_first_error_with_its_place() {
             ..
         })
     ));
+}
+
+/// No more requests are under way than may be, so no more rows are in memory.
+#[tokio::test]
+async fn a_stream_reads_no_further_than_its_requests() {
+    let service = Service::start().await;
+    service.on("InvokeEndpoint", [scores(2)]);
+    let (read, most) = (Cell::new(0_u64), Cell::new(0));
+    let counted = rows(100).inspect(|_| read.set(read.get() + 1));
+    let mut handed = 0;
+    let scored = service
+        .client()
+        .score_stream(&"e".parse().unwrap(), counted, &options(2, 3), |_, _| {
+            most.set(most.get().max(read.get() - handed));
+            handed += 1;
+            Ok::<_, String>(())
+        })
+        .await;
+    assert_eq!(scored.unwrap(), 100);
+    // Three requests of two rows, and the one whose scores are being handed on.
+    assert!(most.get() <= 8, "{} rows at a time", most.get());
+}
+
+/// Answers with embeddings are large: fewer rows are asked for at a time, and what one request finds out holds for all.
+#[tokio::test]
+async fn a_stream_with_embeddings_takes_fewer_rows_at_a_time() {
+    let verbose = ResponseFormat::JSON.verbose(true);
+    let embedded = |rows: usize| {
+        let record = |i| PredictionRecord {
+            dot_product: i as f32,
+            ip_embedding: Some(vec![0.5]),
+            entity_embedding: Some(vec![1.5]),
+        };
+        let body = encode_response(verbose, &(0..rows).map(record).collect::<Vec<_>>()).unwrap();
+        wiremock::ResponseTemplate::new(200).set_body_raw(body, "application/json")
+    };
+    let service = Service::start().await;
+    let too_large = wiremock::ResponseTemplate::new(413);
+    service.on(
+        "InvokeEndpoint",
+        [
+            too_large,
+            embedded(750),
+            embedded(750),
+            embedded(750),
+            embedded(750),
+            embedded(100),
+        ],
+    );
+    let options = StreamOptions {
+        invoke: InvokeOptions {
+            response: verbose,
+            ..InvokeOptions::default()
+        },
+        concurrency: NonZeroUsize::MIN,
+    };
+    let endpoint = "e".parse().unwrap();
+    let scored = service
+        .client()
+        .score_stream(&endpoint, rows(3100), &options, |_, _| Ok::<_, String>(()))
+        .await
+        .unwrap();
+    assert_eq!(scored, 3100);
+    let sizes: Vec<_> = service
+        .calls()
+        .iter()
+        .map(|call| decode_request(RequestFormat::Csv, &call.body).unwrap().len())
+        .collect();
+    assert_eq!(sizes, [1500, 750, 750, 750, 750, 100]);
 }

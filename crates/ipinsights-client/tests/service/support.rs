@@ -84,10 +84,10 @@ impl Service {
     }
 
     /// Adds answers to what an operation is to be answered with.
-    pub(crate) fn on<const N: usize>(
+    pub(crate) fn on(
         &self,
         operation: &'static str,
-        answers: [ResponseTemplate; N],
+        answers: impl IntoIterator<Item = ResponseTemplate>,
     ) -> &Self {
         self.state
             .lock()

@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use expect_test::expect;
 use ipinsights::Hyperparameters;
-use ipinsights_client::{Error, TrainingJob, TrainingJobDraft, TrainingState, image_uri};
+use ipinsights_client::{
+    Error, KmsKey, Network, S3Uri, TrainingJob, TrainingJobDraft, TrainingState, image_uri,
+};
 use serde_json::json;
 use wiremock::ResponseTemplate;
 
@@ -43,11 +45,7 @@ fn described(members: serde_json::Value) -> ResponseTemplate {
 #[tokio::test]
 async fn what_is_sent_is_what_the_parameters_say() {
     let full = draft()
-        .validation(
-            "s3://b/validation.csv"
-                .parse::<ipinsights_client::S3Uri>()
-                .unwrap(),
-        )
+        .validation("s3://b/validation.csv".parse::<S3Uri>().unwrap())
         .instance_type("ml.p3.2xlarge".parse().unwrap())
         .instance_count(2)
         .volume_gb(30)
@@ -55,7 +53,24 @@ async fn what_is_sent_is_what_the_parameters_say() {
         .spot(Duration::from_millis(360_900))
         .tag("team", "fraud")
         .tag("empty", "");
-    for job in [draft(), full] {
+    let guarded = draft()
+        .network(Network {
+            subnets: vec!["subnet-1".parse().unwrap(), "subnet-2".parse().unwrap()],
+            security_groups: vec!["sg-1".parse().unwrap()],
+        })
+        .output_key("alias/models".parse::<KmsKey>().unwrap())
+        .volume_key("alias/disks".parse::<KmsKey>().unwrap())
+        .checkpoints("s3://b/checkpoints".parse::<S3Uri>().unwrap())
+        .isolated(true)
+        .encrypted_traffic(true)
+        .max_runtime(Duration::from_secs(7200))
+        .spot(Duration::from_secs(7200));
+    let sent = guarded.clone().check().unwrap().to_parameters();
+    expect![[r#"{"SecurityGroupIds":["sg-1"],"Subnets":["subnet-1","subnet-2"]}"#]]
+        .assert_eq(&sent["VpcConfig"].to_string());
+    assert_eq!(sent["CheckpointConfig"], json!({"S3Uri": "s3://b/checkpoints"}));
+    assert_eq!(sent["OutputDataConfig"]["KmsKeyId"], "alias/models");
+    for job in [draft(), full, guarded] {
         let job = job.check().unwrap();
         let service = Service::start().await;
         service.on(
@@ -277,13 +292,20 @@ async fn a_job_that_takes_too_long_is_left_alone() {
         .wait_for_training(&"job-1".parse().unwrap(), impatient(), &mut |_| looks += 1)
         .await
         .unwrap_err();
-    let Error::Timeout { what, last, waited } = error else {
+    let Error::Timeout {
+        what,
+        last,
+        reason,
+        waited,
+    } = error
+    else {
         panic!("{error}")
     };
     assert_eq!(
         (what.as_str(), last.as_str()),
         ("training job `job-1`", "InProgress (Training)")
     );
+    assert_eq!(reason.as_deref(), Some("Training now"));
     assert!(waited >= impatient().timeout);
     assert!(looks >= 2, "{looks} looks");
 }

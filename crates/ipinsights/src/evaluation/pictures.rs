@@ -6,6 +6,7 @@ use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
 use super::Report;
+use crate::curve::{CurvePoint, TrainingCurve};
 
 /// Width and height, in pixels where nobody scales them.
 const SIZE: (u32, u32) = (720, 480);
@@ -368,6 +369,77 @@ impl Report {
     }
 }
 
+impl TrainingCurve {
+    /// Loss, accuracy and the AUC of validation rows by epoch, as a picture; `None` without an epoch.
+    ///
+    /// # Errors
+    ///
+    /// None in practice.
+    pub fn picture(&self) -> Result<Option<Picture>, PictureError> {
+        let points = self.points();
+        let Some(last) = points.last() else {
+            return Ok(None);
+        };
+        let said = |name: &str, value: Option<f64>| value.map(|value| format!("{name} {value:.3}"));
+        let figures: Vec<String> = [
+            said("loss", last.loss),
+            said("accuracy", last.accuracy),
+            said("AUC of validation rows", last.discriminator_auc),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let description = format!(
+            "Loss, accuracy and the AUC of validation rows, by epoch. After epoch {}: {}.",
+            last.epoch + 1,
+            figures.join(", ")
+        );
+        draw("training.svg", "Training", &description, |area, title| {
+            draw_training(&points, area, title)
+        })
+        .map(Some)
+    }
+}
+
+fn draw_training(points: &[CurvePoint], area: &Area<'_>, title: &str) -> Drawn {
+    let series = [
+        (
+            "AUC of validation rows",
+            NORMAL,
+            points.iter().map(|p| p.discriminator_auc).collect::<Vec<_>>(),
+        ),
+        ("accuracy", MUTED, points.iter().map(|p| p.accuracy).collect()),
+        ("loss", ANOMALOUS, points.iter().map(|p| p.loss).collect()),
+    ];
+    let values = series.iter().flat_map(|(_, _, values)| values.iter().flatten());
+    let top = values
+        .copied()
+        .filter(|value| value.is_finite())
+        .fold(1.0, f64::max);
+    let epochs = points.iter().map(|p| f64::from(p.epoch) + 1.0);
+    let last = epochs.clone().fold(1.0, f64::max);
+    let mut chart = chart(area, title, 0.0..last, 0.0..top)?;
+    axes(&mut chart, "epochs", "", &plain, &plain)?;
+    for (name, colour, values) in series {
+        let line: Vec<(f64, f64)> = epochs
+            .clone()
+            .zip(values)
+            .filter_map(|(epoch, value)| Some((epoch, value.filter(|value| value.is_finite())?)))
+            .collect();
+        if line.is_empty() {
+            continue;
+        }
+        chart
+            .draw_series(LineSeries::new(line.iter().copied(), colour.stroke_width(2)))?
+            .label(name)
+            .legend(key(colour));
+        // One epoch is no line.
+        let dots = line.into_iter().filter(|_| points.len() <= 30);
+        chart.draw_series(dots.map(|p| Circle::new(p, 3, colour.filled())))?;
+    }
+    legend(&mut chart, SeriesLabelPosition::LowerLeft)
+}
+
 const TRANSPARENT: RGBAColor = RGBAColor(0, 0, 0, 0.0);
 
 fn percent(share: &f64) -> String {
@@ -496,6 +568,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::curve::TrainingCurve;
     use crate::evaluation::Evaluation;
     use crate::{Score, Threshold};
 
@@ -560,5 +633,27 @@ mod tests {
         let same = [Score::new(1.0); 3];
         let report = Evaluation::new(&same, &same).report().unwrap();
         assert_eq!(report.pictures().unwrap().len(), 5);
+    }
+
+    #[test]
+    fn a_training_is_drawn_from_what_its_log_says() {
+        let mut curve = TrainingCurve::default();
+        assert_eq!(curve.picture(), Ok(None));
+        for (epoch, loss) in [(0, 1.5), (1, 0.25), (2, f64::NAN)] {
+            let host = format!("#quality_metric: host=algo-1, epoch={epoch}");
+            curve.read_line(&format!(
+                "{host}, train binary_classification_cross_entropy <loss>={loss}"
+            ));
+            curve.read_line(&format!("{host}, validation discriminator_auc <score>=0.9"));
+        }
+        let picture = curve.picture().unwrap().unwrap();
+        assert_eq!(picture.name, "training.svg");
+        assert!(
+            picture
+                .svg
+                .contains("After epoch 3: loss NaN, AUC of validation rows 0.900.")
+        );
+        assert!(picture.svg.contains("prefers-color-scheme:dark"));
+        assert!(!picture.svg.contains(">accuracy<"), "nothing is known of it");
     }
 }

@@ -567,3 +567,36 @@ proptest! {
         let _ = ResponseFormat::from_accept(Some(&header));
     }
 }
+
+/// An answer that is written as it comes is the same, and ends where it may not go on.
+#[test]
+fn answers_are_written_as_they_come() {
+    struct Room(usize);
+    impl io::Write for Room {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self
+                .0
+                .checked_sub(bytes.len())
+                .ok_or(io::ErrorKind::StorageFull)?;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    for format in all_responses() {
+        let whole = encode_response(format, &predictions()).unwrap();
+        let mut written = Vec::new();
+        write_response(format, predictions(), &mut written).unwrap();
+        assert_eq!(written, whole, "{format}");
+        write_response(format, predictions(), Room(whole.len())).unwrap();
+        let asked = Cell::new(0);
+        let endless = predictions()
+            .into_iter()
+            .cycle()
+            .inspect(|_| asked.set(asked.get() + 1));
+        let error = write_response(format, endless, Room(1000)).unwrap_err();
+        assert!(matches!(error, InferenceError::Write { .. }), "{error}");
+        assert!(asked.get() < 100, "{format}: {}", asked.get());
+    }
+}

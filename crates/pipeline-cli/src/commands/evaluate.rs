@@ -1,11 +1,14 @@
 //! `ipinsights evaluate`: how well a model tells normal rows from others.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
 use ipinsights::evaluation::{Evaluation, Operation, Report};
 use ipinsights::{Model, Score};
+use sha2::{Digest, Sha256};
 
 use crate::exit::Failure;
 use crate::files::{Draft, Rows};
@@ -31,6 +34,12 @@ pub struct EvaluateArgs {
     /// Also draw the curves, as SVG files in this folder
     #[arg(long, value_name = "DIR")]
     pub pictures: Option<PathBuf>,
+    /// Folder for report.html, a page to send around, and report.json
+    #[arg(long, value_name = "DIR", default_value = "evaluation-report")]
+    pub report: PathBuf,
+    /// Write no report
+    #[arg(long, conflicts_with = "report")]
+    pub no_report: bool,
 }
 
 /// Scores of one side, with the number of training rows of each row's entity.
@@ -89,6 +98,11 @@ pub fn run(args: &EvaluateArgs, output: &Output) -> anyhow::Result<()> {
             drawn.push(path);
         }
     }
+    if !args.no_report {
+        let page = args.report.join("report.html");
+        write(args, &report)?;
+        progress.done("written", &page.display().to_string());
+    }
     progress.finish();
     if output.is_json() {
         return output.json(&report);
@@ -99,6 +113,44 @@ pub fn run(args: &EvaluateArgs, output: &Output) -> anyhow::Result<()> {
         text += &format!("\n\n{}", names.join("\n"));
     }
     output.text(&text)
+}
+
+/// The page, and the figures as JSON.
+fn write(args: &EvaluateArgs, report: &Report) -> anyhow::Result<()> {
+    let folder = &args.report;
+    std::fs::create_dir_all(folder).with_context(|| format!("`{}` cannot be made", folder.display()))?;
+    // A model in a folder has no one checksum.
+    let model_sha256 = if args.model.is_dir() {
+        "a folder".to_owned()
+    } else {
+        let context = || format!("`{}` cannot be read", args.model.display());
+        let mut file = File::open(&args.model).with_context(context)?;
+        let mut hash = Sha256::new();
+        let mut piece = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut piece).with_context(context)? {
+                0 => break,
+                read => hash.update(&piece[..read]),
+            }
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let source = pipeline::EvaluationSource {
+        model: args.model.display().to_string(),
+        model_sha256,
+        rows: [("normal", &args.normal), ("anomalous", &args.anomalous)]
+            .map(|(kind, path)| (format!("{kind} rows"), path.display().to_string()))
+            .into(),
+        build: crate::build::build(),
+    };
+    let files = [
+        ("report.html", pipeline::evaluation_to_html(report, &source)?),
+        ("report.json", serde_json::to_string_pretty(report)? + "\n"),
+    ];
+    for (name, text) in files {
+        Draft::at(&folder.join(name))?.fill(|file| Ok(file.write_all(text.as_bytes())?))?;
+    }
+    Ok(())
 }
 
 fn figures(report: &Report) -> String {

@@ -12,6 +12,7 @@ pub mod list;
 pub mod lookup;
 pub mod machines;
 pub mod manual;
+mod repeat;
 pub mod run;
 pub mod sample;
 pub mod score;

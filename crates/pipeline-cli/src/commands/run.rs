@@ -34,7 +34,8 @@ pub async fn run(common: &Common, args: RunArgs, output: &Output) -> anyhow::Res
     if let Some(region) = &args.place.region {
         ipinsights_client::image_uri(region).map_err(|error| Failure::usage(error.to_string()))?;
     }
-    if let Some(folder) = &args.report {
+    let folder = (!args.no_report).then_some(&*args.report);
+    if let Some(folder) = folder {
         probe(folder)?;
     }
     let sample = sample::draw(&args.sampling, &progress)?;
@@ -59,13 +60,11 @@ pub async fn run(common: &Common, args: RunArgs, output: &Output) -> anyhow::Res
     opened.close().await;
     let report = result?;
     // What the run found is printed whatever becomes of the files.
-    let written = args
-        .report
-        .as_deref()
+    let written = folder
         .map(|folder| write(folder, &report, &settings, &sample))
         .transpose();
-    if let (Some(folder), Ok(_)) = (&args.report, &written) {
-        progress.done("written", &folder.display().to_string());
+    if let (Some(folder), Ok(_)) = (folder, &written) {
+        progress.done("written", &folder.join("report.html").display().to_string());
     }
     progress.done("finished", &format!("in {:.1} s", began.elapsed().as_secs_f64()));
     progress.finish();
@@ -77,11 +76,17 @@ pub async fn run(common: &Common, args: RunArgs, output: &Output) -> anyhow::Res
     written.map(drop)
 }
 
-/// Makes the folder, and sees that files can be made in it.
+/// Sees that the folder can be made and files in it; one that was not there is not left behind before there is a report.
 fn probe(folder: &Path) -> anyhow::Result<()> {
+    let there = folder.is_dir();
     std::fs::create_dir_all(folder)
         .and_then(|()| tempfile::tempfile_in(folder).map(drop))
-        .with_context(|| format!("the report cannot be written to `{}`", folder.display()))
+        .with_context(|| format!("the report cannot be written to `{}`", folder.display()))?;
+    if !there {
+        // Another process may have put something into it.
+        let _ = std::fs::remove_dir(folder);
+    }
+    Ok(())
 }
 
 fn write(folder: &Path, report: &Report, settings: &Settings, sample: &Sample) -> anyhow::Result<()> {

@@ -104,7 +104,7 @@ fn told(sample: &Sample, source: &Source, progress: &Progress) {
 }
 
 /// A value in a column: hashes by their beginning.
-fn shown(value: &Option<Value>) -> String {
+pub(crate) fn shown(value: &Option<Value>) -> String {
     const LONGEST: usize = 16;
 
     match value {
@@ -127,24 +127,50 @@ struct Differences<'a> {
     differences: &'a [Difference],
 }
 
+/// A sample that is not the one of its manifest.
+pub(crate) struct Other {
+    /// What differs.
+    pub(crate) differences: Vec<Difference>,
+    /// Why it could not even be drawn.
+    pub(crate) because: Option<geodata::Error>,
+}
+
 /// Draws the sample of a manifest again.
-fn repeat(path: &Path, source: &Source, output: &Output, progress: &Progress) -> anyhow::Result<Sample> {
-    let manifest = Manifest::read(path)?;
+pub(crate) fn again(
+    manifest: &Manifest,
+    source: &Source,
+    progress: &Progress,
+) -> anyhow::Result<Result<Sample, Other>> {
     let database = database::open(source, manifest.open_options(), progress)?;
     let of_database = manifest.check_database(&database);
     let again = manifest.repeat_watched(&database, &mut |walked| progress.walked(walked));
-    let (differences, because) = match again {
+    match again {
         Ok(sample) => {
             let differences = manifest.check(&sample.manifest);
             if differences.is_empty() {
                 told(&sample, source, progress);
-                return Ok(sample);
+                return Ok(Ok(sample));
             }
-            (differences, None)
+            Ok(Err(Other {
+                differences,
+                because: None,
+            }))
         }
         // From the same database it would have been drawn; the other database explains the error.
-        Err(error) if !of_database.is_empty() => (of_database, Some(error)),
-        Err(error) => return Err(error.into()),
+        Err(error) if !of_database.is_empty() => Ok(Err(Other {
+            differences: of_database,
+            because: Some(error),
+        })),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Draws it, or prints what differs.
+fn repeat(path: &Path, source: &Source, output: &Output, progress: &Progress) -> anyhow::Result<Sample> {
+    let manifest = Manifest::read(path)?;
+    let (differences, because) = match again(&manifest, source, progress)? {
+        Ok(sample) => return Ok(sample),
+        Err(Other { differences, because }) => (differences, because),
     };
     progress.finish();
     if output.is_json() {

@@ -40,21 +40,22 @@ pub async fn run(common: &Common, args: ServeArgs, output: &Output) -> anyhow::R
         .await?;
     // Scripts read the first line; it comes only when the port answers.
     if output.is_json() {
-        let environment: serde_json::Map<_, _> = environment(server.url())
+        let environment: serde_json::Map<_, _> = environment(server.url(), keys.is_empty())
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.into()))
             .collect();
-        output.json(&serde_json::json!({ "version": 1, "url": server.url(), "environment": environment }))?;
+        output.json(&serde_json::json!({ "version": 1, "url": server.url(), "console": server.console_url(), "environment": environment }))?;
     } else {
         output.text(server.url())?;
         if args.print_env {
-            let lines: Vec<String> = environment(server.url())
+            let lines: Vec<String> = environment(server.url(), keys.is_empty())
                 .into_iter()
                 .map(|(name, value)| format!("export {name}={value}"))
                 .collect();
             output.text(&lines.join("\n"))?;
         }
     }
+    progress.done("console", &server.console_url());
     progress.now("serving; Ctrl-C ends it");
     signals.first().await;
     progress.now("closing");
@@ -88,15 +89,19 @@ fn credentials(file: &std::path::Path) -> anyhow::Result<Vec<(String, String)>> 
     Ok(keys)
 }
 
-/// What points any AWS client here. The key pair is any: nobody checks it, but clients want one.
-fn environment(url: &str) -> [(&'static str, String); 6] {
-    [
-        ("AWS_ENDPOINT_URL", url.to_owned()),
-        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+/// What points any AWS client here. Where nobody checks it, the key pair is any: clients want one. Where there are keys, clients
+/// have theirs: secrets are not printed.
+fn environment(url: &str, any_key: bool) -> Vec<(&'static str, String)> {
+    let mut variables = vec![("AWS_ENDPOINT_URL", url.to_owned())];
+    if any_key {
+        variables.push(("AWS_ACCESS_KEY_ID", "local".to_owned()));
+        variables.push(("AWS_SECRET_ACCESS_KEY", "local".to_owned()));
+    }
+    variables.extend([
         ("AWS_REGION", aws_local::REGION.to_owned()),
         ("AWS_DEFAULT_REGION", aws_local::REGION.to_owned()),
         // Without it some clients look for an instance role on the network.
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-    ]
+    ]);
+    variables
 }

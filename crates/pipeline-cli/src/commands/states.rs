@@ -1,17 +1,22 @@
 //! `ipinsights states run` and `states test`: a state machine, or one state of it, by itself.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_local::{MockConfig, Server, VirtualClock};
 use serde_json::{Value, json};
+use sfn_builder::Document;
 
 use super::machines::{definition, read, unusable};
 use crate::cli::{StatesCommand, StatesRunArgs, StatesTestArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::output::Output;
+use crate::signals::Signals;
 
+/// How often is looked for what has happened.
+const PAUSE: Duration = Duration::from_millis(5);
 /// What the machine is called unless a mock file knows it by another name.
 const NAME: &str = "machine";
 const ROLE: &str = aws_local::ROLE_ARN;
@@ -25,6 +30,7 @@ pub async fn run(command: StatesCommand, output: &Output) -> anyhow::Result<()> 
 }
 
 async fn run_machine(args: &StatesRunArgs, output: &Output) -> anyhow::Result<()> {
+    let signals = Signals::listen();
     let document = definition(&args.definition, args.state_machine.as_deref())?.document;
     let input = json_argument("--input", args.input.as_deref().unwrap_or("{}"))?;
     let mocks = match &args.mock {
@@ -34,10 +40,10 @@ async fn run_machine(args: &StatesRunArgs, output: &Output) -> anyhow::Result<()
     let (folder, _temporary) = folder(args.data_dir.as_deref())?;
     let mut builder = Server::builder(folder);
     let (name, case) = match mocks {
-        None => (NAME.to_owned(), None),
+        None => (None, None),
         Some(mocks) => {
             builder = builder.mock_config(mocks.config);
-            (mocks.machine, Some(mocks.case))
+            (Some(mocks.machine), Some(mocks.case))
         }
     };
     if let Some(scale) = args.wait_time_scale {
@@ -50,68 +56,260 @@ async fn run_machine(args: &StatesRunArgs, output: &Output) -> anyhow::Result<()
         builder = builder.clock(Arc::new(clock.clone()));
     }
     let server = builder.start().await?;
-    let call = async |operation: &str, input: Value| {
-        server
-            .call(&format!("AWSStepFunctions.{operation}"), &input)
-            .await
-            .map_err(refused)
-    };
-    let created = call(
-        "CreateStateMachine",
-        json!({"name": name, "roleArn": ROLE, "definition": document.as_value().to_string()}),
-    )
-    .await;
-    let machine = match created {
-        Ok(created) => created["stateMachineArn"].as_str().unwrap_or_default().to_owned(),
-        // The folder has a machine of that name, from another run.
-        Err(error) if error.to_string().starts_with("StateMachineAlreadyExists") => {
-            let arn = format!(
-                "arn:aws:states:{}:{}:stateMachine:{name}",
-                aws_local::REGION,
-                aws_local::ACCOUNT
-            );
-            let update = json!({"stateMachineArn": arn, "roleArn": ROLE, "definition": document.as_value().to_string()});
-            call("UpdateStateMachine", update).await?;
-            arn
-        }
-        Err(error) => return Err(error),
-    };
+    let machine = machine(&server, &document.as_value().to_string(), name.as_deref()).await?;
     let arn = match case {
         None => machine,
         Some(case) => format!("{machine}#{case}"),
     };
-    let started = call(
-        "StartExecution",
-        json!({"stateMachineArn": arn, "input": input.to_string()}),
-    )
-    .await?;
-    let execution = json!({"executionArn": started["executionArn"]});
-    let described = loop {
-        let described = call("DescribeExecution", execution.clone()).await?;
-        if described["status"] != "RUNNING" {
-            break described;
-        }
-        // Nothing to do means that something waits.
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        if let Some(clock) = &clock {
-            clock.advance_to_next();
+    let start = json!({"stateMachineArn": arn, "input": input.to_string()});
+    let started = call(&server, "StartExecution", start).await?;
+    let run = Run {
+        server: &server,
+        execution: json!({"executionArn": started["executionArn"]}),
+        clock,
+    };
+    let mut follower = (args.follow && !output.quiet).then(Follower::default);
+    let described = tokio::select! {
+        described = run.to_the_end(&mut follower) => Some(described?),
+        () = signals.first() => None,
+    };
+    let (described, interrupted) = match described {
+        Some(described) => (described, false),
+        None => {
+            let mut stop = run.execution.clone();
+            stop["cause"] = "interrupted".into();
+            call(&server, "StopExecution", stop).await?;
+            if let Some(follower) = &mut follower {
+                run.tell_news(follower).await?;
+            }
+            (
+                call(&server, "DescribeExecution", run.execution.clone()).await?,
+                true,
+            )
         }
     };
-    let mut events = Vec::new();
-    if args.history {
-        let mut request = execution.clone();
-        request["maxResults"] = 1000.into();
+    let events = match args.history {
+        true => Some(run.events(0).await?),
+        false => None,
+    };
+    server.shutdown().await;
+    let told = tell(&described, events, output);
+    if interrupted {
+        return Err(Failure {
+            code: ExitCode::Interrupted,
+            ..Failure::usage("interrupted: the execution was stopped")
+        }
+        .into());
+    }
+    told
+}
+
+async fn call(server: &Server, operation: &str, input: Value) -> anyhow::Result<Value> {
+    server
+        .call(&format!("AWSStepFunctions.{operation}"), &input)
+        .await
+        .map_err(refused)
+}
+
+/// Makes the machine, and leaves alone what the folder has: one that is the same is used, one that differs keeps its name.
+async fn machine(server: &Server, definition: &str, name: Option<&str>) -> anyhow::Result<String> {
+    for number in 1.. {
+        let free = match number {
+            1 => name.unwrap_or(NAME).to_owned(),
+            _ => format!("{NAME}-{number}"),
+        };
+        let create = json!({"name": free, "roleArn": ROLE, "definition": definition});
+        let error = match call(server, "CreateStateMachine", create).await {
+            Ok(created) => return Ok(created["stateMachineArn"].as_str().unwrap_or_default().to_owned()),
+            Err(error) => error,
+        };
+        if !error.to_string().starts_with("StateMachineAlreadyExists") {
+            return Err(error);
+        }
+        if let Some(name) = name {
+            let message = format!(
+                "the data folder has another state machine `{name}`, which is left as it is: give another --data-dir, or \
+                 none"
+            );
+            return Err(unusable(message).into());
+        }
+    }
+    Err(unusable("the data folder has no name left".to_owned()).into())
+}
+
+/// An execution under way.
+struct Run<'a> {
+    server: &'a Server,
+    /// `executionArn`
+    execution: Value,
+    clock: Option<VirtualClock>,
+}
+
+impl Run<'_> {
+    /// Waits for the end, and tells the follower what happens meanwhile.
+    async fn to_the_end(&self, follower: &mut Option<Follower>) -> anyhow::Result<Value> {
         loop {
-            let page = call("GetExecutionHistory", request.clone()).await?;
-            events.extend(page["events"].as_array().cloned().unwrap_or_default());
-            match page.get("nextToken") {
-                Some(token) => request["nextToken"] = token.clone(),
-                None => break,
+            if let Some(clock) = &self.clock {
+                clock.idle().await;
+            }
+            let described = call(self.server, "DescribeExecution", self.execution.clone()).await?;
+            if let Some(follower) = follower {
+                self.tell_news(follower).await?;
+            }
+            if described["status"] != "RUNNING" {
+                return Ok(described);
+            }
+            match &self.clock {
+                None => tokio::time::sleep(PAUSE).await,
+                Some(clock) if clock.advance_to_next() => {}
+                Some(_) => {
+                    let mut stop = self.execution.clone();
+                    stop["error"] = "NothingHappens".into();
+                    stop["cause"] =
+                        "the execution waits for what does not come: nothing runs, and nothing waits for a moment".into();
+                    call(self.server, "StopExecution", stop).await?;
+                }
             }
         }
     }
-    server.shutdown().await;
-    tell(&described, args.history.then_some(events), output)
+
+    async fn tell_news(&self, follower: &mut Follower) -> anyhow::Result<()> {
+        for event in self.events(follower.last).await? {
+            eprintln!("{}", follower.line(&event));
+        }
+        for run in follower.runs.clone() {
+            let described = call(self.server, "DescribeMapRun", json!({"mapRunArn": run})).await?;
+            if let Some(line) = follower.counts(&described) {
+                eprintln!("{line}");
+            }
+        }
+        Ok(())
+    }
+
+    /// The events after one.
+    async fn events(&self, after: u64) -> anyhow::Result<Vec<Value>> {
+        let mut request = self.execution.clone();
+        request["maxResults"] = 1000.into();
+        // The token of a page is the number of its first event.
+        if after > 0 {
+            request["nextToken"] = (after + 1).to_string().into();
+        }
+        let mut events = Vec::new();
+        loop {
+            let page = call(self.server, "GetExecutionHistory", request.clone()).await?;
+            events.extend(page["events"].as_array().cloned().unwrap_or_default());
+            match page.get("nextToken") {
+                Some(token) => request["nextToken"] = token.clone(),
+                None => return Ok(events),
+            }
+        }
+    }
+}
+
+/// Tells events to people, as they happen.
+#[derive(Default)]
+struct Follower {
+    /// The last event that was told.
+    last: u64,
+    started: f64,
+    /// The state that each event is of.
+    states: HashMap<u64, String>,
+    /// Map runs that have not ended, and the counts that were told last.
+    runs: Vec<String>,
+    told: HashMap<String, String>,
+}
+
+impl Follower {
+    /// When, in which state, what.
+    fn line(&mut self, event: &Value) -> String {
+        let id = event["id"].as_u64().unwrap_or_default();
+        self.last = id;
+        let moment = event["timestamp"].as_f64().unwrap_or_default();
+        if id == 1 {
+            self.started = moment;
+        }
+        let kind = event["type"].as_str().unwrap_or_default();
+        let details = details(event);
+        let said = |member: &str| details.and_then(|details| details[member].as_str());
+        let state = match (kind.ends_with("StateEntered"), said("name")) {
+            (true, Some(name)) => Some(name.to_owned()),
+            _ => event["previousEventId"]
+                .as_u64()
+                .and_then(|previous| self.states.get(&previous).cloned()),
+        };
+        if let Some(state) = &state {
+            self.states.insert(id, state.clone());
+        }
+        match (kind, said("mapRunArn")) {
+            ("MapRunStarted" | "MapRunRedriven", Some(run)) => self.runs.push(run.to_owned()),
+            // They end with their state, of which there is one at a time in most machines.
+            ("MapRunSucceeded" | "MapRunFailed" | "MapRunAborted", _) => self.runs.clear(),
+            _ => {}
+        }
+        let what = match said("error") {
+            Some(error) => match said("cause").filter(|cause| !cause.is_empty()) {
+                Some(cause) => format!("{error}: {cause}"),
+                None => error.to_owned(),
+            },
+            None => ["resource", "output", "input", "cause"]
+                .into_iter()
+                .find_map(said)
+                .unwrap_or_default()
+                .to_owned(),
+        };
+        let line = format!(
+            "{:>12}  {:<24} {:<24} {}",
+            elapsed(moment - self.started),
+            state.unwrap_or_default(),
+            kind,
+            shortened(&what)
+        );
+        line.trim_end().to_owned()
+    }
+
+    /// How far a map run is; nothing when that was told.
+    fn counts(&mut self, run: &Value) -> Option<String> {
+        let counts = &run["executionCounts"];
+        let count = |name: &str| counts[name].as_u64().unwrap_or_default();
+        let failed = count("failed") + count("timedOut") + count("aborted");
+        let line = format!(
+            "{:>12}  map run: {} of {} ended well, {failed} otherwise, {} running",
+            "",
+            count("succeeded"),
+            count("total"),
+            count("running")
+        );
+        let arn = run["mapRunArn"].as_str().unwrap_or_default().to_owned();
+        let before = self.told.insert(arn, line.clone());
+        (before.as_ref() != Some(&line)).then_some(line)
+    }
+}
+
+/// `+1 h 02 min 03.004 s`, without what is zero in front.
+fn elapsed(seconds: f64) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative, and years at most"
+    )]
+    let millis = (seconds.max(0.0) * 1000.0).round() as u64;
+    let (minutes, rest) = (millis / 60_000, millis % 60_000);
+    let rest = format!("{}.{:03} s", rest / 1000, rest % 1000);
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => format!("+{rest}"),
+        (0, minutes) => format!("+{minutes} min {rest}"),
+        (hours, minutes) => format!("+{hours} h {minutes} min {rest}"),
+    }
+}
+
+/// One line of a text.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 160;
+    let line = text.replace(['\n', '\r', '\t'], " ");
+    match line.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None => line,
+    }
 }
 
 /// Prints what came of an execution; one that has not ended well is a failure.
@@ -158,14 +356,18 @@ fn tell(described: &Value, history: Option<Vec<Value>>, output: &Output) -> anyh
     .into())
 }
 
+/// What an event says beyond its type.
+fn details(event: &Value) -> Option<&Value> {
+    let members = event.as_object()?;
+    let found = members
+        .iter()
+        .find(|(member, _)| member.ends_with("EventDetails"));
+    found.map(|(_, details)| details)
+}
+
 /// An event in a line: its number, that of the one before, its type and its state.
 fn line(event: &Value) -> String {
-    let details = event
-        .as_object()
-        .into_iter()
-        .flatten()
-        .find(|(member, _)| member.ends_with("EventDetails"))
-        .map(|(_, details)| details);
+    let details = details(event);
     let said = |member: &str| details.and_then(|details| details[member].as_str());
     let mut line = format!(
         "{:>5} <{:<5} {}",
@@ -184,7 +386,14 @@ fn line(event: &Value) -> String {
 }
 
 async fn test_state(args: &StatesTestArgs, output: &Output) -> anyhow::Result<()> {
-    let text = read(&args.state)?;
+    let text = match &args.name {
+        // Any file that holds machines.
+        Some(_) => {
+            let found = definition(&args.state, args.state_machine.as_deref())?;
+            found.document.as_value().to_string()
+        }
+        None => state_definition(&args.state)?,
+    };
     let mut request = json!({
         "definition": text,
         "roleArn": ROLE,
@@ -232,6 +441,18 @@ async fn test_state(args: &StatesTestArgs, output: &Output) -> anyhow::Result<()
     }
 }
 
+/// The definition of a state by itself: JSON or YAML.
+fn state_definition(path: &Path) -> anyhow::Result<String> {
+    let text = read(path)?;
+    if text.trim_start().starts_with('{') {
+        return Ok(text);
+    }
+    match Document::parse_yaml(&text) {
+        Ok(document) => Ok(document.as_value().to_string()),
+        Err(error) => Err(unusable(format!("`{}`: {error}", path.display())).into()),
+    }
+}
+
 /// The data folder: the one that is given, or one that is removed afterwards.
 fn folder(given: Option<&Path>) -> anyhow::Result<(std::path::PathBuf, Option<tempfile::TempDir>)> {
     Ok(match given {
@@ -266,38 +487,52 @@ pub(super) fn mock_config(path: &Path) -> anyhow::Result<MockConfig> {
     MockConfig::parse(&read(path)?).map_err(|error| unusable(format!("`{}`: {error}", path.display())).into())
 }
 
+/// The test case that is wanted: by its name, or after its machine's and a `#`.
 fn mocks(path: &Path, wanted: Option<&str>) -> anyhow::Result<Mocks> {
     let config = mock_config(path)?;
-    let cases: Vec<(String, String)> = config
+    let all: Vec<(String, String)> = config
         .test_cases()
-        .filter(|(_, case)| wanted.is_none_or(|wanted| wanted == *case))
         .map(|(machine, case)| (machine.to_owned(), case.to_owned()))
         .collect();
-    match cases.as_slice() {
-        [(machine, case)] => Ok(Mocks {
-            machine: machine.clone(),
-            case: case.clone(),
-            config,
-        }),
-        [] => {
-            let all: Vec<&str> = config.test_cases().map(|(_, case)| case).collect();
-            let path = path.display();
-            Err(unusable(match wanted {
-                Some(wanted) => format!("`{path}` has no test case `{wanted}`; it has {}", all.join(", ")),
-                None => format!("`{path}` has no test cases"),
-            })
-            .into())
+    let is_wanted = |(machine, case): &&(String, String)| match wanted {
+        None => true,
+        Some(wanted) => wanted == case || wanted == format!("{machine}#{case}"),
+    };
+    let found: Vec<&(String, String)> = all.iter().filter(is_wanted).collect();
+    // By the machine's name, too, where several have a case of that name.
+    let named = |cases: &[&(String, String)]| -> String {
+        let name = |(machine, case): &(String, String)| {
+            let same = all.iter().filter(|(_, other)| other == case).count();
+            if same > 1 {
+                format!("{machine}#{case}")
+            } else {
+                case.clone()
+            }
+        };
+        let names: Vec<String> = cases.iter().map(|case| name(case)).collect();
+        names.join(", ")
+    };
+    let shown = path.display();
+    let message = match (found.as_slice(), wanted) {
+        ([(machine, case)], _) => {
+            let (machine, case) = (machine.clone(), case.clone());
+            return Ok(Mocks {
+                config,
+                machine,
+                case,
+            });
         }
-        several => {
-            let names: Vec<&str> = several.iter().map(|(_, case)| case.as_str()).collect();
-            let message = format!(
-                "`{}` has several test cases: say which with --test-case ({})",
-                path.display(),
-                names.join(", ")
-            );
-            Err(unusable(message).into())
+        ([], Some(wanted)) => {
+            let all: Vec<_> = all.iter().collect();
+            format!("`{shown}` has no test case `{wanted}`; it has {}", named(&all))
         }
-    }
+        ([], None) => format!("`{shown}` has no test cases"),
+        (several, _) => format!(
+            "`{shown}` has several test cases: say which with --test-case ({})",
+            named(several)
+        ),
+    };
+    Err(unusable(message).into())
 }
 
 fn refused(error: aws_local::OperationError) -> anyhow::Error {

@@ -1,11 +1,13 @@
-//! `ipinsights verify`: a whole database, and every defect of it.
+//! `ipinsights verify`: a whole database, and every defect of it; or a run, repeated.
 
+use std::io::Read;
 use std::path::Path;
 
 use geodata::{Defect, OpenOptions, Verification};
 use serde::Serialize;
 
-use crate::cli::VerifyArgs;
+use crate::cli::{Common, VerifyArgs};
+use crate::commands::repeat;
 use crate::exit::{ExitCode, Failure};
 use crate::output::{Output, table};
 use crate::progress::Progress;
@@ -20,7 +22,26 @@ struct Answer<'a> {
 }
 
 /// Runs the command.
-pub fn run(args: &VerifyArgs, output: &Output) -> anyhow::Result<()> {
+pub async fn run(common: &Common, args: VerifyArgs, output: &Output) -> anyhow::Result<()> {
+    match &args.file {
+        Some(path) if is_json(path) => repeat::run(common, path, &args, output).await,
+        _ if args.database.is_some() || args.region.is_some() => Err(Failure::usage(
+            "--database and --region go with a report.json; a database has only FILE",
+        )
+        .into()),
+        _ => database(&args, output),
+    }
+}
+
+/// Databases are binary, archives or folders; what cannot be read is told by who tries to.
+fn is_json(path: &Path) -> bool {
+    let mut first = [0_u8; 64];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut first));
+    let begun = first.iter().take(read.unwrap_or(0));
+    begun.copied().find(|byte| !byte.is_ascii_whitespace()) == Some(b'{')
+}
+
+fn database(args: &VerifyArgs, output: &Output) -> anyhow::Result<()> {
     let progress = Progress::late(output.quiet);
     let mut options = OpenOptions::default();
     if let Some(language) = &args.language {

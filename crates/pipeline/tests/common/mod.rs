@@ -203,10 +203,25 @@ pub(crate) fn first_run() -> Service {
             "DescribeTrainingJob",
             ok(json!({
                 "TrainingJobName": "j", "TrainingJobStatus": "Completed",
-                "ModelArtifacts": { "S3ModelArtifacts": "s3://b/model.tar.gz" },
+                "ModelArtifacts": { "S3ModelArtifacts": "s3://bucket/model.tar.gz" },
                 "FinalMetricDataList": [{ "MetricName": "validation:discriminator_auc", "Value": 0.75, "Timestamp": 1.0 }],
             })),
         )
+        .answers(
+            "FilterLogEvents",
+            ok(json!({
+                "events": [{ "message": "#quality_metric: host=algo-1, epoch=0, train binary_classification_cross_entropy <loss>=0.5" }],
+                "nextToken": "more",
+            })),
+        )
+        .answers(
+            "FilterLogEvents",
+            ok(json!({ "events": [
+                { "message": "[11/20/2026 11:15:00 INFO 140] #quality_metric: host=algo-1, epoch=0, validation discriminator_auc <score>=0.75" },
+                { "message": "Epoch[0] Time cost=1.0" },
+            ] })),
+        )
+        .answers("GET object", ResponseTemplate::new(200).set_body_string("abc"))
         .answers("StopExecution", ok(json!({ "stopDate": 1.0 })))
         .answers("DeleteModel", ResponseTemplate::new(200))
         .answers("DeleteEndpointConfig", ResponseTemplate::new(200))

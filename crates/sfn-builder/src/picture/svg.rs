@@ -238,7 +238,7 @@ fn draw_card(svg: &mut String, card: &Card<'_>, (x, y): (f64, f64), ran: bool) {
     let _ = writeln!(
         svg,
         "<rect class=\"body\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"6\" id=\"{}\"/>",
-        anchor(card.state)
+        card.state.anchor()
     );
     let _ = writeln!(
         svg,
@@ -284,17 +284,21 @@ fn draw_card(svg: &mut String, card: &Card<'_>, (x, y): (f64, f64), ran: bool) {
     svg.push_str("</g>\n");
 }
 
-/// What a sign's link names: the state's place in the document, in characters that every viewer takes.
-fn anchor(state: &State) -> String {
-    let mut anchor = String::from("sfn");
-    for c in state.pointer.chars() {
-        if c.is_ascii_alphanumeric() {
-            anchor.push(c);
-        } else {
-            let _ = write!(anchor, "-{:x}-", u32::from(c));
+impl State {
+    /// The `id` of its box in the SVG pictures: its place in the document, in characters that every viewer takes. A picture
+    /// that stands in a page can be linked into with it.
+    #[must_use]
+    pub fn anchor(&self) -> String {
+        let mut anchor = String::from("sfn");
+        for c in self.pointer.chars() {
+            if c.is_ascii_alphanumeric() {
+                anchor.push(c);
+            } else {
+                let _ = write!(anchor, "-{:x}-", u32::from(c));
+            }
         }
+        anchor
     }
-    anchor
 }
 
 fn draw_sign(svg: &mut String, sign: &Sign<'_>, (x, y): (f64, f64)) {
@@ -308,7 +312,7 @@ fn draw_sign(svg: &mut String, sign: &Sign<'_>, (x, y): (f64, f64)) {
     );
     draw_head(svg, &class, (left, y), (1.0, 0.0));
     let name = &sign.target.name;
-    let _ = writeln!(svg, "<a href=\"#{}\">", anchor(sign.target));
+    let _ = writeln!(svg, "<a href=\"#{}\">", sign.target.anchor());
     let _ = writeln!(svg, "<title>{}</title>", escape(name));
     let _ = writeln!(
         svg,

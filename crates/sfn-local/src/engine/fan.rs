@@ -120,7 +120,7 @@ impl<'m> Engine<'m> {
                 }
                 Some((map_run_arn, redrives)) => {
                     let redrive_count = redrives + 1;
-                    run.go_on(map_run_arn.clone());
+                    run.go_on(map_run_arn.clone(), redrive_count, self.now);
                     thread.map_run = Some((map_run_arn.clone(), redrive_count));
                     Event::MapRunRedriven {
                         map_run_arn,

@@ -30,6 +30,10 @@ pub struct MapRun<'m> {
     variables: Arc<Variables>,
     started: Timestamp,
     redrive_count: u64,
+    /// When the run was redriven: children that had not ended well before are redriven with it.
+    pub(crate) redriven_at: Option<Timestamp>,
+    /// How often it was.
+    pub(crate) redrives: u64,
     entered_at: Timestamp,
     compute: Compute,
 }
@@ -83,8 +87,10 @@ impl<'m> MapRun<'m> {
     }
 
     /// Goes on with a run that was begun before.
-    pub(super) fn go_on(&mut self, map_run_arn: String) {
+    pub(super) fn go_on(&mut self, map_run_arn: String, redrives: u64, now: Timestamp) {
         self.map_run_arn = map_run_arn;
+        self.redrives = redrives;
+        self.redriven_at = Some(now);
     }
 
     /// The machine that each child execution runs.
@@ -259,6 +265,8 @@ impl<'m> Engine<'m> {
             variables: Arc::clone(&thread.variables),
             started: self.started,
             redrive_count: self.redrives,
+            redriven_at: None,
+            redrives: 0,
             entered_at: thread.entered_at,
             compute: Compute {
                 random: Random::new(execution.seed.wrapping_add(self.next_task)),

@@ -166,6 +166,8 @@ pub struct Engine<'m> {
     /// The event with which it was stopped.
     aborted: Option<u64>,
     wait_scale: f64,
+    /// Why no other state is entered.
+    refused: Option<TaskFailure>,
 }
 
 /// The first thread, that of the machine itself.
@@ -202,6 +204,7 @@ impl<'m> Engine<'m> {
             outcome: None,
             aborted: None,
             wait_scale: 1.0,
+            refused: None,
         }
     }
 
@@ -211,6 +214,11 @@ impl<'m> Engine<'m> {
     pub fn with_wait_scale(mut self, scale: f64) -> Self {
         self.wait_scale = if scale.is_finite() { scale.max(0.0) } else { 0.0 };
         self
+    }
+
+    /// From now on no state is entered: a chain that comes to one ends the execution, which fails in this way.
+    pub fn refuse_states(&mut self, failure: TaskFailure) {
+        self.refused = Some(failure);
     }
 
     /// Begins.
@@ -325,6 +333,15 @@ impl<'m> Engine<'m> {
         self.outcome.as_ref()
     }
 
+    pub(crate) fn execution_arn(&self) -> &str {
+        &self.execution.arn
+    }
+
+    /// Whether its history was closed by a stop.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.aborted.is_some()
+    }
+
     /// Ends what cannot be run.
     pub(crate) fn refuse(&mut self, cause: String) {
         self.finish(Outcome::Failed {
@@ -395,6 +412,7 @@ impl<'m> Engine<'m> {
             },
             Outcome::Failed { error, cause } => Event::ExecutionFailed { error, cause },
             Outcome::TimedOut { error, cause } => Event::ExecutionTimedOut { error, cause },
+            Outcome::Aborted { error, cause } => Event::ExecutionAborted { error, cause },
         };
         let mut previous = self
             .threads
@@ -444,6 +462,17 @@ impl<'m> Engine<'m> {
     }
 
     fn step(&mut self, id: ThreadId) {
+        let comes_to_a_state = self
+            .threads
+            .get(id)
+            .and_then(Option::as_ref)
+            .is_some_and(|thread| matches!(thread.status, Status::Ready(Next::Start | Next::Enter(_))));
+        if comes_to_a_state && let Some(TaskFailure { error, cause }) = self.refusal() {
+            return self.finish(Outcome::Failed {
+                error: Some(error),
+                cause: Some(cause),
+            });
+        }
         // The thread stands outside of the table while it works; nothing else is interested in it meanwhile.
         let Some(mut thread) = self.threads.get_mut(id).and_then(Option::take) else {
             return;
@@ -456,6 +485,18 @@ impl<'m> Engine<'m> {
             other => thread.status = other,
         }
         self.put_back(id, thread);
+    }
+
+    /// Why no state is entered. In a history this is told by what comes instead.
+    fn refusal(&self) -> Option<TaskFailure> {
+        match self.recorded.front().map(|event| &event.event) {
+            None => self.refused.clone(),
+            Some(Event::ExecutionFailed { error, cause }) => Some(TaskFailure::new(
+                error.clone().unwrap_or_default(),
+                cause.clone().unwrap_or_default(),
+            )),
+            Some(_) => None,
+        }
     }
 
     fn put_back(&mut self, id: ThreadId, thread: Box<Thread<'m>>) {

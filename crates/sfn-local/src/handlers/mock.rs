@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::handler::{TaskCall, TaskFailure, TaskHandler};
+use crate::history::{Event, HistoryEvent, StateType};
 
 /// What states answer, by machine and test case.
 ///
@@ -211,6 +212,42 @@ pub struct MockedTasks {
 }
 
 impl MockedTasks {
+    /// The tasks of an execution that goes on from this history: calls that have ended are counted.
+    #[must_use]
+    pub fn after(self, history: &[HistoryEvent]) -> Self {
+        let mut states: HashMap<u64, &str> = HashMap::new();
+        let mut calls: HashMap<String, u64> = HashMap::new();
+        for event in history {
+            let state = match &event.event {
+                Event::StateEntered { name, .. } => Some(name.as_str()),
+                _ => states.get(&event.previous_event_id).copied(),
+            };
+            let Some(state) = state else { continue };
+            states.insert(event.id, state);
+            let ended = match &event.event {
+                Event::TaskSucceeded { .. }
+                | Event::TaskFailed { .. }
+                | Event::TaskTimedOut { .. }
+                | Event::TaskSubmitFailed { .. }
+                | Event::LambdaFunctionSucceeded { .. }
+                | Event::LambdaFunctionFailed { .. }
+                | Event::LambdaFunctionTimedOut { .. }
+                | Event::ActivitySucceeded { .. }
+                | Event::ActivityFailed { .. }
+                | Event::ActivityTimedOut { .. } => true,
+                Event::StateAborted { state_type } => *state_type == StateType::Task,
+                _ => false,
+            };
+            if ended {
+                *calls.entry(state.to_owned()).or_default() += 1;
+            }
+        }
+        Self {
+            calls: Mutex::new(calls),
+            ..self
+        }
+    }
+
     /// Whether the test case names the state.
     #[must_use]
     pub fn mocks(&self, state: &str) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use futures::StreamExt;
+use futures::future::{Either, select};
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -13,6 +14,7 @@ use crate::data::context::Item;
 use crate::engine::{Engine, MapRun, Progress};
 use crate::execution::{Execution, Outcome};
 use crate::handler::TaskFailure;
+use crate::history::Event;
 
 /// How many child executions run at once at most: the service's quota.
 const MAX_CHILDREN: usize = 10_000;
@@ -35,45 +37,63 @@ impl Runner<'_> {
             None => std::mem::take(&mut run.items),
             Some(_) => self.read_items(&run).await?,
         };
-        let mut status = MapRunStatus {
+        let status = MapRunStatus {
             map_run_arn: run.map_run_arn().to_owned(),
             status: "RUNNING".to_owned(),
             items: items.len() as u64,
             express: run.map.mode == Mode::Distributed(ExecutionType::Express),
             settings: run.shape.settings(),
+            redrives: run.redrives,
+            redriven_at: run.redriven_at,
             ..MapRunStatus::default()
         };
         let inputs = inputs(&mut run, items)?;
-        status.total = inputs.len() as u64;
-        status.pending = status.total;
-        self.tell(&run, &status);
-        let children = self.run_children(&run, inputs, &mut status).await;
-        let result = match children {
-            Ok(children) => self.result(&run, children).await,
-            Err(failure) => Err(failure),
+        let mut told = Told {
+            runner: *self,
+            execution: run.execution,
+            status,
         };
-        status.status = if result.is_ok() { "SUCCEEDED" } else { "FAILED" }.to_owned();
-        self.tell(&run, &status);
+        told.status.total = inputs.len() as u64;
+        told.status.pending = told.status.total;
+        told.tell();
+        let children = self.run_children(&run, inputs, &mut told).await;
+        let result = match children {
+            Ok(children) => {
+                let written = children.len() as u64;
+                let result = self.result(&run, children).await;
+                if result.is_ok() && run.shape.writer.is_some() {
+                    told.status.written = written;
+                }
+                result
+            }
+            Err(failure) => {
+                let status = &mut told.status;
+                status.aborted += std::mem::take(&mut status.running);
+                Err(failure)
+            }
+        };
+        told.status.status = if result.is_ok() { "SUCCEEDED" } else { "FAILED" }.to_owned();
+        told.tell();
         result
-    }
-
-    fn tell(&self, run: &MapRun<'_>, status: &MapRunStatus) {
-        self.observer.map_run(&run.execution.arn, status);
     }
 
     async fn run_children(
         &self,
         run: &MapRun<'_>,
         inputs: VecDeque<Value>,
-        status: &mut MapRunStatus,
+        told: &mut Told<'_>,
     ) -> Result<Vec<Child>, TaskFailure> {
         let total = inputs.len();
         let mut inputs = inputs.into_iter().enumerate();
         let mut running = FuturesUnordered::new();
         let mut children: Vec<Option<Child>> = (0..total).map(|_| None).collect();
         let mut in_a_row = 0;
+        // A child that was waited for has ended: the counts are to be told.
+        let mut ended_late = false;
         loop {
             let mut ended = None;
+            let mut changed = std::mem::take(&mut ended_late);
+            let status = &mut told.status;
             if let Some(settings) = self.observer.settings(run.map_run_arn()) {
                 status.settings = settings;
             }
@@ -93,36 +113,41 @@ impl Runner<'_> {
                     std::task::Poll::Pending => {
                         status.running += 1;
                         running.push(starting);
+                        changed = true;
                     }
                 }
+            }
+            if changed {
+                told.tell();
             }
             let child = match ended {
                 Some(child) => {
                     in_a_row += 1;
                     if in_a_row % TURN == 0 {
-                        self.tell(run, status);
+                        told.tell();
                         yield_now().await;
                     }
                     child
                 }
                 None => match running.next().await {
                     Some(child) => {
-                        status.running -= 1;
+                        told.status.running -= 1;
+                        ended_late = true;
                         child
                     }
                     None => break,
                 },
-            };
+            }?;
+            let status = &mut told.status;
             match &child.outcome {
                 Outcome::Succeeded { .. } => status.succeeded += 1,
                 Outcome::Failed { .. } => status.failed += 1,
                 Outcome::TimedOut { .. } => status.timed_out += 1,
+                Outcome::Aborted { .. } => status.aborted += 1,
             }
             let index = child.index;
             children[index] = Some(child);
             if exceeded(status) {
-                status.aborted = status.running;
-                status.running = 0;
                 return Err(TaskFailure::new(
                     "States.ExceedToleratedFailureThreshold",
                     "The specified tolerated failure threshold was exceeded",
@@ -132,46 +157,90 @@ impl Runner<'_> {
         Ok(children.into_iter().flatten().collect())
     }
 
-    async fn run_child(&self, run: &MapRun<'_>, index: usize, input: Value) -> Child {
+    async fn run_child(&self, run: &MapRun<'_>, index: usize, input: Value) -> Result<Child, TaskFailure> {
         let execution = run.child(index, input);
         let started = self.clock.now();
         let mut record = |event: &crate::HistoryEvent| {
             self.observer.child_event(run.map_run_arn(), &execution, event);
         };
-        let history = self.observer.child_history(run.map_run_arn(), &execution);
+        let history = self.observer.child_history(run.map_run_arn(), &execution).await;
+        let history = history.map_err(|error| {
+            let cause = format!(
+                "The history of the child execution {} cannot be read: {error}",
+                execution.arn
+            );
+            TaskFailure::new("States.Runtime", cause)
+        })?;
         let first = history.first().map(|event| event.timestamp);
+        let last = history.last().map(|event| event.timestamp);
+        let express = run.map.mode == Mode::Distributed(ExecutionType::Express);
+        // One that has ended since the last redrive is not done again.
+        let ended = history.last().and_then(|last| outcome_of(&last.event));
+        let again = !matches!(ended, Some(Outcome::Succeeded { .. })) && run.redriven_at >= last;
+        if let (Some(started), Some(stopped), Some(outcome), false) = (first, last, ended, again) {
+            return Ok(Child {
+                index,
+                execution,
+                started,
+                stopped,
+                outcome,
+            });
+        }
+        let first = first.filter(|_| !express);
         // A history of another processor is not gone on with.
         let resumed = first.and_then(|_| Engine::replay(run.processor(), &execution, history).ok());
-        let (mut engine, started) = match (resumed, first) {
+        let (mut engine, started, left) = match (resumed, first) {
             (Some(engine), Some(first)) => {
                 let mut engine = engine.with_wait_scale(self.wait_scale);
-                engine.redrive(started);
-                (engine, first)
+                let left = engine.take_commands();
+                if engine.outcome().is_some() || engine.is_aborted() {
+                    engine.redrive(started);
+                }
+                (engine, first, left)
             }
             _ => {
                 let mut engine = self.engine(run.processor(), &execution);
                 engine.start(started);
-                (engine, started)
+                (engine, started, Vec::new())
             }
         };
+        if let Some(failure) = self.observer.refuses_states() {
+            engine.refuse_states(failure);
+        }
         let outcome = match engine.drain(self.clock.now(), STEPS) {
             Progress::Ended => {
                 engine.take_events().iter().for_each(&mut record);
                 engine.into_outcome()
             }
-            _ => Some(Box::pin(self.drive(&mut engine, &mut record)).await),
+            _ => {
+                let stop = self.observer.child_stop(run.map_run_arn(), &execution);
+                let driven = Box::pin(self.drive(&mut engine, left, &mut record));
+                match select(driven, stop).await {
+                    Either::Left((outcome, _)) => Some(outcome),
+                    Either::Right(((error, cause), driven)) => {
+                        drop(driven);
+                        self.observer.child_aborted(
+                            run.map_run_arn(),
+                            &execution,
+                            error.as_deref(),
+                            cause.as_deref(),
+                        );
+                        Some(Outcome::Aborted { error, cause })
+                    }
+                }
+            }
         };
         let outcome = outcome.unwrap_or(Outcome::Failed {
             error: None,
             cause: None,
         });
-        Child {
+        Ok(Child {
             index,
             started,
             stopped: self.clock.now(),
             outcome,
             execution,
-        }
+        })
     }
 
     /// The Map state's result.
@@ -186,6 +255,31 @@ impl Runner<'_> {
             children.iter(),
             transformation.unwrap_or(WriterTransformation::Compact),
         ))
+    }
+}
+
+/// How far a map run is, for the observer. A run that is dropped before its end was aborted.
+struct Told<'r> {
+    runner: Runner<'r>,
+    execution: &'r Execution,
+    status: MapRunStatus,
+}
+
+impl Told<'_> {
+    fn tell(&self) {
+        self.runner.observer.map_run(&self.execution.arn, &self.status);
+    }
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        let status = &mut self.status;
+        if status.status == "RUNNING" {
+            status.status = "ABORTED".to_owned();
+            status.aborted += status.running + status.pending;
+            (status.running, status.pending) = (0, 0);
+            self.tell();
+        }
     }
 }
 
@@ -298,7 +392,9 @@ pub(super) fn described(child: &Child) -> Value {
             described["Output"] = output.to_string().into();
             described["OutputDetails"] = json!({"Included": true});
         }
-        Outcome::Failed { error, cause } | Outcome::TimedOut { error, cause } => {
+        Outcome::Failed { error, cause }
+        | Outcome::TimedOut { error, cause }
+        | Outcome::Aborted { error, cause } => {
             for (member, text) in [("Error", error), ("Cause", cause)] {
                 if let Some(text) = text {
                     described[member] = text.as_str().into();
@@ -307,6 +403,28 @@ pub(super) fn described(child: &Child) -> Value {
         }
     }
     described
+}
+
+/// How an execution ended whose last event this is.
+fn outcome_of(event: &Event) -> Option<Outcome> {
+    Some(match event {
+        Event::ExecutionSucceeded { output } => Outcome::Succeeded {
+            output: serde_json::from_str(output).ok()?,
+        },
+        Event::ExecutionFailed { error, cause } => Outcome::Failed {
+            error: error.clone(),
+            cause: cause.clone(),
+        },
+        Event::ExecutionTimedOut { error, cause } => Outcome::TimedOut {
+            error: error.clone(),
+            cause: cause.clone(),
+        },
+        Event::ExecutionAborted { error, cause } => Outcome::Aborted {
+            error: error.clone(),
+            cause: cause.clone(),
+        },
+        _ => return None,
+    })
 }
 
 fn moment(time: Timestamp) -> String {

@@ -5,6 +5,7 @@ mod map_run;
 mod writer;
 
 use std::collections::VecDeque;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -19,7 +20,7 @@ use sfn_builder::checked::Machine;
 use crate::clock::Clock;
 use crate::engine::{Command, Engine, Progress, Signal, TaskId};
 use crate::execution::{Execution, Outcome};
-use crate::handler::{Submitted, TaskCall, TaskFailure, TaskHandler, TaskProgress};
+use crate::handler::{TaskCall, TaskFailure, TaskHandler};
 use crate::history::HistoryEvent;
 use crate::support::check_supported;
 
@@ -41,11 +42,43 @@ pub trait Observer: Send + Sync {
         let _ = (execution_arn, status);
     }
 
-    /// What a child execution has done before, when its map run goes on: it is resumed, or redriven, from there. Nothing, when
-    /// it is to begin.
-    fn child_history(&self, map_run_arn: &str, child: &Execution) -> Vec<HistoryEvent> {
+    /// What a child execution has done before, when its map run goes on: it is resumed from there, or redriven when the map
+    /// run was redriven after the child had failed. Nothing, when it is to begin. Of a child of type `EXPRESS` the first and
+    /// the last event are enough; without the last it begins anew. After an error the map run fails: nothing is known of what
+    /// its child has done.
+    fn child_history(
+        &self,
+        map_run_arn: &str,
+        child: &Execution,
+    ) -> BoxFuture<'_, io::Result<Vec<HistoryEvent>>> {
         let _ = (map_run_arn, child);
-        Vec::new()
+        std::future::ready(Ok(Vec::new())).boxed()
+    }
+
+    /// Until somebody stops this child execution: the error and cause that were given. Its map run goes on.
+    fn child_stop(
+        &self,
+        map_run_arn: &str,
+        child: &Execution,
+    ) -> BoxFuture<'_, (Option<String>, Option<String>)> {
+        let _ = (map_run_arn, child);
+        std::future::pending().boxed()
+    }
+
+    /// A child execution was stopped: [`abort`](crate::abort) makes the events that close its history.
+    fn child_aborted(&self, map_run_arn: &str, child: &Execution, error: Option<&str>, cause: Option<&str>) {
+        let _ = (map_run_arn, child, error, cause);
+    }
+
+    /// What has become of a call is in the history: of the execution of that ARN, the one with that
+    /// [number](TaskCall::number).
+    fn call_ended(&self, execution_arn: &str, number: u64) {
+        let _ = (execution_arn, number);
+    }
+
+    /// Why nothing enters another state: the execution, or child execution, that comes to one fails in this way.
+    fn refuses_states(&self) -> Option<TaskFailure> {
+        None
     }
 
     /// What a map run has to keep to from now on, when that has been changed since it began. It is asked for before a child
@@ -73,7 +106,7 @@ pub struct MapRunSettings {
 pub struct MapRunStatus {
     /// Its ARN.
     pub map_run_arn: String,
-    /// `RUNNING`, `SUCCEEDED` or `FAILED`.
+    /// `RUNNING`, `SUCCEEDED`, `FAILED`, or `ABORTED` when nobody waits for it any more.
     pub status: String,
     /// Child executions, all.
     pub total: u64,
@@ -89,10 +122,16 @@ pub struct MapRunStatus {
     pub timed_out: u64,
     /// Those that were stopped.
     pub aborted: u64,
+    /// Those whose results the `ResultWriter` has written.
+    pub written: u64,
     /// Items, which are more than executions when they come in batches.
     pub items: u64,
     /// Child executions of type `EXPRESS`, which have no history of their own.
     pub express: bool,
+    /// How often it was redriven.
+    pub redrives: u64,
+    /// When it was last redriven.
+    pub redriven_at: Option<Timestamp>,
     /// What it keeps to.
     pub settings: MapRunSettings,
 }
@@ -149,7 +188,7 @@ impl<'a> Runner<'a> {
         }
         let mut engine = self.engine(machine, execution);
         engine.start(self.clock.now());
-        self.drive(&mut engine, record).await
+        self.drive(&mut engine, Vec::new(), record).await
     }
 
     /// Runs an execution on from where its history ends. `record` gets the events that follow.
@@ -170,7 +209,8 @@ impl<'a> Runner<'a> {
             return Ok(self.run(machine, execution, record).await);
         }
         let mut engine = Engine::resume(machine, execution, history)?.with_wait_scale(self.wait_scale);
-        Ok(self.drive(&mut engine, record).await)
+        let left = engine.take_commands();
+        Ok(self.drive(&mut engine, left, record).await)
     }
 
     /// Runs an execution that has failed, timed out or was aborted on from the states that have not ended well. `record` gets the events
@@ -187,10 +227,11 @@ impl<'a> Runner<'a> {
         record: &mut Record<'_>,
     ) -> Result<Option<Outcome>, crate::engine::ResumeError> {
         let mut engine = Engine::replay(machine, execution, history)?.with_wait_scale(self.wait_scale);
+        let left = engine.take_commands();
         if !engine.redrive(self.clock.now()) {
             return Ok(None);
         }
-        Ok(Some(self.drive(&mut engine, record).await))
+        Ok(Some(self.drive(&mut engine, left, record).await))
     }
 
     fn engine<'m>(&self, machine: &'m Machine, execution: &'m Execution) -> Engine<'m> {
@@ -212,10 +253,19 @@ impl<'a> Runner<'a> {
         engine.into_outcome()
     }
 
-    /// Drives an engine to its end.
-    async fn drive(&self, engine: &mut Engine<'_>, record: &mut Record<'_>) -> Outcome {
+    /// Drives an engine to its end, from what was left under way.
+    async fn drive<'m>(
+        &self,
+        engine: &mut Engine<'m>,
+        left: Vec<Command<'m>>,
+        record: &mut Record<'_>,
+    ) -> Outcome {
         let mut work = Work::new(*self);
+        work.obey(left, true);
         loop {
+            if let Some(failure) = self.observer.refuses_states() {
+                engine.refuse_states(failure);
+            }
             let told = work.tell(engine);
             let now = self.clock.now();
             let progress = if told || work.has_signals() {
@@ -224,7 +274,10 @@ impl<'a> Runner<'a> {
                 engine.advance(now, STEPS)
             };
             engine.take_events().iter().for_each(&mut *record);
-            work.obey(engine.take_commands());
+            if let Some(TaskId(number)) = work.told.take() {
+                self.observer.call_ended(engine.execution_arn(), number);
+            }
+            work.obey(engine.take_commands(), false);
             match progress {
                 Progress::Ready => {
                     work.busy = true;
@@ -261,6 +314,8 @@ struct Work<'a, 'm> {
     sleep: Option<(Timestamp, BoxFuture<'static, ()>)>,
     /// What came of the last signal is not drained yet.
     busy: bool,
+    /// The call whose end the engine was told last.
+    told: Option<TaskId>,
 }
 
 impl<'a: 'm, 'm> Work<'a, 'm> {
@@ -272,6 +327,7 @@ impl<'a: 'm, 'm> Work<'a, 'm> {
             reports: None,
             sleep: None,
             busy: false,
+            told: None,
         }
     }
 
@@ -287,20 +343,20 @@ impl<'a: 'm, 'm> Work<'a, 'm> {
         let Some(signal) = self.signals.pop_front() else {
             return false;
         };
+        if let Signal::Ended { task, .. } = &signal {
+            self.told = Some(*task);
+        }
         engine.signal(self.runner.clock.now(), signal);
         true
     }
 
-    fn obey(&mut self, commands: Vec<Command<'m>>) {
+    fn obey(&mut self, commands: Vec<Command<'m>>, resumed: bool) {
         for command in commands {
             match command {
                 Command::Call { task, request } => {
                     let (sender, _) = self.reports.get_or_insert_with(unbounded);
-                    let call = TaskCall::new(
-                        *request,
-                        Submitted::new(sender.clone(), task),
-                        TaskProgress::new(sender.clone(), task),
-                    );
+                    let mut call = TaskCall::new(*request, task, sender);
+                    call.resumed = resumed;
                     let working = self.runner.handler.call(call);
                     let future = working.map(move |result| Signal::Ended { task, result }).boxed();
                     self.flights.push(Flight { task, future });

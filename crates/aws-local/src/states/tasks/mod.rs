@@ -5,13 +5,19 @@ mod objects;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use sfn_local::{BoxFuture, TaskCall, TaskFailure, TaskHandler, handlers::MockedTasks};
+use sfn_local::{BoxFuture, HistoryEvent, TaskCall, TaskFailure, TaskHandler, handlers::MockedTasks};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{States, journal::Execution, running::Recorder};
+use super::{
+    States,
+    journal::{Execution, RUNNING},
+    running::Recorder,
+    tokens::Answered,
+};
 use crate::{
     api::ApiError,
-    sagemaker::{self, SageMaker},
+    sagemaker,
     time::{iso, millis},
 };
 
@@ -21,9 +27,12 @@ pub(super) struct Tasks {
     /// Writes what has happened before anything is called.
     recorder: Option<Arc<Recorder>>,
     mocked: Option<MockedTasks>,
-    /// The execution has gone on from its history: what it calls may have been called before.
-    again: bool,
+    /// Why an execution of a test case cannot go on: nothing says what its tasks answer.
+    without_mocks: Option<String>,
 }
+
+/// How often is looked for a nested execution that is not driven.
+const POLL: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// How a resource is called.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,12 +139,23 @@ fn with_first<I: Iterator<Item = char>>(text: &str, change: impl Fn(char) -> I) 
 
 impl TaskHandler for Tasks {
     fn call(&self, task: TaskCall) -> BoxFuture<'_, Result<Value, TaskFailure>> {
+        if let (Some(recorder), Some(token)) = (&self.recorder, &task.token) {
+            recorder.token_opens(token);
+        }
         // What has led to the call is in the database before the call has an effect.
         if let Some(recorder) = &self.recorder
-            && let Err(error) = recorder.flush()
+            && recorder.flush().is_err()
         {
-            let cause = format!("the data folder cannot be used: {error}");
-            return Box::pin(async move { Err(TaskFailure::new("States.Runtime", cause)) });
+            return Box::pin(async move {
+                if !recorder.write_down().await {
+                    return std::future::pending().await; // the server stops, and with it the execution
+                }
+                self.call(task).await
+            });
+        }
+        if let Some(cause) = &self.without_mocks {
+            let failure = TaskFailure::new("States.Runtime", cause);
+            return Box::pin(async move { Err(failure) });
         }
         if let Some(mocked) = self.mocked.as_ref().filter(|mocked| mocked.mocks(&task.state)) {
             return mocked.call(task);
@@ -143,8 +163,12 @@ impl TaskHandler for Tasks {
         let Some(token) = task.token.clone() else {
             return self.answer(task);
         };
+        let (execution_arn, number) = (task.execution_arn.clone(), task.number);
         Box::pin(async move {
-            let waiting = self.states.tokens.wait_for(token, task.progress.clone());
+            let waiting = self
+                .states
+                .tokens
+                .wait_for(token, task.progress.clone(), self.recorder.clone());
             let answered = waiting.answer;
             let calls = async {
                 match &self.states.handler {
@@ -165,11 +189,26 @@ impl TaskHandler for Tasks {
             tokio::select! {
                 biased;
                 // The sender is dropped with the entry, which lives as long as this future.
-                Ok(answer) = answered => answer,
+                Ok(Answered { answer, written }) = answered => {
+                    match &self.recorder {
+                        Some(recorder) => recorder.tell_when_written(&execution_arn, number, written),
+                        // Nothing is written; whoever asked may be gone.
+                        None => drop(written.send(())),
+                    }
+                    answer
+                }
                 result = calls => result,
             }
         })
     }
+}
+
+/// A name that follows from what it is for.
+fn name_of_call(execution_arn: &str, number: u64) -> String {
+    let digest = Sha256::digest(format!("{execution_arn}#{number}"));
+    let mut first = [0; 16];
+    first.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_random_bytes(first).into_uuid().to_string()
 }
 
 /// Takes the report of a call's answer out of a task.
@@ -179,20 +218,27 @@ fn without_report(mut task: TaskCall) -> (sfn_local::Submitted, TaskCall) {
 }
 
 impl Tasks {
+    /// The tasks of an execution with that history.
     pub(super) fn of(
         states: &Arc<States>,
         execution: &Execution,
+        history: &[HistoryEvent],
         recorder: Option<Arc<Recorder>>,
-        again: bool,
     ) -> Self {
         let machine = execution.machine_arn.rsplit(':').next().unwrap_or_default();
         let case = execution.test_case.as_deref();
         let mocked = case.and_then(|case| states.mocks.as_ref()?.test_case(machine, case));
+        let without_mocks = case.filter(|_| mocked.is_none()).map(|case| {
+            format!(
+                "The execution is one of the test case `{case}` of `{machine}`, which the server does not have: start it \
+                 with the mock file (SFN_MOCK_CONFIG) that the execution was started with"
+            )
+        });
         Self {
             states: states.clone(),
             recorder,
-            mocked,
-            again,
+            mocked: mocked.map(|mocked| mocked.after(history)),
+            without_mocks,
         }
     }
 
@@ -207,17 +253,29 @@ impl Tasks {
     async fn dispatch(&self, task: TaskCall) -> Result<Value, TaskFailure> {
         let TaskCall {
             resource,
-            parameters,
+            mut parameters,
             submitted,
+            resumed,
+            execution_arn,
+            number,
             ..
         } = task;
         match parse(&resource) {
             None | Some(Target::Activity) => Err(refused(&resource)),
             Some(Target::SageMaker(style, operation)) => {
-                self.sagemaker(style, &operation, parameters, submitted).await
+                self.sagemaker(style, &operation, parameters, submitted, resumed)
+                    .await
             }
             Some(Target::States(Style::Sdk, operation)) => self.step_functions(&operation, parameters).await,
-            Some(Target::States(style, _)) => self.start_execution(style, parameters, submitted).await,
+            Some(Target::States(style, _)) => {
+                // Without a name it is named after the call, so that the call, made again, finds what it has started.
+                if let Some(parameters) = parameters.as_object_mut().filter(|_| self.recorder.is_some()) {
+                    parameters
+                        .entry("Name")
+                        .or_insert_with(|| name_of_call(&execution_arn, number).into());
+                }
+                self.start_execution(style, parameters, submitted, resumed).await
+            }
             Some(Target::Objects(style, action)) => {
                 objects::call(&self.states.objects, style, action, &parameters)
             }
@@ -239,6 +297,7 @@ impl Tasks {
         operation: &str,
         mut parameters: Value,
         submitted: sfn_local::Submitted,
+        resumed: bool,
     ) -> Result<Value, TaskFailure> {
         let sagemaker = &self.states.sagemaker;
         if style == Style::Sdk {
@@ -246,9 +305,7 @@ impl Tasks {
         }
         let answer = match sagemaker.call(operation, &parameters) {
             // The call was under way when the server before this one ended.
-            Err(error) if self.again && style == Style::Sync && error.code == "ResourceInUse" => {
-                Some(json!({}))
-            }
+            Err(error) if resumed && style == Style::Sync && error.code == "ResourceInUse" => Some(json!({})),
             other => other.map_err(|error| failure(style, "SageMaker", &error))?,
         };
         let mut answer = answer.unwrap_or_else(|| json!({}));
@@ -280,10 +337,12 @@ impl Tasks {
     /// Waits for a job such as a `TrainingJob`; dropped before it has ended, the job is stopped, as the service does.
     async fn job(&self, job: &str, name: String) -> Result<Value, TaskFailure> {
         let mut guard = StopOnDrop {
-            sagemaker: &self.states.sagemaker,
+            states: &self.states,
             job,
             name: Some(name.clone()),
         };
+        // It takes the time that it takes.
+        let _hold = self.states.clock.hold();
         let described = self
             .states
             .sagemaker
@@ -316,6 +375,7 @@ impl Tasks {
         style: Style,
         parameters: Value,
         submitted: sfn_local::Submitted,
+        resumed: bool,
     ) -> Result<Value, TaskFailure> {
         let mut request = renamed_top(parameters, &char::to_lowercase);
         // Here the input is JSON, there it is a text.
@@ -326,9 +386,11 @@ impl Tasks {
         }
         let started = match self.states.start_execution(&request) {
             // The call was under way when the server before this one ended: the message ends with the ARN in quotes.
-            Err(error) if self.again && error.code == "ExecutionAlreadyExists" => {
+            Err(error) if resumed && error.code == "ExecutionAlreadyExists" => {
                 let arn = error.message.split('\'').nth(1).unwrap_or_default();
-                json!({"executionArn": arn})
+                let there = self.states.describe_execution(&json!({"executionArn": arn}));
+                let there = there.map_err(|error| failure(style, "StepFunctions", &error))?;
+                json!({"executionArn": arn, "startDate": there["startDate"]})
             }
             other => other.map_err(|error| failure(style, "StepFunctions", &error))?,
         };
@@ -345,15 +407,20 @@ impl Tasks {
             states: &self.states,
             arn: Some(arn.clone()),
         };
-        let control = self.states.controls().get(&arn).cloned();
-        if let Some(control) = control {
-            control.ended().await;
-        }
+        let described = loop {
+            let control = self.states.controls().get(&arn).cloned();
+            if let Some(control) = control {
+                control.ended().await;
+            }
+            let described = self.states.describe_execution(&json!({"executionArn": arn}));
+            let described = described.map_err(|error| failure(style, "StepFunctions", &error))?;
+            if described["status"] != RUNNING {
+                break described;
+            }
+            // The server stops; or it has been redriven just now.
+            tokio::time::sleep(POLL).await;
+        };
         guard.arn = None;
-        let described = self
-            .states
-            .describe_execution(&json!({"executionArn": arn}))
-            .map_err(|error| failure(style, "StepFunctions", &error))?;
         let mut described = renamed(described, &char::to_uppercase);
         each_member(&mut described, &mut |member, value| {
             if is_time(member)
@@ -460,18 +527,21 @@ impl Drop for StopExecutionOnDrop<'_> {
     }
 }
 
+/// Stops a job that nobody waits for any more.
 struct StopOnDrop<'a> {
-    sagemaker: &'a Arc<SageMaker>,
+    states: &'a Arc<States>,
     job: &'a str,
     name: Option<String>,
 }
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
-        if let Some(name) = &self.name {
+        // When the server stops, the job goes on at the next start, as the execution does.
+        if let Some(name) = self.name.take().filter(|_| !self.states.stop.is_cancelled()) {
             let member = format!("{}Name", self.job);
             // An error means that it has ended.
             let _ = self
+                .states
                 .sagemaker
                 .call(&format!("Stop{}", self.job), &json!({member: name}));
         }

@@ -21,6 +21,15 @@ pub(super) const ACTIONS: [&str; 5] = [
     "listObjectsV2",
 ];
 
+/// What each of them takes.
+fn taken(action: &str) -> &'static [&'static str] {
+    match action {
+        "putObject" => &["Bucket", "Key", "Body", "ContentType"],
+        "listObjectsV2" => &["Bucket", "Prefix", "MaxKeys", "ContinuationToken", "StartAfter"],
+        _ => &["Bucket", "Key"],
+    }
+}
+
 /// The largest object that can become a task's result or an ItemReader's input.
 const LARGEST: u64 = 1 << 30;
 
@@ -53,6 +62,16 @@ fn act(store: &ObjectStore, action: &str, parameters: &Value) -> Result<Value, A
             )
         })
     };
+    for member in parameters
+        .as_object()
+        .into_iter()
+        .flat_map(|members| members.keys())
+    {
+        if !taken(action).contains(&member.as_str()) {
+            let message = format!("The parameter {member} of s3:{action} is not implemented by aws-local.");
+            return Err(ApiError::new("S3Exception", message));
+        }
+    }
     let bucket = text("Bucket")?;
     match action {
         "getObject" => {

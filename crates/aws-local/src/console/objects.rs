@@ -1,0 +1,267 @@
+//! Buckets and objects.
+
+use std::{io::Read, ops::Bound};
+
+use futures::StreamExt;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use maud::{Markup, html};
+use percent_encoding::utf8_percent_encode;
+use s3s::Body;
+use serde_json::json;
+use tokio_util::io::ReaderStream;
+
+use super::{
+    Desk, PARAMETER, answer_with, href,
+    page::{Problem, Section, View, bytes, code, facts, moment, nothing, table, text_block},
+};
+use crate::s3::{Scan, StoreError};
+
+/// How many entries of a bucket a page lists.
+const ENTRIES: usize = 200;
+/// How much of an object is shown.
+const PREVIEW: u64 = 64 * 1024;
+
+/// Where something in a bucket is shown: an object, or what is under a prefix.
+pub(super) fn address(bucket: &str, key: &str) -> String {
+    match key.is_empty() || key.ends_with('/') {
+        true => bucket_address(bucket, key),
+        false => href("object", &[("bucket", bucket), ("key", key)]),
+    }
+}
+
+fn bucket_address(bucket: &str, prefix: &str) -> String {
+    match prefix {
+        "" => href("bucket", &[("name", bucket)]),
+        prefix => href("bucket", &[("name", bucket), ("prefix", prefix)]),
+    }
+}
+
+fn missing(error: StoreError) -> Problem {
+    Problem::not_found(match error {
+        StoreError::NoSuchBucket => "There is no such bucket.".to_owned(),
+        StoreError::NoSuchKey => "There is no such object.".to_owned(),
+        StoreError::Io(error) => format!("The data folder cannot be used: {error}"),
+        other => format!("{other:?}"),
+    })
+}
+
+pub(super) fn buckets(desk: &Desk) -> View {
+    let rows: Vec<_> = desk
+        .app
+        .objects
+        .buckets()
+        .into_iter()
+        .map(|(name, created)| {
+            html! {
+                tr {
+                    th scope="row" { a href=(bucket_address(&name, "")) { (name) } }
+                    td { (moment(&json!(created))) }
+                }
+            }
+        })
+        .collect();
+    let listed = match rows.is_empty() {
+        true => nothing("There is no bucket yet."),
+        false => table("Buckets", &["Name", "Created"], &rows),
+    };
+    View::new(Section::Buckets, "Buckets").part("buckets", listed)
+}
+
+/// An entry of a bucket: an object, or a prefix of several.
+enum Entry {
+    Object { key: String, size: u64, modified: f64 },
+    Prefix(String),
+}
+
+/// What is in a bucket under a prefix, up to the next slash.
+pub(super) fn bucket(desk: &Desk) -> Result<View, Problem> {
+    let name = desk.need("name")?;
+    let prefix = desk.get("prefix").unwrap_or_default();
+    let after = desk.get("after");
+    let mut entries = Vec::new();
+    let mut more = false;
+    // A prefix that was the last of the page before is passed over as a whole.
+    let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.to_owned()));
+    let passed = after.filter(|after| after.ends_with('/'));
+    let scanned = desk.app.objects.scan(name, prefix, from, |object| {
+        if let Some(passed) = passed.filter(|passed| object.key.starts_with(*passed)) {
+            return Scan::Skip(passed.to_owned());
+        }
+        if entries.len() == ENTRIES {
+            more = true;
+            return Scan::Stop;
+        }
+        let rest = &object.key[prefix.len()..];
+        match rest.split_once('/') {
+            Some((folder, _)) => {
+                let folder = format!("{prefix}{folder}/");
+                entries.push(Entry::Prefix(folder.clone()));
+                Scan::Skip(folder)
+            }
+            None => {
+                entries.push(Entry::Object {
+                    key: object.key.clone(),
+                    size: object.size,
+                    modified: object.modified,
+                });
+                Scan::Next
+            }
+        }
+    });
+    scanned.map_err(missing)?;
+    let last = entries.last().map(|entry| match entry {
+        Entry::Object { key, .. } | Entry::Prefix(key) => key.clone(),
+    });
+    let rows: Vec<_> = entries
+        .iter()
+        .map(|entry| match entry {
+            Entry::Prefix(key) => html! {
+                tr {
+                    th scope="row" { a href=(bucket_address(name, key)) { (code(shown(key, prefix))) } }
+                    td.number { }
+                    td { span.quiet { "folder" } }
+                }
+            },
+            Entry::Object { key, size, modified } => html! {
+                tr {
+                    th scope="row" {
+                        a href=(href("object", &[("bucket", name), ("key", key)])) { (code(shown(key, prefix))) }
+                    }
+                    td.number { (bytes(*size)) }
+                    td { (moment(&json!(modified))) }
+                }
+            },
+        })
+        .collect();
+    let mut view = View::new(
+        Section::Buckets,
+        if prefix.is_empty() {
+            name
+        } else {
+            last_part(prefix)
+        },
+    )
+    .under("Buckets", href("buckets", &[]));
+    view = folders(view, name, prefix.strip_suffix('/').unwrap_or(prefix));
+    let listed = html! {
+        @if rows.is_empty() { (nothing("There is nothing here.")) } @else {
+            (table("Objects", &["Name", "#Size", "Changed"], &rows))
+        }
+        @if let Some(last) = last.filter(|_| more) {
+            p { a href=(href("bucket", &[("name", name), ("prefix", prefix), ("after", &last)])) { "Further objects" } }
+        }
+    };
+    Ok(view.part("objects", listed).live(after.is_none()))
+}
+
+/// A key without the prefix that all have; a key that ends there has a name of its own.
+fn shown<'a>(key: &'a str, prefix: &str) -> &'a str {
+    match &key[prefix.len()..] {
+        "" => key,
+        rest => rest,
+    }
+}
+
+fn last_part(key: &str) -> &str {
+    let inner = key.strip_suffix('/').unwrap_or(key);
+    match inner.rsplit('/').next() {
+        Some(part) if !part.is_empty() => part,
+        _ => key,
+    }
+}
+
+/// The folders above a key.
+fn folders(mut view: View, bucket: &str, key: &str) -> View {
+    if key.is_empty() {
+        return view;
+    }
+    view = view.under(bucket, bucket_address(bucket, ""));
+    for (at, _) in key.match_indices('/') {
+        let folder = &key[..=at];
+        view = view.under(last_part(folder), bucket_address(bucket, folder));
+    }
+    view
+}
+
+/// An object: what is known of it, and its beginning if it is text.
+pub(super) fn object(desk: &Desk) -> Result<View, Problem> {
+    let (bucket, key) = (desk.need("bucket")?, desk.need("key")?);
+    let (object, file) = desk.app.objects.open_object(bucket, key).map_err(missing)?;
+    let mut start = Vec::new();
+    let read = file.take(PREVIEW).read_to_end(&mut start);
+    read.map_err(|error| missing(error.into()))?;
+    let attributes = &object.attributes;
+    let optional = |value: &Option<String>| match value {
+        Some(value) => code(value),
+        None => html! { span.quiet { "–" } },
+    };
+    let pairs = |title: &str, map: &std::collections::BTreeMap<String, String>| {
+        html! {
+            @if !map.is_empty() {
+                h3 { (title) }
+                table.pairs { caption.unseen { (title) } tbody { @for (name, value) in map { tr { th scope="row" { (code(name)) } td { (code(value)) } } } } }
+            }
+        }
+    };
+    let view = View::new(Section::Buckets, last_part(key)).under("Buckets", href("buckets", &[]));
+    Ok(folders(view, bucket, key)
+        .fixed(facts(&[
+            ("Size", html! { (bytes(object.size)) }),
+            ("Changed", moment(&json!(object.modified))),
+            ("Content type", optional(&attributes.content_type)),
+            ("Content encoding", optional(&attributes.content_encoding)),
+            ("ETag", code(&object.e_tag)),
+            ("Address", code(&format!("s3://{bucket}/{key}"))),
+        ]))
+        .fixed(html! {
+            p { a.button href=(href("download", &[("bucket", bucket), ("key", key)])) download { "Download" } }
+            (pairs("Metadata", &attributes.metadata))
+            (pairs("Tags", &attributes.tags))
+            section aria-labelledby="content" {
+                h2 #content { "Content" }
+                (preview(&start, object.size))
+            }
+        })
+        .live(false))
+}
+
+/// The beginning of an object, if it is text.
+fn preview(start: &[u8], size: u64) -> Markup {
+    let text = match std::str::from_utf8(start) {
+        Ok(text) => Some(text),
+        // The last character may be cut off.
+        Err(error) if error.error_len().is_none() && size > start.len() as u64 => {
+            std::str::from_utf8(&start[..error.valid_up_to()]).ok()
+        }
+        Err(_) => None,
+    };
+    let is_text = |text: &str| !text.chars().any(|c| c.is_control() && !"\n\r\t".contains(c));
+    match text.filter(|text| is_text(text)) {
+        Some("") => nothing("It is empty."),
+        Some(text) => html! {
+            (text_block(text))
+            @if size > start.len() as u64 { p.quiet { "The first " (bytes(start.len() as u64)) " of " (bytes(size)) "." } }
+        },
+        None => nothing("It is not text."),
+    }
+}
+
+/// An object as a file. Whatever it is, the browser keeps it, and neither shows nor runs it.
+pub(super) fn download(desk: &Desk) -> Result<Response<Body>, Problem> {
+    let (bucket, key) = (desk.need("bucket")?, desk.need("key")?);
+    let (object, file) = desk.app.objects.open_object(bucket, key).map_err(missing)?;
+    let stream = ReaderStream::new(tokio::fs::File::from_std(file)).map(|read| read.map(Frame::data));
+    let mut response = answer_with(StatusCode::OK, "application/octet-stream", "");
+    *response.body_mut() = Body::http_body_unsync(StreamBody::new(stream));
+    let name = utf8_percent_encode(last_part(key), PARAMETER);
+    let disposition = HeaderValue::try_from(format!("attachment; filename*=UTF-8''{name}"));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, object.size.into());
+    headers.insert(
+        header::CONTENT_DISPOSITION,
+        disposition.unwrap_or(HeaderValue::from_static("attachment")),
+    );
+    Ok(response)
+}

@@ -1,0 +1,381 @@
+//! Asynchronous endpoints: requests whose bodies and answers are objects of S3, and which wait in a queue.
+//!
+//! A request is a record until its answer is stored, so a server that is stopped or killed goes on with what was not answered.
+
+use std::{collections::VecDeque, str::FromStr, sync::Arc, time::Duration, time::Instant};
+
+use ipinsights::inference::{self, InferenceError, RequestFormat, ResponseFormat};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{SageMaker, work};
+use crate::{
+    api::{ApiError, ApiResult, Check, Form, KMS_KEY, S3_URI, TEXT},
+    runtime,
+    s3::{self, StoreError},
+    time::{Seconds, millis, now},
+};
+
+/// Where the answers of an endpoint go, and how many requests are worked on at a time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct AsyncSettings {
+    /// What was asked for, as it was.
+    request: Value,
+    output: String,
+    failures: Option<String>,
+    most: usize,
+}
+
+/// A request that waits, or is being worked on.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Request {
+    endpoint: String,
+    input: String,
+    output: String,
+    failure: Option<String>,
+    content_type: String,
+    accept: Option<String>,
+    variant: Option<String>,
+    /// When it came, how long it may wait, and how long the model may take.
+    asked: Seconds,
+    wait: Seconds,
+    limit: Seconds,
+}
+
+/// What an endpoint has to do.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: VecDeque<String>,
+    /// How many threads work on it.
+    working: usize,
+}
+
+/// What is told of a request that was taken.
+pub(crate) struct Taken {
+    pub(crate) id: String,
+    pub(crate) output: String,
+    pub(crate) failure: Option<String>,
+}
+
+/// What a request says, header by header.
+pub(crate) struct Asked<'a> {
+    pub(crate) input: Option<&'a str>,
+    pub(crate) content_type: &'a str,
+    pub(crate) accept: Option<&'a str>,
+    pub(crate) variant: Option<&'a str>,
+    pub(crate) id: Option<&'a str>,
+    pub(crate) extension: Option<&'a str>,
+    pub(crate) file_name: Option<&'a str>,
+    pub(crate) wait: Option<&'a str>,
+    pub(crate) limit: Option<&'a str>,
+}
+
+/// The most requests that an instance works on at a time where nothing is asked for.
+const MOST: usize = 4;
+
+/// The largest body here, which is scored in memory; the service takes 1 GiB.
+const MAX_INPUT: u64 = 64 << 20;
+
+impl AsyncSettings {
+    /// Those of a configuration, if it is for an asynchronous endpoint.
+    pub(super) fn of_request(check: &mut Check<'_>) -> ApiResult<Option<Self>> {
+        const AT: &str = "AsyncInferenceConfig";
+        let Some(request) = check.get(AT).cloned() else {
+            return Ok(None);
+        };
+        const OUTPUT: &str = "AsyncInferenceConfig.OutputConfig";
+        check.structure(OUTPUT);
+        let at = |member: &str| format!("{OUTPUT}.{member}");
+        for topic in ["NotificationConfig.SuccessTopic", "NotificationConfig.ErrorTopic"] {
+            if check.get(&at(topic)).is_some() {
+                return Err(ApiError::not_implemented(&at(topic)));
+            }
+        }
+        check.text(&at("KmsKeyId"), KMS_KEY);
+        let mut place = |member: &str| {
+            let path = at(member);
+            let url = check.text(&path, Form { max: 512, ..S3_URI }).map(str::to_owned);
+            if let Some(url) = &url
+                && s3::parse_url(url).is_none()
+            {
+                let constraint = "Member must be an address in S3, s3://bucket/prefix";
+                check.problem(Some(url), &path, constraint);
+            }
+            url
+        };
+        let (output, failures) = (place("S3OutputPath"), place("S3FailurePath"));
+        if output.is_none() {
+            check.required(&at("S3OutputPath"), TEXT);
+        }
+        let most = check.integer(
+            "AsyncInferenceConfig.ClientConfig.MaxConcurrentInvocationsPerInstance",
+            1,
+            1000,
+        );
+        Ok(Some(Self {
+            request,
+            output: output.unwrap_or_default(),
+            failures,
+            most: most.map_or(MOST, |most| most as usize),
+        }))
+    }
+
+    /// As it is told back.
+    pub(super) fn describe(&self) -> &Value {
+        &self.request
+    }
+
+    /// What of it has no effect here.
+    pub(super) fn without_effect(&self) -> Option<&'static str> {
+        let key = self.request.pointer("/OutputConfig/KmsKeyId");
+        key.and_then(Value::as_str)
+            .filter(|key| !key.is_empty())
+            .map(|_| "AsyncInferenceConfig.OutputConfig.KmsKeyId has no effect: answers are not encrypted.")
+    }
+}
+
+/// An address under a prefix.
+fn under(prefix: &str, rest: &str) -> String {
+    format!("{}/{rest}", prefix.trim_end_matches('/'))
+}
+
+impl SageMaker {
+    /// Takes a request to an asynchronous endpoint.
+    pub(crate) fn invoke_async(self: &Arc<Self>, endpoint: &str, asked: &Asked<'_>) -> ApiResult<Taken> {
+        let deployment = self.deployment(endpoint).ok_or_else(|| missing(endpoint))?;
+        let settings = deployment.asynchronous.as_ref().ok_or_else(|| {
+            invalid(format!(
+                "Endpoint {endpoint} is not asynchronous: ask it with InvokeEndpoint, or give its configuration an AsyncInferenceConfig."
+            ))
+        })?;
+        let input = asked.input.unwrap_or_default();
+        if s3::parse_url(input).is_none_or(|(_, key)| key.is_empty()) || input.len() > 1024 {
+            return Err(invalid(format!(
+                "InputLocation has to be an object in S3, s3://bucket/key, not `{input}`."
+            )));
+        }
+        let seconds = |name: &str, given: Option<&str>, least: u32, most: u32, otherwise: u32| {
+            let number = match given {
+                None => Some(otherwise),
+                Some(text) => text.parse().ok().filter(|n| (least..=most).contains(n)),
+            };
+            number
+                .map(Seconds::from)
+                .ok_or_else(|| invalid(format!("{name} has to be {least} to {most} seconds.")))
+        };
+        let wait = seconds("RequestTTLSeconds", asked.wait, 60, 21_600, 21_600)?;
+        let limit = seconds("InvocationTimeoutSeconds", asked.limit, 1, 3600, 900)?;
+        if asked.id.is_some_and(|id| id.is_empty() || id.len() > 64) {
+            return Err(invalid("InferenceId has to be 1 to 64 characters.".to_owned()));
+        }
+        for (name, part, most) in [
+            ("S3OutputPathExtension", asked.extension, 512),
+            ("Filename", asked.file_name, 255),
+        ] {
+            if part.is_some_and(|part| part.is_empty() || part.len() > most) {
+                return Err(invalid(format!("{name} has to be 1 to {most} characters.")));
+            }
+        }
+        if let Some(name) = asked.variant
+            && deployment.variant(Some(name)).is_none()
+        {
+            return Err(invalid(format!(
+                "Variant {name} of endpoint {endpoint} not found."
+            )));
+        }
+        let own = Uuid::new_v4().to_string();
+        // In the order in which they came.
+        let number = format!("{:015}-{own}", millis(now()));
+        let place = |prefix: &str, end: &str| {
+            let folder = match asked.extension {
+                Some(extension) => under(prefix, extension.trim_matches('/')),
+                None => prefix.to_owned(),
+            };
+            match (asked.file_name, end) {
+                (Some(name), ".out") => under(&folder, name),
+                (name, end) => under(&folder, &format!("{}{end}", name.unwrap_or(&own))),
+            }
+        };
+        let taken = Taken {
+            id: asked.id.map_or_else(|| own.clone(), str::to_owned),
+            output: place(&settings.output, ".out"),
+            failure: settings
+                .failures
+                .as_deref()
+                .map(|prefix| place(prefix, "-error.out")),
+        };
+        let request = Request {
+            endpoint: endpoint.to_owned(),
+            input: input.to_owned(),
+            output: taken.output.clone(),
+            failure: taken.failure.clone(),
+            content_type: asked.content_type.to_owned(),
+            accept: asked.accept.map(str::to_owned),
+            variant: asked.variant.map(str::to_owned),
+            asked: now(),
+            wait,
+            limit,
+        };
+        if self.requests.insert_new(&number, request)?.is_err() {
+            return Err(ApiError::new("InternalFailure", "two requests have one number"));
+        }
+        self.line_up(endpoint, number, settings.most);
+        Ok(taken)
+    }
+
+    /// Requests that a server before this one did not answer, in their order.
+    pub(super) fn resume_requests(self: &Arc<Self>) {
+        for (number, request) in self.requests.named() {
+            let most = self.deployment(&request.endpoint);
+            let most = most.and_then(|deployment| deployment.asynchronous.as_ref().map(|s| s.most));
+            self.line_up(&request.endpoint, number, most.unwrap_or(1));
+        }
+    }
+
+    /// Puts a request at the end of the queue, with a thread more if there may be one.
+    fn line_up(self: &Arc<Self>, endpoint: &str, number: String, most: usize) {
+        let mut queues = self.queues.lock().unwrap_or_else(|e| e.into_inner());
+        let queue = queues.entry(endpoint.to_owned()).or_default();
+        queue.waiting.push_back(number);
+        if queue.working >= most {
+            return;
+        }
+        queue.working += 1;
+        drop(queues);
+        let (this, endpoint) = (self.clone(), endpoint.to_owned());
+        self.spawn(move || {
+            while let Some(number) = this.next_in_line(&endpoint) {
+                this.answer(&number);
+            }
+        });
+    }
+
+    /// The next request of an endpoint; none where there is no more, or the server stops, and the thread is not needed.
+    fn next_in_line(&self, endpoint: &str) -> Option<String> {
+        let mut queues = self.queues.lock().unwrap_or_else(|e| e.into_inner());
+        let queue = queues.get_mut(endpoint)?;
+        let next = match self.stop.is_cancelled() {
+            true => None,
+            false => queue.waiting.pop_front(),
+        };
+        if next.is_none() {
+            queue.working = queue.working.saturating_sub(1);
+            if queue.working == 0 && queue.waiting.is_empty() {
+                queues.remove(endpoint);
+            }
+        }
+        next
+    }
+
+    /// Works on a request until its answer, or why there is none, is stored.
+    fn answer(&self, number: &str) {
+        let Some(request) = self.requests.get(number) else {
+            return;
+        };
+        let answered = self.score_request(&request);
+        if self.stop.is_cancelled() && answered.is_err() {
+            return; // the next server goes on with it
+        }
+        if let Err(reason) = answered {
+            self.log_request(&request, &reason);
+            if let Some(url) = &request.failure {
+                let put = self.put_text(url, "text/plain", &mut |to| to.write_all(reason.as_bytes()));
+                if let Err(error) = put {
+                    self.log_request(&request, &format!("{url} could not be written: {error}"));
+                }
+            }
+        }
+        if let Err(error) = self.requests.remove(number) {
+            self.log_request(&request, &format!("the request could not be forgotten: {error}"));
+        }
+    }
+
+    fn log_request(&self, request: &Request, text: &str) {
+        let variant = request.variant.as_deref().unwrap_or("data-log");
+        self.log_of_endpoint(&request.endpoint, variant, &format!("{}: {text}", request.input));
+    }
+
+    fn score_request(&self, request: &Request) -> Result<(), String> {
+        if now() - request.asked > request.wait {
+            return Err(format!("the request waited longer than {} seconds", request.wait));
+        }
+        let deployment = self.deployment(&request.endpoint);
+        let deployment = deployment.ok_or_else(|| missing(&request.endpoint).message)?;
+        let variant = deployment
+            .variant(request.variant.as_deref())
+            .ok_or("the variant is gone")?;
+        let format = RequestFormat::from_str(&request.content_type)
+            .map_err(|_| format!("content type `{}` is not supported", request.content_type))?;
+        let response =
+            ResponseFormat::from_accept(request.accept.as_deref()).map_err(|error| error.to_string())?;
+        let (bucket, key) = s3::parse_url(&request.input).unwrap_or_default();
+        let (object, mut file) = self
+            .s3
+            .open_object(bucket, key)
+            .map_err(|_| format!("there is no object at {}", request.input))?;
+        if object.size > MAX_INPUT {
+            return Err(format!(
+                "the object is larger than {MAX_INPUT} bytes, the most that aws-local takes; cut it into several requests"
+            ));
+        }
+        let mut body = Vec::new();
+        std::io::Read::read_to_end(&mut file, &mut body).map_err(|error| error.to_string())?;
+        let unable =
+            |error: InferenceError| format!("unable to evaluate payload provided: {}", work::chain(&error));
+        let events = inference::decode_request(format, &body).map_err(unable)?;
+        drop(body);
+        let deadline = Instant::now() + Duration::from_secs_f64(request.limit);
+        let is_over = || self.stop.is_cancelled() || Instant::now() >= deadline;
+        let mut cut_off = false;
+        let stored = self.put_text(&request.output, response.content_type(), &mut |to| {
+            let predictions = runtime::predictions(&variant.model, response, &events)
+                .enumerate()
+                .take_while(|(row, _)| row % ROWS_BETWEEN != 0 || !is_over())
+                .map(|(_, prediction)| prediction);
+            inference::write_response(response, predictions, &mut *to)
+                .map_err(|error| std::io::Error::other(unable(error)))?;
+            cut_off = is_over();
+            match cut_off {
+                true => Err(std::io::ErrorKind::TimedOut.into()),
+                false => Ok(()),
+            }
+        });
+        match stored {
+            Err(_) if cut_off => Err(format!("the model took longer than {} seconds", request.limit)),
+            stored => stored,
+        }
+    }
+
+    /// Writes an object; it is there when all of it is.
+    fn put_text(
+        &self,
+        url: &str,
+        content_type: &str,
+        write: &mut dyn FnMut(&mut dyn std::io::Write) -> std::io::Result<()>,
+    ) -> Result<(), String> {
+        let (bucket, key) = s3::parse_url(url).ok_or_else(|| format!("{url} is no address in S3"))?;
+        let put = self
+            .s3
+            .put_with(bucket, key, content_type, |to| write(to).map_err(StoreError::Io));
+        put.map(drop).map_err(|error| match error {
+            StoreError::NoSuchBucket => format!("the bucket of {url} does not exist"),
+            StoreError::Io(error) => error.to_string(),
+            error => format!("{error:?}"),
+        })
+    }
+}
+
+/// How many rows are scored from one look at the clock to the next.
+const ROWS_BETWEEN: usize = 1024;
+
+fn invalid(message: String) -> ApiError {
+    ApiError::new("ValidationError", message)
+}
+
+fn missing(endpoint: &str) -> ApiError {
+    invalid(format!(
+        "Endpoint {endpoint} of account {} not found.",
+        crate::ACCOUNT
+    ))
+}

@@ -1,0 +1,1078 @@
+//! The console: its pages, what they refuse, and how they change; by plain requests, and in a browser where there is one.
+
+use std::time::Duration;
+
+use aws_local::Server;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    browser::Browser,
+    common::{ROLE, World, eventually},
+    refusals::raw_to,
+};
+
+/// What would run, load or break out if it were not escaped.
+const EVIL: &str = "\"'><img src=x onerror=alert(1)></title></svg></style><script>alert(2)</script>&amp;";
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn of(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        Self {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head: head.to_ascii_lowercase(),
+            body: body.to_owned(),
+        }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name}: ")))
+    }
+
+    /// The token of its forms.
+    fn token(&self) -> &str {
+        let (_, rest) = self.body.split_once("name=\"token\" value=\"").unwrap();
+        rest.split('"').next().unwrap()
+    }
+}
+
+async fn get_with(server: &Server, path: &str, headers: &str) -> Answer {
+    let host = server.address();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n");
+    Answer::of(&raw_to(host, &request).await)
+}
+
+async fn get(server: &Server, path: &str) -> Answer {
+    get_with(server, path, "").await
+}
+
+async fn post_with(server: &Server, path: &str, headers: &str, form: &str) -> Answer {
+    let length = form.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\n{headers}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{form}"
+    );
+    Answer::of(&raw_to(server.address(), &request).await)
+}
+
+/// A form as a browser sends it from a page of the server.
+async fn post(server: &Server, path: &str, form: &str) -> Answer {
+    let host = server.address();
+    let headers = format!("Host: {host}\r\nOrigin: http://{host}\r\nSec-Fetch-Site: same-origin\r\n");
+    post_with(server, path, &headers, form).await
+}
+
+async fn ok(server: &Server, operation: &str, input: Value) -> Value {
+    server.call(operation, &input).await.unwrap()
+}
+
+async fn machine(server: &Server, name: &str, definition: &Value) -> String {
+    let input = json!({"name": name, "roleArn": ROLE, "definition": definition.to_string()});
+    let created = ok(server, "AWSStepFunctions.CreateStateMachine", input).await;
+    created["stateMachineArn"].as_str().unwrap().to_owned()
+}
+
+fn pass(name: &str) -> Value {
+    json!({"StartAt": name, "States": {name: {"Type": "Pass", "Comment": name, "End": true}}})
+}
+
+/// A machine whose second state is done when a worker says so, and the worker's activity.
+async fn waiting_machine(server: &Server) -> (String, String) {
+    let activity = ok(server, "AWSStepFunctions.CreateActivity", json!({"name": "work"})).await;
+    let activity = activity["activityArn"].as_str().unwrap().to_owned();
+    let definition = json!({"StartAt": "Prepare", "States": {
+        "Prepare": {"Type": "Pass", "Next": "Work"},
+        "Work": {"Type": "Task", "Resource": activity, "Next": "Done"},
+        "Done": {"Type": "Succeed"},
+    }});
+    (machine(server, "watched", &definition).await, activity)
+}
+
+/// A machine that runs each item of its input as an execution of its own.
+async fn mapping_machine(server: &Server) -> String {
+    let definition = json!({"StartAt": "M", "States": {"M": {
+        "Type": "Map", "End": true,
+        "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}, "StartAt": "P",
+            "States": {"P": {"Type": "Pass", "End": true}}},
+    }}});
+    machine(server, "mapping", &definition).await
+}
+
+async fn start(server: &Server, machine: &str, input: &Value) -> String {
+    let input = json!({"stateMachineArn": machine, "input": input.to_string()});
+    let started = ok(server, "AWSStepFunctions.StartExecution", input).await;
+    started["executionArn"].as_str().unwrap().to_owned()
+}
+
+async fn ended(server: &Server, execution: &str) {
+    eventually(|| async {
+        let input = json!({"executionArn": execution});
+        let described = ok(server, "AWSStepFunctions.DescribeExecution", input).await;
+        (described["status"] != "RUNNING").then_some(())
+    })
+    .await;
+}
+
+/// Does the work of [`waiting_machine`].
+async fn work(server: &Server, activity: &str) {
+    let task = ok(
+        server,
+        "AWSStepFunctions.GetActivityTask",
+        json!({"activityArn": activity}),
+    )
+    .await;
+    let done = json!({"taskToken": task["taskToken"], "output": "{\"done\": true}"});
+    ok(server, "AWSStepFunctions.SendTaskSuccess", done).await;
+}
+
+fn page(page: &str, name: &str, value: &str) -> String {
+    let encoded = percent(value);
+    format!("/console/{page}?{name}={encoded}")
+}
+
+fn percent(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// A server with something of everything in it, much of it hostile; and its pages.
+async fn furnished() -> (World, Vec<String>) {
+    let world = World::new().await;
+    world.endpoint().await;
+    let server = &world.server;
+    let key = format!("folder{EVIL}/{EVIL}");
+    world.put(&key, EVIL).await;
+    world.put("page.html", "<script>alert(3)</script>").await;
+    let arn = machine(server, "hostile", &pass("</svg><script>alert(4)</script>")).await;
+    let execution = start(server, &arn, &json!({"text": EVIL})).await;
+    ended(server, &execution).await;
+    let failing = json!({"StartAt": "F", "States": {"F": {"Type": "Fail", "Error": EVIL, "Cause": EVIL}}});
+    let failing = machine(server, "failing", &failing).await;
+    let failed = start(server, &failing, &json!({})).await;
+    ended(server, &failed).await;
+    ok(
+        server,
+        "SageMaker.CreateHyperParameterTuningJob",
+        crate::jobs::tuning("search"),
+    )
+    .await;
+    crate::jobs::ended(&world, "HyperParameterTuningJob", "search").await;
+    let mapping = mapping_machine(server).await;
+    let mapped = start(server, &mapping, &json!([1, EVIL])).await;
+    ended(server, &mapped).await;
+    let runs = ok(
+        server,
+        "AWSStepFunctions.ListMapRuns",
+        json!({"executionArn": mapped}),
+    )
+    .await;
+    let run = runs["mapRuns"][0]["mapRunArn"].as_str().unwrap();
+    let mut pages: Vec<String> = ["", "/connect", "/machines", "/jobs", "/endpoints", "/buckets"]
+        .map(|page| format!("/console{page}"))
+        .into();
+    pages.extend([
+        page("machine", "arn", &arn),
+        page("execution", "arn", &execution),
+        page("execution", "arn", &failed),
+        page("execution", "arn", &mapped),
+        page("map-run", "arn", run),
+        page("training-job", "name", "job"),
+        page("tuning-job", "name", "search"),
+        page("endpoint", "name", "scores"),
+        page("bucket", "name", "data"),
+        format!(
+            "{}&prefix={}",
+            page("bucket", "name", "data"),
+            percent(key.split_once('/').unwrap().0) + "%2F"
+        ),
+        format!("{}&key={}", page("object", "bucket", "data"), percent(&key)),
+    ]);
+    (world, pages)
+}
+
+#[tokio::test]
+async fn every_page_is_there_and_holds_no_ones_markup() {
+    let (world, pages) = furnished().await;
+    let mut evil = 0;
+    for page in &pages {
+        let answer = get(&world.server, page).await;
+        assert_eq!(answer.status, 200, "{page}: {}", answer.body);
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 127.0.0.1:"),
+            "{policy}"
+        );
+        assert!(
+            policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"),
+            "{policy}"
+        );
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("referrer-policy"), Some("same-origin"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        // One script, the console's own; nothing in attributes; nothing from elsewhere.
+        assert_eq!(answer.body.matches("<script").count(), 1, "{page}");
+        for markup in [
+            "<img",
+            "<style",
+            " style=\"",
+            " onerror=alert(1)>",
+            "href=\"http",
+            "src=\"http",
+        ] {
+            assert!(!answer.body.contains(markup), "{page}: {markup}");
+        }
+        evil += answer.body.matches("&lt;script&gt;alert(").count();
+        for once in ["<main", "<h1", "<html lang=\"en\"", "aria-current="] {
+            assert!(answer.body.contains(once), "{page}: {once}");
+        }
+    }
+    assert!(evil > 10, "hostile names are shown, as text: {evil}");
+    // Pages that are not there.
+    for page in [
+        "/console/nothing",
+        "/console/endpoint?name=none",
+        "/console/endpoint",
+        "/console/machine?arn=arn%3Aaws%3Astates%3Aus-east-1%3A000000000000%3AstateMachine%3Anone",
+        "/console/object?bucket=data&key=none",
+        "/console/bucket?name=none",
+        "/console/assets/../../secret",
+    ] {
+        assert_eq!(get(&world.server, page).await.status, 404, "{page}");
+    }
+    assert!(
+        get(&world.server, "/console/execution?arn=%3Cscript%3E")
+            .await
+            .status
+            >= 400
+    );
+}
+
+#[tokio::test]
+async fn files_of_the_console_are_read_once() {
+    let server = Server::ephemeral().start().await.unwrap();
+    for (file, kind) in [
+        ("console.css", "text/css"),
+        ("console.js", "text/javascript"),
+        ("icon.svg", "image/svg+xml"),
+    ] {
+        let path = format!("/console/assets/{file}");
+        let answer = get(&server, &path).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.header("content-type").unwrap().starts_with(kind));
+        let tag = answer.header("etag").unwrap();
+        let again = get_with(&server, &path, &format!("If-None-Match: {tag}\r\n")).await;
+        assert_eq!((again.status, again.body.as_str()), (304, ""));
+    }
+}
+
+#[tokio::test]
+async fn an_object_is_kept_and_not_shown_as_a_page() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let html = "<script>fetch('/console')</script>";
+    let put = world
+        .s3
+        .put_object()
+        .bucket("data")
+        .key("a \"b\".html")
+        .content_type("text/html");
+    put.body(html.as_bytes().to_vec().into()).send().await.unwrap();
+    let kept = get(
+        &world.server,
+        "/console/download?bucket=data&key=a%20%22b%22.html",
+    )
+    .await;
+    assert_eq!((kept.status, kept.body.as_str()), (200, html));
+    assert_eq!(kept.header("content-type"), Some("application/octet-stream"));
+    assert_eq!(
+        kept.header("content-disposition"),
+        Some("attachment; filename*=utf-8''a%20%22b%22.html")
+    );
+    // Opened from the bucket it is a page of its own, not one of this server.
+    let opened = get(&world.server, "/data/a%20%22b%22.html").await;
+    assert!(
+        opened
+            .header("content-security-policy")
+            .unwrap()
+            .starts_with("sandbox"),
+        "{}",
+        opened.head
+    );
+    assert_eq!(opened.body, html);
+}
+
+#[tokio::test]
+async fn who_opens_the_servers_address_is_led_to_the_console() {
+    let server = Server::ephemeral().start().await.unwrap();
+    assert!(server.console_url().ends_with("/console"));
+    let led = get_with(
+        &server,
+        "/",
+        "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n",
+    )
+    .await;
+    assert_eq!((led.status, led.header("location")), (303, Some("/console")));
+    let buckets = get_with(&server, "/", "Accept: */*\r\n").await;
+    assert!(
+        buckets.body.contains("ListAllMyBucketsResult"),
+        "{}",
+        buckets.body
+    );
+}
+
+#[tokio::test]
+async fn an_express_execution_is_waited_for() {
+    let server = Server::ephemeral().start().await.unwrap();
+    let input =
+        json!({"name": "express", "roleArn": ROLE, "type": "EXPRESS", "definition": pass("P").to_string()});
+    let created = ok(&server, "AWSStepFunctions.CreateStateMachine", input).await;
+    let path = page("machine", "arn", created["stateMachineArn"].as_str().unwrap());
+    let shown = get(&server, &path).await;
+    let form = |input: &str| format!("token={}&input={}", shown.token(), percent(input));
+    let ran = post(&server, &path, &form("{\"came\": \"through\"}")).await;
+    assert_eq!(ran.status, 200, "{}", ran.body);
+    assert!(
+        ran.body.contains("What it came to")
+            && ran
+                .body
+                .contains("&quot;came&quot;: &quot;through&quot;\n}</pre>")
+    );
+    assert_eq!(post(&server, &path, &form("{")).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_bucket_called_console_is_the_clients() {
+    let world = World::new().await;
+    world.s3.create_bucket().bucket("console").send().await.unwrap();
+    let put = world.s3.put_object().bucket("console").key("machines");
+    put.body(b"rows".to_vec().into()).send().await.unwrap();
+    let read = world
+        .s3
+        .get_object()
+        .bucket("console")
+        .key("machines")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(read.body.collect().await.unwrap().to_vec(), b"rows");
+    let listed = world.s3.list_objects_v2().bucket("console").send().await.unwrap();
+    assert_eq!(listed.contents().len(), 1);
+    // Without a signature it is the console; by the host's name it is the bucket.
+    assert!(
+        get(&world.server, "/console/machines")
+            .await
+            .body
+            .contains("State machines")
+    );
+    let by_host = "GET /machines HTTP/1.1\r\nHost: console.localhost\r\n\r\n";
+    assert!(raw_to(world.server.address(), by_host).await.ends_with("rows"));
+}
+
+#[tokio::test]
+async fn forms_are_taken_from_the_servers_own_pages_only() {
+    let world = World::new().await;
+    let server = &world.server;
+    let arn = machine(server, "m", &pass("P")).await;
+    let path = page("machine", "arn", &arn);
+    let shown = get(server, &path).await;
+    let form = format!("token={}&name=one&input=%7B%7D", shown.token());
+    let host = server.address();
+    let own = format!("Host: {host}\r\n");
+    for (headers, form) in [
+        // No origin, another's, another port's, none that can be told.
+        (own.clone(), form.clone()),
+        (format!("{own}Origin: http://evil.example\r\n"), form.clone()),
+        (format!("{own}Origin: http://127.0.0.1:1\r\n"), form.clone()),
+        (format!("{own}Origin: null\r\n"), form.clone()),
+        (
+            format!("{own}Origin: http://localhost:{}\r\n", host.port()),
+            form.clone(),
+        ),
+        (
+            format!("{own}Origin: http://{host}\r\nSec-Fetch-Site: cross-site\r\n"),
+            form.clone(),
+        ),
+        // A name that was made to point here, and one of another kind.
+        (
+            format!(
+                "Host: evil.example:{0}\r\nOrigin: http://evil.example:{0}\r\n",
+                host.port()
+            ),
+            form.clone(),
+        ),
+        (
+            "Host: sync-localhost\r\nOrigin: http://sync-localhost\r\n".to_owned(),
+            form.clone(),
+        ),
+        // Without the token, or with another's.
+        (
+            format!("{own}Origin: http://{host}\r\n"),
+            "name=one&input=%7B%7D".to_owned(),
+        ),
+        (
+            format!("{own}Origin: http://{host}\r\n"),
+            "token=0&name=one&input=%7B%7D".to_owned(),
+        ),
+    ] {
+        let answer = post_with(server, &path, &headers, &form).await;
+        assert_eq!(answer.status, 403, "{headers}{form}\n{}", answer.body);
+    }
+    // What a form in JSON's clothes would be.
+    let json = format!(
+        "POST {path} HTTP/1.1\r\n{own}Origin: http://{host}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{form}",
+        form.len()
+    );
+    assert_eq!(Answer::of(&raw_to(host, &json).await).status, 403);
+    let none = ok(
+        server,
+        "AWSStepFunctions.ListExecutions",
+        json!({"stateMachineArn": arn}),
+    )
+    .await;
+    assert_eq!(none["executions"], json!([]), "nothing was started");
+    // A page elsewhere may lead here, but load nothing.
+    for (fetched, status) in [
+        ("Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n", 200),
+        ("Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\n", 200),
+        ("Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\n", 200),
+        ("Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\n", 403),
+        ("Sec-Fetch-Site: same-site\r\nSec-Fetch-Mode: cors\r\n", 403),
+        ("Origin: http://evil.example\r\n", 403),
+    ] {
+        assert_eq!(
+            get_with(server, "/console", fetched).await.status,
+            status,
+            "{fetched}"
+        );
+    }
+    // Pages are not shown to names that could be another's, either.
+    let by_name = format!(
+        "GET /console HTTP/1.1\r\nHost: evil.example:{}\r\n\r\n",
+        host.port()
+    );
+    assert_eq!(Answer::of(&raw_to(host, &by_name).await).status, 403);
+
+    let answer = post(server, &path, &form).await;
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    let execution = arn.replace(":stateMachine:", ":execution:") + ":one";
+    let to = page("execution", "arn", &execution).to_ascii_lowercase();
+    assert_eq!(answer.header("location"), Some(to.as_str()));
+    // What the service refuses comes back with what was filled in.
+    let again = format!("token={}&name=one&input=%7B%22a%22", shown.token());
+    let answer = post(server, &path, &again).await;
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer.body.contains("InvalidExecutionInput") && answer.body.contains("{&quot;a&quot;</textarea>")
+    );
+}
+
+#[tokio::test]
+async fn a_console_behind_keys_is_signed_in_to() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::builder(folder.path())
+        .credentials("id", "the secret")
+        .start()
+        .await
+        .unwrap();
+    let arn = machine(&server, "private-machine", &pass("P")).await;
+    for path in [
+        "/console",
+        "/console/machines",
+        &page("machine", "arn", &arn),
+        "/console/download?bucket=a&key=b",
+    ] {
+        let answer = get(&server, path).await;
+        assert_eq!(answer.status, 401, "{path}");
+        assert!(answer.body.contains("type=\"password\"") && !answer.body.contains("<table"));
+    }
+    assert_eq!(get(&server, "/console/live/machines").await.status, 403);
+    let asked = get(&server, "/console/machines").await;
+    let form = |secret: &str, next: &str| {
+        format!(
+            "token={}&id=id&secret={secret}&next={}",
+            asked.token(),
+            percent(next)
+        )
+    };
+    let wrong = post(&server, "/console/sign-in", &form("The+secret", "/console")).await;
+    assert_eq!((wrong.status, wrong.header("set-cookie")), (403, None));
+    // The form alone changes nothing.
+    let started = post(&server, &page("machine", "arn", &arn), &form("x", "/console")).await;
+    assert_eq!(started.status, 401);
+    let right = post(&server, "/console/sign-in", &form("the+secret", "//evil.example")).await;
+    assert_eq!((right.status, right.header("location")), (303, Some("/console")));
+    let cookie = right.header("set-cookie").unwrap();
+    assert!(cookie.contains("; httponly; samesite=strict"), "{cookie}");
+    let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
+    let inside = get_with(&server, "/console/machines", &cookie).await;
+    assert_eq!(inside.status, 200);
+    assert!(inside.body.contains("private-machine") && inside.body.contains("Sign out"));
+    assert!(
+        !get_with(&server, "/console/connect", &cookie)
+            .await
+            .body
+            .contains("the secret")
+    );
+    let host = server.address();
+    let headers = format!("Host: {host}\r\nOrigin: http://{host}\r\n{cookie}");
+    let out = post_with(
+        &server,
+        "/console/sign-out",
+        &headers,
+        &format!("token={}", inside.token()),
+    )
+    .await;
+    assert_eq!(out.status, 303);
+    assert_eq!(get_with(&server, "/console/machines", &cookie).await.status, 401);
+    // Over a network the secret would be read by others: there is no form at all.
+    let from_afar = "GET /console HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n";
+    assert_eq!(Answer::of(&raw_to(host, from_afar).await).status, 403);
+    server.shutdown().await;
+    let server = Server::builder(folder.path())
+        .listen(std::net::Ipv4Addr::UNSPECIFIED)
+        .allow_remote(true)
+        .credentials("id", "the secret")
+        .start()
+        .await
+        .unwrap();
+    let here = (std::net::Ipv4Addr::LOCALHOST, server.address().port()).into();
+    let refused = Answer::of(&raw_to(here, from_afar).await);
+    assert_eq!(refused.status, 403);
+    assert!(
+        refused.body.contains("ssh -L") && !refused.body.contains("<form"),
+        "{}",
+        refused.body
+    );
+    server.shutdown().await;
+}
+
+/// A stream of events, read as it comes.
+struct Stream {
+    socket: TcpStream,
+    read: String,
+}
+
+impl Stream {
+    async fn open(server: &Server, path: &str) -> Self {
+        let mut socket = TcpStream::connect(server.address()).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", server.address());
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let read = String::new();
+        Self { socket, read }
+    }
+
+    /// Reads on until this has come; or to the end, and says so.
+    async fn until(&mut self, text: &str) -> bool {
+        let mut block = vec![0; 1 << 16];
+        while !self.read.contains(text) {
+            let read = tokio::time::timeout(Duration::from_secs(60), self.socket.read(&mut block)).await;
+            match read
+                .unwrap_or_else(|_| panic!("`{text}` did not come: {}", self.read))
+                .unwrap()
+            {
+                0 => return false,
+                n => self.read.push_str(&String::from_utf8_lossy(&block[..n])),
+            }
+        }
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_stream_tells_how_an_execution_goes_on() {
+    let world = World::new().await;
+    let server = &world.server;
+    let (arn, activity) = waiting_machine(server).await;
+    let execution = start(server, &arn, &json!({"a": 1})).await;
+    let path = page("live/execution", "arn", &execution);
+    let mut stream = Stream::open(server, &path).await;
+    assert!(stream.until("content-type: text/event-stream").await);
+    // The whole page first, then what changes.
+    for part in ["summary", "picture", "states", "data", "events"] {
+        assert!(
+            stream
+                .until(&format!("event: part\ndata: {{\"part\":\"{part}\""))
+                .await,
+            "{part}"
+        );
+    }
+    assert!(stream.until("box task in-progress").await);
+    work(server, &activity).await;
+    assert!(stream.until("box succeed succeeded").await);
+    assert!(stream.until("event: end\n").await);
+    assert!(stream.read.contains("TaskStateExited") || stream.read.contains("ActivitySucceeded"));
+    // No more than so many are told of changes; what has ended makes room.
+    let mut crowd = Vec::new();
+    for _ in 0..64 {
+        let mut one = Stream::open(server, "/console/live/machines").await;
+        assert!(one.until("watched").await);
+        crowd.push(one);
+    }
+    assert_eq!(get(server, "/console/live/machines").await.status, 503);
+    drop(crowd);
+    eventually(|| async {
+        let mut one = Stream::open(server, "/console/live/machines").await;
+        one.until("HTTP/1.1 ").await;
+        one.read.contains("HTTP/1.1 200").then_some(())
+    })
+    .await;
+    // Nothing hangs when the server stops, whoever is looking.
+    let mut others = Stream::open(server, "/console/live/machines").await;
+    assert!(others.until("watched").await);
+    world.server.shutdown().await;
+    assert!(!others.until("never").await);
+}
+
+#[tokio::test]
+async fn pairs_are_scored_as_for_a_client() {
+    let world = World::new().await;
+    world.endpoint().await;
+    let server = &world.server;
+    let path = page("endpoint", "name", "scores");
+    let token = get(server, &path).await.token().to_owned();
+    let scored = post(
+        server,
+        &path,
+        &format!("token={token}&pairs=France%2C10.1.0.1%0D%0ANobody%2C192.0.2.1"),
+    )
+    .await;
+    assert_eq!(scored.status, 200, "{}", scored.body);
+    for text in [
+        "2 pairs scored",
+        "AllTraffic",
+        "Unknown",
+        "was not in the training rows",
+        "larger score is more normal",
+    ] {
+        assert!(scored.body.contains(text), "{text}: {}", scored.body);
+    }
+    let answer = world
+        .runtime
+        .invoke_endpoint()
+        .endpoint_name("scores")
+        .content_type("text/csv");
+    let answer = answer
+        .body(b"France,10.1.0.1".to_vec().into())
+        .send()
+        .await
+        .unwrap();
+    let answer: Value = serde_json::from_slice(answer.body().unwrap().as_ref()).unwrap();
+    let score = answer["predictions"][0]["dot_product"].as_f64().unwrap();
+    assert!(
+        scored
+            .body
+            .contains(&format!("<td class=\"number\">{score:.4}</td>")),
+        "{score}"
+    );
+    let refused = post(server, &path, &format!("token={token}&pairs=France%2Cnowhere")).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.body.contains("role=\"alert\"") && refused.body.contains("France,nowhere</textarea>"));
+}
+
+#[tokio::test]
+async fn reasons_and_verdicts_come_from_a_calibrated_model_with_a_history() {
+    let world = World::new().await;
+    world.endpoint().await;
+    let archive = world
+        .s3
+        .get_object()
+        .bucket("data")
+        .key("models/job/output/model.tar.gz")
+        .send()
+        .await
+        .unwrap();
+    let archive = archive.body.collect().await.unwrap().to_vec();
+    let mut model = ipinsights::Model::read_archive(&archive[..]).unwrap();
+    let rows = access_events::read_csv(crate::common::rows(0..40).as_bytes()).unwrap();
+    model.set_history(Some(ipinsights::HistoryBuilder::of_events(&rows).unwrap()));
+    let scores: Vec<_> = rows.iter().map(|row| model.score(&row.entity, row.ip)).collect();
+    model.set_detector(Some(ipinsights::Detector::calibrate(&scores, 0.05).unwrap()));
+    let mut archive = Vec::new();
+    model.write_archive(&mut archive).unwrap();
+    world.put("calibrated.tar.gz", archive).await;
+    world.model("calibrated", "s3://data/calibrated.tar.gz").await;
+    world
+        .config("calibrated", &[("Calibrated", "calibrated", 1.0)])
+        .await;
+    let update = world
+        .sagemaker
+        .update_endpoint()
+        .endpoint_name("scores")
+        .endpoint_config_name("calibrated");
+    update.send().await.unwrap();
+    assert_eq!(world.endpoint_settled("scores").await, "InService");
+    let path = page("endpoint", "name", "scores");
+    let token = get(&world.server, &path).await.token().to_owned();
+    let scored = post(
+        &world.server,
+        &path,
+        &format!("token={token}&pairs=France%2C10.1.0.1"),
+    )
+    .await
+    .body;
+    assert!(
+        scored.contains("Verdict") && (scored.contains("Fits") || scored.contains("Anomalous")),
+        "{scored}"
+    );
+    assert!(scored.contains("was seen once at 10.1.0.0/24"), "{scored}");
+}
+
+#[tokio::test]
+async fn jobs_of_every_kind_have_pages() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let server = &world.server;
+    let archive = world.trained("job").await;
+    world.model("model", &archive).await;
+    let create = crate::jobs::transform("scoring", "train/");
+    ok(server, "SageMaker.CreateTransformJob", create).await;
+    ok(
+        server,
+        "SageMaker.CreateHyperParameterTuningJob",
+        crate::jobs::tuning("search"),
+    )
+    .await;
+    // A stream ends with the job that it tells of.
+    let mut stream = Stream::open(server, "/console/live/tuning-job?name=search").await;
+    assert!(stream.until("event: end\n").await);
+    assert!(stream.read.contains("4 of at most 4 trials"));
+    for (kind, name) in [("TransformJob", "scoring"), ("HyperParameterTuningJob", "search")] {
+        crate::jobs::ended(&world, kind, name).await;
+    }
+    let listed = get(server, "/console/jobs").await.body;
+    for name in ["job", "scoring", "search"] {
+        assert!(listed.contains(&format!("?name={name}\">{name}</a>")), "{name}");
+    }
+    let tuning = get(server, "/console/tuning-job?name=search").await.body;
+    for text in [
+        "4 of at most 4 trials",
+        "Best so far",
+        "Objective of each trial",
+        "vector_dim",
+        "Bayesian",
+    ] {
+        assert!(tuning.contains(text), "{text}: {tuning}");
+    }
+    assert_eq!(tuning.matches("<tr class=\"best\">").count(), 1);
+    let (_, trial) = tuning.split_once("/console/training-job?name=").unwrap();
+    let trial = get(
+        server,
+        &format!("/console/training-job?name={}", trial.split('"').next().unwrap()),
+    )
+    .await
+    .body;
+    for text in [
+        "Tuning job search",
+        "Validation AUC",
+        "Training loss",
+        "#quality_metric",
+        "s3://data/train/",
+    ] {
+        assert!(trial.contains(text), "{text}: {trial}");
+    }
+    let transform = get(server, "/console/transform-job?name=scoring").await.body;
+    assert!(
+        transform.contains("Completed") && transform.contains("s3://data/out/scoring"),
+        "{transform}"
+    );
+}
+
+#[tokio::test]
+async fn map_runs_have_pages_and_executions_are_stopped_and_redriven() {
+    let world = World::new().await;
+    let server = &world.server;
+    let (arn, activity) = waiting_machine(server).await;
+    let stopped = start(server, &arn, &json!({})).await;
+    let path = page("execution", "arn", &stopped);
+    let shown = get(server, &path).await;
+    assert!(shown.body.contains("Stop the execution"));
+    let form = format!("token={}&action=stop", shown.token());
+    assert_eq!(post(server, &path, &form).await.status, 303);
+    let shown = get(server, &path).await;
+    assert!(
+        shown.body.contains("Aborted") && shown.body.contains("Stopped in the console"),
+        "{}",
+        shown.body
+    );
+    let form = format!("token={}&action=redrive", shown.token());
+    assert_eq!(post(server, &path, &form).await.status, 303);
+    work(server, &activity).await;
+    ended(server, &stopped).await;
+    let shown = get(server, &path).await.body;
+    assert!(
+        shown.contains("Succeeded") && shown.contains("ExecutionRedriven") && !shown.contains("action=\""),
+        "{shown}"
+    );
+    assert_eq!(post(server, &path, &form).await.status, 400, "it has succeeded");
+
+    let arn = mapping_machine(server).await;
+    let execution = start(server, &arn, &json!([1, 2, 3])).await;
+    ended(server, &execution).await;
+    let shown = get(server, &page("execution", "arn", &execution)).await.body;
+    let (_, run) = shown.split_once("href=\"/console/map-run?arn=").unwrap();
+    let run = get(
+        server,
+        &format!("/console/map-run?arn={}", run.split('"').next().unwrap()),
+    )
+    .await
+    .body;
+    let children = run.matches("href=\"/console/execution?arn=").count();
+    assert_eq!(children, 4, "three, and the one that it belongs to: {run}");
+    let (_, child) = run.rsplit_once("href=\"/console/execution?arn=").unwrap();
+    let child = get(
+        server,
+        &format!("/console/execution?arn={}", child.split('"').next().unwrap()),
+    )
+    .await;
+    assert_eq!(child.status, 200, "{}", child.body);
+    assert!(child.body.contains("Map run"));
+}
+
+#[tokio::test]
+async fn a_job_is_stopped_by_a_form() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::builder(folder.path())
+        .realistic_timing(true)
+        .start()
+        .await
+        .unwrap();
+    let world = World::with_server(server, folder);
+    world.bucket_with_data().await;
+    world.training("job").send().await.unwrap();
+    let path = page("training-job", "name", "job");
+    let shown = get(&world.server, &path).await;
+    assert!(shown.body.contains("Stop the job") && shown.body.contains("data-live="));
+    let stopped = post(&world.server, &path, &format!("token={}", shown.token())).await;
+    assert_eq!(stopped.status, 303, "{}", stopped.body);
+    let job = world.job_ended("job").await;
+    assert_eq!(job.training_job_status().unwrap().as_str(), "Stopped");
+    let again = post(&world.server, &path, &format!("token={}", shown.token())).await;
+    assert_eq!(again.status, 400);
+    assert!(again.body.contains("in status Stopped"), "{}", again.body);
+}
+
+/// A browser; or says on the way out why there is none.
+macro_rules! browser {
+    () => {
+        match Browser::start() {
+            Ok(browser) => browser,
+            Err(reason) => {
+                println!("skipped: {reason}");
+                return;
+            }
+        }
+    };
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_browser_a_run_is_watched_from_start_to_green() {
+    let mut browser = browser!();
+    let world = World::new().await;
+    let server = &world.server;
+    let (arn, activity) = waiting_machine(server).await;
+    browser.open(&format!("{}{}", server.url(), page("machine", "arn", &arn)));
+    browser.picture("machine");
+    // By the keyboard alone.
+    browser.eval("document.querySelector('#input').focus(), document.querySelector('#input').select()");
+    browser.write("{\"watched\": true}");
+    browser.press("Tab");
+    browser.write("by-keyboard");
+    browser.press("Tab");
+    browser.press("Enter");
+    browser.until("location.pathname === '/console/execution' && document.readyState === 'complete'");
+    assert_eq!(
+        browser.text("document.querySelector('h1').innerText"),
+        "by-keyboard"
+    );
+    browser.until("document.querySelector('#part-picture .box.task.in-progress')");
+    browser.until("document.querySelector('#part-status').innerText.includes('Running in Work')");
+    let picture = "getComputedStyle(document.querySelector('#part-picture .box.task .body')).fill";
+    let (running, before) = (
+        browser.text(picture),
+        browser.eval("document.querySelectorAll('#part-events tbody tr').length"),
+    );
+    browser.picture("execution-running");
+    // What the reader has opened stays open, what has the focus keeps it.
+    browser.eval("document.querySelector('#event-1 details').open = true");
+    browser.eval("document.querySelector('#event-1 summary').focus()");
+    work(server, &activity).await;
+    browser.until("document.querySelector('#part-picture .box.succeed.succeeded')");
+    browser.until("document.querySelector('#part-status').innerText.includes('Succeeded')");
+    browser.until("document.querySelector('#connection').innerText.includes('has ended')");
+    browser.until(&format!("{picture} !== {running:?}"));
+    let after = browser.eval("document.querySelectorAll('#part-events tbody tr').length");
+    assert!(after.as_u64() > before.as_u64(), "{before} {after}");
+    assert_eq!(
+        browser.eval("document.querySelector('#event-1 details').open"),
+        true
+    );
+    assert_eq!(
+        browser.eval("document.activeElement === document.querySelector('#event-1 summary')"),
+        true
+    );
+    assert!(
+        browser
+            .text("document.querySelector('#part-data').innerText")
+            .contains("\"done\": true")
+    );
+    // A state in the picture leads to what it was given.
+    browser.eval("document.querySelector('#part-picture .box.task .name').dispatchEvent(new MouseEvent('click', {bubbles: true}))");
+    assert_eq!(
+        browser.eval("document.activeElement.closest('tr').querySelector('details').open"),
+        true
+    );
+    browser.picture("execution-green");
+    assert_eq!(browser.complaints(), [] as [&str; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_browser_a_pair_is_scored() {
+    let mut browser = browser!();
+    let world = World::new().await;
+    world.endpoint().await;
+    // Without scripts, too.
+    for scripts in [true, false] {
+        browser.open(&format!(
+            "{}{}",
+            world.server.url(),
+            page("endpoint", "name", "scores")
+        ));
+        browser.run_scripts(scripts);
+        browser.eval("document.querySelector('#pairs').focus()");
+        browser.write("France,10.1.0.1\nUnited Kingdom,10.1.0.1\nNobody,192.0.2.7");
+        browser.press("Tab");
+        browser.press("Enter");
+        browser.until("document.querySelectorAll('#scores tbody tr').length === 3");
+        let rows = browser.text("document.querySelector('#scores').innerText");
+        assert!(
+            rows.contains("3 pairs scored by the variant AllTraffic"),
+            "{rows}"
+        );
+        assert!(rows.contains("was not in the training rows"), "{rows}");
+        browser.picture(if scripts {
+            "scored"
+        } else {
+            "scored-without-scripts"
+        });
+    }
+    assert_eq!(browser.complaints(), [] as [&str; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_browser_hostile_names_do_no_harm_and_every_page_can_be_used() {
+    let mut browser = browser!();
+    let (world, pages) = furnished().await;
+    let url = world.server.url();
+    for (number, page) in pages.iter().enumerate() {
+        browser.open(&format!("{url}{page}"));
+        // Had any of it become markup, it would be among these.
+        let strange = "document.querySelectorAll('img, script:not([src=\"/console/assets/console.js\"]), style, iframe, [onerror]').length";
+        assert_eq!(browser.eval(strange), 0, "{page}");
+        assert_eq!(
+            browser.eval("document.querySelectorAll('h1').length"),
+            1,
+            "{page}"
+        );
+        // The first stop of the keyboard leads past the navigation.
+        browser.press("Tab");
+        assert_eq!(
+            browser.text("document.activeElement.textContent"),
+            "Skip to the content",
+            "{page}"
+        );
+        let told = browser.accessible();
+        for landmark in ["banner", "navigation", "main", "contentinfo"] {
+            assert!(
+                told.iter().any(|(role, _)| role == landmark),
+                "{page}: {landmark}"
+            );
+        }
+        let asks = ["link", "button", "textbox", "table", "navigation", "region"];
+        let nameless = told
+            .iter()
+            .find(|(role, name)| asks.contains(&role.as_str()) && name.trim().is_empty());
+        assert_eq!(nameless, None, "{page}");
+        let twice =
+            "(ids => ids.length - new Set(ids).size)([...document.querySelectorAll('[id]')].map(e => e.id))";
+        assert_eq!(browser.eval(twice), 0, "{page}: an id is there twice");
+        for (width, dark) in [(1280, false), (1280, true), (360, false)] {
+            browser.look_like(width, dark);
+            let wide = browser.eval("document.documentElement.scrollWidth");
+            assert!(
+                wide.as_u64() <= Some(u64::from(width)),
+                "{page}: {wide} on {width}"
+            );
+            browser.picture(&format!("{number:02}-{width}{}", if dark { "-dark" } else { "" }));
+        }
+        browser.look_like(1280, false);
+    }
+    assert_eq!(browser.complaints(), [] as [&str; 0]);
+    // A page in a bucket is none of the server's: it cannot read the console, nor ask in its name.
+    let page = "<script>fetch('/console').then(a => a.text()).then(t => document.title = 'read ' + t.length, () => document.title = 'kept out')</script>";
+    let put = world
+        .s3
+        .put_object()
+        .bucket("data")
+        .key("evil.html")
+        .content_type("text/html");
+    put.body(page.as_bytes().to_vec().into()).send().await.unwrap();
+    browser.open(&format!("{url}/data/evil.html"));
+    browser.until("document.title === 'kept out'");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_browser_someone_signs_in() {
+    let mut browser = browser!();
+    let server = Server::ephemeral()
+        .credentials("id", "the secret")
+        .start()
+        .await
+        .unwrap();
+    browser.open(&format!("{}/console/machines", server.url()));
+    browser.picture("sign-in");
+    browser.until("document.activeElement.id === 'id'");
+    for (secret, next) in [
+        (
+            "not it",
+            "document.querySelector('[role=alert]') === document.activeElement",
+        ),
+        (
+            "the secret",
+            "location.pathname === '/console/machines' && document.querySelector('nav')",
+        ),
+    ] {
+        browser.eval("document.querySelector('#id').value = '', document.querySelector('#id').focus()");
+        browser.write("id");
+        browser.press("Tab");
+        browser.write(secret);
+        browser.press("Enter");
+        browser.until(next);
+    }
+    assert_eq!(browser.text("document.cookie"), "", "scripts do not see it");
+    browser.until("document.querySelector('#connection').innerText.startsWith('Live')");
+    browser.eval("document.querySelector('.out button').click()");
+    browser.until("document.querySelector('#secret')");
+    // What the pages before were refused with is told as an error of the network.
+    let strange = browser
+        .complaints()
+        .iter()
+        .find(|said| !said.contains("status of 40"));
+    assert_eq!(strange, None);
+}

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use access_events::follow::{Batch, FollowError, Seen};
+use access_events::follow::{Batch, FollowError, Note, Seen};
 use access_events::format::Stopped;
 use access_events::{AccessEvent, Follower, Summary};
 use anyhow::Context;
@@ -52,6 +52,18 @@ pub async fn run(common: &Common, args: WatchArgs, _: &Output) -> anyhow::Result
     // Everything that can be wrong with the arguments is said before anything is read.
     let extract = settings::reading(args.from, &args.kinds, &args.selection, args.on_error)?;
     let trust = Trust::read(&args.alerting)?;
+    for (argument, path) in [("--state", &args.state), ("--output", &args.output)] {
+        if let Some(path) = path
+            && lies_in(path, &args.source)
+        {
+            return Err(Failure::usage(format!(
+                "{argument} `{}` would be read as a log of `{}`: put it elsewhere",
+                path.display(),
+                args.source.display()
+            ))
+            .into());
+        }
+    }
     let mut state = State::open(args.state.as_deref(), &args.source)?;
     let follower = Follower::new(&args.source, extract, state.positions()).map_err(explain)?;
     let follower = follower.only_new(args.only_new);
@@ -97,6 +109,17 @@ pub async fn run(common: &Common, args: WatchArgs, _: &Output) -> anyhow::Result
         Ok(()) => Ok(()),
         Err(panic) => std::panic::resume_unwind(panic),
     }
+}
+
+/// Whether a path is that of a source, or of something in it.
+fn lies_in(path: &Path, source: &Path) -> bool {
+    // What is not there yet is in a folder that is.
+    let real = |path: &Path| {
+        let path = std::path::absolute(path).ok()?;
+        let there = path.canonicalize().ok();
+        there.or_else(|| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?)))
+    };
+    matches!((real(path), real(source)), (Some(path), Some(source)) if path.starts_with(&source))
 }
 
 /// What the thread that reads tells.
@@ -305,7 +328,7 @@ impl Counts {
         let mut text = format!(
             "{} records, {} events scored, {} anomalous, {} alerts",
             summary.records,
-            summary.pairs - self.unknown,
+            summary.pairs.saturating_sub(self.unknown),
             self.anomalous,
             self.alerts
         );
@@ -356,7 +379,8 @@ struct Watch<'a> {
 impl Watch<'_> {
     /// Takes what comes until there is an end to it.
     async fn follow(&mut self, mut receiver: Receiver<Message>, state: &mut State) -> anyhow::Result<()> {
-        let mut kept = Instant::now();
+        // Where it begins is kept at once.
+        let mut kept: Option<Instant> = None;
         loop {
             let message = tokio::select! {
                 message = receiver.recv() => message,
@@ -376,9 +400,9 @@ impl Watch<'_> {
                     false
                 }
             };
-            if idle || kept.elapsed() >= KEPT_EVERY {
+            if idle || kept.is_none_or(|kept| kept.elapsed() >= KEPT_EVERY) {
                 self.keep(state)?;
-                kept = Instant::now();
+                kept = Some(Instant::now());
             }
             if !self.shown {
                 let Counts { summary, alerts, .. } = &self.counts;
@@ -400,7 +424,10 @@ impl Watch<'_> {
     /// Scores a batch and writes its alerts; false when it was interrupted before that.
     async fn take(&mut self, batch: Batch, state: &mut State) -> anyhow::Result<bool> {
         for note in &batch.notes {
-            self.progress.warn(&note.to_string());
+            match note {
+                Note::Rotated { .. } => self.progress.done("rotated", &note.to_string()),
+                _ => self.progress.warn(&note.to_string()),
+            }
         }
         let events: Vec<AccessEvent> = batch.events.iter().map(|seen| seen.event.clone()).collect();
         let Some(scores) = self.scores(&events).await? else {

@@ -402,7 +402,6 @@ pub(crate) fn file_in(folder: &Path, name: &str, extension: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
     use tempfile::TempDir;
 

@@ -20,6 +20,7 @@ mod registry;
 mod rehearsal;
 mod release;
 mod sample_db;
+mod scorer;
 #[cfg(test)]
 mod templates;
 mod tools;
@@ -59,6 +60,7 @@ enum Task {
     Release(release::Args),
     ReleaseRehearsal(rehearsal::Args),
     SampleDb(sample_db::Args),
+    Scorer(scorer::Args),
     Validators(validators::Args),
 }
 
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         // 1 says that the build ran and failed.
         Task::Codebuild(args) => (codebuild::run(args), 2),
         Task::DeployInfra(args) => (deploy::run(args).map(|()| ExitCode::SUCCESS), 1),
+        Task::Scorer(args) => (scorer::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::SampleDb(args) => (sample_db::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Validators(args) => (validators::run(args).map(|()| ExitCode::SUCCESS), 1),
     };

@@ -407,6 +407,27 @@ fn many_events_come_in_batches_and_a_stop_between_them_repeats_little() {
     assert!((100_000..300_000).contains(&total), "{total}");
 }
 
+/// The first batch of all says only where it began.
+#[test]
+fn a_log_that_is_rotated_after_a_first_look_that_dealt_with_nothing_is_read() {
+    let watched = Watched::new("log.csv");
+    watched.append("log.csv", "who,from\nana,10.0.0.1\n");
+    let mut follower = Follower::new(&watched.source, table(), &Positions::default()).unwrap();
+    let mut positions = Positions::default();
+    let result = follower.poll(false, &mut |batch| {
+        if !batch.events.is_empty() {
+            return Err(access_events::format::Stopped);
+        }
+        positions.reach(batch.marks);
+        Ok(())
+    });
+    assert!(matches!(result, Err(FollowError::Stopped)));
+    watched.rename("log.csv", "log.csv.1");
+    watched.append("log.csv", "who,from\nben,10.0.0.2\n");
+    let mut watched = Watched { positions, ..watched };
+    assert_eq!(watched.new_names(), "ana ben");
+}
+
 #[test]
 fn only_what_is_new_from_now_on() {
     let watched = Watched::new("log.csv");
@@ -440,4 +461,31 @@ fn what_is_no_log_is_refused_or_left_out() {
     watched.source = watched.folder.path().to_owned();
     assert_eq!(watched.look(true).unwrap().0, "");
     assert_eq!(watched.notes.len(), 2, "{:?}", watched.notes);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_cannot_be_read_is_told_once_and_tried_again() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    let mut watched = Watched::new("");
+    watched.append("a.csv", "who,from\nana,10.0.0.1\n");
+    let path = watched.path("a.csv");
+    let set = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    set(0o000);
+    // Whoever may read everything reads this as well.
+    let readable = fs::File::open(&path).is_ok();
+    let (names, polled) = watched.look(false).unwrap();
+    assert_eq!(
+        (names.is_empty(), polled.waiting),
+        (!readable, u64::from(!readable))
+    );
+    watched.new_names();
+    assert_eq!(watched.notes.len(), usize::from(!readable), "{:?}", watched.notes);
+    set(0o600);
+    assert_eq!(watched.new_names().is_empty(), readable);
+    // A link that leads nowhere, and a folder that lies in itself, are no files.
+    symlink("nowhere", watched.path("link")).unwrap();
+    symlink(".", watched.path("loop")).unwrap();
+    assert_eq!(watched.new_names(), "");
 }

@@ -74,6 +74,8 @@ pub enum Command {
     Score(Box<ScoreArgs>),
     /// Answer `POST /score` on 127.0.0.1, as the Lambda function of score-lambda does
     ScoreServer(ScoreServerArgs),
+    /// Follow a growing log or a folder, score what comes in, and tell of what does not fit
+    Watch(Box<WatchArgs>),
     /// Put a threshold for a stated rate of false alarms into a model file
     Calibrate(CalibrateArgs),
     /// Say how well a model tells normal rows from others: figures, JSON, pictures
@@ -726,6 +728,120 @@ pub struct ScoreServerArgs {
     /// Which services.
     #[command(flatten)]
     pub place: Place,
+}
+
+/// `ipinsights watch`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Every event is scored at least once: positions are kept in --state after its alerts are written. The id of an alert is \
+the same when it comes again."
+)]
+pub struct WatchArgs {
+    /// A log that grows and is rotated, or a folder of any depth that gets files; plain or gzip
+    #[arg(value_name = "SOURCE")]
+    pub source: PathBuf,
+    /// Kind of log [default: by each file's first bytes, where they leave no doubt]
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub from: Option<LogKind>,
+    /// Where to go on after a stop: this file keeps how far everything was read
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// Process what is there, and end
+    #[arg(long)]
+    pub once: bool,
+    /// Begin at the end of what is there, unless --state knows better
+    #[arg(long)]
+    pub only_new: bool,
+    /// How often to look, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub interval: std::time::Duration,
+    /// Records that cannot be understood: stop at the first, or count them and go on
+    #[arg(
+        long,
+        value_enum,
+        default_value = "skip",
+        value_name = "stop|skip",
+        hide_possible_values = true
+    )]
+    pub on_error: OnError,
+    /// Score with this model file instead of an endpoint
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["endpoint", "endpoint_url"])]
+    pub model: Option<PathBuf>,
+    /// Score through this endpoint
+    #[arg(long, value_name = "NAME", default_value = "ipinsights")]
+    pub endpoint: String,
+    /// Flag scores below this one [default: the threshold a model file is calibrated for]
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true, value_parser = finite)]
+    pub threshold: Option<f32>,
+    /// How alerts are written
+    #[arg(
+        long,
+        value_parser = Format::among(&[Format::Jsonl, Format::Cef, Format::Ocsf]),
+        default_value = "jsonl"
+    )]
+    pub format: Format,
+    /// Add the alerts to this file [default: stdout]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Name of this machine in lines of syslog [default: the system's]
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// Which services. Before those with a heading, which would reach on to it.
+    #[command(flatten)]
+    pub place: Place,
+    /// Which alerts.
+    #[command(flatten)]
+    pub alerting: Alerting,
+    /// Which uses count.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// What goes with some kinds of log.
+    #[command(flatten)]
+    pub kinds: KindArgs,
+}
+
+/// Which of what is flagged becomes an alert.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Which alerts")]
+pub struct Alerting {
+    /// No alert for addresses of this network; may be repeated, and @FILE has one a line
+    #[arg(long, value_name = "CIDR|@FILE")]
+    pub trust: Vec<String>,
+    /// No alert for this entity; may be repeated, and @FILE has one a line
+    #[arg(long, value_name = "ENTITY|@FILE")]
+    pub trust_entity: Vec<String>,
+    /// At most so many alerts for an entity in s, m or h, such as 5/10m; the next one says how many were held back
+    #[arg(long, value_name = "N/TIME", default_value = "10/1h", value_parser = crate::commands::watch::Limit::parse)]
+    pub limit: crate::commands::watch::Limit,
+    /// Entities that were not in the training rows of a model file: no alert, or one by their score
+    #[arg(
+        long,
+        value_enum,
+        default_value = "withhold",
+        value_name = "score|withhold",
+        hide_possible_values = true
+    )]
+    pub unknown_entity: UnknownEntity,
+}
+
+/// What to do with entities that the model does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum UnknownEntity {
+    /// Judge them by their score.
+    Score,
+    /// Count them.
+    Withhold,
+}
+
+fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    let seconds = text
+        .parse()
+        .ok()
+        .filter(|seconds| (0.01..=86_400.0).contains(seconds));
+    match seconds {
+        Some(seconds) => Ok(std::time::Duration::from_secs_f64(seconds)),
+        None => Err("it takes a number of seconds, from 0.01 to 86400".to_owned()),
+    }
 }
 
 /// `ipinsights serve`

@@ -53,6 +53,7 @@ pub async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<()> {
         Command::Advise(args) => commands::advise::run(&args, output),
         Command::Score(args) => commands::score::run(&cli.common, *args, output).await,
         Command::ScoreServer(args) => commands::score_server::run(&cli.common, args, output).await,
+        Command::Watch(args) => commands::watch::run(&cli.common, *args, output).await,
         Command::Calibrate(args) => commands::calibrate::run(&args, output),
         Command::Evaluate(args) => commands::evaluate::run(&args, output),
         Command::Serve(args) => commands::serve::run(&cli.common, args, output).await,

@@ -23,6 +23,10 @@ pub enum Format {
     Csv,
     /// One JSON object a line.
     Jsonl,
+    /// Common Event Format in lines of syslog.
+    Cef,
+    /// Events of the Open Cybersecurity Schema Framework, one a line.
+    Ocsf,
     /// A log of findings for code scanning, SARIF 2.1.0.
     Sarif,
     /// A picture.

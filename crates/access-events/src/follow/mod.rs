@@ -274,10 +274,14 @@ struct Tracked {
     /// Kept open, so that it can be read to its end wherever it goes.
     handle: Option<Arc<File>>,
     left_out: bool,
+    /// It could not be read, which was told.
+    failed: bool,
 }
 
 /// The rest of a file that is not under its name any more.
 struct Remains {
+    /// Under which its position is kept until it is found or given up.
+    id: Option<String>,
     position: Position,
     /// Looks since then.
     age: u32,
@@ -288,8 +292,18 @@ struct Remains {
 /// A file that is passed over.
 struct Passed {
     looked: (u64, u64),
-    /// Because it is not complete.
-    waits: bool,
+    why: Why,
+}
+
+/// Why a file is passed over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// It is none of those that are followed.
+    Other,
+    /// It is not complete.
+    Incomplete,
+    /// It cannot be opened, which was told; it is tried again.
+    Unreadable,
 }
 
 impl Follower {
@@ -359,8 +373,12 @@ impl Follower {
             source,
         })?;
         let known = self.recognize(&found, &mut batch);
-        self.discover(&found, &known, &mut batch, &mut polled);
-        self.looked = true;
+        self.discover(&found, &known, &mut batch, &mut polled)?;
+        let is_first = !std::mem::replace(&mut self.looked, true);
+        if is_first && !batch.is_empty() {
+            // Where it began is known before anything is dealt with: so it is found again even if it is rotated next.
+            take(std::mem::take(&mut batch))?;
+        }
         let present: BTreeSet<&str> = found.iter().map(|found| found.id.as_str()).collect();
         // What went elsewhere is older than what is there.
         let gone = self.files.keys().filter(|id| !present.contains(id.as_str()));
@@ -381,6 +399,7 @@ impl Follower {
             let is_over = found.is_none() && (tracked.handle.is_none() || tracked.quiet >= QUIET);
             if is_over && result.is_ok() {
                 self.remains.push(Remains {
+                    id: None,
                     position: tracked.position,
                     age: 0,
                     is_whole: true,
@@ -392,9 +411,13 @@ impl Follower {
             result?;
         }
         let gives_up = |remains: &Remains| {
-            remains.age > REMEMBERED || (!remains.is_whole && (to_the_end || remains.age > QUIET))
+            let looks = if remains.is_whole { REMEMBERED } else { QUIET };
+            to_the_end || remains.age > looks
         };
         for remains in self.remains.extract_if(.., |remains| gives_up(remains)) {
+            batch
+                .marks
+                .extend(remains.id.map(|id| Mark { id, position: None }));
             if !remains.is_whole {
                 batch.notes.push(Note::Lost {
                     path: remains.position.path,
@@ -426,6 +449,7 @@ impl Follower {
                 if matches!(fits, Ok(false)) {
                     let earlier = std::mem::replace(tracked, Tracked::new(found));
                     self.remains.push(Remains {
+                        id: None,
                         position: earlier.position,
                         age: 0,
                         is_whole: false,
@@ -454,11 +478,11 @@ impl Follower {
             for id in gone {
                 if let Some(tracked) = self.files.remove(&id) {
                     self.remains.push(Remains {
+                        id: Some(id),
                         is_whole: tracked.position.length > 0 && self.is_folder,
                         position: tracked.position,
                         age: 0,
                     });
-                    batch.marks.push(Mark { id, position: None });
                 }
             }
         }
@@ -472,37 +496,51 @@ impl Follower {
         known: &BTreeSet<String>,
         batch: &mut Batch,
         polled: &mut Polled,
-    ) {
+    ) -> Result<(), FollowError> {
         let remains = self.remains.iter().map(|remains| &remains.position);
         let tracked = self.files.values().map(|tracked| &tracked.position);
         let newest = remains.chain(tracked).map(|position| position.modified).max();
         for found in found.iter().filter(|found| !known.contains(&found.id)) {
             let looked = (found.length, found.modified);
-            let passed = self
-                .passed
-                .get(&found.id)
-                .filter(|passed| passed.looked == looked);
-            if let Some(Passed { waits: true, .. }) = passed {
+            let passed = self.passed.get(&found.id);
+            let passed = passed
+                .filter(|passed| passed.looked == looked)
+                .map(|passed| passed.why);
+            if passed == Some(Why::Incomplete) {
                 polled.waiting += 1;
                 continue;
             }
-            let passed = passed.is_some();
             let is_source = self.is_folder || found.path == self.source;
             // Of a file that was rotated more than once while nobody looked, all that came after what was read; clocks of files
             // may stand for some milliseconds.
             let is_missed = !self.looked && self.resumed && Some(found.modified) >= newest;
-            if passed && self.remains.is_empty() {
+            if passed == Some(Why::Other) && self.remains.is_empty() {
                 continue;
             }
-            let Ok(mut content) = Content::open(&found.path) else {
-                // Tried again the next time.
-                continue;
+            let mut pass = |why| {
+                self.passed.insert(found.id.clone(), Passed { looked, why });
             };
-            let mut pass = |waits| {
-                self.passed.insert(found.id.clone(), Passed { looked, waits });
+            let mut content = match Content::open(&found.path) {
+                Ok(content) => content,
+                // What went away meanwhile is not there.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) if found.path == self.source => {
+                    let path = found.path.clone();
+                    return Err(FollowError::Source { path, source });
+                }
+                Err(error) => {
+                    polled.waiting += u64::from(is_source);
+                    if passed != Some(Why::Unreadable) && (is_source || is_missed) {
+                        let why = error.to_string();
+                        let path = found.path.clone();
+                        batch.notes.push(Note::Unreadable { path, why });
+                    }
+                    pass(Why::Unreadable);
+                    continue;
+                }
             };
             if content.is_packed() && matches!(content.is_complete(), Ok(false)) {
-                pass(true);
+                pass(Why::Incomplete);
                 polled.waiting += u64::from(is_source);
                 continue;
             }
@@ -510,7 +548,13 @@ impl Follower {
                 position.at > 0 && matches!(position.print.fits(&mut content, position.at), Ok(true))
             };
             let adopted = match self.remains.iter().position(|remains| fits(&remains.position)) {
-                Some(at) => Some(self.remains.swap_remove(at).position),
+                Some(at) => {
+                    let remains = self.remains.swap_remove(at);
+                    batch
+                        .marks
+                        .extend(remains.id.map(|id| Mark { id, position: None }));
+                    Some(remains.position)
+                }
                 // Compressed, and the file itself is still there for a moment.
                 None => {
                     let plain = found.path.extension().is_some_and(|name| name == "gz");
@@ -537,11 +581,11 @@ impl Follower {
                 self.files.insert(found.id.clone(), tracked);
                 continue;
             }
-            if passed {
+            if passed == Some(Why::Other) {
                 continue;
             }
             if !is_source && !is_missed {
-                pass(false);
+                pass(Why::Other);
                 continue;
             }
             if self.is_folder
@@ -552,17 +596,21 @@ impl Follower {
                     path: found.path.clone(),
                     why: format!("it is a copy of `{}`", of.display()),
                 });
-                self.passed
-                    .insert(found.id.clone(), Passed { looked, waits: false });
+                let why = Why::Other;
+                self.passed.insert(found.id.clone(), Passed { looked, why });
                 continue;
             }
             let mut tracked = Tracked::new(found);
-            if self.only_new && !self.looked && !self.resumed {
+            let from_the_end = self.only_new && !self.looked && !self.resumed;
+            if from_the_end {
                 tracked.skip_to_the_end(&mut content);
+            }
+            if from_the_end || !self.is_folder {
                 batch.marks.push(tracked.mark(&found.id));
             }
             self.files.insert(found.id.clone(), tracked);
         }
+        Ok(())
     }
 
     /// Of which file that is read this one is a copy, by its name and by all that is in it.
@@ -635,17 +683,15 @@ impl Follower {
             Ok(is_complete) => {
                 polled.waiting += u64::from(!is_complete);
                 tracked.looked = reached;
-                return Ok(());
+                tracked.failed = false;
             }
             Err(Unread::Io(error)) => {
                 // Told once, and tried again until it works.
-                if unchanged || tracked.looked == (0, 0) {
-                    tracked.looked = (reached.0, 0);
-                }
-                if tracked.quiet == 0 {
+                if !std::mem::replace(&mut tracked.failed, true) {
                     let why = error.to_string();
                     batch.notes.push(Note::Unreadable { path, why });
                 }
+                polled.waiting += 1;
             }
             Err(Unread::Foreign(why)) if skips => {
                 tracked.left_out = true;
@@ -700,6 +746,7 @@ impl Tracked {
             quiet: 0,
             handle: None,
             left_out: false,
+            failed: false,
         }
     }
 

@@ -22,3 +22,4 @@ pub mod states;
 pub mod train;
 pub mod tune;
 pub mod verify;
+pub mod watch;

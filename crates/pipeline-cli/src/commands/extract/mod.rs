@@ -1,6 +1,6 @@
 //! `ipinsights extract`: logs in, pairs out, and what was left out.
 
-mod settings;
+pub(crate) mod settings;
 mod sources;
 mod summary;
 

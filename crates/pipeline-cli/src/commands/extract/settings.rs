@@ -13,26 +13,29 @@ use crate::exit::Failure;
 
 /// How to read.
 pub(super) fn extraction(args: &ExtractArgs) -> anyhow::Result<Extract> {
-    let extract = match args.from {
-        None => {
-            refuse_others(None, &args.kinds)?;
-            Extract::guessing()
-        }
-        Some(kind) => {
-            refuse_others(Some(kind), &args.kinds)?;
-            of(kind, &args.kinds)?
-        }
-    };
-    let extract = extract
-        .policy(policy(&args.selection)?)
-        .on_error(match args.on_error {
-            OnError::Stop => extract::OnError::Stop,
-            OnError::Skip => extract::OnError::Skip,
-        });
+    let extract = reading(args.from, &args.kinds, &args.selection, args.on_error)?;
     Ok(match NonZeroUsize::new(args.threads) {
         Some(threads) => extract.threads(threads),
         None => extract,
     })
+}
+
+/// Format, policy, and what to do with malformed records.
+pub(crate) fn reading(
+    from: Option<LogKind>,
+    kinds: &KindArgs,
+    selection: &Selection,
+    on_error: OnError,
+) -> anyhow::Result<Extract> {
+    refuse_others(from, kinds)?;
+    let extract = match from {
+        None => Extract::guessing(),
+        Some(kind) => of(kind, kinds)?,
+    };
+    Ok(extract.policy(policy(selection)?).on_error(match on_error {
+        OnError::Stop => extract::OnError::Stop,
+        OnError::Skip => extract::OnError::Skip,
+    }))
 }
 
 fn of(kind: LogKind, args: &KindArgs) -> anyhow::Result<Extract> {
@@ -198,7 +201,7 @@ fn listed(values: &[String], mut line: impl FnMut(&str)) -> anyhow::Result<()> {
 }
 
 /// Networks; in files, blank lines and what comes after `#` do not count.
-fn networks(values: &[String]) -> anyhow::Result<Vec<String>> {
+pub(crate) fn networks(values: &[String]) -> anyhow::Result<Vec<String>> {
     let mut networks = Vec::new();
     listed(values, |line| {
         let network = line.split('#').next().unwrap_or_default().trim();
@@ -210,7 +213,7 @@ fn networks(values: &[String]) -> anyhow::Result<Vec<String>> {
 }
 
 /// Entities; in files, empty lines do not count, and everything else does, blanks too.
-fn entities(values: &[String]) -> anyhow::Result<Vec<String>> {
+pub(crate) fn entities(values: &[String]) -> anyhow::Result<Vec<String>> {
     let mut entities = Vec::new();
     listed(values, |line| {
         if !line.is_empty() {

@@ -1,0 +1,526 @@
+//! `ipinsights watch`: what comes into logs, scored as it comes; alerts out.
+
+mod alert;
+mod limit;
+mod state;
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use access_events::follow::{Batch, FollowError, Note, Seen};
+use access_events::format::Stopped;
+use access_events::{AccessEvent, Follower, Summary};
+use anyhow::Context;
+use ipinsights::{Model, ReasonOptions, Score};
+use ipnet::Ipv4Net;
+use jiff::Timestamp;
+use score_lambda::{Cutoff, ScoreFailure, Scorer};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::cli::{Alerting, Common, UnknownEntity, WatchArgs};
+use crate::commands::extract::settings;
+use crate::exit::{ExitCode, Failure};
+use crate::output::{Format, Output};
+use crate::progress::Progress;
+use crate::scoring::Scoring;
+use crate::signals::Signals;
+
+pub use alert::{Alert, Source};
+pub use limit::Limit;
+use limit::Limiter;
+use state::State;
+
+/// How often the positions are kept while there is much to read.
+const KEPT_EVERY: Duration = Duration::from_secs(1);
+/// The longest wait for an endpoint that is not available, before it is asked again.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How often a thread that sleeps looks whether it is to end.
+const NAP: Duration = Duration::from_millis(50);
+
+/// Runs the command until Ctrl-C or SIGTERM, or to the end of what is there.
+pub async fn run(common: &Common, args: WatchArgs, _: &Output) -> anyhow::Result<()> {
+    let signals = Signals::listen();
+    // Alerts that scroll by are progress enough.
+    let shown = args.output.is_none() && io::stdout().is_terminal();
+    let progress = Arc::new(Progress::new(common.quiet));
+    // Everything that can be wrong with the arguments is said before anything is read.
+    let extract = settings::reading(args.from, &args.kinds, &args.selection, args.on_error)?;
+    let trust = Trust::read(&args.alerting)?;
+    for (argument, path) in [("--state", &args.state), ("--output", &args.output)] {
+        if let Some(path) = path
+            && lies_in(path, &args.source)
+        {
+            return Err(Failure::usage(format!(
+                "{argument} `{}` would be read as a log of `{}`: put it elsewhere",
+                path.display(),
+                args.source.display()
+            ))
+            .into());
+        }
+    }
+    let mut state = State::open(args.state.as_deref(), &args.source)?;
+    let follower = Follower::new(&args.source, extract, state.positions()).map_err(explain)?;
+    let follower = follower.only_new(args.only_new);
+    let sink = Sink::open(&args)?;
+    let model = args.model.as_deref();
+    let scoring = Scoring::open(model, &args.endpoint, args.threshold, &args.place, &progress).await?;
+    let mut watch = Watch {
+        scorer: Arc::clone(&scoring.scorer),
+        cutoff: scoring.cutoff,
+        model: scoring.model.clone(),
+        withholds: args.alerting.unknown_entity == UnknownEntity::Withhold,
+        trust,
+        limiter: Limiter::new(args.alerting.limit),
+        sink,
+        counts: Counts::default(),
+        progress: &progress,
+        signals: &signals,
+        shown,
+    };
+    let (sender, receiver) = channel(1);
+    let stop = Arc::new(AtomicBool::new(false));
+    let thread = {
+        let (stop, once, interval) = (Arc::clone(&stop), args.once, args.interval);
+        std::thread::Builder::new()
+            .name("watch".to_owned())
+            .spawn(move || look(follower, once, interval, &sender, &stop))
+            .context("a thread cannot be made")?
+    };
+    let result = watch.follow(receiver, &mut state).await;
+    stop.store(true, Ordering::Relaxed);
+    // What was written is reached, whatever came after it.
+    let kept = watch.keep(&mut state);
+    progress.finish();
+    let counts = watch.counts;
+    if !common.quiet {
+        writeln!(io::stderr().lock(), "{}", counts.text(state.path()))?;
+    }
+    scoring.close().await;
+    result?;
+    kept?;
+    // The receiver is gone, so that it ends with the next thing that it has to tell.
+    match thread.join() {
+        Ok(()) => Ok(()),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Whether a path is that of a source, or of something in it.
+fn lies_in(path: &Path, source: &Path) -> bool {
+    // What is not there yet is in a folder that is.
+    let real = |path: &Path| {
+        let path = std::path::absolute(path).ok()?;
+        let there = path.canonicalize().ok();
+        there.or_else(|| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?)))
+    };
+    matches!((real(path), real(source)), (Some(path), Some(source)) if path.starts_with(&source))
+}
+
+/// What the thread that reads tells.
+enum Message {
+    Batch(Box<Batch>),
+    /// There is nothing more now, and so many files are not complete.
+    Idle(u64),
+    Failed(FollowError),
+}
+
+/// Looks again and again, and hands on what is new.
+fn look(mut follower: Follower, once: bool, interval: Duration, sender: &Sender<Message>, stop: &AtomicBool) {
+    loop {
+        let result = follower.poll(once, &mut |batch| {
+            let message = Message::Batch(Box::new(batch));
+            sender.blocking_send(message).map_err(|_| Stopped)
+        });
+        // When nobody takes it there is nobody to tell.
+        let told = match result {
+            Ok(polled) => sender.blocking_send(Message::Idle(polled.waiting)),
+            Err(FollowError::Stopped) => return,
+            Err(error) => {
+                let _ = sender.blocking_send(Message::Failed(error));
+                return;
+            }
+        };
+        if once || told.is_err() {
+            return;
+        }
+        let until = Instant::now() + interval;
+        while Instant::now() < until {
+            if stop.load(Ordering::Relaxed) || sender.is_closed() {
+                return;
+            }
+            std::thread::sleep(NAP.min(until.saturating_duration_since(Instant::now())));
+        }
+    }
+}
+
+/// The library's errors with the arguments that help.
+fn explain(error: FollowError) -> anyhow::Error {
+    let (code, hint) = match &error {
+        FollowError::Source { .. } => (ExitCode::File, ""),
+        FollowError::UnknownFormat { .. } => (ExitCode::Data, ": give --from KIND"),
+        FollowError::Malformed { .. } => (ExitCode::Data, " (--on-error skip)"),
+        _ => (ExitCode::Failure, ""),
+    };
+    let message = format!("{error}{hint}");
+    let source = match error {
+        FollowError::Source { source, .. } => Some(source.into()),
+        _ => None,
+    };
+    Failure {
+        code,
+        message,
+        source,
+    }
+    .into()
+}
+
+/// For whom there are no alerts.
+struct Trust {
+    networks: Vec<Ipv4Net>,
+    entities: HashSet<String>,
+}
+
+impl Trust {
+    fn read(args: &Alerting) -> anyhow::Result<Self> {
+        let mut networks = Vec::new();
+        for text in settings::networks(&args.trust)? {
+            // An address alone is a network of its own.
+            let network = text
+                .parse()
+                .or_else(|_| text.parse::<std::net::Ipv4Addr>().map(Ipv4Net::from))
+                .map_err(|_| {
+                    Failure::usage(format!(
+                        "`{text}` of --trust is no IPv4 network, such as 192.0.2.0/24"
+                    ))
+                })?;
+            networks.push(network);
+        }
+        let entities = settings::entities(&args.trust_entity)?.into_iter().collect();
+        Ok(Self { networks, entities })
+    }
+
+    fn covers(&self, event: &AccessEvent) -> bool {
+        self.entities.contains(&event.entity)
+            || self.networks.iter().any(|network| network.contains(&event.ip))
+    }
+}
+
+/// Where alerts are written.
+struct Sink {
+    format: Format,
+    host: String,
+    file: Option<File>,
+}
+
+impl Sink {
+    fn open(args: &WatchArgs) -> anyhow::Result<Self> {
+        let file = args.output.as_deref().map(appended).transpose()?;
+        Ok(Self {
+            format: args.format,
+            host: args.host.clone().unwrap_or_else(host),
+            file,
+        })
+    }
+
+    fn line(&self, alert: &Alert) -> anyhow::Result<String> {
+        Ok(match self.format {
+            Format::Cef => alert.cef(&self.host),
+            Format::Ocsf => alert.ocsf(),
+            _ => alert.json()?,
+        })
+    }
+
+    /// Writes lines as a whole.
+    fn write(&mut self, lines: &str) -> anyhow::Result<()> {
+        let result = match &mut self.file {
+            Some(file) => file.write_all(lines.as_bytes()),
+            None => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush())
+            }
+        };
+        result.context("the alerts cannot be written")
+    }
+
+    /// Lets what was written be on the disk.
+    fn sync(&self) -> anyhow::Result<()> {
+        match &self.file {
+            // A pipe or a device has no disk.
+            Some(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => {
+                file.sync_data().context("the alerts cannot be written")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A file to be added to. Half a line at its end is from a stop in the middle of writing: its alert comes again.
+fn appended(path: &Path) -> anyhow::Result<File> {
+    let context = || format!("`{}` cannot be written", path.display());
+    if path.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .with_context(context)?;
+        let length = file.metadata().with_context(context)?.len();
+        let mut end = length;
+        while end > 0 {
+            let begin = end.saturating_sub(64 * 1024);
+            let mut part = Vec::new();
+            file.seek(SeekFrom::Start(begin)).with_context(context)?;
+            (&mut file)
+                .take(end - begin)
+                .read_to_end(&mut part)
+                .with_context(context)?;
+            if let Some(last) = part.iter().rposition(|byte| *byte == b'\n') {
+                end = begin + last as u64 + 1;
+                break;
+            }
+            end = begin;
+        }
+        if end < length {
+            file.set_len(end).with_context(context)?;
+        }
+    }
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .with_context(context)
+}
+
+/// This machine's name.
+fn host() -> String {
+    let known = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .or_else(|| std::env::var("COMPUTERNAME").ok());
+    let name: String = known.unwrap_or_default().split_whitespace().take(1).collect();
+    if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+struct Counts {
+    summary: Summary,
+    anomalous: u64,
+    alerts: u64,
+    held_back: u64,
+    trusted: u64,
+    unknown: u64,
+    waiting: u64,
+}
+
+impl Counts {
+    fn text(&self, state: Option<&Path>) -> String {
+        let summary = &self.summary;
+        let mut text = format!(
+            "{} records, {} events scored, {} anomalous, {} alerts",
+            summary.records,
+            summary.pairs.saturating_sub(self.unknown),
+            self.anomalous,
+            self.alerts
+        );
+        for (count, what) in [
+            (self.held_back, "held back by --limit"),
+            (self.trusted, "of those you trust"),
+            (self.unknown, "events of entities that the model does not know"),
+            (summary.malformed, "records malformed"),
+            (self.waiting, "files not complete yet"),
+        ] {
+            if count > 0 {
+                let _ = write!(text, ", {count} {what}");
+            }
+        }
+        if !summary.drops.is_empty() {
+            let drops: Vec<String> = summary
+                .drops
+                .iter()
+                .map(|(reason, count)| format!("{reason} {count}"))
+                .collect();
+            let _ = write!(text, "\nleft out: {}", drops.join(", "));
+        }
+        if let Some(malformed) = summary.malformed_examples.first() {
+            let _ = write!(text, "\nthe first malformed record: {malformed}");
+        }
+        if let Some(path) = state {
+            let _ = write!(text, "\n`{}` has the positions to go on from", path.display());
+        }
+        text
+    }
+}
+
+/// What a watch has.
+struct Watch<'a> {
+    scorer: Arc<dyn Scorer>,
+    cutoff: Cutoff,
+    model: Option<Arc<Model>>,
+    withholds: bool,
+    trust: Trust,
+    limiter: Limiter,
+    sink: Sink,
+    counts: Counts,
+    progress: &'a Progress,
+    signals: &'a Signals,
+    shown: bool,
+}
+
+impl Watch<'_> {
+    /// Takes what comes until there is an end to it.
+    async fn follow(&mut self, mut receiver: Receiver<Message>, state: &mut State) -> anyhow::Result<()> {
+        // Where it begins is kept at once.
+        let mut kept: Option<Instant> = None;
+        loop {
+            let message = tokio::select! {
+                message = receiver.recv() => message,
+                () = self.signals.first() => return Ok(()),
+            };
+            let idle = match message {
+                None => return Ok(()),
+                Some(Message::Failed(error)) => return Err(explain(error)),
+                Some(Message::Idle(waiting)) => {
+                    self.counts.waiting = waiting;
+                    true
+                }
+                Some(Message::Batch(batch)) => {
+                    if !self.take(*batch, state).await? {
+                        return Ok(());
+                    }
+                    false
+                }
+            };
+            if idle || kept.is_none_or(|kept| kept.elapsed() >= KEPT_EVERY) {
+                self.keep(state)?;
+                kept = Some(Instant::now());
+            }
+            if !self.shown {
+                let Counts { summary, alerts, .. } = &self.counts;
+                self.progress
+                    .now(&format!("{} events, {alerts} alerts", summary.pairs));
+            }
+        }
+    }
+
+    /// Keeps the positions, after the alerts before them are where they belong.
+    fn keep(&mut self, state: &mut State) -> anyhow::Result<()> {
+        if state.is_kept() {
+            return Ok(());
+        }
+        self.sink.sync()?;
+        state.keep()
+    }
+
+    /// Scores a batch and writes its alerts; false when it was interrupted before that.
+    async fn take(&mut self, batch: Batch, state: &mut State) -> anyhow::Result<bool> {
+        for note in &batch.notes {
+            match note {
+                Note::Rotated { .. } => self.progress.done("rotated", &note.to_string()),
+                _ => self.progress.warn(&note.to_string()),
+            }
+        }
+        let events: Vec<AccessEvent> = batch.events.iter().map(|seen| seen.event.clone()).collect();
+        let Some(scores) = self.scores(&events).await? else {
+            return Ok(false);
+        };
+        let mut lines = String::new();
+        for (seen, score) in batch.events.iter().zip(scores) {
+            if let Some(alert) = self.judge(seen, score) {
+                lines += &self.sink.line(&alert)?;
+                lines.push('\n');
+                self.counts.alerts += 1;
+            }
+        }
+        if !lines.is_empty() {
+            self.sink.write(&lines)?;
+        }
+        self.counts.summary.add(batch.summary);
+        state.reach(batch.marks);
+        Ok(true)
+    }
+
+    /// The scores, however long the endpoint takes; nothing when a signal came first.
+    async fn scores(&self, events: &[AccessEvent]) -> anyhow::Result<Option<Vec<Score>>> {
+        if events.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let mut wait = Duration::from_secs(1);
+        loop {
+            let answer = tokio::select! {
+                answer = self.scorer.score(events) => answer,
+                () = self.signals.first() => return Ok(None),
+            };
+            match answer {
+                Ok(scores) if scores.len() == events.len() => return Ok(Some(scores)),
+                Ok(scores) => anyhow::bail!("{} scores came for {} events", scores.len(), events.len()),
+                Err(ScoreFailure::Unavailable { source }) => {
+                    let seconds = wait.as_secs();
+                    self.progress.warn(&format!(
+                        "the endpoint is not available, it is asked again in {seconds} s: {source}"
+                    ));
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        () = self.signals.first() => return Ok(None),
+                    }
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    /// The alert for an event, where there is to be one.
+    fn judge(&mut self, seen: &Seen, score: Score) -> Option<Alert> {
+        let event = &seen.event;
+        let model = self.model.as_deref();
+        if self.withholds && model.is_some_and(|model| !model.knows_entity(&event.entity)) {
+            self.counts.unknown += 1;
+            return None;
+        }
+        if !self.cutoff.is_anomalous(score) {
+            return None;
+        }
+        self.counts.anomalous += 1;
+        if self.trust.covers(event) {
+            self.counts.trusted += 1;
+            return None;
+        }
+        let Some(held_back) = self.limiter.admit(&event.entity, Instant::now()) else {
+            self.counts.held_back += 1;
+            return None;
+        };
+        let verdict = model
+            .and_then(Model::detector)
+            .map(|detector| detector.verdict(score));
+        let reason = model.filter(|model| model.history().is_some()).map(|model| {
+            model
+                .explain(&event.entity, event.ip, &ReasonOptions::default())
+                .sentence
+        });
+        Some(Alert {
+            version: 1,
+            id: alert::id(seen),
+            detected: Timestamp::now(),
+            time: seen.time,
+            entity: event.entity.clone(),
+            ip: event.ip,
+            score: Some(score.dot_product()).filter(|score| score.is_finite()),
+            threshold: self.cutoff.value().dot_product(),
+            percentile: verdict.map(|verdict| verdict.percentile),
+            p_value: verdict.map(|verdict| verdict.p_value),
+            reason,
+            source: Source::of(seen),
+            held_back,
+        })
+    }
+}

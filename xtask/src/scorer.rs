@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::workspace;
 
-/// The largest program that is kept: what is larger takes longer to fetch when a function starts.
+/// The largest package, compressed as a zip has it: what is larger takes longer to fetch when a function starts.
 const LARGEST: usize = 10_000_000;
 
 /// How long an answer may take before it is given up.
@@ -69,15 +69,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         None => build(args)?,
     };
     let bytes = std::fs::read(&program).with_context(|| format!("`{}` cannot be read", program.display()))?;
-    println!("{}: {:.1} MB", program.display(), bytes.len() as f64 / 1e6);
+    let packed = packed(&bytes)?;
+    println!(
+        "{}: {:.1} MB, {:.1} MB packed",
+        program.display(),
+        bytes.len() as f64 / 1e6,
+        packed as f64 / 1e6
+    );
     if args.program.is_none() {
         ensure!(
             is_static(&bytes)?,
             "it is not static: Lambda's systems need not have the libraries of this one"
         );
         ensure!(
-            bytes.len() <= LARGEST,
-            "it is larger than {} MB: what came in that is so large?",
+            packed <= LARGEST,
+            "packed it is larger than {} MB: what came in that is so large?",
             LARGEST / 1_000_000
         );
     }
@@ -103,6 +109,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How many bytes a zip takes for a program.
+fn packed(program: &[u8]) -> anyhow::Result<usize> {
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(program)?;
+    Ok(encoder.finish()?.len())
+}
+
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
@@ -120,13 +133,18 @@ fn build(args: &Args) -> anyhow::Result<PathBuf> {
     }
     let status = cargo
         .args([
-            "build",
+            "rustc",
             "--release",
             "--locked",
             "--package",
             "score-lambda",
+            "--bin",
+            "score-lambda",
             "--target",
             target,
+            "--",
+            "-C",
+            "strip=symbols",
         ])
         .current_dir(workspace::root())
         .status()

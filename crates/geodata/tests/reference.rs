@@ -57,10 +57,14 @@ proptest! {
         let mut writer = if is_ipv6 { Writer::new_ipv6("Test-Country") } else { Writer::new("Test-Country") };
         // Data enough for pointers of 28 and 32 bits would take minutes; those sizes are tested where the tree is made.
         let filler = "x".repeat(padding * 400);
-        for (network, code) in networks {
+        for (number, (network, code)) in networks.into_iter().enumerate() {
             let mut record = json!({ "filler": filler });
             if let Some(code) = ["FR", "DE", "US", "SG"].get(code) {
                 record["country"] = json!({ "iso_code": code, "names": { "en": filler } });
+            }
+            if matches!(network, IpNet::V6(network) if network.contains(&Ipv6Net::default().network())) {
+                // See `of_a_record_that_holds_all_of_ipv4`.
+                record["own"] = number.into();
             }
             // Overlaps are refused, and IPv6 where there is none.
             let _ = writer.insert(network, &record);
@@ -69,6 +73,23 @@ proptest! {
         let bytes = writer.to_bytes().unwrap();
         prop_assert_eq!(ours(&bytes), theirs(&bytes));
     }
+}
+
+/// A network of IPv6 in which those of IPv4 would lie, and another one with the same record. The other reader takes the second for an
+/// alias of the first and leaves it out; to us both are networks of IPv6.
+#[test]
+fn of_a_record_that_holds_all_of_ipv4() {
+    let with = |records: [&str; 2]| {
+        let mut writer = Writer::new_ipv6("Test-Country");
+        for (network, code) in ["::/1", "8000::/1"].into_iter().zip(records) {
+            let record = json!({ "country": { "iso_code": code } });
+            writer.insert(network.parse().unwrap(), &record).unwrap();
+        }
+        let bytes = writer.to_bytes().unwrap();
+        (ours(&bytes), theirs(&bytes))
+    };
+    assert_eq!(with(["DE", "DE"]), ((vec![], 2), (vec![], 1)));
+    assert_eq!(with(["DE", "FR"]), ((vec![], 2), (vec![], 2)));
 }
 
 /// Pointers of 28 bits, of which the highest four share a byte.

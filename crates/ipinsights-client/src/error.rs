@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_sagemaker::operation::RequestId;
+use aws_sdk_sagemakerruntime::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -140,6 +140,7 @@ pub enum Error {
         problems: Vec<String>,
     },
     /// A deployment is out of its bounds; nothing was sent.
+    #[cfg(feature = "jobs")]
     #[error(transparent)]
     InvalidDeployment(#[from] crate::InvalidDeployment),
     /// An endpoint did not come up.

@@ -18,7 +18,7 @@ use ipinsights::inference::{
 
 use tokio::time::Instant;
 
-use crate::{Client, EndpointName, Error};
+use crate::{EndpointName, Error, Invoker};
 
 const OPERATION: &str = "InvokeEndpoint";
 
@@ -112,7 +112,7 @@ fn passes(error: &Error) -> bool {
     }
 }
 
-impl Client {
+impl Invoker {
     /// Scores events through an endpoint: as many predictions as events, in their order.
     ///
     /// Large inputs go in several requests, one after the other, each body under 6 MiB; [`score_stream`](Self::score_stream) has

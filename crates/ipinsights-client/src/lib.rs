@@ -1,22 +1,33 @@
 #![doc = include_str!("../README.md")]
 
 mod client;
+#[cfg(feature = "jobs")]
 mod deployment;
+#[cfg(feature = "jobs")]
 mod endpoint;
 mod error;
 mod image;
 mod invoke;
 mod names;
 mod stream;
+#[cfg(feature = "jobs")]
 mod tags;
+#[cfg(feature = "jobs")]
 mod teardown;
+#[cfg(feature = "jobs")]
 mod training;
+#[cfg(feature = "jobs")]
 mod transform;
+#[cfg(feature = "jobs")]
 mod tuning;
 mod wait;
 
+#[cfg(feature = "jobs")]
 pub use client::Client;
+pub use client::Invoker;
+#[cfg(feature = "jobs")]
 pub use deployment::{Capacity, Deployment, InvalidDeployment, Shift, UpdateOptions};
+#[cfg(feature = "jobs")]
 pub use endpoint::{
     Asynchronous, Endpoint, EndpointChange, EndpointConfig, EndpointObserver, EndpointStatus, Model,
     Serverless, endpoint_parameters,
@@ -29,10 +40,14 @@ pub use names::{
     SecurityGroupId, SubnetId, TrainingJobName, TransformJobName, TuningJobName,
 };
 pub use stream::{StreamError, StreamOptions};
+#[cfg(feature = "jobs")]
 pub use teardown::{Resource, Teardown};
+#[cfg(feature = "jobs")]
 pub use training::{
     InvalidTrainingJob, Network, TrainedModel, TrainingJob, TrainingJobDraft, TrainingState, TrainingStatus,
 };
+#[cfg(feature = "jobs")]
 pub use transform::{Predictions, TransformJob, TransformState};
+#[cfg(feature = "jobs")]
 pub use tuning::{Trial, TuningJob, TuningState, TuningStatus, TuningStrategy};
 pub use wait::Deadline;

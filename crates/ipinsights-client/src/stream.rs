@@ -8,7 +8,7 @@ use futures::{StreamExt, stream};
 use ipinsights::inference::PredictionRecord;
 
 use crate::invoke::EMBEDDINGS;
-use crate::{Client, EndpointName, Error, InvokeOptions};
+use crate::{EndpointName, Error, InvokeOptions, Invoker};
 
 /// How rows are sent. The default is 20,000 in a request (1,500 with embeddings), four requests at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub enum StreamError<R, S> {
     },
 }
 
-impl Client {
+impl Invoker {
     /// Scores rows through an endpoint as they come, and hands them on with their predictions, in their order. Says how many
     /// there were.
     ///

@@ -64,9 +64,9 @@ impl Scoring {
             .parse()
             .map_err(|error: ipinsights_client::ParseNameError| Failure::usage(error.to_string()))?;
         let services = Opened::open(place, progress).await?;
-        let client = services.clients.ip_insights().clone();
+        let invoker = services.clients.ip_insights().invoker().clone();
         Ok(Self {
-            scorer: Arc::new(EndpointScorer::new(client, endpoint)),
+            scorer: Arc::new(EndpointScorer::new(invoker, endpoint)),
             cutoff,
             model: None,
             services: Some(services),

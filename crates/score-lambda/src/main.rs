@@ -50,12 +50,9 @@ async fn run() -> Result<(), Error> {
         .http_client(http)
         .load()
         .await;
-    let client = ipinsights_client::Client::new(
-        aws_sdk_sagemaker::Client::new(&sdk),
-        aws_sdk_sagemakerruntime::Client::new(&sdk),
-    );
+    let invoker = ipinsights_client::Invoker::new(aws_sdk_sagemakerruntime::Client::new(&sdk));
     let app = router(
-        Arc::new(EndpointScorer::new(client, config.endpoint)),
+        Arc::new(EndpointScorer::new(invoker, config.endpoint)),
         config.cutoff,
         Logging {
             log: Some(Arc::new(log)),

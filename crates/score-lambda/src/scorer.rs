@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use access_events::AccessEvent;
 use ipinsights::Score;
-use ipinsights_client::{Client, EndpointName};
+use ipinsights_client::{EndpointName, Invoker};
 
 /// What [`Scorer::score`] returns.
 pub type ScoreFuture<'a> = Pin<Box<dyn Future<Output = Result<Vec<Score>, ScoreFailure>> + Send + 'a>>;
@@ -36,21 +36,21 @@ pub enum ScoreFailure {
 /// Scores by a SageMaker endpoint.
 #[derive(Debug, Clone)]
 pub struct EndpointScorer {
-    client: Client,
+    invoker: Invoker,
     endpoint: EndpointName,
 }
 
 impl EndpointScorer {
     /// Scores by this endpoint.
-    pub fn new(client: Client, endpoint: EndpointName) -> Self {
-        Self { client, endpoint }
+    pub fn new(invoker: Invoker, endpoint: EndpointName) -> Self {
+        Self { invoker, endpoint }
     }
 }
 
 impl Scorer for EndpointScorer {
     fn score<'a>(&'a self, events: &'a [AccessEvent]) -> ScoreFuture<'a> {
         Box::pin(async move {
-            self.client.score(&self.endpoint, events).await.map_err(|error| {
+            self.invoker.score(&self.endpoint, events).await.map_err(|error| {
                 if error.is_transient() {
                     ScoreFailure::Unavailable { source: error.into() }
                 } else {

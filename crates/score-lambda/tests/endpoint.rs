@@ -35,11 +35,8 @@ async fn scorer(status: StatusCode, error: &'static str, body: &'static str) -> 
         ))
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build();
-    let client = ipinsights_client::Client::new(
-        aws_sdk_sagemaker::Client::new(&config),
-        aws_sdk_sagemakerruntime::Client::new(&config),
-    );
-    EndpointScorer::new(client, "e".parse().unwrap())
+    let invoker = ipinsights_client::Invoker::new(aws_sdk_sagemakerruntime::Client::new(&config));
+    EndpointScorer::new(invoker, "e".parse().unwrap())
 }
 
 fn events() -> [AccessEvent; 2] {

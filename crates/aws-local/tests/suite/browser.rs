@@ -92,6 +92,24 @@ impl Browser {
     }
 
     fn call(&mut self, method: &str, params: Value) -> Value {
+        let answer = self.ask(method, params);
+        answer.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// Evaluates in the page; nothing where the page goes away meanwhile, which a click may have asked for.
+    fn evaluate(&mut self, params: Value) -> Value {
+        match self.ask("Runtime.evaluate", params) {
+            Ok(answer) => answer,
+            Err(error) => {
+                let text = error["message"].as_str().unwrap_or_default();
+                let left = ["navigated or closed", "context was destroyed", "Cannot find"];
+                assert!(left.iter().any(|part| text.contains(part)), "{error}");
+                Value::Null
+            }
+        }
+    }
+
+    fn ask(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.calls += 1;
         let mut message = json!({"id": self.calls, "method": method, "params": params});
         if let Some(session) = &self.session {
@@ -104,8 +122,10 @@ impl Browser {
             let answer = self.from.recv_timeout(PATIENCE);
             let answer = answer.unwrap_or_else(|error| panic!("{method}: the browser is silent: {error}"));
             if answer["id"] == self.calls {
-                assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-                return answer["result"].clone();
+                return match &answer["error"] {
+                    Value::Null => Ok(answer["result"].clone()),
+                    error => Err(error.clone()),
+                };
             }
             match answer["method"].as_str() {
                 // What a page may not do, and what a script cannot.
@@ -149,7 +169,7 @@ impl Browser {
     /// What an expression comes to in the page.
     pub(crate) fn eval(&mut self, expression: &str) -> Value {
         let asked = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
-        let answer = self.call("Runtime.evaluate", asked);
+        let answer = self.evaluate(asked);
         let thrown = &answer["exceptionDetails"];
         assert!(thrown.is_null(), "{expression}: {thrown}");
         answer["result"]["value"].clone()
@@ -164,7 +184,7 @@ impl Browser {
         let begun = Instant::now();
         loop {
             let asked = json!({"expression": format!("Boolean({expression})"), "returnByValue": true});
-            if self.call("Runtime.evaluate", asked)["result"]["value"] == true {
+            if self.evaluate(asked)["result"]["value"] == true {
                 return;
             }
             if begun.elapsed() > PATIENCE {

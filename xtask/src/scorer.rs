@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::workspace;
 
-/// The largest package, compressed as a zip has it: what is larger takes longer to fetch when a function starts.
+/// The largest program: what is larger takes longer to fetch and to load when a function starts.
 const LARGEST: usize = 10_000_000;
 
 /// How long an answer may take before it is given up.
@@ -82,8 +82,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             "it is not static: Lambda's systems need not have the libraries of this one"
         );
         ensure!(
-            packed <= LARGEST,
-            "packed it is larger than {} MB: what came in that is so large?",
+            bytes.len() <= LARGEST,
+            "it is larger than {} MB: what came in that is so large?",
             LARGEST / 1_000_000
         );
     }
@@ -133,8 +133,9 @@ fn build(args: &Args) -> anyhow::Result<PathBuf> {
     }
     let status = cargo
         .args([
-            "rustc",
-            "--release",
+            "build",
+            "--profile",
+            "scorer",
             "--locked",
             "--package",
             "score-lambda",
@@ -142,9 +143,6 @@ fn build(args: &Args) -> anyhow::Result<PathBuf> {
             "score-lambda",
             "--target",
             target,
-            "--",
-            "-C",
-            "strip=symbols",
         ])
         .current_dir(workspace::root())
         .status()
@@ -157,7 +155,7 @@ fn build(args: &Args) -> anyhow::Result<PathBuf> {
     let built = workspace::root()
         .join("target")
         .join(target)
-        .join("release/score-lambda");
+        .join("scorer/score-lambda");
     let to = workspace::root().join(&args.to);
     std::fs::create_dir_all(&to).with_context(|| format!("`{}` cannot be made", to.display()))?;
     let program = to.join("bootstrap");

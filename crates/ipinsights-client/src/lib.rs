@@ -20,6 +20,7 @@ mod training;
 mod transform;
 #[cfg(feature = "jobs")]
 mod tuning;
+#[cfg(feature = "jobs")]
 mod wait;
 
 #[cfg(feature = "jobs")]
@@ -50,4 +51,5 @@ pub use training::{
 pub use transform::{Predictions, TransformJob, TransformState};
 #[cfg(feature = "jobs")]
 pub use tuning::{Trial, TuningJob, TuningState, TuningStatus, TuningStrategy};
+#[cfg(feature = "jobs")]
 pub use wait::Deadline;

@@ -265,7 +265,7 @@ impl History {
     /// assert_eq!(
     ///     reasons.sentence,
     ///     "`ana` (1 row) was never seen at 9.9.9.0/24 nor anywhere else in 9.0.0.0/8; nobody was seen in 9.9.0.0/16; 9.9.9.9 is in \
-    ///      Switzerland; score -1.00 is below the threshold 5.00 (5 % false alarms): anomalous."
+    ///      Switzerland; score -1.00 is below the threshold 4.00 (5 % false alarms): anomalous."
     /// );
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -344,8 +344,10 @@ fn a_document_comes_when_it_is_whole_and_grows_by_records() {
     watched.extract = Extract::guessing().policy(everything());
     let text = trail(&["ana", "ben"]);
     fs::write(watched.path("a.json"), &text[..text.len() - 4]).unwrap();
-    let (names, polled) = watched.look(false).unwrap();
-    assert_eq!((&*names, polled.waiting), ("", 1));
+    for _ in 0..3 {
+        let (names, polled) = watched.look(false).unwrap();
+        assert_eq!((&*names, polled.waiting), ("", 1));
+    }
     fs::write(watched.path("a.json"), &text).unwrap();
     assert_eq!(watched.new_names(), "ana ben");
     watched.stop();
@@ -488,4 +490,113 @@ fn a_file_that_cannot_be_read_is_told_once_and_tried_again() {
     symlink("nowhere", watched.path("link")).unwrap();
     symlink(".", watched.path("loop")).unwrap();
     assert_eq!(watched.new_names(), "");
+}
+
+#[test]
+fn a_folder_that_is_away_for_a_moment_is_waited_for_with_its_positions() {
+    let mut watched = Watched::new("logs");
+    watched.append("logs/a.csv", "who,from\nana,10.0.0.1\n");
+    assert_eq!(watched.new_names(), "ana");
+    watched.rename("logs", "elsewhere");
+    let error = watched.look(false).unwrap_err();
+    assert!(
+        matches!(&error, FollowError::Source { path, .. } if *path == watched.source),
+        "{error:?}"
+    );
+    watched.stop();
+    let error = watched.look(false).unwrap_err();
+    assert!(matches!(error, FollowError::Source { .. }), "{error:?}");
+    watched.rename("elsewhere", "logs");
+    watched.append("logs/a.csv", "ben,10.0.0.2\n");
+    assert_eq!(watched.new_names(), "ben");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_in_it_that_cannot_be_looked_into_ends_nothing_and_loses_nothing() {
+    use std::os::unix::fs::symlink;
+
+    let mut watched = Watched::new("logs");
+    watched.append("logs/deep/a.csv", "who,from\nana,10.0.0.1\n");
+    watched.append("logs/b.csv", "who,from\nben,10.0.0.2\n");
+    assert_eq!(watched.new_names(), "ben ana");
+    watched.rename("logs/deep", "away");
+    // What leads to itself cannot be looked into, whoever looks.
+    symlink("deep", watched.path("logs/deep")).unwrap();
+    watched.append("logs/b.csv", "bob,10.0.0.3\n");
+    assert_eq!(watched.new_names(), "bob");
+    for _ in 0..10 {
+        assert_eq!(watched.new_names(), "");
+    }
+    assert_eq!(watched.notes.len(), 1, "told once: {:?}", watched.notes);
+    assert!(watched.notes[0].contains("deep"), "{:?}", watched.notes);
+    watched.stop();
+    assert_eq!(watched.new_names(), "");
+    fs::remove_file(watched.path("logs/deep")).unwrap();
+    watched.rename("away", "logs/deep");
+    watched.append("logs/deep/a.csv", "amy,10.0.0.4\n");
+    assert_eq!(watched.new_names(), "amy");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_of_several_names_is_one_file() {
+    use std::os::unix::fs::symlink;
+
+    let mut watched = Watched::new("logs");
+    watched.append("logs/a.csv", "who,from\nana,10.0.0.1\n");
+    fs::hard_link(watched.path("logs/a.csv"), watched.path("logs/c.csv")).unwrap();
+    symlink("a.csv", watched.path("logs/0.csv")).unwrap();
+    // Folders that lead to one another.
+    watched.append("logs/one/b.csv", "who,from\nben,10.0.0.2\n");
+    fs::create_dir(watched.path("logs/two")).unwrap();
+    symlink("../two", watched.path("logs/one/two")).unwrap();
+    symlink("../one", watched.path("logs/two/one")).unwrap();
+    for names in ["ana ben", "", ""] {
+        assert_eq!(watched.new_names(), names);
+    }
+    watched.append("logs/c.csv", "amy,10.0.0.4\n");
+    assert_eq!(watched.new_names(), "amy");
+    assert!(watched.notes.is_empty(), "{:?}", watched.notes);
+
+    // As a server names the log of the day.
+    let mut watched = Watched::new("log.csv");
+    watched.append("log.csv-20260101", "who,from\nana,10.0.0.1\n");
+    symlink("log.csv-20260101", &watched.source).unwrap();
+    for names in ["ana", "", ""] {
+        assert_eq!(watched.new_names(), names);
+    }
+    watched.append("log.csv-20260101", "ben,10.0.0.2\n");
+    watched.append("log.csv-20260102", "who,from\ncat,10.0.0.3\n");
+    fs::remove_file(&watched.source).unwrap();
+    symlink("log.csv-20260102", &watched.source).unwrap();
+    assert_eq!(watched.new_names(), "ben cat");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_whose_name_is_not_unicode_is_left_out_and_told() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let name = OsStr::from_bytes(b"b\xff.csv");
+    let mut watched = Watched::new("logs");
+    watched.append("logs/a.csv", "who,from\nana,10.0.0.1\n");
+    fs::copy(watched.path("logs/a.csv"), watched.source.join(name)).unwrap();
+    for names in ["ana", "", ""] {
+        assert_eq!(watched.new_names(), names);
+        watched.stop();
+    }
+    watched.notes.clear();
+    watched.new_names();
+    watched.new_names();
+    assert_eq!(watched.notes.len(), 1, "{:?}", watched.notes);
+    assert!(
+        watched.notes[0].contains("its name is not Unicode"),
+        "{:?}",
+        watched.notes
+    );
+    let source = watched.source.join(name);
+    let error = Follower::new(source, table(), &Positions::default()).unwrap_err();
+    assert!(matches!(error, FollowError::Source { .. }), "{error:?}");
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::{FollowError, Place, Seen, Unread};
+use super::{FollowError, Place, Seen, Unread, listing};
 use crate::format::{Format, Malformed, Problem, ReadError, Sink, Stopped};
 use crate::policy::Verdict;
 use crate::report::{DropReason, MalformedRecord, Summary};
@@ -29,6 +29,16 @@ pub(super) struct Content {
 impl Content {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         Self::of(&Arc::new(File::open(path)?))
+    }
+
+    /// A file that was found under this name, as long as it has it: otherwise it is as if there were none.
+    pub(super) fn found(path: &Path, id: &str) -> io::Result<Self> {
+        let content = Self::open(path)?;
+        if listing::id(path, &content.file.metadata()?) == id {
+            Ok(content)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
     }
 
     pub(super) fn of(file: &Arc<File>) -> io::Result<Self> {

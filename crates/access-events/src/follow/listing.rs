@@ -1,5 +1,6 @@
 //! What is there to be read.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,65 +38,133 @@ pub(super) fn modified(metadata: &Metadata) -> u64 {
         .unwrap_or_default()
 }
 
+/// By which the system knows a file, whatever its name; where it tells none, the name.
 #[cfg(unix)]
-fn id(_: &Path, metadata: &Metadata) -> String {
+pub(super) fn id(_: &Path, metadata: &Metadata) -> String {
     use std::os::unix::fs::MetadataExt;
     format!("{:x}:{:x}", metadata.dev(), metadata.ino())
 }
 
 #[cfg(not(unix))]
-fn id(path: &Path, _: &Metadata) -> String {
+pub(super) fn id(path: &Path, _: &Metadata) -> String {
     path.display().to_string()
+}
+
+/// What is there, and what of it cannot be read.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Every file once, whatever leads to it.
+    pub(super) found: Vec<Found>,
+    /// Folders that cannot be looked into now.
+    pub(super) unreadable: Vec<(PathBuf, io::Error)>,
+    /// Files whose names are not Unicode, which positions cannot be kept of.
+    pub(super) unnamed: Vec<PathBuf>,
 }
 
 /// All files of a folder, however deep, but for hidden ones; or a file and those beside it whose names go on after its own, which
 /// rotation may have made of it, the oldest first.
-pub(super) fn list(source: &Path, is_folder: bool) -> io::Result<Vec<Found>> {
-    let mut found = Vec::new();
-    if is_folder {
-        let mut folders = vec![source.to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder)? {
-                let entry = entry?;
-                if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                    continue;
+pub(super) fn list(source: &Path, is_folder: bool) -> io::Result<Listing> {
+    if is_folder { folder(source) } else { file(source) }
+}
+
+fn folder(source: &Path) -> io::Result<Listing> {
+    let mut listing = Listing::default();
+    let mut folders = vec![source.to_owned()];
+    // What links lead to comes after everything that is there itself.
+    let mut links = BTreeSet::new();
+    let mut seen = HashSet::new();
+    while let Some(folder) = folders.pop().or_else(|| links.pop_first()) {
+        let entries = folder.metadata().and_then(|metadata| {
+            let is_new = metadata.is_dir() && seen.insert(id(&folder, &metadata));
+            is_new.then(|| fs::read_dir(&folder)).transpose()
+        });
+        let entries = match entries {
+            Ok(Some(entries)) => entries,
+            Ok(None) => {
+                listing.add(folder, &mut seen);
+                continue;
+            }
+            Err(error) if folder == source => return Err(error),
+            // What went away meanwhile is not there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                listing.unreadable.push((folder, error));
+                continue;
+            }
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    listing.unreadable.push((folder.clone(), error));
+                    break;
                 }
-                let path = entry.path();
-                // What went away meanwhile is not there.
-                let Ok(metadata) = path.metadata() else { continue };
-                if metadata.is_file() {
-                    found.push(Found::new(path, &metadata));
-                } else if metadata.is_dir() && !leads_back(&entry, &path) {
-                    folders.push(path);
-                }
+            };
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                Ok(kind) if kind.is_file() => files.push(entry.path()),
+                Ok(kind) if kind.is_symlink() => drop(links.insert(entry.path())),
+                _ => {}
             }
         }
-        found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        return Ok(found);
+        // Of several names of a file the first is taken, at every look.
+        files.sort_unstable();
+        for path in files {
+            listing.add(path, &mut seen);
+        }
+        folders.sort_unstable_by(|a, b| b.cmp(a));
     }
+    listing.found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(listing)
+}
+
+fn file(source: &Path) -> io::Result<Listing> {
+    let mut listing = Listing::default();
+    let mut seen = HashSet::new();
+    // It may be away for a moment while it is rotated.
+    listing.add(source.to_owned(), &mut seen);
+    let itself = listing.found.pop();
     let folder = match source.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     let name = source.file_name().unwrap_or_default();
+    let mut paths = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if !is_sibling(entry.file_name().as_encoded_bytes(), name.as_encoded_bytes()) {
-            continue;
+        if is_sibling(entry.file_name().as_encoded_bytes(), name.as_encoded_bytes()) {
+            paths.push(match source.parent() {
+                Some(folder) => folder.join(entry.file_name()),
+                None => entry.path(),
+            });
         }
-        let path = match source.parent() {
-            Some(folder) => folder.join(entry.file_name()),
-            None => entry.path(),
+    }
+    paths.sort_unstable();
+    for path in paths {
+        listing.add(path, &mut seen);
+    }
+    let order = |found: &Found| (found.modified, found.path.clone());
+    listing.found.sort_by_cached_key(order);
+    listing.found.extend(itself);
+    Ok(listing)
+}
+
+impl Listing {
+    /// Takes in a file, unless it was under another name.
+    fn add(&mut self, path: PathBuf, seen: &mut HashSet<String>) {
+        // What went away meanwhile is not there.
+        let Some(metadata) = path.metadata().ok().filter(Metadata::is_file) else {
+            return;
         };
-        if let Some(metadata) = path.metadata().ok().filter(Metadata::is_file) {
-            found.push(Found::new(path, &metadata));
+        if path.to_str().is_none() {
+            self.unnamed.push(path);
+        } else if seen.insert(id(&path, &metadata)) {
+            self.found.push(Found::new(path, &metadata));
         }
     }
-    found.sort_unstable_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
-    // It may be away for a moment while it is rotated.
-    if let Ok(metadata) = source.metadata() {
-        found.push(Found::new(source.to_owned(), &metadata));
-    }
-    Ok(found)
 }
 
 /// Whether a name is one that rotation gives to the file of another name: `access.log.1`, `access.log-20260101.gz`, `access.log.old`.
@@ -106,14 +175,4 @@ pub(super) fn is_sibling(name: &[u8], of: &[u8]) -> bool {
         }
         _ => false,
     }
-}
-
-/// A link to a folder that it lies in would be followed for ever.
-fn leads_back(entry: &fs::DirEntry, path: &Path) -> bool {
-    let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-    is_link
-        && match (path.canonicalize(), path.parent().map(Path::canonicalize)) {
-            (Ok(to), Some(Ok(from))) => from.starts_with(to),
-            _ => true,
-        }
 }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -27,7 +27,7 @@ use crate::{AccessEvent, Extract};
 
 use content::{Content, Form};
 use fingerprint::Fingerprint;
-use listing::Found;
+use listing::{Found, Listing};
 
 /// How much of a file is read at a time, in bytes.
 const CHUNK: usize = 256 * 1024;
@@ -115,6 +115,12 @@ impl Positions {
     /// Whether nothing was read yet.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
+    }
+
+    /// Whether there are any, and all are of files in the folder that this one is in.
+    fn are_beside(&self, file: &Path) -> bool {
+        let beside = |position: &Position| position.path.parent() == file.parent();
+        !self.is_empty() && self.files.values().all(beside)
     }
 
     /// How many files are known.
@@ -258,6 +264,8 @@ pub struct Follower {
     remains: Vec<Remains>,
     /// Files that are passed over for as long as they do not change, by their ids.
     passed: HashMap<String, Passed>,
+    /// Folders that could not be looked into, and files without a name, which was told.
+    told: BTreeSet<PathBuf>,
     looked: bool,
     resumed: bool,
 }
@@ -274,6 +282,8 @@ struct Tracked {
     /// Kept open, so that it can be read to its end wherever it goes.
     handle: Option<Arc<File>>,
     left_out: bool,
+    /// It was not complete when it was read last.
+    waits: bool,
     /// It could not be read, which was told.
     failed: bool,
 }
@@ -313,17 +323,24 @@ impl Follower {
     ///
     /// # Errors
     ///
-    /// [`FollowError::Source`] when nothing is there, and was not there before either.
+    /// [`FollowError::Source`] when nothing is there, unless it is a file that was read before, or when its name is not Unicode.
     pub fn new(
         path: impl Into<PathBuf>,
         extract: Extract,
         positions: &Positions,
     ) -> Result<Self, FollowError> {
         let source = path.into();
-        let is_folder = match source.metadata() {
+        let found = match source.to_str() {
+            Some(_) => source.metadata(),
+            None => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "its name is not Unicode",
+            )),
+        };
+        let is_folder = match found {
             Ok(metadata) => metadata.is_dir(),
-            // Between a rotation and the next line there may be no file.
-            Err(_) if !positions.is_empty() => false,
+            // Between a rotation and the next line there may be no file; a folder stays.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && positions.are_beside(&source) => false,
             Err(error) => {
                 return Err(FollowError::Source {
                     path: source,
@@ -346,6 +363,7 @@ impl Follower {
             files: files.collect(),
             remains: Vec::new(),
             passed: HashMap::new(),
+            told: BTreeSet::new(),
             looked: false,
             resumed: !positions.is_empty(),
         })
@@ -368,11 +386,17 @@ impl Follower {
     pub fn poll(&mut self, to_the_end: bool, take: Take<'_>) -> Result<Polled, FollowError> {
         let mut batch = Batch::default();
         let mut polled = Polled::default();
-        let found = listing::list(&self.source, self.is_folder).map_err(|source| FollowError::Source {
+        let listing = listing::list(&self.source, self.is_folder).map_err(|source| FollowError::Source {
             path: self.source.clone(),
             source,
         })?;
-        let known = self.recognize(&found, &mut batch);
+        self.tell(&listing, &mut batch);
+        let Listing {
+            found, unreadable, ..
+        } = listing;
+        // Of what is in a folder that cannot be looked into, nobody knows whether it is gone.
+        let is_hidden = |path: &Path| unreadable.iter().any(|(folder, _)| path.starts_with(folder));
+        let known = self.recognize(&found, &is_hidden, &mut batch);
         self.discover(&found, &known, &mut batch, &mut polled)?;
         let is_first = !std::mem::replace(&mut self.looked, true);
         if is_first && !batch.is_empty() {
@@ -381,8 +405,11 @@ impl Follower {
         }
         let present: BTreeSet<&str> = found.iter().map(|found| found.id.as_str()).collect();
         // What went elsewhere is older than what is there.
-        let gone = self.files.keys().filter(|id| !present.contains(id.as_str()));
-        let mut work: Vec<(String, Option<&Found>)> = gone.map(|id| (id.clone(), None)).collect();
+        let gone = self
+            .files
+            .iter()
+            .filter(|(id, tracked)| !present.contains(id.as_str()) && !is_hidden(&tracked.position.path));
+        let mut work: Vec<(String, Option<&Found>)> = gone.map(|(id, _)| (id.clone(), None)).collect();
         work.extend(found.iter().map(|found| (found.id.clone(), Some(found))));
         for (id, found) in work {
             let Some(mut tracked) = self.files.remove(&id) else {
@@ -434,8 +461,31 @@ impl Follower {
         Ok(polled)
     }
 
+    /// Notes what cannot be read, once.
+    fn tell(&mut self, listing: &Listing, batch: &mut Batch) {
+        let mut told = BTreeSet::new();
+        for (path, error) in &listing.unreadable {
+            if told.insert(path.clone()) && !self.told.contains(path) {
+                let (path, why) = (path.clone(), error.to_string());
+                batch.notes.push(Note::Unreadable { path, why });
+            }
+        }
+        for path in &listing.unnamed {
+            if told.insert(path.clone()) && !self.told.contains(path) {
+                let (path, why) = (path.clone(), "its name is not Unicode".to_owned());
+                batch.notes.push(Note::LeftOut { path, why });
+            }
+        }
+        self.told = told;
+    }
+
     /// Which of the files are known, under whatever name, and which of these are not what they were.
-    fn recognize(&mut self, found: &[Found], batch: &mut Batch) -> BTreeSet<String> {
+    fn recognize(
+        &mut self,
+        found: &[Found],
+        is_hidden: &dyn Fn(&Path) -> bool,
+        batch: &mut Batch,
+    ) -> BTreeSet<String> {
         let mut known = BTreeSet::new();
         for found in found {
             let Some(tracked) = self.files.get_mut(&found.id) else {
@@ -444,7 +494,7 @@ impl Follower {
             known.insert(found.id.clone());
             if (found.length, found.modified) != tracked.looked || !self.looked {
                 // Cut, or another file at the same place of the disk; what cannot be read is seen when it is read.
-                let fits = Content::open(&found.path)
+                let fits = Content::found(&found.path, &found.id)
                     .and_then(|mut content| tracked.position.print.fits(&mut content, tracked.position.at));
                 if matches!(fits, Ok(false)) {
                     let earlier = std::mem::replace(tracked, Tracked::new(found));
@@ -471,9 +521,9 @@ impl Follower {
             // What is gone may be there under another number, as when it was compressed.
             let gone: Vec<String> = self
                 .files
-                .keys()
-                .filter(|id| !known.contains(*id))
-                .cloned()
+                .iter()
+                .filter(|(id, tracked)| !known.contains(*id) && !is_hidden(&tracked.position.path))
+                .map(|(id, _)| id.clone())
                 .collect();
             for id in gone {
                 if let Some(tracked) = self.files.remove(&id) {
@@ -520,7 +570,7 @@ impl Follower {
             let mut pass = |why| {
                 self.passed.insert(found.id.clone(), Passed { looked, why });
             };
-            let mut content = match Content::open(&found.path) {
+            let mut content = match Content::found(&found.path, &found.id) {
                 Ok(content) => content,
                 // What went away meanwhile is not there.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -655,12 +705,13 @@ impl Follower {
         // Once, when it has been quiet for long enough.
         let tail = to_the_end || (rotated && tracked.quiet == QUIET);
         if is_done || (unchanged && !tail) || tracked.left_out {
+            polled.waiting += u64::from(tracked.waits);
             return Ok(());
         }
         let path = tracked.position.path.clone();
         let opened = match (&tracked.handle, found) {
             (Some(handle), None) => Content::of(handle),
-            _ => Content::open(&path),
+            _ => Content::found(&path, id),
         };
         let result = opened.map_err(Unread::Io).and_then(|mut content| {
             if found.is_some() && !self.is_folder && !content.is_packed() {
@@ -682,9 +733,12 @@ impl Follower {
         match result {
             Ok(is_complete) => {
                 polled.waiting += u64::from(!is_complete);
+                tracked.waits = !is_complete;
                 tracked.looked = reached;
                 tracked.failed = false;
             }
+            // It went elsewhere since it was listed, where the next look finds it.
+            Err(Unread::Io(error)) if error.kind() == io::ErrorKind::NotFound => polled.waiting += 1,
             Err(Unread::Io(error)) => {
                 // Told once, and tried again until it works.
                 if !std::mem::replace(&mut tracked.failed, true) {
@@ -746,6 +800,7 @@ impl Tracked {
             quiet: 0,
             handle: None,
             left_out: false,
+            waits: false,
             failed: false,
         }
     }

@@ -131,14 +131,9 @@ pub struct Place {
     /// Where to run
     #[arg(long, value_enum, default_value = "local")]
     pub target: Target,
-    /// Folder of the local services' objects and resources
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "IPINSIGHTS_DATA_DIR",
-        default_value = ".ipinsights"
-    )]
-    pub data_dir: PathBuf,
+    /// Folder of the local services' objects and resources [env: IPINSIGHTS_DATA_DIR; default: .ipinsights]
+    #[arg(long, value_name = "DIR", conflicts_with = "endpoint_url")]
+    pub data_dir: Option<PathBuf>,
     /// Use the services at this URL, such as a running `ipinsights serve`, instead of starting any
     #[arg(long, value_name = "URL")]
     pub endpoint_url: Option<String>,
@@ -427,9 +422,9 @@ pub struct VerifyArgs {
     /// For a report: the database that its sample was drawn from [default: the built-in sample]
     #[arg(long, value_name = "FILE")]
     pub database: Option<PathBuf>,
-    /// For a report: where to run again; in the account the pipeline is called NAME-verify and deleted afterwards
-    #[arg(long, value_enum, default_value = "local")]
-    pub target: Target,
+    /// For a report: where to run again; in the account the pipeline is called NAME-verify and deleted afterwards [default: local]
+    #[arg(long, value_enum)]
+    pub target: Option<Target>,
     /// For a report of the account: its region [default: the report's]
     #[arg(long)]
     pub region: Option<String>,
@@ -681,6 +676,28 @@ fn time(text: &str) -> Result<Timestamp, String> {
     time.ok_or_else(|| "write it as 2025-03-01 (UTC) or 2025-03-01T12:00:00Z".to_owned())
 }
 
+/// Who scores, and where the line is.
+#[derive(Debug, Args)]
+pub struct Scored {
+    /// Score with this model file instead of an endpoint
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        conflicts_with_all = ["endpoint", "target", "data_dir", "endpoint_url", "region"]
+    )]
+    pub model: Option<PathBuf>,
+    /// Score through this endpoint
+    #[arg(long, value_name = "NAME", default_value = "ipinsights")]
+    pub endpoint: String,
+    /// Flag scores below this one [default: the threshold a model file is calibrated for]
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true, value_parser = finite)]
+    pub threshold: Option<f32>,
+    /// Which services.
+    #[command(flatten)]
+    pub place: Place,
+}
+
 /// `ipinsights score`
 #[derive(Debug, Args)]
 pub struct ScoreArgs {
@@ -690,18 +707,9 @@ pub struct ScoreArgs {
     /// Rows from a file
     #[arg(long, short, value_name = "FILE", conflicts_with = "rows")]
     pub input: Option<PathBuf>,
-    /// Score with this model file instead of an endpoint
-    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["endpoint", "endpoint_url"])]
-    pub model: Option<PathBuf>,
-    /// Score through this endpoint
-    #[arg(long, value_name = "NAME", default_value = "ipinsights")]
-    pub endpoint: String,
-    /// Flag scores below this one [default: the threshold a model file is calibrated for]
-    #[arg(long, value_name = "SCORE", allow_negative_numbers = true, value_parser = finite)]
-    pub threshold: Option<f32>,
-    /// Which services. Before what has a heading, which would reach on to it.
+    /// Who scores. Before what has a heading, which would reach on to it.
     #[command(flatten)]
-    pub place: Place,
+    pub scored: Scored,
     /// What a model file can say beside a score.
     #[command(flatten)]
     pub judging: Judging,
@@ -713,21 +721,12 @@ pub struct ScoreServerArgs {
     /// Port; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub port: u16,
-    /// Score with this model file, in this process
-    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["endpoint", "endpoint_url"])]
-    pub model: Option<PathBuf>,
-    /// Score through this endpoint
-    #[arg(long, value_name = "NAME", default_value = "ipinsights")]
-    pub endpoint: String,
-    /// Flag scores below this one [default: the threshold a model file is calibrated for]
-    #[arg(long, value_name = "SCORE", allow_negative_numbers = true, value_parser = finite)]
-    pub threshold: Option<f32>,
+    /// Who scores.
+    #[command(flatten)]
+    pub scored: Scored,
     /// Let the log on stderr name entities and addresses of anomalous rows
     #[arg(long)]
     pub log_identifiers: bool,
-    /// Which services.
-    #[command(flatten)]
-    pub place: Place,
 }
 
 /// `ipinsights watch`
@@ -764,15 +763,6 @@ pub struct WatchArgs {
         hide_possible_values = true
     )]
     pub on_error: OnError,
-    /// Score with this model file instead of an endpoint
-    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["endpoint", "endpoint_url"])]
-    pub model: Option<PathBuf>,
-    /// Score through this endpoint
-    #[arg(long, value_name = "NAME", default_value = "ipinsights")]
-    pub endpoint: String,
-    /// Flag scores below this one [default: the threshold a model file is calibrated for]
-    #[arg(long, value_name = "SCORE", allow_negative_numbers = true, value_parser = finite)]
-    pub threshold: Option<f32>,
     /// How alerts are written
     #[arg(
         long,
@@ -783,12 +773,12 @@ pub struct WatchArgs {
     /// Add the alerts to this file [default: stdout]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Name of this machine in lines of syslog [default: the system's]
+    /// Name of this machine in lines of syslog, which --format cef writes [default: the system's]
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
-    /// Which services. Before those with a heading, which would reach on to it.
+    /// Who scores. Before what has a heading, which would reach on to it.
     #[command(flatten)]
-    pub place: Place,
+    pub scored: Scored,
     /// Which alerts.
     #[command(flatten)]
     pub alerting: Alerting,
@@ -816,6 +806,7 @@ pub struct Alerting {
     /// Entities that were not in the training rows of a model file: no alert, or one by their score
     #[arg(
         long,
+        requires = "model",
         value_enum,
         default_value = "withhold",
         value_name = "score|withhold",

@@ -1,11 +1,12 @@
 //! Files in and out.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use access_events::AccessEvent;
 use anyhow::Context;
+use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 /// A file of `entity,ip` rows that can be read more than once: what is no regular file (a pipe) is copied first.
@@ -43,6 +44,34 @@ impl Rows {
         let rows = access_events::csv::Reader::new(BufReader::new(file));
         Ok(rows.map(|row| row.with_context(|| format!("in `{}`", self.name.display()))))
     }
+}
+
+/// Sees that a folder, which need not be there, can be written to; nothing is left behind.
+pub fn probe(folder: &Path) -> anyhow::Result<()> {
+    let there = folder.ancestors().find(|folder| folder.exists());
+    let there = there.filter(|there| !there.as_os_str().is_empty());
+    tempfile::tempfile_in(there.unwrap_or(Path::new(".")))
+        .with_context(|| format!("nothing can be written to `{}`", folder.display()))?;
+    Ok(())
+}
+
+/// SHA-256 of a file, in hex.
+pub fn sha256(path: &Path) -> anyhow::Result<String> {
+    let context = || format!("`{}` cannot be read", path.display());
+    let mut file = File::open(path).with_context(context)?;
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut piece).with_context(context)? {
+            0 => return Ok(hex(&hash.finalize())),
+            read => hash.update(&piece[..read]),
+        }
+    }
+}
+
+/// Bytes in hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A file to be written, which appears only when it is whole.

@@ -1,14 +1,13 @@
 //! Who scores what comes in while a command runs: a model file in this process, or an endpoint.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use access_events::AccessEvent;
 use ipinsights::Model;
-use ipinsights_client::EndpointName;
+use ipinsights_client::{EndpointName, ParseNameError};
 use score_lambda::{Cutoff, EndpointScorer, ScoreFailure, ScoreFuture, Scorer};
 
-use crate::cli::Place;
+use crate::cli::Scored;
 use crate::commands::score::open_model;
 use crate::exit::Failure;
 use crate::progress::Progress;
@@ -27,15 +26,9 @@ pub struct Scoring {
 
 impl Scoring {
     /// Opens the model file, or the endpoint's services. A threshold that is given goes before the model's own.
-    pub async fn open(
-        model: Option<&Path>,
-        endpoint: &str,
-        threshold: Option<f32>,
-        place: &Place,
-        progress: &Arc<Progress>,
-    ) -> anyhow::Result<Self> {
-        let given = threshold.map(Cutoff::at).transpose()?;
-        if let Some(path) = model {
+    pub async fn open(scored: &Scored, progress: &Arc<Progress>) -> anyhow::Result<Self> {
+        let given = scored.threshold.map(Cutoff::at).transpose()?;
+        if let Some(path) = &scored.model {
             let model = Arc::new(open_model(path)?);
             let own = model
                 .detector()
@@ -60,10 +53,8 @@ impl Scoring {
             )
             .into());
         };
-        let endpoint: EndpointName = endpoint
-            .parse()
-            .map_err(|error: ipinsights_client::ParseNameError| Failure::usage(error.to_string()))?;
-        let services = Opened::open(place, progress).await?;
+        let endpoint = scored.endpoint()?;
+        let services = Opened::open(&scored.place, progress).await?;
         let invoker = services.clients.ip_insights().invoker().clone();
         Ok(Self {
             scorer: Arc::new(EndpointScorer::new(invoker, endpoint)),
@@ -78,6 +69,14 @@ impl Scoring {
         if let Some(services) = self.services {
             services.close().await;
         }
+    }
+}
+
+impl Scored {
+    /// The endpoint's name.
+    pub fn endpoint(&self) -> anyhow::Result<EndpointName> {
+        let name = self.endpoint.parse();
+        Ok(name.map_err(|error: ParseNameError| Failure::usage(error.to_string()))?)
     }
 }
 

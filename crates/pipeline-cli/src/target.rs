@@ -1,5 +1,6 @@
 //! The services a command talks to: started in this process, running elsewhere, or the account's.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use aws_local::Server;
@@ -41,7 +42,7 @@ impl Opened {
             }),
             (Target::Local, None) => {
                 let told = Arc::clone(progress);
-                let server = Server::builder(&place.data_dir)
+                let server = Server::builder(place.data_dir())
                     .region(local_region)
                     .on_training(Arc::new(move |_job: &str, event: &ipinsights::Progress| {
                         told.training(event)
@@ -62,6 +63,17 @@ impl Opened {
         if let Some(server) = self.server {
             server.shutdown().await;
         }
+    }
+}
+
+impl Place {
+    /// The folder of the local services.
+    fn data_dir(&self) -> PathBuf {
+        let given = self.data_dir.clone();
+        let set = || std::env::var_os("IPINSIGHTS_DATA_DIR").filter(|folder| !folder.is_empty());
+        given
+            .or_else(|| set().map(PathBuf::from))
+            .unwrap_or_else(|| PathBuf::from(".ipinsights"))
     }
 }
 

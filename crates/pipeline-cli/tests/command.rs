@@ -353,7 +353,42 @@ fn what_goes_wrong_has_a_code_and_a_cure() {
     let path = folder.path();
     std::fs::write(path.join("bad.csv"), "a,1.2.3.4\nb,nowhere\n").unwrap();
     std::fs::write(path.join("bad.mmdb"), "not a database").unwrap();
-    let cases: [(&[&str], i32, &str); 24] = [
+    let cases: [(&[&str], i32, &str); 31] = [
+        (
+            &["score", "-m", "bad.csv", "--target", "aws", "a,1.2.3.4"],
+            2,
+            "--target",
+        ),
+        (
+            &["score", "-m", "bad.csv", "--data-dir", "d", "a,1.2.3.4"],
+            2,
+            "--data-dir",
+        ),
+        (&["score", "--ipv6", "reject", "a,1.2.3.4"], 2, "--model"),
+        (
+            &["score-server", "-m", "bad.csv", "--region", "eu-west-1"],
+            2,
+            "--region",
+        ),
+        (
+            &["run", "--data-dir", "d", "--endpoint-url", "http://127.0.0.1:1"],
+            2,
+            "--data-dir",
+        ),
+        (&["verify", "--target", "aws"], 2, "go with a report.json"),
+        (
+            &[
+                "evaluate",
+                "--normal",
+                "bad.csv",
+                "--anomalous",
+                "bad.csv",
+                "--report",
+                "bad.csv/r",
+            ],
+            7,
+            "bad.csv/r",
+        ),
         (&["run", "--countries", "Germny"], 3, "Germany"),
         (&["sample", "--per-country", "500000"], 3, "500050"),
         (&["sample", "--per-country", "100000000"], 2, "at most 1000000"),
@@ -618,6 +653,26 @@ fn a_run_is_repeated_and_compared() {
         .collect();
     there.sort();
     assert_eq!(there, [".ipinsights", "ipinsights-report"]);
+
+    // A report from before there were reasons, curves and records says less, and what it says is the same.
+    let mut older: Value = serde_json::from_slice(&written).unwrap();
+    for member in ["record", "detection"] {
+        older.as_object_mut().unwrap().remove(member).unwrap();
+    }
+    older["training"]
+        .as_object_mut()
+        .unwrap()
+        .remove("curve")
+        .unwrap();
+    older["rows"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("reason")
+        .unwrap();
+    // A name as long as a pipeline's may be.
+    older["endpoint"]["name"] = "a".repeat(36).into();
+    std::fs::write(&path, older.to_string()).unwrap();
+    assert_eq!(json(&output(folder, &verify))["same"], true);
 
     let mut report: Value = serde_json::from_slice(&written).unwrap();
     report["rows"][2]["score"] = 5.0.into();

@@ -248,6 +248,48 @@ fn a_state_is_of_one_source_and_a_wrong_one_is_told() {
     let (code, said) = run(&["watch", "train.csv", "--once", "--model", "model.tar.gz"]);
     assert_eq!(code, 3, "{said}");
     assert!(said.contains("give --from KIND"), "{said}");
+    // Arguments that would have no effect.
+    let (code, said) = run(&[&LOG[..], &["--host", "here"]].concat());
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("--format cef"), "{said}");
+    let (code, said) = run(&["watch", "log", "--threshold", "0", "--unknown-entity", "score"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("--model"), "{said}");
+    // Files that alerts would destroy.
+    for (output, why) in [
+        ("model.tar.gz", "is the file of --model"),
+        ("./model.tar.gz", "is the file of --model"),
+        ("notes.txt", "in the middle of a line that is no alert"),
+    ] {
+        append(folder, "notes.txt", "buy milk");
+        let before = std::fs::read(folder.join(output)).unwrap();
+        let (code, said) = run(&[&LOG[..], &["--once", "--output", output]].concat());
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains(why), "{said}");
+        assert!(before == std::fs::read(folder.join(output)).unwrap());
+    }
+    let (code, said) = run(&[&LOG[..], &["--once", "--output", "state", "--state", "state"]].concat());
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("is the file of --state"), "{said}");
+}
+
+#[test]
+fn half_an_alert_is_cut_off_in_every_format() {
+    let folder = folder();
+    let folder = folder.path();
+    append(folder, "log", &line("ana", "90.7.7.7", 2));
+    for format in ["jsonl", "cef", "ocsf"] {
+        let args = [&LOG[..], &["--once", "--format", format, "--output", format]].concat();
+        stdout(folder, &args);
+        let whole = std::fs::read_to_string(folder.join(format)).unwrap();
+        for half in [1, 4, whole.len() / 2] {
+            std::fs::write(folder.join(format), format!("{whole}{}", &whole[..half])).unwrap();
+            stdout(folder, &args);
+            let text = std::fs::read_to_string(folder.join(format)).unwrap();
+            assert_eq!(text.lines().count(), 2, "{text}");
+            assert!(text.starts_with(&whole), "{text}");
+        }
+    }
 }
 
 struct Watching {

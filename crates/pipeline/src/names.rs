@@ -18,14 +18,12 @@ use jiff::tz::TimeZone;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PipelineName(String);
 
-/// The longest [`PipelineName`]; a run's suffix takes 25 more.
-const LONGEST: usize = 36;
-
 /// Why a text is no [`PipelineName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` cannot name a pipeline: use 1 to {LONGEST} letters, digits and single hyphens, beginning and ending with a \
-     letter or digit"
+    "`{0}` cannot name a pipeline: use 1 to {longest} letters, digits and single hyphens, beginning and ending with a \
+     letter or digit",
+    longest = PipelineName::LONGEST
 )]
 pub struct ParseNameError(String);
 
@@ -35,7 +33,7 @@ impl FromStr for PipelineName {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let letters = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let edges = !text.starts_with('-') && !text.ends_with('-') && !text.contains("--");
-        if text.is_empty() || text.len() > LONGEST || !letters || !edges {
+        if text.is_empty() || text.len() > Self::LONGEST || !letters || !edges {
             return Err(ParseNameError(text.to_owned()));
         }
         Ok(Self(text.to_owned()))
@@ -55,6 +53,9 @@ impl fmt::Display for PipelineName {
 }
 
 impl PipelineName {
+    /// How many characters a name has at most; a run's suffix takes 25 more.
+    pub const LONGEST: usize = 36;
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -164,7 +165,7 @@ mod tests {
 
     #[test]
     fn run_names_fit_sagemaker_and_are_recognised_again() {
-        let name: PipelineName = "a".repeat(LONGEST).parse().unwrap();
+        let name: PipelineName = "a".repeat(PipelineName::LONGEST).parse().unwrap();
         let run = name.run("2026-11-20T11:14:05.678Z".parse().unwrap(), "deadbeef");
         assert_eq!(
             run.training_job().as_str(),

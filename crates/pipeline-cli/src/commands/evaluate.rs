@@ -1,17 +1,14 @@
 //! `ipinsights evaluate`: how well a model tells normal rows from others.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 use ipinsights::evaluation::{Evaluation, Operation, Report};
 use ipinsights::{Model, Score};
-use sha2::{Digest, Sha256};
 
 use crate::exit::Failure;
-use crate::files::{Draft, Rows};
+use crate::files::{self, Draft, Rows};
 use crate::output::{Output, table};
 use crate::progress::Progress;
 
@@ -51,6 +48,10 @@ struct Side {
 /// Runs the command.
 pub fn run(args: &EvaluateArgs, output: &Output) -> anyhow::Result<()> {
     let progress = Progress::new(output.quiet);
+    let report_folder = (!args.no_report).then_some(args.report.as_path());
+    for folder in report_folder.into_iter().chain(args.pictures.as_deref()) {
+        files::probe(folder)?;
+    }
     progress.now("reading the model");
     let model = super::score::open_model(&args.model)?;
     let given = match &args.history {
@@ -89,51 +90,48 @@ pub fn run(args: &EvaluateArgs, output: &Output) -> anyhow::Result<()> {
     let report = evaluation
         .report()
         .map_err(|error| Failure::data(error.to_string()))?;
-    let mut drawn = Vec::new();
-    if let Some(folder) = &args.pictures {
-        std::fs::create_dir_all(folder).with_context(|| format!("`{}` cannot be made", folder.display()))?;
-        for picture in report.pictures()? {
-            let path = folder.join(picture.name);
-            Draft::at(&path)?.fill(|file| Ok(file.write_all(picture.svg.as_bytes())?))?;
-            drawn.push(path);
-        }
-    }
-    if !args.no_report {
-        let page = args.report.join("report.html");
-        write(args, &report)?;
-        progress.done("written", &page.display().to_string());
+    // The figures are printed whatever becomes of the files.
+    let drawn = args.pictures.as_deref().map(|folder| draw(folder, &report));
+    let written = report_folder.map(|folder| write(folder, args, &report));
+    if let (Some(folder), Some(Ok(()))) = (report_folder, &written) {
+        progress.done("written", &folder.join("report.html").display().to_string());
     }
     progress.finish();
     if output.is_json() {
-        return output.json(&report);
+        output.json(&report)?;
+    } else {
+        let mut text = figures(&report);
+        if let Some(Ok(drawn)) = &drawn {
+            let names: Vec<String> = drawn.iter().map(|path| path.display().to_string()).collect();
+            text += &format!("\n\n{}", names.join("\n"));
+        }
+        output.text(&text)?;
     }
-    let mut text = figures(&report);
-    if !drawn.is_empty() {
-        let names: Vec<String> = drawn.iter().map(|path| path.display().to_string()).collect();
-        text += &format!("\n\n{}", names.join("\n"));
+    drawn.transpose()?;
+    written.transpose()?;
+    Ok(())
+}
+
+/// The curves, as files.
+fn draw(folder: &Path, report: &Report) -> anyhow::Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(folder).with_context(|| format!("`{}` cannot be made", folder.display()))?;
+    let mut drawn = Vec::new();
+    for picture in report.pictures()? {
+        let path = folder.join(picture.name);
+        Draft::at(&path)?.fill(|file| Ok(file.write_all(picture.svg.as_bytes())?))?;
+        drawn.push(path);
     }
-    output.text(&text)
+    Ok(drawn)
 }
 
 /// The page, and the figures as JSON.
-fn write(args: &EvaluateArgs, report: &Report) -> anyhow::Result<()> {
-    let folder = &args.report;
+fn write(folder: &Path, args: &EvaluateArgs, report: &Report) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("`{}` cannot be made", folder.display()))?;
     // A model in a folder has no one checksum.
     let model_sha256 = if args.model.is_dir() {
         "a folder".to_owned()
     } else {
-        let context = || format!("`{}` cannot be read", args.model.display());
-        let mut file = File::open(&args.model).with_context(context)?;
-        let mut hash = Sha256::new();
-        let mut piece = vec![0; 1 << 16];
-        loop {
-            match file.read(&mut piece).with_context(context)? {
-                0 => break,
-                read => hash.update(&piece[..read]),
-            }
-        }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        files::sha256(&args.model)?
     };
     let source = pipeline::EvaluationSource {
         model: args.model.display().to_string(),

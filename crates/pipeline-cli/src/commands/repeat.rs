@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use geodata::Manifest;
 use jiff::Timestamp;
+use pipeline::names::PipelineName;
 use pipeline::report::{Difference, VERSION};
 use pipeline::{Report, SettingsDraft};
 use serde::Serialize;
@@ -37,10 +38,11 @@ pub(super) async fn run(
     if args.language.is_some() {
         return Err(Failure::usage("--language is for databases; a report's manifest has its own").into());
     }
+    let target = args.target.unwrap_or(Target::Local);
     let signals = Signals::listen();
     let progress = Arc::new(Progress::new(common.quiet));
     let before = read(path)?;
-    if before.target == Target::Aws.as_str() && args.target == Target::Local {
+    if before.target == Target::Aws.as_str() && target == Target::Local {
         return Err(Failure::usage(format!(
             "`{}` is of a run in the account, whose algorithm gives other scores than this one; repeat it there with --target aws",
             path.display()
@@ -80,17 +82,20 @@ pub(super) async fn run(
         }
     };
 
-    let name = format!("{}-verify", before.endpoint.name);
+    let name = match target {
+        // The services of a local repetition are its own: nobody's endpoint is updated.
+        Target::Local => before.endpoint.name.clone(),
+        Target::Aws => beside(&before.endpoint.name),
+    };
     let settings = SettingsDraft {
         false_positive_rate: before.threshold.false_positive_rate,
-        ..target::settings(args.target, &name, &Account::default())
+        ..target::settings(target, &name, &Account::default())
     }
     .check(params)?;
-    // The services of a local repetition are its own: nobody's endpoint is updated.
     let folder = tempfile::tempdir()?;
     let place = Place {
-        target: args.target,
-        data_dir: folder.path().join("data"),
+        target,
+        data_dir: Some(folder.path().join("data")),
         endpoint_url: None,
         region: Some(args.region.clone().unwrap_or_else(|| before.region.clone())),
     };
@@ -105,7 +110,7 @@ pub(super) async fn run(
         &mut |event| told.pipeline(event),
     )
     .await;
-    if args.target == Target::Aws && result.is_ok() {
+    if target == Target::Aws && result.is_ok() {
         let teardown = pipeline::destroy(&opened.clients, settings.name()).await?;
         for left in teardown.left {
             progress.warn(&format!("{} `{}` is left: {}", left.kind, left.name, left.reason));
@@ -130,6 +135,15 @@ pub(super) async fn run(
         ));
     }
     Err(tell(path, &differences, output)?.into())
+}
+
+/// The name of the pipeline that is made to repeat one of this name.
+fn beside(name: &str) -> String {
+    const ADDED: &str = "-verify";
+    let most = PipelineName::LONGEST - ADDED.len();
+    // Names are ASCII; what is not one is refused with the settings.
+    let begun = name.get(..most).unwrap_or(name).trim_end_matches('-');
+    format!("{begun}{ADDED}")
 }
 
 fn read(path: &Path) -> anyhow::Result<Report> {
@@ -188,4 +202,21 @@ fn tell(path: &Path, differences: &[Difference], output: &Output) -> anyhow::Res
         path.display(),
         differences.len()
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_repeats_has_a_name_of_its_own_that_is_allowed() {
+        for (name, expected) in [
+            ("fraud", "fraud-verify".to_owned()),
+            (&"a".repeat(36), "a".repeat(29) + "-verify"),
+            (&("a".repeat(28) + "-bcd"), "a".repeat(28) + "-verify"),
+        ] {
+            assert_eq!(beside(name), expected);
+            assert!(beside(name).parse::<PipelineName>().is_ok());
+        }
+    }
 }

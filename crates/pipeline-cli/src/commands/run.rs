@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Context;
 use geodata::Sample;
 use jiff::Timestamp;
 use pipeline::{Report, Settings, SettingsDraft};
@@ -12,7 +11,7 @@ use pipeline::{Report, Settings, SettingsDraft};
 use crate::cli::{Common, RunArgs};
 use crate::commands::{sample, train};
 use crate::exit::Failure;
-use crate::files::Draft;
+use crate::files::{self, Draft};
 use crate::output::{Output, table};
 use crate::progress::Progress;
 use crate::signals::Signals;
@@ -36,7 +35,7 @@ pub async fn run(common: &Common, args: RunArgs, output: &Output) -> anyhow::Res
     }
     let folder = (!args.no_report).then_some(&*args.report);
     if let Some(folder) = folder {
-        probe(folder)?;
+        files::probe(folder)?;
     }
     let sample = sample::draw(&args.sampling, &progress)?;
     let params = train::hyperparameters(
@@ -74,19 +73,6 @@ pub async fn run(common: &Common, args: RunArgs, output: &Output) -> anyhow::Res
         output.text(&text(&report))?
     }
     written.map(drop)
-}
-
-/// Sees that the folder can be made and files in it; one that was not there is not left behind before there is a report.
-fn probe(folder: &Path) -> anyhow::Result<()> {
-    let there = folder.is_dir();
-    std::fs::create_dir_all(folder)
-        .and_then(|()| tempfile::tempfile_in(folder).map(drop))
-        .with_context(|| format!("the report cannot be written to `{}`", folder.display()))?;
-    if !there {
-        // Another process may have put something into it.
-        let _ = std::fs::remove_dir(folder);
-    }
-    Ok(())
 }
 
 fn write(folder: &Path, report: &Report, settings: &Settings, sample: &Sample) -> anyhow::Result<()> {

@@ -15,7 +15,6 @@ use ipinsights::{
     Doubtful, History, Impossible, Model, OutcomePolicy, Outcomes, RawRow, ReasonOptions, Reasons, Score,
     Verdict,
 };
-use ipinsights_client::EndpointName;
 use serde::Serialize;
 
 use crate::cli::{Common, ScoreArgs};
@@ -41,6 +40,7 @@ pub struct Judging {
     /// Entities that were not in the training rows: score them all the same, withhold the score, or refuse the rows
     #[arg(
         long,
+        requires = "model",
         value_enum,
         default_value = "withhold",
         value_name = "score|withhold|reject",
@@ -50,6 +50,7 @@ pub struct Judging {
     /// Private addresses
     #[arg(
         long,
+        requires = "model",
         value_enum,
         default_value = "score",
         value_name = "score|withhold|reject",
@@ -59,6 +60,7 @@ pub struct Judging {
     /// Loopback, documentation, multicast and other reserved addresses
     #[arg(
         long,
+        requires = "model",
         value_enum,
         default_value = "score",
         value_name = "score|withhold|reject",
@@ -68,6 +70,7 @@ pub struct Judging {
     /// IPv6 addresses, which the algorithm does not know
     #[arg(
         long,
+        requires = "model",
         value_enum,
         default_value = "withhold",
         value_name = "withhold|reject",
@@ -77,6 +80,7 @@ pub struct Judging {
     /// What is no address
     #[arg(
         long,
+        requires = "model",
         value_enum,
         default_value = "withhold",
         value_name = "withhold|reject",
@@ -179,7 +183,7 @@ pub async fn run(common: &Common, args: ScoreArgs, output: &Output) -> anyhow::R
     let rows = rows(&args)?;
     let progress = Arc::new(Progress::new(common.quiet));
     progress.now(&format!("scoring {} rows", rows.len()));
-    let (known, stated) = match &args.model {
+    let (known, stated) = match &args.scored.model {
         Some(path) => {
             let model = open_model(path)?;
             let known = by_model(&model, &rows, &args.judging, &progress)?;
@@ -189,7 +193,7 @@ pub async fn run(common: &Common, args: ScoreArgs, output: &Output) -> anyhow::R
     };
     progress.finish();
     // A threshold from the command line goes before the model's own.
-    let threshold = args.threshold.or(stated.map(|t| t.value().dot_product()));
+    let threshold = args.scored.threshold.or(stated.map(|t| t.value().dot_product()));
     let answers: Vec<Row<'_>> = rows
         .iter()
         .zip(known)
@@ -197,7 +201,7 @@ pub async fn run(common: &Common, args: ScoreArgs, output: &Output) -> anyhow::R
             entity,
             ip,
             score: known.score.map(Score::dot_product),
-            anomalous: match args.threshold {
+            anomalous: match args.scored.threshold {
                 Some(threshold) => known
                     .score
                     .map(|score| score.cmp_normality(Score::new(threshold)).is_lt()),
@@ -213,7 +217,7 @@ pub async fn run(common: &Common, args: ScoreArgs, output: &Output) -> anyhow::R
         return output.json(&Answer {
             version: 1,
             threshold,
-            false_positive_rate: match args.threshold {
+            false_positive_rate: match args.scored.threshold {
                 Some(_) => None,
                 None => stated.map(|t| t.false_positive_rate()),
             },
@@ -339,11 +343,8 @@ async fn by_endpoint(
         })?;
         text.push(AccessEvent::new(entity.as_str(), ip));
     }
-    let endpoint: EndpointName = args
-        .endpoint
-        .parse()
-        .map_err(|error: ipinsights_client::ParseNameError| Failure::usage(error.to_string()))?;
-    let opened = Opened::open(&args.place, progress).await?;
+    let endpoint = args.scored.endpoint()?;
+    let opened = Opened::open(&args.scored.place, progress).await?;
     let answer = opened.clients.ip_insights().score(&endpoint, &text).await;
     opened.close().await;
     let scores = match answer {

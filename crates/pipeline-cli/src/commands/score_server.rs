@@ -25,8 +25,7 @@ pub async fn run(common: &Common, args: ScoreServerArgs, output: &Output) -> any
         ),
         source: Some(error.into()),
     })?;
-    let model = args.model.as_deref();
-    let scoring = Scoring::open(model, &args.endpoint, args.threshold, &args.place, &progress).await?;
+    let scoring = Scoring::open(&args.scored, &progress).await?;
     let logging = Logging {
         log: (!common.quiet).then(|| Arc::new(tell) as _),
         identifiers: args.log_identifiers,

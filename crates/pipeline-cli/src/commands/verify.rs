@@ -25,10 +25,12 @@ struct Answer<'a> {
 pub async fn run(common: &Common, args: VerifyArgs, output: &Output) -> anyhow::Result<()> {
     match &args.file {
         Some(path) if is_json(path) => repeat::run(common, path, &args, output).await,
-        _ if args.database.is_some() || args.region.is_some() => Err(Failure::usage(
-            "--database and --region go with a report.json; a database has only FILE",
-        )
-        .into()),
+        _ if args.database.is_some() || args.target.is_some() || args.region.is_some() => {
+            Err(Failure::usage(
+                "--database, --target and --region go with a report.json; a database has only FILE",
+            )
+            .into())
+        }
         _ => database(&args, output),
     }
 }

@@ -8,6 +8,8 @@ use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::files::hex;
+
 /// An event that does not fit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Alert {
@@ -104,11 +106,7 @@ pub(super) fn id(seen: &Seen) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    let mut text = String::new();
-    for byte in &hash.finalize()[..16] {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    hex(&hash.finalize()[..16])
 }
 
 /// How much an alert matters, by how rare such a score is among normal rows.

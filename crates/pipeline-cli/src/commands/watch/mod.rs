@@ -10,7 +10,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use access_events::follow::{Batch, FollowError, Note, Seen};
@@ -64,12 +63,27 @@ pub async fn run(common: &Common, args: WatchArgs, _: &Output) -> anyhow::Result
             .into());
         }
     }
+    for (what, path) in [("--state", &args.state), ("--model", &args.scored.model)] {
+        if let (Some(output), Some(path)) = (&args.output, path)
+            && lies_in(output, path)
+        {
+            return Err(Failure::usage(format!(
+                "--output `{}` is the file of {what}: put the alerts elsewhere",
+                output.display()
+            ))
+            .into());
+        }
+    }
+    if args.host.is_some() && args.format != Format::Cef {
+        return Err(
+            Failure::usage("--host goes with --format cef; no other format names this machine").into(),
+        );
+    }
     let mut state = State::open(args.state.as_deref(), &args.source)?;
     let follower = Follower::new(&args.source, extract, state.positions()).map_err(explain)?;
     let follower = follower.only_new(args.only_new);
     let sink = Sink::open(&args)?;
-    let model = args.model.as_deref();
-    let scoring = Scoring::open(model, &args.endpoint, args.threshold, &args.place, &progress).await?;
+    let scoring = Scoring::open(&args.scored, &progress).await?;
     let mut watch = Watch {
         scorer: Arc::clone(&scoring.scorer),
         cutoff: scoring.cutoff,
@@ -84,16 +98,12 @@ pub async fn run(common: &Common, args: WatchArgs, _: &Output) -> anyhow::Result
         shown,
     };
     let (sender, receiver) = channel(1);
-    let stop = Arc::new(AtomicBool::new(false));
-    let thread = {
-        let (stop, once, interval) = (Arc::clone(&stop), args.once, args.interval);
-        std::thread::Builder::new()
-            .name("watch".to_owned())
-            .spawn(move || look(follower, once, interval, &sender, &stop))
-            .context("a thread cannot be made")?
-    };
+    let (once, interval) = (args.once, args.interval);
+    let thread = std::thread::Builder::new()
+        .name("watch".to_owned())
+        .spawn(move || look(follower, once, interval, &sender))
+        .context("a thread cannot be made")?;
     let result = watch.follow(receiver, &mut state).await;
-    stop.store(true, Ordering::Relaxed);
     // What was written is reached, whatever came after it.
     let kept = watch.keep(&mut state);
     progress.finish();
@@ -102,13 +112,21 @@ pub async fn run(common: &Common, args: WatchArgs, _: &Output) -> anyhow::Result
         writeln!(io::stderr().lock(), "{}", counts.text(state.path()))?;
     }
     scoring.close().await;
-    result?;
+    let ended = result?;
     kept?;
-    // The receiver is gone, so that it ends with the next thing that it has to tell.
-    match thread.join() {
-        Ok(()) => Ok(()),
-        Err(panic) => std::panic::resume_unwind(panic),
+    match ended {
+        // It may be in the middle of a long file, or of a disk that does not answer: nobody waits for it.
+        Ended::Interrupted => Ok(()),
+        Ended::Over => thread.join().or_else(|panic| std::panic::resume_unwind(panic)),
     }
+}
+
+/// How a watch ended.
+enum Ended {
+    /// The thread that reads has ended.
+    Over,
+    /// A signal came.
+    Interrupted,
 }
 
 /// Whether a path is that of a source, or of something in it.
@@ -131,7 +149,7 @@ enum Message {
 }
 
 /// Looks again and again, and hands on what is new.
-fn look(mut follower: Follower, once: bool, interval: Duration, sender: &Sender<Message>, stop: &AtomicBool) {
+fn look(mut follower: Follower, once: bool, interval: Duration, sender: &Sender<Message>) {
     loop {
         let result = follower.poll(once, &mut |batch| {
             let message = Message::Batch(Box::new(batch));
@@ -151,7 +169,7 @@ fn look(mut follower: Follower, once: bool, interval: Duration, sender: &Sender<
         }
         let until = Instant::now() + interval;
         while Instant::now() < until {
-            if stop.load(Ordering::Relaxed) || sender.is_closed() {
+            if sender.is_closed() {
                 return;
             }
             std::thread::sleep(NAP.min(until.saturating_duration_since(Instant::now())));
@@ -220,7 +238,11 @@ struct Sink {
 
 impl Sink {
     fn open(args: &WatchArgs) -> anyhow::Result<Self> {
-        let file = args.output.as_deref().map(appended).transpose()?;
+        let file = args
+            .output
+            .as_deref()
+            .map(|path| appended(path, args.format))
+            .transpose()?;
         Ok(Self {
             format: args.format,
             host: args.host.clone().unwrap_or_else(host),
@@ -260,8 +282,8 @@ impl Sink {
     }
 }
 
-/// A file to be added to. Half a line at its end is from a stop in the middle of writing: its alert comes again.
-fn appended(path: &Path) -> anyhow::Result<File> {
+/// A file to be added to. Half an alert at its end is from a stop in the middle of writing: it is cut off, and comes again.
+fn appended(path: &Path, format: Format) -> anyhow::Result<File> {
     let context = || format!("`{}` cannot be written", path.display());
     if path.metadata().is_ok_and(|metadata| metadata.is_file()) {
         let mut file = OpenOptions::new()
@@ -270,22 +292,21 @@ fn appended(path: &Path) -> anyhow::Result<File> {
             .open(path)
             .with_context(context)?;
         let length = file.metadata().with_context(context)?.len();
-        let mut end = length;
-        while end > 0 {
-            let begin = end.saturating_sub(64 * 1024);
-            let mut part = Vec::new();
-            file.seek(SeekFrom::Start(begin)).with_context(context)?;
-            (&mut file)
-                .take(end - begin)
-                .read_to_end(&mut part)
-                .with_context(context)?;
-            if let Some(last) = part.iter().rposition(|byte| *byte == b'\n') {
-                end = begin + last as u64 + 1;
-                break;
-            }
-            end = begin;
-        }
+        let end = end_of_lines(&mut file, length).with_context(context)?;
         if end < length {
+            let mut begun = Vec::new();
+            file.seek(SeekFrom::Start(end)).with_context(context)?;
+            (&mut file)
+                .take(32)
+                .read_to_end(&mut begun)
+                .with_context(context)?;
+            if !begins_alert(&begun, format) {
+                return Err(Failure::usage(format!(
+                    "--output `{}` ends in the middle of a line that is no alert: name another file, or end the line",
+                    path.display()
+                ))
+                .into());
+            }
             file.set_len(end).with_context(context)?;
         }
     }
@@ -294,6 +315,32 @@ fn appended(path: &Path) -> anyhow::Result<File> {
         .append(true)
         .open(path)
         .with_context(context)
+}
+
+/// Where the last whole line of a file of this length ends.
+fn end_of_lines(file: &mut File, length: u64) -> io::Result<u64> {
+    let mut end = length;
+    while end > 0 {
+        let begin = end.saturating_sub(64 * 1024);
+        let mut part = Vec::new();
+        file.seek(SeekFrom::Start(begin))?;
+        (&mut *file).take(end - begin).read_to_end(&mut part)?;
+        if let Some(last) = part.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(begin + last as u64 + 1);
+        }
+        end = begin;
+    }
+    Ok(0)
+}
+
+/// Whether half a line may be half an alert.
+fn begins_alert(begun: &[u8], format: Format) -> bool {
+    let with: &[u8] = match format {
+        Format::Cef => b"<132>",
+        Format::Ocsf => b"{\"activity_id\":1,",
+        _ => b"{\"version\":1,\"id\":",
+    };
+    begun.starts_with(with) || with.starts_with(begun)
 }
 
 /// This machine's name.
@@ -378,16 +425,16 @@ struct Watch<'a> {
 
 impl Watch<'_> {
     /// Takes what comes until there is an end to it.
-    async fn follow(&mut self, mut receiver: Receiver<Message>, state: &mut State) -> anyhow::Result<()> {
+    async fn follow(&mut self, mut receiver: Receiver<Message>, state: &mut State) -> anyhow::Result<Ended> {
         // Where it begins is kept at once.
         let mut kept: Option<Instant> = None;
         loop {
             let message = tokio::select! {
                 message = receiver.recv() => message,
-                () = self.signals.first() => return Ok(()),
+                () = self.signals.first() => return Ok(Ended::Interrupted),
             };
             let idle = match message {
-                None => return Ok(()),
+                None => return Ok(Ended::Over),
                 Some(Message::Failed(error)) => return Err(explain(error)),
                 Some(Message::Idle(waiting)) => {
                     self.counts.waiting = waiting;
@@ -395,7 +442,7 @@ impl Watch<'_> {
                 }
                 Some(Message::Batch(batch)) => {
                     if !self.take(*batch, state).await? {
-                        return Ok(());
+                        return Ok(Ended::Interrupted);
                     }
                     false
                 }

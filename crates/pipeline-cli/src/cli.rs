@@ -482,7 +482,7 @@ pub struct ExtractArgs {
     )]
     pub on_error: OnError,
     /// Threads; 0 is one per core. The pairs do not depend on it
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = threads)]
     pub threads: usize,
     /// Which services, for s3:// sources. Before those with a heading, which would reach on to it.
     #[command(flatten)]
@@ -658,6 +658,13 @@ pub struct KindArgs {
     /// flow: the log has no column action, since only accepted flows are in it
     #[arg(long)]
     pub all_accepted: bool,
+}
+
+/// As many threads as a machine may have cores.
+fn threads(text: &str) -> Result<usize, String> {
+    const MOST: usize = 1024;
+    let number = text.parse().ok().filter(|number| *number <= MOST);
+    number.ok_or_else(|| format!("it takes a number from 0 to {MOST}"))
 }
 
 /// A moment, or the beginning of a day in UTC.

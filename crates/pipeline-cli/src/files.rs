@@ -46,6 +46,13 @@ impl Rows {
     }
 }
 
+/// Where a path leads, whether anything is there yet or not; nothing where its folder is not there.
+pub fn real(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    let there = path.canonicalize().ok();
+    there.or_else(|| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?)))
+}
+
 /// Sees that a folder, which need not be there, can be written to; nothing is left behind.
 pub fn probe(folder: &Path) -> anyhow::Result<()> {
     let there = folder.ancestors().find(|folder| folder.exists());

@@ -20,7 +20,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::exit::ExitCode;
-use crate::output::Output;
+use crate::output::{Output, printable};
 
 /// Parses the process's arguments, runs the command, tells errors, and gives the exit code.
 pub async fn main() -> std::process::ExitCode {
@@ -72,8 +72,13 @@ pub async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<()> {
 
 /// Prints the chain of causes, one a line.
 fn tell(error: &anyhow::Error, output: &Output) {
-    eprintln!("{} {error}", output.error_style().apply_to("error:"));
+    let error_text = error.to_string();
+    eprintln!(
+        "{} {}",
+        output.error_style().apply_to("error:"),
+        printable(&error_text)
+    );
     for cause in error.chain().skip(1) {
-        eprintln!("  because: {cause}");
+        eprintln!("  because: {}", printable(&cause.to_string()));
     }
 }

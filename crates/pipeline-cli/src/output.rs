@@ -1,5 +1,6 @@
 //! Results: on stdout, as text for people or as one JSON document.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
@@ -95,7 +96,7 @@ impl Output {
     /// Prints text and a line break. A closed pipe is an error that [`is_closed_pipe`] knows.
     pub fn text(&self, text: &str) -> anyhow::Result<()> {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
+        stdout.write_all(printable(text).as_bytes())?;
         if !text.ends_with('\n') {
             stdout.write_all(b"\n")?;
         }
@@ -107,6 +108,22 @@ impl Output {
     pub fn error_style(&self) -> Style {
         Style::new().for_stderr().red().bold()
     }
+}
+
+/// A text whose control characters, but for line feeds and tabs, are escaped: a log or a file name does not command a terminal.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let commands = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(commands) {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match commands(c) {
+            true => plain.extend(c.escape_default()),
+            false => plain.push(c),
+        }
+    }
+    Cow::Owned(plain)
 }
 
 /// A table without borders that fits the terminal.

@@ -9,6 +9,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ipinsights::Progress as Training;
 use pipeline::Event;
 
+use crate::output::printable;
+
 /// What takes longer is told to go on.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -109,7 +111,7 @@ impl Progress {
     /// Something is done: a lasting line.
     pub fn done(&self, what: &str, text: &str) {
         let label = Style::new().for_stderr().green().apply_to(format!("{what:>10}"));
-        self.line(&format!("{label}  {text}"));
+        self.line(&format!("{label}  {}", printable(text)));
     }
 
     /// Something went wrong, or is not as it should be: a lasting line.
@@ -118,17 +120,18 @@ impl Progress {
             .for_stderr()
             .yellow()
             .apply_to(format!("{:>10}", "warning"));
-        self.line(&format!("{label}  {text}"));
+        self.line(&format!("{label}  {}", printable(text)));
     }
 
     /// What goes on now: the moving line.
     pub fn now(&self, text: &str) {
+        let text = printable(text);
         match &self.how {
             How::Quiet => {}
             How::Lines => {
-                *self.log.doing.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
+                *self.log.doing.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.into_owned());
             }
-            How::Spinner(bar) => bar.set_message(text.to_owned()),
+            How::Spinner(bar) => bar.set_message(text.into_owned()),
         }
     }
 

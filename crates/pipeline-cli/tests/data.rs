@@ -346,6 +346,41 @@ fn a_reader_that_goes_away_is_no_failure() {
     }
 }
 
+/// Asked one by one, through a pipe.
+#[test]
+fn each_address_is_answered_before_the_next_one_comes() {
+    let folder = databases();
+    let args = [&["lookup"], &DB[..]].concat();
+    let mut child = ipinsights(folder.path(), &args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    stdin.write_all(b"1.0.1.255\n\n").unwrap();
+    assert!(answers.next().unwrap().starts_with("address"));
+    assert!(answers.next().unwrap().contains("Australia"));
+    stdin.write_all(b"1.0.9.1\n1.0.").unwrap();
+    assert!(answers.next().unwrap().contains("Japan"));
+    drop(stdin);
+    assert_eq!(answers.next().unwrap(), "1.0.: not an IPv4 address (line 4)");
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+}
+
+#[test]
+fn a_line_of_a_log_does_not_command_the_terminal() {
+    let folder = databases();
+    let args = [&["lookup"], &DB[..], &["\u{1b}]0;owned\u{7}\u{9b}2J"]].concat();
+    let output = output(folder.path(), &args);
+    let shown = shown(&output);
+    assert!(shown.contains(r"\u{1b}]0;owned\u{7}\u{9b}2J"), "{shown}");
+    let commands = |c: char| c.is_control() && c != '\n';
+    assert!(!shown.contains(commands), "{shown:?}");
+}
+
 fn lookup(folder: &Path, args: &[&str]) -> Output {
     output(folder, &[&["lookup"], &DB[..], args].concat())
 }

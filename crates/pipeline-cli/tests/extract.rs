@@ -401,6 +401,50 @@ fn without_one_a_json_summary_is_alone_on_stderr() {
 }
 
 #[test]
+fn what_is_lost_is_said_to_whoever_wants_no_progress() {
+    let folder = folder();
+    let rows = "who,from\nana,20.1.2.3\nben,2001:db8::1\ncem\n";
+    std::fs::write(folder.path().join("rows.csv"), rows).unwrap();
+    let args = [
+        "rows.csv",
+        "--from",
+        "csv",
+        "--entity",
+        "who",
+        "--address",
+        "from",
+        "-q",
+    ];
+    let output = succeeded(run(folder.path(), &[&args[..], &["--on-error", "skip"]].concat()));
+    assert_eq!(text(&output.stdout), "ana,20.1.2.3\n");
+    let told = text(&output.stderr);
+    for said in ["1  ipv6-address", "1 malformed record skipped"] {
+        assert!(told.contains(said), "{said} is not in {told}");
+    }
+}
+
+#[test]
+fn a_list_from_an_editor_on_windows_is_a_list() {
+    let folder = folder();
+    let path = folder.path();
+    std::fs::write(path.join("rows.csv"), "ana,20.1.2.3\nben,20.1.2.4\n").unwrap();
+    std::fs::write(path.join("list"), "\u{feff}ben\r\n").unwrap();
+    let args = [
+        "rows.csv",
+        "--from",
+        "csv",
+        "--no-header",
+        "--entity",
+        "1",
+        "--address",
+        "2",
+        "--deny-entity",
+        "@list",
+    ];
+    assert_eq!(text(&succeeded(run(path, &args)).stdout), "ana,20.1.2.3\n");
+}
+
+#[test]
 fn a_folder_is_read_to_any_depth_and_a_damaged_file_is_told() {
     let folder = folder();
     let path = folder.path();
@@ -605,6 +649,48 @@ fn what_goes_wrong_has_a_code_and_a_cure_and_writes_nothing() {
             &[log, "--from", "web", "--output", "a.csv", "--summary", "a.csv"],
             2,
             "`a.csv` is to be written twice",
+        ),
+        (
+            &[log, "--from", "web", "--output", "a.csv", "--summary", "./a.csv"],
+            2,
+            "a.csv` is to be written twice",
+        ),
+        (
+            &[
+                log,
+                "--from",
+                "csv",
+                "--entity",
+                "1",
+                "--address",
+                "2",
+                "--since",
+                "2025-01-01",
+            ],
+            2,
+            "need --time",
+        ),
+        (
+            &[
+                log,
+                "--from",
+                "jsonl",
+                "--entity",
+                "a",
+                "--address",
+                "b",
+                "--train-until",
+                "2025-01-01",
+                "--later",
+                "b.csv",
+            ],
+            2,
+            "needs --time",
+        ),
+        (
+            &[log, "--from", "web", "--threads", "99999999999999999999"],
+            2,
+            "from 0 to 1024",
         ),
         (&[log, "--from", "web", "--output", "gone/a.csv"], 7, "gone/a.csv"),
         (&["s3://ab/logs"], 2, "3 to 63"),

@@ -25,7 +25,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     /// Threads; 0 is one per core. The model does not depend on it
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = super::threads)]
     pub threads: usize,
     /// Begin with this model's weights; num_entity_vectors, vector_dim and num_ip_encoder_layers are then its own
     #[arg(long, value_name = "FILE")]
@@ -107,7 +107,7 @@ pub struct TuneArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     /// Threads, all trials together; 0 is one per core. The result does not depend on it
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = super::threads)]
     pub threads: usize,
     /// Where every trial is written down, as JSON lines
     #[arg(long, value_name = "FILE", default_value = "tuning.jsonl")]

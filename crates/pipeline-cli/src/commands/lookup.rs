@@ -1,6 +1,6 @@
 //! `ipinsights lookup`: in which network and country addresses are.
 
-use std::io::{BufRead, BufWriter, IsTerminal, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Context;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::cli::LookupArgs;
 use crate::database::{self, System};
 use crate::exit::Failure;
-use crate::output::Output;
+use crate::output::{Output, printable};
 use crate::progress::Progress;
 
 /// One address in JSON.
@@ -61,7 +61,6 @@ pub fn run(args: &LookupArgs, output: &Output) -> anyhow::Result<()> {
         out: BufWriter::with_capacity(1 << 16, stdout.lock()),
         json: output.is_json(),
         with_asn: args.asn.is_some(),
-        at_once: args.addresses.is_empty() && std::io::stdin().is_terminal(),
         counts: Counts::default(),
         place: if args.addresses.is_empty() {
             "line"
@@ -76,42 +75,10 @@ pub fn run(args: &LookupArgs, output: &Output) -> anyhow::Result<()> {
         answers.answer(number, text.trim())?;
     }
     if args.addresses.is_empty() {
-        each_line(std::io::stdin().lock(), |number, text| {
-            answers.answer(number, text)
-        })?;
+        answers.lines(std::io::stdin().lock())?;
     }
     progress.finish();
     answers.end()
-}
-
-/// Goes through the lines that are not blank. Addresses are short, so the end of a long line is left out: what never ends a line is
-/// no address, and must not fill the memory.
-fn each_line(
-    mut lines: impl BufRead,
-    mut take: impl FnMut(u64, &str) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    const LONGEST: u64 = 64;
-
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        let read = lines.by_ref().take(LONGEST).read_until(b'\n', &mut line);
-        if read.context("on stdin")? == 0 {
-            break;
-        }
-        let cut = line.len() as u64 == LONGEST && !line.ends_with(b"\n");
-        if cut {
-            lines.skip_until(b'\n').context("on stdin")?;
-        }
-        let mut text = String::from_utf8_lossy(&line);
-        if cut {
-            text.to_mut().push('…');
-        }
-        if !text.trim().is_empty() {
-            take(number, text.trim())?;
-        }
-    }
-    Ok(())
 }
 
 /// The address that a text is.
@@ -131,8 +98,6 @@ struct Answers<'a, W: Write> {
     out: W,
     json: bool,
     with_asn: bool,
-    /// For a person who types addresses.
-    at_once: bool,
     counts: Counts,
     /// What the numbers count.
     place: &'static str,
@@ -186,8 +151,37 @@ impl<W: Write> Answers<'_, W> {
         } else {
             self.text(&found)?;
         }
-        if self.at_once {
-            self.out.flush()?;
+        Ok(())
+    }
+
+    /// Answers the lines that are not blank. Addresses are short, so the end of a long line is left out: what never ends a line is no
+    /// address, and must not fill the memory.
+    fn lines(&mut self, lines: impl Read) -> anyhow::Result<()> {
+        const LONGEST: u64 = 64;
+
+        let mut lines = BufReader::with_capacity(1 << 16, lines);
+        let mut line = Vec::new();
+        for number in 1.. {
+            if !lines.buffer().contains(&b'\n') {
+                // Who waits for answers before the next question gets them.
+                self.out.flush()?;
+            }
+            line.clear();
+            let read = lines.by_ref().take(LONGEST).read_until(b'\n', &mut line);
+            if read.context("on stdin")? == 0 {
+                break;
+            }
+            let cut = line.len() as u64 == LONGEST && !line.ends_with(b"\n");
+            if cut {
+                lines.skip_until(b'\n').context("on stdin")?;
+            }
+            let mut text = String::from_utf8_lossy(&line);
+            if cut {
+                text.to_mut().push('…');
+            }
+            if !text.trim().is_empty() {
+                self.answer(number, text.trim())?;
+            }
         }
         Ok(())
     }
@@ -237,7 +231,7 @@ impl<W: Write> Answers<'_, W> {
                 self.line(&address.to_string(), "-", "-", "not in the database", "")
             }
             Found::Bad { line, text, error } => {
-                writeln!(self.out, "{text}: {error} ({} {line})", self.place)
+                writeln!(self.out, "{}: {error} ({} {line})", printable(text), self.place)
             }
         }
     }

@@ -5,7 +5,7 @@ mod sources;
 mod summary;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,8 +19,8 @@ use tokio::sync::oneshot;
 
 use crate::cli::{Common, ExtractArgs, LogKind};
 use crate::exit::Failure;
-use crate::files::Draft;
-use crate::output::Output;
+use crate::files::{self, Draft};
+use crate::output::{Output, printable};
 use crate::progress::Progress;
 use crate::signals::Signals;
 use sources::{Queue, Source, Sources, Watch, interrupted};
@@ -63,13 +63,14 @@ pub async fn run(common: &Common, args: ExtractArgs, output: &Output) -> anyhow:
         (true, false) => output.json(&report),
         (false, false) => output.text(&report.text()),
         (true, true) => tell(&serde_json::to_string_pretty(&report)?),
-        (false, true) if common.quiet => Ok(()),
+        // What was lost is said to whoever wants no progress, too.
+        (false, true) if common.quiet && report.is_complete() => Ok(()),
         (false, true) => tell(&report.text()),
     }
 }
 
 fn tell(text: &str) -> anyhow::Result<()> {
-    Ok(writeln!(io::stderr().lock(), "{text}")?)
+    Ok(writeln!(io::stderr().lock(), "{}", printable(text))?)
 }
 
 /// The files to be written, which appear together at the end.
@@ -82,12 +83,14 @@ struct Files {
 impl Files {
     fn begin(args: &ExtractArgs) -> anyhow::Result<Self> {
         let paths = [&args.output, &args.shaping.later, &args.summary];
-        let mut given: Vec<&Path> = paths.into_iter().filter_map(Option::as_deref).collect();
+        let given = paths.into_iter().filter_map(Option::as_deref);
+        let real = |path: &Path| files::real(path).unwrap_or_else(|| path.to_owned());
+        let mut given: Vec<(PathBuf, &Path)> = given.map(|path| (real(path), path)).collect();
         given.sort_unstable();
-        if let Some(twice) = given.windows(2).find(|pair| pair[0] == pair[1]) {
+        if let Some(twice) = given.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(Failure::usage(format!(
                 "`{}` is to be written twice: give each its own file",
-                twice[0].display()
+                twice[0].1.display()
             ))
             .into());
         }

@@ -13,6 +13,10 @@ use crate::exit::Failure;
 
 /// How to read.
 pub(super) fn extraction(args: &ExtractArgs) -> anyhow::Result<Extract> {
+    let timeless = matches!(args.from, Some(LogKind::Csv | LogKind::Jsonl)) && args.kinds.time.is_none();
+    if timeless && args.shaping.train_until.is_some() {
+        return Err(usage("--train-until needs --time, the field of the time").into());
+    }
     let extract = reading(args.from, &args.kinds, &args.selection, args.on_error)?;
     Ok(match NonZeroUsize::new(args.threads) {
         Some(threads) => extract.threads(threads),
@@ -28,6 +32,10 @@ pub(crate) fn reading(
     on_error: OnError,
 ) -> anyhow::Result<Extract> {
     refuse_others(from, kinds)?;
+    let timeless = matches!(from, Some(LogKind::Csv | LogKind::Jsonl)) && kinds.time.is_none();
+    if timeless && (selection.since.is_some() || selection.until.is_some()) {
+        return Err(usage("--since and --until need --time, the field of the time").into());
+    }
     let extract = match from {
         None => Extract::guessing(),
         Some(kind) => of(kind, kinds)?,
@@ -195,6 +203,8 @@ fn listed(values: &[String], mut line: impl FnMut(&str)) -> anyhow::Result<()> {
         };
         let text = std::fs::read_to_string(Path::new(path))
             .with_context(|| format!("the list `{path}` cannot be read"))?;
+        // Editors on Windows begin files with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         text.lines().for_each(&mut line);
     }
     Ok(())

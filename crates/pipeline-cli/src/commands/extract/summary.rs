@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use access_events::Summary;
 use access_events::shape::Tally;
+use access_events::{DropReason, Summary};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
@@ -113,6 +113,11 @@ impl Report {
         }
     }
 
+    /// Whether everything was read, and every address that policy leaves out was one of IPv4.
+    pub(super) fn is_complete(&self) -> bool {
+        self.malformed == 0 && self.cut_short == 0 && !self.dropped.contains_key(DropReason::Ipv6.name())
+    }
+
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
@@ -206,7 +211,7 @@ impl Report {
     }
 }
 
-fn names(counts: &BTreeMap<access_events::DropReason, u64>) -> BTreeMap<String, u64> {
+fn names(counts: &BTreeMap<DropReason, u64>) -> BTreeMap<String, u64> {
     counts
         .iter()
         .map(|(reason, count)| (reason.name().to_owned(), *count))

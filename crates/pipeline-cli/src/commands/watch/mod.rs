@@ -25,6 +25,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use crate::cli::{Alerting, Common, UnknownEntity, WatchArgs};
 use crate::commands::extract::settings;
 use crate::exit::{ExitCode, Failure};
+use crate::files;
 use crate::output::{Format, Output};
 use crate::progress::Progress;
 use crate::scoring::Scoring;
@@ -131,13 +132,7 @@ enum Ended {
 
 /// Whether a path is that of a source, or of something in it.
 fn lies_in(path: &Path, source: &Path) -> bool {
-    // What is not there yet is in a folder that is.
-    let real = |path: &Path| {
-        let path = std::path::absolute(path).ok()?;
-        let there = path.canonicalize().ok();
-        there.or_else(|| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?)))
-    };
-    matches!((real(path), real(source)), (Some(path), Some(source)) if path.starts_with(&source))
+    matches!((files::real(path), files::real(source)), (Some(path), Some(source)) if path.starts_with(&source))
 }
 
 /// What the thread that reads tells.

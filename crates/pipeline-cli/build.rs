@@ -56,6 +56,10 @@ fn checked_out(package: &Path) -> Option<String> {
     if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
         println!("cargo::rerun-if-changed={}", package.join(log).display());
     }
+    // Whether files are changed is looked at anew when one is.
+    for sources in ["..", "../../Cargo.toml"] {
+        println!("cargo::rerun-if-changed={}", package.join(sources).display());
+    }
     let dirty =
         git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|changes| !changes.is_empty());
     Some(if dirty { format!("{commit}-dirty") } else { commit })

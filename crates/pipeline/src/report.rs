@@ -80,7 +80,7 @@ pub struct Build {
     /// The commit that it was built from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// SHA-256 of the `Cargo.lock` that it was built with, in hex: the versions of all that it is made of.
+    /// SHA-256 of the `Cargo.lock` beside its sources, in hex: the versions of all that it is made of, where it was built with `--locked`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock_sha256: Option<String>,
 }

@@ -106,12 +106,27 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A text without these words, which are compared as they stand.
+/// A text without these words, which are compared as they stand: long ones first, so that no part of one is left.
 pub(crate) fn without<'a>(mut text: String, words: impl Iterator<Item = &'a str>) -> String {
+    let mut words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    words.sort_unstable_by_key(|word| std::cmp::Reverse(word.len()));
+    words.dedup();
     for word in words {
-        if !word.is_empty() && text.contains(word) {
+        if text.contains(word) {
             text = text.replace(word, "…");
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without;
+
+    #[test]
+    fn no_part_of_a_name_is_left() {
+        let text = "no scores for ana.smith, ana and 192.0.2.10".to_owned();
+        let words = ["ana", "192.0.2.1", "", "ana.smith", "192.0.2.10"];
+        assert_eq!(without(text, words.into_iter()), "no scores for …, … and …");
+    }
 }

@@ -166,17 +166,16 @@ async fn score(
     let mut scores = scores.into_iter();
     let mut verdicts = Vec::with_capacity(rows.len());
     for row in rows {
-        let (event, score) = match (row, scores.as_slice()) {
-            (Ok(event), [score, ..]) => (event, *score),
-            // There are as many scores as events.
-            (Ok(_), []) => return Err(Refusal::endpoint_failed()),
-            (Err(error), _) => {
+        let event = match row {
+            Ok(event) => event,
+            Err(error) => {
                 counts.failed += 1;
                 verdicts.push(Entry::Failed(Failed { error }));
                 continue;
             }
         };
-        scores.next();
+        // There are as many scores as events.
+        let score = scores.next().ok_or_else(Refusal::endpoint_failed)?;
         let AccessEvent { entity, ip } = event;
         let anomalous = app.cutoff.is_anomalous(score);
         let score = Some(score.dot_product()).filter(|score| score.is_finite());

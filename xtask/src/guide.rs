@@ -1,5 +1,5 @@
 //! The guide in `docs/` hangs together: every chapter is in the summary, every link leads somewhere. Its commands are run by
-//! `crates/pipeline-cli/tests/docs.rs`; those of this task are read here.
+//! `crates/pipeline-cli/tests/suite/docs.rs`; those of this task are read here.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

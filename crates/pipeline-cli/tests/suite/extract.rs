@@ -1,5 +1,4 @@
 //! `ipinsights extract`, as a person or a script starts it.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -11,6 +10,8 @@ use expect_test::{Expect, expect};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
+
+use crate::support::{Running, interrupt, ipinsights, succeeded};
 
 fn samples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../access-events/tests/samples")
@@ -35,15 +36,7 @@ fn files(folder: &Path) -> Vec<String> {
 }
 
 fn extract(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ipinsights"));
-    command
-        .env_clear()
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .current_dir(folder)
-        .arg("extract")
-        .args(args)
-        .stdin(Stdio::null());
-    command
+    ipinsights(folder, &[&["extract"], args].concat())
 }
 
 fn run(folder: &Path, args: &[&str]) -> Output {
@@ -52,11 +45,6 @@ fn run(folder: &Path, args: &[&str]) -> Output {
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
-}
-
-fn succeeded(output: Output) -> Output {
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    output
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -683,6 +671,8 @@ fn what_goes_wrong_has_a_code_and_a_cure_and_writes_nothing() {
                 "2025-01-01",
                 "--later",
                 "b.csv",
+                "--output",
+                "a.csv",
             ],
             2,
             "needs --time",
@@ -746,13 +736,6 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
 }
 
-fn kill(child: &Child, signal: &str) {
-    let kill = Command::new("kill")
-        .args([signal, &child.id().to_string()])
-        .status();
-    assert!(kill.unwrap().success());
-}
-
 /// Waits for the end, but not for ever.
 fn end(child: &mut Child) -> i32 {
     let began = Instant::now();
@@ -793,7 +776,7 @@ fn ctrl_c_leaves_nothing_half_written() {
         assert!(began.elapsed() < Duration::from_secs(60), "it does not begin");
         std::thread::sleep(Duration::from_millis(20));
     }
-    kill(&child, "-INT");
+    interrupt(&child);
     assert_eq!(end(&mut child), 130);
     drop(stdin);
     let mut told = String::new();
@@ -808,27 +791,15 @@ fn ctrl_c_leaves_nothing_half_written() {
 
 /// The local services, with a bucket `trail`.
 struct Services {
-    child: Child,
+    server: Running,
     url: String,
 }
 
 impl Services {
     fn start(folder: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ipinsights"))
-            .current_dir(folder)
-            .arg("serve")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut url)
-            .unwrap();
-        let services = Self {
-            child,
-            url: url.trim().to_owned(),
-        };
+        let mut server = Running::unheard(&mut ipinsights(folder, &["serve"]));
+        let url = server.line();
+        let services = Self { server, url };
         services.put("/trail", b"");
         services
     }
@@ -846,18 +817,6 @@ impl Services {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    }
-
-    fn stop(mut self) {
-        kill(&self.child, "-INT");
-        assert_eq!(end(&mut self.child), 0);
-    }
-}
-
-impl Drop for Services {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -895,7 +854,7 @@ fn objects_of_s3_are_read_page_by_page() {
     let gone = run(path, &["s3://nowhere/", "--endpoint-url", &url]);
     assert_eq!(gone.status.code(), Some(7));
     assert!(text(&gone.stderr).contains("--target aws reads from the account"));
-    services.stop();
+    services.server.interrupted();
 
     // Without a server that runs, the local services are opened for the command, and files may come beside objects.
     let args = [

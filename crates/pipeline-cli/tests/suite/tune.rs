@@ -1,39 +1,10 @@
 //! `tune` and `advise`, as a person or a script starts them.
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::fmt::Write;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-fn ipinsights(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ipinsights"))
-        .env_clear()
-        .current_dir(folder)
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
-}
-
-fn json(output: &Output) -> Value {
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// The exit code and what was said.
-fn failure(folder: &Path, args: &[&str]) -> (i32, String) {
-    let output = ipinsights(folder, args);
-    assert!(!output.status.success(), "{args:?} succeeded");
-    assert!(output.stdout.is_empty(), "a failed command has no result");
-    let said = String::from_utf8(output.stderr).unwrap();
-    (output.status.code().unwrap(), said)
-}
+use crate::support::{failure, json, output};
 
 /// Three entities, each with a network of its own.
 fn rows() -> tempfile::TempDir {
@@ -81,7 +52,7 @@ fn timeless(mut answer: Value) -> Value {
 #[test]
 fn the_best_model_is_kept_and_a_second_run_is_the_same() {
     let first = rows();
-    let answer = json(&ipinsights(first.path(), &TUNE));
+    let answer = json(&output(first.path(), &TUNE));
     assert_eq!(answer["version"], 1);
     assert_eq!(answer["objective"], "validation:discriminator_auc");
     assert_eq!(
@@ -116,21 +87,21 @@ fn the_best_model_is_kept_and_a_second_run_is_the_same() {
     for setting in &settings {
         args.extend(["-p", setting]);
     }
-    assert!(ipinsights(first.path(), &args).status.success());
+    assert!(output(first.path(), &args).status.success());
     let read = |name| std::fs::read(first.path().join(name)).unwrap();
     assert!(read("again.tar.gz") == read("model.tar.gz"), "another model");
 
     let second = rows();
     let mut threads = TUNE.to_vec();
     threads.extend(["--threads", "1"]);
-    let again = json(&ipinsights(second.path(), &threads));
+    let again = json(&output(second.path(), &threads));
     assert_eq!(timeless(again), timeless(answer));
 }
 
 #[test]
 fn a_search_is_resumed_and_may_grow() {
     let folder = rows();
-    let first = json(&ipinsights(folder.path(), &TUNE));
+    let first = json(&output(folder.path(), &TUNE));
     let (code, said) = failure(folder.path(), &TUNE);
     assert_eq!(code, 2);
     assert!(said.contains("the journal `tuning.jsonl` exists"), "{said}");
@@ -142,13 +113,13 @@ fn a_search_is_resumed_and_may_grow() {
     let mut resume = TUNE.to_vec();
     resume.push("--resume");
     assert_eq!(
-        timeless(json(&ipinsights(folder.path(), &resume))),
+        timeless(json(&output(folder.path(), &resume))),
         timeless(first.clone())
     );
 
     let mut more = resume.clone();
     more[12] = "6";
-    let more = json(&ipinsights(folder.path(), &more));
+    let more = json(&output(folder.path(), &more));
     assert_eq!(more["trials"].as_array().unwrap().len(), 6);
     for i in 0..4 {
         assert_eq!(more["trials"][i]["objective"], first["trials"][i]["objective"]);
@@ -173,7 +144,7 @@ fn a_search_is_resumed_and_may_grow() {
 #[test]
 fn halving_prints_a_table_with_the_best_first() {
     let folder = rows();
-    let output = ipinsights(
+    let output = output(
         folder.path(),
         &[
             "tune",
@@ -272,7 +243,7 @@ fn validation_rows_are_needed() {
 #[test]
 fn advice_comes_with_reasons() {
     let folder = rows();
-    let answer = json(&ipinsights(
+    let answer = json(&output(
         folder.path(),
         &["advise", "train.csv", "--format", "json"],
     ));
@@ -290,7 +261,7 @@ fn advice_comes_with_reasons() {
     );
 
     // `train` takes the same where nothing else is said.
-    let trained = json(&ipinsights(
+    let trained = json(&output(
         folder.path(),
         &["train", "--data", "train.csv", "--quiet", "--format", "json"],
     ));
@@ -299,7 +270,7 @@ fn advice_comes_with_reasons() {
         assert_eq!(trained["hyperparameters"][name], value["value"], "{name}");
     }
 
-    let text = String::from_utf8(ipinsights(folder.path(), &["advise", "train.csv"]).stdout).unwrap();
+    let text = String::from_utf8(output(folder.path(), &["advise", "train.csv"]).stdout).unwrap();
     assert!(text.starts_with("120 rows, 3 entities: "), "{text}");
     assert!(text.contains("ml.m5.large"), "{text}");
 
@@ -312,7 +283,7 @@ fn advice_comes_with_reasons() {
 #[test]
 fn training_goes_on_from_a_checkpoint() {
     let folder = rows();
-    let train = |output: &'static str, more: &[&str]| {
+    let train = |model: &'static str, more: &[&str]| {
         let mut args = vec![
             "train",
             "--data",
@@ -320,7 +291,7 @@ fn training_goes_on_from_a_checkpoint() {
             "--validation",
             "validation.csv",
             "--output",
-            output,
+            model,
             "-p",
             "epochs=3",
             "-p",
@@ -329,7 +300,7 @@ fn training_goes_on_from_a_checkpoint() {
             "json",
         ];
         args.extend(more);
-        ipinsights(folder.path(), &args)
+        output(folder.path(), &args)
     };
     let read = |name| std::fs::read(folder.path().join(name)).unwrap();
     assert_eq!(json(&train("plain.tar.gz", &[]))["epochs"], 3);
@@ -371,7 +342,7 @@ fn training_goes_on_from_a_checkpoint() {
 #[test]
 fn training_stops_early_and_speaks_as_the_service_does() {
     let folder = rows();
-    let output = ipinsights(
+    let output = output(
         folder.path(),
         &[
             "train",

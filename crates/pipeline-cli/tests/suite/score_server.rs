@@ -1,50 +1,24 @@
 //! `ipinsights score-server`, as a person or a script starts it.
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-fn ipinsights(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ipinsights"));
-    command
-        .env_clear()
-        .current_dir(folder)
-        .args(args)
-        .stdin(Stdio::null());
-    command
-}
-
-fn done(folder: &Path, args: &[&str]) {
-    let output = ipinsights(folder, args).output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
+use crate::support::{Running, ana_and_ben, ipinsights, text};
 
 struct Serving {
-    child: Child,
+    server: Running,
     address: String,
 }
 
 impl Serving {
     fn start(folder: &Path, args: &[&str]) -> Self {
-        let mut child = ipinsights(folder, &[&["score-server"], args].concat())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let address = line.trim().strip_prefix("http://").unwrap_or_default().to_owned();
-        Self { child, address }
+        let mut server = Running::start(&mut ipinsights(folder, &[&["score-server"], args].concat()));
+        let line = server.line();
+        let address = line.strip_prefix("http://").unwrap_or_default().to_owned();
+        Self { server, address }
     }
 
     /// Status and body.
@@ -64,44 +38,15 @@ impl Serving {
     }
 
     /// Ends it as Ctrl-C does, and gives its log.
-    fn log(mut self) -> String {
-        let ended = Command::new("kill")
-            .args(["-INT", &self.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(ended.success());
-        let mut log = String::new();
-        self.child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut log)
-            .unwrap();
-        assert!(self.child.wait().unwrap().success(), "{log}");
-        log
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    fn log(self) -> String {
+        self.server.interrupted()
     }
 }
 
 #[test]
 fn a_model_file_answers_with_its_own_threshold() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = ana_and_ben();
     let folder = folder.path();
-    let rows = |hosts: std::ops::Range<u8>| -> String {
-        hosts
-            .map(|host| format!("ana,20.1.2.{host}\nben,90.7.7.{host}\n"))
-            .collect()
-    };
-    std::fs::write(folder.join("train.csv"), rows(0..100)).unwrap();
-    std::fs::write(folder.join("held-out.csv"), rows(100..200)).unwrap();
-    done(folder, &["train", "--data", "train.csv", "-p", "vector_dim=16"]);
-
     let output = ipinsights(folder, &["score-server", "--model", "model.tar.gz"])
         .output()
         .unwrap();
@@ -112,7 +57,7 @@ fn a_model_file_answers_with_its_own_threshold() {
         "{said}"
     );
 
-    done(
+    text(
         folder,
         &[
             "calibrate",
@@ -149,7 +94,7 @@ fn a_model_file_answers_with_its_own_threshold() {
 fn an_endpoint_answers_through_the_client() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    done(folder, &["run"]);
+    text(folder, &["run"]);
     let server = Serving::start(folder, &["--threshold", "-0.5"]);
     let (status, answer) = server.answer("POST /score", "Canada,206.190.159.0\n");
     assert_eq!(

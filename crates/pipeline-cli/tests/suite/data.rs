@@ -1,29 +1,15 @@
 //! The commands on country databases: sample, list, lookup, verify.
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use expect_test::{Expect, expect};
 use geodata::writer::Writer;
 use serde_json::{Value, json};
 
-fn ipinsights(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ipinsights"));
-    // Nothing of the developer's own settings reaches a test.
-    command
-        .env_clear()
-        .current_dir(folder)
-        .args(args)
-        .stdin(Stdio::null());
-    command
-}
-
-fn output(folder: &Path, args: &[&str]) -> Output {
-    ipinsights(folder, args).output().unwrap()
-}
+use crate::support::{ipinsights, output};
 
 fn with_stdin(folder: &Path, args: &[&str], input: &[u8]) -> Output {
     let mut child = ipinsights(folder, args)

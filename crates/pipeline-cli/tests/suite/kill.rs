@@ -1,7 +1,5 @@
 //! A server that is killed at any moment: started again, it goes on with every execution from its last event.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
-
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,

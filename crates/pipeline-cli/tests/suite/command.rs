@@ -1,46 +1,12 @@
 //! The binary, as a person or a script starts it.
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
 
-fn ipinsights(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ipinsights"));
-    // Nothing of the developer's own account or settings reaches a test.
-    command
-        .env_clear()
-        .current_dir(folder)
-        .args(args)
-        .stdin(Stdio::null());
-    command
-}
-
-fn output(folder: &Path, args: &[&str]) -> Output {
-    ipinsights(folder, args).output().unwrap()
-}
-
-fn json(output: &Output) -> Value {
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Runs a command that must fail, and gives its code and what it said.
-fn failure(folder: &Path, args: &[&str]) -> (i32, String) {
-    let output = output(folder, args);
-    assert!(!output.status.success(), "{args:?} succeeded");
-    assert!(output.stdout.is_empty(), "a failed command has no result");
-    (
-        output.status.code().unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    )
-}
+use crate::support::{Running, failure, interrupt, ipinsights, json, output};
 
 /// What a document has otherwise than a schema of types, members, items and references says.
 fn faults(root: &Value, schema: &Value, place: &str, value: &Value) -> Vec<String> {
@@ -439,8 +405,7 @@ fn what_goes_wrong_has_a_code_and_a_cure() {
         ),
     ];
     for (args, code, said) in cases {
-        let mut command = ipinsights(path, args);
-        let output = command.env("AWS_EC2_METADATA_DISABLED", "true").output().unwrap();
+        let output = output(path, args);
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
         assert!(text.contains(said), "{args:?} does not say {said}: {text}");
@@ -464,11 +429,10 @@ fn a_port_or_a_folder_in_use_is_told() {
     assert_eq!(code, 6, "{text}");
     assert!(text.contains(&number), "{text}");
 
-    let mut server = serve(folder.path(), &[]);
+    let (server, url) = serve(folder.path(), &[]);
     let (code, text) = failure(folder.path(), &["run"]);
     assert_eq!(code, 6, "{text}");
     // A running server can be used instead.
-    let url = server.url.clone();
     let report = json(&output(
         folder.path(),
         &[
@@ -484,75 +448,38 @@ fn a_port_or_a_folder_in_use_is_told() {
         ],
     ));
     assert_eq!(report["endpoint"]["status"], "InService");
-    server.stop();
+    stopped(server);
 }
 
-struct Serving {
-    child: std::process::Child,
-    url: String,
-    rest: BufReader<std::process::ChildStdout>,
+/// A server and the line that it printed first.
+fn serve(folder: &Path, args: &[&str]) -> (Running, String) {
+    let mut server = Running::unheard(&mut ipinsights(folder, &[&["serve"], args].concat()));
+    let url = server.line();
+    (server, url)
 }
 
-impl Serving {
-    /// Ends it as Ctrl-C does, and checks that it ends well.
-    fn stop(&mut self) {
-        let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-INT", &id])
-                .status()
-                .unwrap()
-                .success()
-        );
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-    }
-}
-
-fn serve(folder: &Path, args: &[&str]) -> Serving {
-    let mut child = ipinsights(folder, &[&["serve"], args].concat())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut rest = BufReader::new(child.stdout.take().unwrap());
-    let mut url = String::new();
-    rest.read_line(&mut url).unwrap();
-    Serving {
-        child,
-        url: url.trim().to_owned(),
-        rest,
-    }
+/// Ends a server as Ctrl-C does, and gives what it had printed.
+fn stopped(mut server: Running) -> String {
+    interrupt(&server.child);
+    let mut rest = String::new();
+    server.stdout.read_to_string(&mut rest).unwrap();
+    assert!(server.child.wait().unwrap().success());
+    rest
 }
 
 #[test]
 fn serve_says_where_it_is_and_how_to_come() {
     let folder = tempfile::tempdir().unwrap();
-    let mut server = serve(folder.path(), &["--print-env"]);
-    assert!(server.url.starts_with("http://127.0.0.1:"), "{}", server.url);
-    server.stop();
-    let mut rest = String::new();
-    server.rest.read_to_string(&mut rest).unwrap();
-    assert!(
-        rest.contains(&format!("export AWS_ENDPOINT_URL={}", server.url)),
-        "{rest}"
-    );
+    let (server, url) = serve(folder.path(), &["--print-env"]);
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+    let rest = stopped(server);
+    assert!(rest.contains(&format!("export AWS_ENDPOINT_URL={url}")), "{rest}");
     assert!(rest.contains("export AWS_SECRET_ACCESS_KEY="), "{rest}");
     // Who has to have a key has it: none that would be refused is printed, nor any secret.
     let keys = folder.path().join("keys");
     std::fs::write(&keys, "id a-secret\n").unwrap();
-    let mut server = serve(
-        folder.path(),
-        &["--print-env", "--credentials", keys.to_str().unwrap()],
-    );
-    server.stop();
-    let mut rest = String::new();
-    server.rest.read_to_string(&mut rest).unwrap();
+    let args = ["--print-env", "--credentials", keys.to_str().unwrap()];
+    let rest = stopped(serve(folder.path(), &args).0);
     assert!(rest.contains("export AWS_ENDPOINT_URL="), "{rest}");
     for absent in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "a-secret"] {
         assert!(!rest.contains(absent), "{absent}: {rest}");

@@ -4,15 +4,12 @@
 //! meets a server on this machine that offers the built-in database under every name.
 //! Commands of other programs are not run; `cargo run` of this program is the program. Where a text shows what a command prints, that is
 //! compared with what it does print (`stdout`, or both with `stderr` first): `…` stands for anything, and how long something took may differ.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of tests fails loudly")]
 
-mod maxmind;
-
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use maxmind::MaxMind;
+use crate::maxmind::{self, MaxMind};
+use crate::support::Running;
 
 /// The address that the texts write for a server that the reader started.
 const WRITTEN_URL: &str = "http://127.0.0.1:4566";
@@ -141,17 +138,8 @@ fn arguments(command: &str) -> Option<Vec<String>> {
 
 /// A server that a text starts and leaves running.
 struct Serving {
-    child: Child,
+    _server: Running,
     url: String,
-    /// Kept open: the server prints more than its first line.
-    _stdout: BufReader<ChildStdout>,
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// The program in this folder, without what the machine's own environment says of AWS.
@@ -183,25 +171,13 @@ fn serve(folder: &Path, arguments: &[String]) -> Serving {
         Some(port) => *port = "0",
         None => arguments.extend(["--port", "0"]),
     }
-    let mut child = program(folder)
-        .args(&arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut first = String::new();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    stdout.read_line(&mut first).unwrap();
-    let url = first.trim().to_owned();
+    let mut server = Running::unheard(program(folder).args(&arguments));
+    let url = server.line();
     assert!(
         url.starts_with("http://127.0.0.1:"),
         "the first line of `{arguments:?}` is `{url}`"
     );
-    Serving {
-        child,
-        url,
-        _stdout: stdout,
-    }
+    Serving { _server: server, url }
 }
 
 /// Account and key for `fetch`: in a `GeoIP.conf` where the text has one, and otherwise in variables.

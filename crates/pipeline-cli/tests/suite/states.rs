@@ -1,11 +1,12 @@
 //! `ipinsights states`: machines and states from files.
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use expect_test::expect;
 use serde_json::{Value, json};
+
+use crate::support::interrupt;
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/machines")
@@ -335,11 +336,7 @@ fn ctrl_c_stops_the_execution() {
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     // Told while it waits.
     assert!(lines.any(|line| line.unwrap().contains("WaitStateEntered")));
-    let interrupted = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(interrupted.success());
+    interrupt(&child);
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert!(
         rest.iter()

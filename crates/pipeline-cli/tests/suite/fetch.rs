@@ -1,7 +1,4 @@
 //! `ipinsights fetch`, as a person or a timer starts it, against servers on this machine.
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
-
-mod maxmind;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,9 +7,11 @@ use std::process::{Command, Output, Stdio};
 
 use expect_test::{Expect, expect};
 use jiff::{Timestamp, ToSpan};
-use maxmind::{ACCOUNT, BASIC, KEY, MaxMind};
 use serde_json::Value;
 use wiremock::{Request, ResponseTemplate};
+
+use crate::maxmind::{self, ACCOUNT, BASIC, KEY, MaxMind};
+use crate::support::{interrupt, ipinsights};
 
 /// A database that was built so many days ago.
 fn database(days: i64) -> Vec<u8> {
@@ -24,14 +23,7 @@ fn database(days: i64) -> Vec<u8> {
 }
 
 fn program(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ipinsights"));
-    command
-        .env_clear()
-        .current_dir(folder)
-        .arg("fetch")
-        .args(args)
-        .stdin(Stdio::null());
-    command
+    ipinsights(folder, &[&["fetch"], args].concat())
 }
 
 /// With account and key, and without waiting for what fails.
@@ -484,11 +476,7 @@ fn an_interrupted_download_leaves_nothing() {
     while !folder.path().join("geoip").is_dir() {
         std::thread::yield_now();
     }
-    let interrupt = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(interrupt.success());
+    interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let told: Vec<String> = BufReader::new(child.stderr.take().unwrap())
         .lines()

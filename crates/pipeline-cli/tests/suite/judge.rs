@@ -1,67 +1,25 @@
 //! `calibrate`, `evaluate` and `score --explain`, as a person or a script starts them.
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-fn output(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ipinsights"))
-        .env_clear()
-        .current_dir(folder)
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
-}
-
-fn text(folder: &Path, args: &[&str]) -> String {
-    let output = output(folder, args);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
+use crate::support::{ana_and_ben, failure, text};
 
 fn json(folder: &Path, args: &[&str]) -> Value {
     serde_json::from_str(&text(folder, &[args, &["--format", "json"]].concat())).unwrap()
 }
 
-/// The code and what was said.
-fn failure(folder: &Path, args: &[&str]) -> (i32, String) {
-    let output = output(folder, args);
-    assert!(output.stdout.is_empty(), "a failed command has no result");
-    (
-        output.status.code().unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    )
-}
-
-/// Ana and ben, each in a network of their own, with a model trained on that.
+/// Ana and ben, and who pretends to be one of them.
 fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let rows = |hosts: std::ops::Range<u8>| -> String {
-        hosts
-            .map(|host| format!("ana,20.1.2.{host}\nben,90.7.7.{host}\n"))
-            .collect()
-    };
+    let folder = ana_and_ben();
     let swapped: String = (0..60)
         .map(|host| format!("ben,20.1.2.{host}\nana,90.7.7.{host}\n"))
         .collect();
-    for (name, content) in [
-        ("train.csv", rows(0..100)),
-        ("held-out.csv", rows(100..200) + "mallory,9.9.9.9\n"),
-        ("attack.csv", swapped),
-    ] {
-        std::fs::write(folder.path().join(name), content).unwrap();
-    }
-    text(
-        folder.path(),
-        &["train", "--data", "train.csv", "-p", "vector_dim=16"],
-    );
+    std::fs::write(folder.path().join("attack.csv"), swapped).unwrap();
+    let held_out = folder.path().join("held-out.csv");
+    let rows = std::fs::read_to_string(&held_out).unwrap();
+    std::fs::write(held_out, rows + "mallory,9.9.9.9\n").unwrap();
     folder
 }
 

@@ -1,53 +1,18 @@
 //! `ipinsights watch`, as a person or a supervisor starts it.
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-fn ipinsights(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ipinsights"));
-    command
-        .env_clear()
-        .current_dir(folder)
-        .args(args)
-        .stdin(Stdio::null());
-    command
-}
-
-fn output(folder: &Path, args: &[&str]) -> Output {
-    ipinsights(folder, args).output().unwrap()
-}
-
-fn stdout(folder: &Path, args: &[&str]) -> String {
-    let output = output(folder, args);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
+use crate::support::{Running, ana_and_ben, ipinsights, output, text};
 
 /// Ana and ben, each in a network of their own, in a calibrated model that knows their history.
 fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let rows = |hosts: std::ops::Range<u8>| -> String {
-        hosts
-            .map(|host| format!("ana,20.1.2.{host}\nben,90.7.7.{host}\n"))
-            .collect()
-    };
-    std::fs::write(folder.path().join("train.csv"), rows(0..100)).unwrap();
-    std::fs::write(folder.path().join("held-out.csv"), rows(100..200)).unwrap();
-    stdout(
-        folder.path(),
-        &["train", "--data", "train.csv", "-p", "vector_dim=16"],
-    );
+    let folder = ana_and_ben();
     let args = [
         "calibrate",
         "--data",
@@ -57,7 +22,7 @@ fn folder() -> tempfile::TempDir {
         "--history",
         "train.csv",
     ];
-    stdout(folder.path(), &args);
+    text(folder.path(), &args);
     folder
 }
 
@@ -88,7 +53,7 @@ const LOG: [&str; 12] = [
 ];
 
 fn once(folder: &Path, more: &[&str]) -> Vec<Value> {
-    let text = stdout(folder, &[&LOG[..], &["--once"], more].concat());
+    let text = text(folder, &[&LOG[..], &["--once"], more].concat());
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
@@ -194,7 +159,7 @@ fn alerts_are_written_as_cef_and_ocsf_too() {
     let folder = folder();
     let folder = folder.path();
     append(folder, "log", &line("ana", "90.7.7.7", 2));
-    let cef = stdout(
+    let cef = text(
         folder,
         &[&LOG[..], &["--once", "--format", "cef", "--host", "h"]].concat(),
     );
@@ -203,7 +168,7 @@ fn alerts_are_written_as_cef_and_ocsf_too() {
         "{cef}"
     );
     assert!(cef.contains(" suser=ana src=90.7.7.7 "), "{cef}");
-    let ocsf: Value = serde_json::from_str(&stdout(
+    let ocsf: Value = serde_json::from_str(&text(
         folder,
         &[&LOG[..], &["--once", "--format", "ocsf"]].concat(),
     ))
@@ -280,11 +245,11 @@ fn half_an_alert_is_cut_off_in_every_format() {
     append(folder, "log", &line("ana", "90.7.7.7", 2));
     for format in ["jsonl", "cef", "ocsf"] {
         let args = [&LOG[..], &["--once", "--format", format, "--output", format]].concat();
-        stdout(folder, &args);
+        text(folder, &args);
         let whole = std::fs::read_to_string(folder.join(format)).unwrap();
         for half in [1, 4, whole.len() / 2] {
             std::fs::write(folder.join(format), format!("{whole}{}", &whole[..half])).unwrap();
-            stdout(folder, &args);
+            text(folder, &args);
             let text = std::fs::read_to_string(folder.join(format)).unwrap();
             assert_eq!(text.lines().count(), 2, "{text}");
             assert!(text.starts_with(&whole), "{text}");
@@ -292,51 +257,17 @@ fn half_an_alert_is_cut_off_in_every_format() {
     }
 }
 
-struct Watching {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
+fn watching(folder: &Path, more: &[&str]) -> Running {
+    Running::start(&mut ipinsights(
+        folder,
+        &[&LOG[..], &["--interval", "0.02"], more].concat(),
+    ))
 }
 
-impl Watching {
-    fn start(folder: &Path, more: &[&str]) -> Self {
-        let mut child = ipinsights(folder, &[&LOG[..], &["--interval", "0.02"], more].concat())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        Self { child, stdout }
-    }
-
-    fn alert(&mut self) -> Value {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap()
-    }
-
-    fn interrupt(mut self) -> String {
-        let sent = Command::new("kill")
-            .args(["-INT", &self.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(sent.success());
-        let mut said = String::new();
-        self.child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut said)
-            .unwrap();
-        assert!(self.child.wait().unwrap().success(), "{said}");
-        said
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The address of the next alert.
+fn alerted(watching: &mut Running) -> String {
+    let alert: Value = serde_json::from_str(&watching.line()).unwrap();
+    alert["ip"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -344,16 +275,16 @@ fn a_log_is_followed_through_rotation_until_ctrl_c() {
     let folder = folder();
     let folder = folder.path();
     append(folder, "log", &line("ana", "90.7.7.1", 1));
-    let mut watching = Watching::start(folder, &["--state", "state.json"]);
-    assert_eq!(watching.alert()["ip"], "90.7.7.1");
+    let mut running = watching(folder, &["--state", "state.json"]);
+    assert_eq!(alerted(&mut running), "90.7.7.1");
     let late = line("ana", "90.7.7.2", 2);
     append(folder, "log", &late[..20]);
     std::fs::rename(folder.join("log"), folder.join("log.1")).unwrap();
     append(folder, "log.1", &late[20..]);
-    assert_eq!(watching.alert()["ip"], "90.7.7.2");
+    assert_eq!(alerted(&mut running), "90.7.7.2");
     append(folder, "log", &line("ben", "20.1.2.1", 3));
-    assert_eq!(watching.alert()["ip"], "20.1.2.1");
-    let said = watching.interrupt();
+    assert_eq!(alerted(&mut running), "20.1.2.1");
+    let said = running.interrupted();
     assert!(
         said.contains("3 records, 3 events scored, 3 anomalous, 3 alerts"),
         "{said}"
@@ -364,9 +295,9 @@ fn a_log_is_followed_through_rotation_until_ctrl_c() {
     );
 
     append(folder, "log", &line("ben", "20.1.2.2", 4));
-    let mut watching = Watching::start(folder, &["--state", "state.json"]);
-    assert_eq!(watching.alert()["ip"], "20.1.2.2");
-    watching.interrupt();
+    let mut running = watching(folder, &["--state", "state.json"]);
+    assert_eq!(alerted(&mut running), "20.1.2.2");
+    running.interrupted();
 }
 
 /// Killed again and again while a log grows and is rotated: every alert is there, and every line of the output is whole.
@@ -379,7 +310,7 @@ fn a_killed_watch_leaves_no_gap() {
     let mut written = 0;
     append(folder, "log", "");
     for round in 0..ROUNDS {
-        let mut watching = Watching::start(
+        let mut running = watching(
             folder,
             &[
                 "--state",
@@ -412,8 +343,8 @@ fn a_killed_watch_leaves_no_gap() {
             assert!(begun.elapsed() < Duration::from_secs(60), "it never began");
             std::thread::sleep(Duration::from_millis(5));
         }
-        watching.child.kill().unwrap();
-        watching.child.wait().unwrap();
+        running.child.kill().unwrap();
+        running.child.wait().unwrap();
     }
     // Half a line, as a kill in the middle of writing leaves it.
     append(folder, "alerts.jsonl", "{\"version\":1,\"id\":\"");
@@ -426,9 +357,9 @@ fn a_killed_watch_leaves_no_gap() {
         "--limit",
         "1000000/1h",
     ];
-    stdout(folder, &[&LOG[..], &args].concat());
-    let text = std::fs::read_to_string(folder.join("alerts.jsonl")).unwrap();
-    let alerts: Vec<Value> = text
+    text(folder, &[&LOG[..], &args].concat());
+    let written_alerts = std::fs::read_to_string(folder.join("alerts.jsonl")).unwrap();
+    let alerts: Vec<Value> = written_alerts
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
@@ -445,8 +376,8 @@ fn a_killed_watch_leaves_no_gap() {
         .flat_map(|name| {
             let mut log = LOG;
             log[1] = name;
-            let text = stdout(folder, &[&log[..], &args].concat());
-            let alerts: Vec<Value> = text
+            let alerts = text(folder, &[&log[..], &args].concat());
+            let alerts: Vec<Value> = alerts
                 .lines()
                 .map(|line| serde_json::from_str(line).unwrap())
                 .collect();
@@ -465,7 +396,7 @@ fn a_killed_watch_leaves_no_gap() {
 fn an_endpoint_scores_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    stdout(folder, &["run"]);
+    text(folder, &["run"]);
     std::fs::create_dir_all(folder.join("logs/2026")).unwrap();
     append(
         folder,
@@ -485,7 +416,7 @@ fn an_endpoint_scores_a_folder() {
         "--threshold",
         "1000",
     ];
-    let alerts = stdout(folder, &args);
+    let alerts = text(folder, &args);
     assert_eq!(alerts.lines().count(), 2, "{alerts}");
     let first: Value = serde_json::from_str(alerts.lines().next().unwrap()).unwrap();
     assert_eq!(first["threshold"], 1000.0);

@@ -31,13 +31,15 @@ const LOOKED_AT: usize = 64 * 1024;
 /// How gzip begins.
 const GZIP: &[u8] = b"\x1f\x8b";
 
-/// An event, and when it was.
+/// An event, when it was, and which record of its input tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dated {
     /// Who, from where.
     pub event: AccessEvent,
     /// When; nothing when the source has no time.
     pub time: Option<Timestamp>,
+    /// The record's number, one-based.
+    pub record: u64,
 }
 
 /// What to do with a record that cannot be understood.
@@ -433,6 +435,7 @@ impl Sink for Reading<'_> {
                 self.summary.pairs += 1;
                 self.batch.push(Dated {
                     event: AccessEvent::new(entity, ip),
+                    record: self.summary.records,
                     time: sighting.time,
                 });
                 if self.batch.len() == BATCH {

@@ -743,7 +743,8 @@ pub struct ScoreServerArgs {
 the same when it comes again."
 )]
 pub struct WatchArgs {
-    /// A log that grows and is rotated, or a folder of any depth that gets files; plain or gzip
+    /// A log that grows and is rotated, or a folder of any depth that gets files, plain or gzip; or the URL of an SQS queue that is
+    /// told of new objects in S3
     #[arg(value_name = "SOURCE")]
     pub source: PathBuf,
     /// Kind of log [default: by each file's first bytes, where they leave no doubt]
@@ -758,7 +759,7 @@ pub struct WatchArgs {
     /// Begin at the end of what is there, unless --state knows better
     #[arg(long)]
     pub only_new: bool,
-    /// How often to look, in seconds
+    /// How often to look at files, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub interval: std::time::Duration,
     /// Records that cannot be understood: stop at the first, or count them and go on

@@ -125,14 +125,16 @@ fn code(error: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
 fn of_pipeline(error: &pipeline::Error) -> Option<ExitCode> {
     use pipeline::Error as E;
     Some(match error {
-        E::Missing { .. } | E::Setting { .. } | E::S3Address { .. } | E::OtherRegion { .. } => {
-            ExitCode::Usage
-        }
+        E::Missing { .. }
+        | E::Setting { .. }
+        | E::S3Address { .. }
+        | E::QueueAddress { .. }
+        | E::OtherRegion { .. } => ExitCode::Usage,
         E::NoBucket { .. } | E::ObjectGone { .. } | E::ObjectArchived { .. } | E::ObjectChanged { .. } => {
             ExitCode::File
         }
         E::ObjectCut { .. } => ExitCode::Unreachable,
-        E::S3 { source, .. } => of_client(source),
+        E::S3 { source, .. } | E::Queue { source, .. } => of_client(source),
         E::NoRegion | E::NoCredentials { .. } => ExitCode::Access,
         E::Client(error) => of_client(error),
         E::Execution { .. } | E::Unfinished { .. } => ExitCode::Run,

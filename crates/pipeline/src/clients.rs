@@ -96,6 +96,7 @@ pub struct Clients {
     pub(crate) region: String,
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) sfn: aws_sdk_sfn::Client,
+    pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) sts: aws_sdk_sts::Client,
     pub(crate) sagemaker: aws_sdk_sagemaker::Client,
     pub(crate) logs: aws_sdk_cloudwatchlogs::Client,
@@ -113,6 +114,7 @@ impl Clients {
             region: config.region().map(ToString::to_string).unwrap_or_default(),
             s3: aws_sdk_s3::Client::from_conf(s3),
             sfn: aws_sdk_sfn::Client::new(config),
+            sqs: aws_sdk_sqs::Client::new(config),
             sts: aws_sdk_sts::Client::new(config),
             ip_insights: ipinsights_client::Client::new(
                 sagemaker.clone(),

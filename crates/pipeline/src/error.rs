@@ -105,6 +105,22 @@ pub enum Error {
         /// What the service said.
         source: Box<ipinsights_client::Error>,
     },
+    /// A text is no queue's address.
+    #[error("`{text}` is no address of a queue: {reason}")]
+    QueueAddress {
+        /// The text.
+        text: String,
+        /// What an address is.
+        reason: &'static str,
+    },
+    /// What a queue was asked for.
+    #[error("the queue `{url}` did not do what it was asked for")]
+    Queue {
+        /// The queue's address.
+        url: String,
+        /// What the service said.
+        source: Box<ipinsights_client::Error>,
+    },
     /// A training job that the settings describe would not be accepted.
     #[error("the training job is not valid")]
     TrainingJob(#[from] ipinsights_client::InvalidTrainingJob),

@@ -8,6 +8,7 @@ pub mod names;
 pub mod objects;
 pub mod observer;
 mod page;
+pub mod queue;
 pub mod report;
 pub mod run;
 pub mod settings;

@@ -14,6 +14,7 @@ use ipinsights_client::Error as ClientError;
 use percent_encoding::percent_decode_str;
 use tokio::sync::mpsc;
 
+use crate::queue::Arrived;
 use crate::{Clients, Error};
 
 /// How many objects are fetched ahead of the reader unless the caller says otherwise: a log bucket has many small objects,
@@ -245,28 +246,47 @@ impl Listing {
 
     /// Begins to fetch an object.
     fn fetch(&self, entry: Entry) -> Object {
-        let (sender, pieces) = mpsc::channel(PIECES);
-        let uri = self.place.uri(&entry.key);
-        let download = Download {
-            s3: self.s3.clone(),
-            region: self.region.clone(),
-            place: self.place.clone(),
-            key: entry.key,
-            to: sender,
-            received: 0,
-            version: None,
-        };
-        tokio::spawn(download.run());
-        Object {
-            size: entry.size,
-            body: Body {
-                uri: uri.clone(),
-                pieces,
-                piece: Bytes::new(),
-                state: State::Reading,
-            },
-            uri,
-        }
+        fetch(self.s3.clone(), self.region.clone(), self.place.clone(), entry)
+    }
+}
+
+/// Begins to fetch one object, of which a message told.
+///
+/// That it is gone, or cannot be had, [`Body::wait`] and reading tell. This is to be called on the async runtime.
+pub fn object(clients: &Clients, arrived: &Arrived) -> Object {
+    let place = S3Prefix {
+        bucket: arrived.bucket.clone(),
+        prefix: arrived.key.clone(),
+    };
+    let entry = Entry {
+        key: arrived.key.clone(),
+        size: arrived.size.unwrap_or_default(),
+    };
+    fetch(clients.s3.clone(), clients.region.clone(), place, entry)
+}
+
+fn fetch(s3: aws_sdk_s3::Client, region: String, place: S3Prefix, entry: Entry) -> Object {
+    let (sender, pieces) = mpsc::channel(PIECES);
+    let uri = place.uri(&entry.key);
+    let download = Download {
+        s3,
+        region,
+        place,
+        key: entry.key,
+        to: sender,
+        received: 0,
+        version: None,
+    };
+    tokio::spawn(download.run());
+    Object {
+        size: entry.size,
+        body: Body {
+            uri: uri.clone(),
+            pieces,
+            piece: Bytes::new(),
+            state: State::Reading,
+        },
+        uri,
     }
 }
 

@@ -11,6 +11,7 @@ mod extract;
 mod fetch;
 mod judge;
 mod kill;
+mod queue;
 mod score_server;
 mod states;
 mod tune;

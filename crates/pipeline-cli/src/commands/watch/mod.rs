@@ -2,6 +2,7 @@
 
 mod alert;
 mod limit;
+mod queue;
 mod state;
 
 use std::collections::HashSet;
@@ -19,10 +20,12 @@ use anyhow::Context;
 use ipinsights::{Model, ReasonOptions, Score};
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
+use pipeline::queue::{Notice, Queue, QueueUrl};
 use score_lambda::{Cutoff, ScoreFailure, Scorer};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::cli::{Alerting, Common, UnknownEntity, WatchArgs};
+use crate::cli::{Alerting, Common, OnError, UnknownEntity, WatchArgs};
 use crate::commands::extract::settings;
 use crate::exit::{ExitCode, Failure};
 use crate::files;
@@ -52,8 +55,10 @@ pub async fn run(common: &Common, args: WatchArgs, _: &Output) -> anyhow::Result
     // Everything that can be wrong with the arguments is said before anything is read.
     let extract = settings::reading(args.from, &args.kinds, &args.selection, args.on_error)?;
     let trust = Trust::read(&args.alerting)?;
+    let queue = queue_url(&args)?;
     for (argument, path) in [("--state", &args.state), ("--output", &args.output)] {
         if let Some(path) = path
+            && queue.is_none()
             && lies_in(path, &args.source)
         {
             return Err(Failure::usage(format!(
@@ -81,8 +86,31 @@ pub async fn run(common: &Common, args: WatchArgs, _: &Output) -> anyhow::Result
         );
     }
     let mut state = State::open(args.state.as_deref(), &args.source)?;
-    let follower = Follower::new(&args.source, extract, state.positions()).map_err(explain)?;
-    let follower = follower.only_new(args.only_new);
+    let (once, interval) = (args.once, args.interval);
+    let (queue, read): (_, Box<dyn FnOnce(&Sender<Message>) + Send>) = match queue {
+        Some(url) => {
+            let clients = url.connection().clients().await?;
+            let queue = Queue::new(&clients, url);
+            let reader = queue::Reader {
+                queue: queue.clone(),
+                clients,
+                extract,
+                skips: args.on_error == OnError::Skip,
+                once,
+                runtime: Handle::current(),
+                told: HashSet::new(),
+            };
+            (Some(queue), Box::new(|sender| reader.run(sender)))
+        }
+        None => {
+            let follower = Follower::new(&args.source, extract, state.positions()).map_err(explain)?;
+            let follower = follower.only_new(args.only_new);
+            (
+                None,
+                Box::new(move |sender| look(follower, once, interval, sender)),
+            )
+        }
+    };
     let sink = Sink::open(&args)?;
     let scoring = Scoring::open(&args.scored, &progress).await?;
     let mut watch = Watch {
@@ -93,16 +121,16 @@ pub async fn run(common: &Common, args: WatchArgs, _: &Output) -> anyhow::Result
         trust,
         limiter: Limiter::new(args.alerting.limit),
         sink,
+        queue,
         counts: Counts::default(),
         progress: &progress,
         signals: &signals,
         shown,
     };
     let (sender, receiver) = channel(1);
-    let (once, interval) = (args.once, args.interval);
     let thread = std::thread::Builder::new()
         .name("watch".to_owned())
-        .spawn(move || look(follower, once, interval, &sender))
+        .spawn(move || read(&sender))
         .context("a thread cannot be made")?;
     let result = watch.follow(receiver, &mut state).await;
     // What was written is reached, whatever came after it.
@@ -130,6 +158,22 @@ enum Ended {
     Interrupted,
 }
 
+/// The queue that is watched, where it is one.
+fn queue_url(args: &WatchArgs) -> anyhow::Result<Option<QueueUrl>> {
+    let Some(text) = args.source.to_str().filter(|text| text.contains("://")) else {
+        return Ok(None);
+    };
+    for (argument, given) in [("--state", args.state.is_some()), ("--only-new", args.only_new)] {
+        if given {
+            return Err(Failure::usage(format!(
+                "{argument} goes with files; a queue keeps itself what was not dealt with"
+            ))
+            .into());
+        }
+    }
+    Ok(Some(text.parse()?))
+}
+
 /// Whether a path is that of a source, or of something in it.
 fn lies_in(path: &Path, source: &Path) -> bool {
     matches!((files::real(path), files::real(source)), (Some(path), Some(source)) if path.starts_with(&source))
@@ -140,7 +184,9 @@ enum Message {
     Batch(Box<Batch>),
     /// There is nothing more now, and so many files are not complete.
     Idle(u64),
-    Failed(FollowError),
+    /// Everything that a message of a queue tells of was handed on.
+    Handled(Notice),
+    Failed(anyhow::Error),
 }
 
 /// Looks again and again, and hands on what is new.
@@ -155,21 +201,29 @@ fn look(mut follower: Follower, once: bool, interval: Duration, sender: &Sender<
             Ok(polled) => sender.blocking_send(Message::Idle(polled.waiting)),
             Err(FollowError::Stopped) => return,
             Err(error) => {
-                let _ = sender.blocking_send(Message::Failed(error));
+                let _ = sender.blocking_send(Message::Failed(explain(error)));
                 return;
             }
         };
         if once || told.is_err() {
             return;
         }
-        let until = Instant::now() + interval;
-        while Instant::now() < until {
-            if sender.is_closed() {
-                return;
-            }
-            std::thread::sleep(NAP.min(until.saturating_duration_since(Instant::now())));
+        if !nap(interval, sender) {
+            return;
         }
     }
+}
+
+/// Sleeps for a while; false when nobody takes anything any more.
+fn nap(length: Duration, sender: &Sender<Message>) -> bool {
+    let until = Instant::now() + length;
+    while Instant::now() < until {
+        if sender.is_closed() {
+            return false;
+        }
+        std::thread::sleep(NAP.min(until.saturating_duration_since(Instant::now())));
+    }
+    true
 }
 
 /// The library's errors with the arguments that help.
@@ -379,16 +433,18 @@ impl Counts {
             (self.trusted, "of those you trust"),
             (self.unknown, "events of entities that the model does not know"),
             (summary.malformed, "records malformed"),
+            (summary.cut_short, "files not read to their end"),
             (self.waiting, "files not complete yet"),
         ] {
             if count > 0 {
                 let _ = write!(text, ", {count} {what}");
             }
         }
-        if !summary.drops.is_empty() {
+        if !(summary.drops.is_empty() && summary.inputs_left_out.is_empty()) {
             let drops: Vec<String> = summary
                 .drops
                 .iter()
+                .chain(&summary.inputs_left_out)
                 .map(|(reason, count)| format!("{reason} {count}"))
                 .collect();
             let _ = write!(text, "\nleft out: {}", drops.join(", "));
@@ -412,6 +468,7 @@ struct Watch<'a> {
     trust: Trust,
     limiter: Limiter,
     sink: Sink,
+    queue: Option<Queue>,
     counts: Counts,
     progress: &'a Progress,
     signals: &'a Signals,
@@ -430,7 +487,11 @@ impl Watch<'_> {
             };
             let idle = match message {
                 None => return Ok(Ended::Over),
-                Some(Message::Failed(error)) => return Err(explain(error)),
+                Some(Message::Failed(error)) => return Err(error),
+                Some(Message::Handled(notice)) => {
+                    self.delete(&notice).await?;
+                    false
+                }
                 Some(Message::Idle(waiting)) => {
                     self.counts.waiting = waiting;
                     true
@@ -452,6 +513,19 @@ impl Watch<'_> {
                     .now(&format!("{} events, {alerts} alerts", summary.pairs));
             }
         }
+    }
+
+    /// Takes a message out of the queue, after the alerts of its objects are where they belong.
+    async fn delete(&mut self, notice: &Notice) -> anyhow::Result<()> {
+        self.sink.sync()?;
+        if let Some(queue) = &self.queue
+            && let Err(error) = queue.delete(notice).await
+        {
+            let error = anyhow::Error::from(error);
+            self.progress
+                .warn(&format!("message {} comes again: {error:#}", notice.id));
+        }
+        Ok(())
     }
 
     /// Keeps the positions, after the alerts before them are where they belong.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sfn_builder::{Execution, StateMachine, StateStatus};
 
 use super::{
-    Desk, Outcome, href,
+    Desk, Outcome, aside, href,
     page::{
         self, Problem, STATUS, Section, View, badge, code, duration, facts, list as items, moment, nothing,
         refusal, table, text, text_block, took, words,
@@ -303,7 +303,8 @@ pub(super) async fn start(desk: &Desk, form: &[(String, String)]) -> Result<Outc
         input,
         came,
     };
-    Ok(Outcome::Show(machine(desk, Some(draft)).await?))
+    let shown = aside(desk, async move |desk| machine(&desk, Some(draft)).await);
+    Ok(Outcome::Show(shown.await?))
 }
 
 /// Stops an execution, or goes on with one that has failed.

@@ -212,6 +212,10 @@ async fn respond(
                 .insert(header::SET_COOKIE, guard::no_cookie());
             return Ok(secure(Some(site), response));
         }
+        // Who has signed in on their pages has nothing more to do there.
+        if matches!(path.as_str(), "sign-in" | "sign-out") {
+            return Ok(secure(Some(site), redirect("/console")));
+        }
     }
     let desk = Desk {
         query: sts::parameters(parts.uri.query().unwrap_or_default()).collect(),
@@ -261,11 +265,22 @@ enum Outcome {
     Show(View),
 }
 
-/// A page, made where it keeps no other request waiting: a history of 25,000 events takes its time.
+/// A page, made where it keeps no other request waiting: a history of 25,000 events takes its time, and so does what a
+/// model has to say of 200 pairs. What waits for something else is not for `make`.
+async fn aside(
+    desk: &Desk,
+    make: impl AsyncFnOnce(Desk) -> Result<View, Problem> + Send + 'static,
+) -> Result<View, Problem> {
+    let (desk, runtime) = (desk.clone(), Handle::current());
+    let made = tokio::task::spawn_blocking(move || runtime.block_on(make(desk)));
+    made.await
+        .unwrap_or_else(|_| Err(Problem::failed("The page could not be made.")))
+}
+
+/// A page by its path, made [`aside`].
 async fn view_aside(desk: &Desk, path: &str) -> Result<View, Problem> {
-    let (desk, path, runtime) = (desk.clone(), path.to_owned(), Handle::current());
-    let made = tokio::task::spawn_blocking(move || runtime.block_on(view(&desk, &path)));
-    made.await.unwrap_or_else(|_| Err(Problem::failed()))
+    let path = path.to_owned();
+    aside(desk, async move |desk| view(&desk, &path).await).await
 }
 
 /// A page by its path.

@@ -38,13 +38,13 @@ fn bucket_address(bucket: &str, prefix: &str) -> String {
     }
 }
 
-fn missing(error: StoreError) -> Problem {
-    Problem::not_found(match error {
-        StoreError::NoSuchBucket => "There is no such bucket.".to_owned(),
-        StoreError::NoSuchKey => "There is no such object.".to_owned(),
-        StoreError::Io(error) => format!("The data folder cannot be used: {error}"),
-        other => format!("{other:?}"),
-    })
+fn problem(error: StoreError) -> Problem {
+    match error {
+        StoreError::NoSuchBucket => Problem::not_found("There is no such bucket."),
+        StoreError::NoSuchKey => Problem::not_found("There is no such object."),
+        StoreError::Io(error) => Problem::failed(format!("The data folder cannot be used: {error}")),
+        other => Problem::failed(format!("{other:?}")),
+    }
 }
 
 pub(super) fn buckets(desk: &Desk) -> View {
@@ -110,7 +110,7 @@ pub(super) fn bucket(desk: &Desk) -> Result<View, Problem> {
             }
         }
     });
-    scanned.map_err(missing)?;
+    scanned.map_err(problem)?;
     let last = entries.last().map(|entry| match entry {
         Entry::Object { key, .. } | Entry::Prefix(key) => key.clone(),
     });
@@ -188,10 +188,10 @@ fn folders(mut view: View, bucket: &str, key: &str) -> View {
 /// An object: what is known of it, and its beginning if it is text.
 pub(super) fn object(desk: &Desk) -> Result<View, Problem> {
     let (bucket, key) = (desk.need("bucket")?, desk.need("key")?);
-    let (object, file) = desk.app.objects.open_object(bucket, key).map_err(missing)?;
+    let (object, file) = desk.app.objects.open_object(bucket, key).map_err(problem)?;
     let mut start = Vec::new();
     let read = file.take(PREVIEW).read_to_end(&mut start);
-    read.map_err(|error| missing(error.into()))?;
+    read.map_err(|error| problem(error.into()))?;
     let attributes = &object.attributes;
     let optional = |value: &Option<String>| match value {
         Some(value) => code(value),
@@ -251,7 +251,7 @@ fn preview(start: &[u8], size: u64) -> Markup {
 /// An object as a file. Whatever it is, the browser keeps it, and neither shows nor runs it.
 pub(super) fn download(desk: &Desk) -> Result<Response<Body>, Problem> {
     let (bucket, key) = (desk.need("bucket")?, desk.need("key")?);
-    let (object, file) = desk.app.objects.open_object(bucket, key).map_err(missing)?;
+    let (object, file) = desk.app.objects.open_object(bucket, key).map_err(problem)?;
     let stream = ReaderStream::new(tokio::fs::File::from_std(file)).map(|read| read.map(Frame::data));
     let mut response = answer_with(StatusCode::OK, "application/octet-stream", "");
     *response.body_mut() = Body::http_body_unsync(StreamBody::new(stream));

@@ -78,6 +78,11 @@ impl SageMaker {
                 "A serverless variant cannot be asynchronous: leave out AsyncInferenceConfig or ServerlessConfig.",
             ));
         }
+        if asynchronous.is_some() && capture.is_some() {
+            return Err(ApiError::not_implemented(
+                "DataCaptureConfig together with AsyncInferenceConfig, whose requests and answers are objects in S3 already,",
+            ));
+        }
         for variant in &variants {
             self.model(&variant.model)?;
         }
@@ -165,10 +170,16 @@ impl SageMaker {
             .asynchronous
             .as_ref()
             .and_then(AsyncSettings::without_effect);
-        [key, network, output.map(str::to_owned)]
-            .into_iter()
-            .flatten()
-            .collect()
+        let capture = config.capture.as_ref().and_then(CaptureSettings::without_effect);
+        [
+            key,
+            network,
+            output.map(str::to_owned),
+            capture.map(str::to_owned),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// The configuration of that name.

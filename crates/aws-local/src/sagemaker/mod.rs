@@ -223,8 +223,8 @@ impl SageMaker {
 
     /// Writes a line to the log of a variant of an endpoint.
     pub(crate) fn log_of_endpoint(&self, endpoint: &str, variant: &str, text: &str) {
-        let stream = format!("{variant}/i-0000000000000001");
-        self.logs.add(&endpoint_group(endpoint), &stream, text);
+        self.logs
+            .add(&endpoint_group(endpoint), &endpoint_stream(variant), text);
     }
 
     /// The region of all resources.
@@ -266,6 +266,11 @@ impl SageMaker {
             name.to_ascii_lowercase()
         )
     }
+}
+
+/// The stream of a variant, in the log of its endpoint.
+fn endpoint_stream(variant: &str) -> String {
+    format!("{variant}/i-0000000000000001")
 }
 
 /// What a thread does.

@@ -98,6 +98,9 @@ const MAX_LIMIT: i64 = 28 * MAX_RUNTIME;
 /// How long built-in algorithms without checkpoints may wait for spot capacity.
 const MAX_WAIT: i64 = 60 * 60;
 
+/// What the end of a job is called while it cannot be saved.
+pub(super) const END_OF_JOB: &str = "The end of the job";
+
 impl TrainingJob {
     fn go_to(&mut self, secondary: &str, message: &str) {
         let now = now();
@@ -590,7 +593,7 @@ impl SageMaker {
                 job.metrics = metrics;
             }
         };
-        let saved = self.until_saved(logs::TRAINING_JOBS, &stream, || {
+        let saved = self.until_saved(logs::TRAINING_JOBS, &stream, END_OF_JOB, || {
             let change = |job: &mut TrainingJob| {
                 job.started.get_or_insert_with(now);
                 job.ran = ran();
@@ -670,17 +673,21 @@ impl SageMaker {
         }
     }
 
-    /// Saves the end of a job, as often as it takes: whoever waits for the job waits for that. False if the server stops
-    /// before; the next one runs the job on.
-    pub(super) fn until_saved(&self, group: &str, stream: &str, save: impl Fn() -> io::Result<()>) -> bool {
+    /// Saves what is called `what` in the log, as often as it takes: whoever waits for it waits for that. False if the server
+    /// stops before; the next one goes on with it.
+    pub(super) fn until_saved(
+        &self,
+        group: &str,
+        stream: &str,
+        what: &str,
+        save: impl Fn() -> io::Result<()>,
+    ) -> bool {
         const AGAIN: Duration = Duration::from_secs(1);
         let mut told = false;
         while let Err(error) = save() {
-            if !told {
+            if !told && !self.stop.is_cancelled() {
                 told = true;
-                let text = format!(
-                    "The end of the job could not be saved, which is tried again until it is: {error}"
-                );
+                let text = format!("{what} could not be saved, which is tried again until it is: {error}");
                 self.logs.add(group, stream, text);
             }
             self.pace.wait(AGAIN, &self.stop);

@@ -12,7 +12,9 @@ use super::{
     batch::{self, Assemble, Batch, Outcome, Split},
     copy,
     list::{self, Entry},
-    require_quota, tags, work,
+    require_quota, tags,
+    training::END_OF_JOB,
+    work,
 };
 use crate::{
     api::{ApiError, ApiResult, Check, Form, INSTANCE, MODEL_NAME, NAME, S3_URI, TEXT},
@@ -237,7 +239,7 @@ impl SageMaker {
         });
         let outcome = self.transform_objects(&job, stop);
         // The next server begins again, where this one stops before the end is saved.
-        self.until_saved(logs::TRANSFORM_JOBS, &job.log_stream, || {
+        self.until_saved(logs::TRANSFORM_JOBS, &job.log_stream, END_OF_JOB, || {
             let change = |job: &mut TransformJob| match &outcome {
                 _ if self.stop.is_cancelled() => {}
                 // Told when there was nothing left to stop.

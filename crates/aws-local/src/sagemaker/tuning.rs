@@ -22,7 +22,7 @@ use super::{
     SageMaker, copy,
     list::{self, Entry},
     tags,
-    training::{self, Hopeless, TrainingJob, Tuned},
+    training::{self, END_OF_JOB, Hopeless, TrainingJob, Tuned},
 };
 use crate::{
     api::{ApiError, ApiResult, Check, Form, INSTANCE, TEXT},
@@ -337,8 +337,8 @@ impl SageMaker {
         // No trial outlives its tuning job.
         let stream = format!("{name}/tuning");
         let told = &|| self.end_trials(name).map(drop);
-        self.until_saved(logs::TRAINING_JOBS, &stream, told);
-        self.until_saved(logs::TRAINING_JOBS, &stream, || {
+        self.until_saved(logs::TRAINING_JOBS, &stream, END_OF_JOB, told);
+        self.until_saved(logs::TRAINING_JOBS, &stream, END_OF_JOB, || {
             if self.stop.is_cancelled() {
                 return Ok(()); // the next server goes on
             }

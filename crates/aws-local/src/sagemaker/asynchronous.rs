@@ -466,3 +466,15 @@ fn missing(endpoint: &str) -> ApiError {
         crate::ACCOUNT
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_threads_than_processors() {
+        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        assert_eq!(at_a_time(1), 1);
+        assert_eq!(at_a_time(1000), processors.min(1000));
+    }
+}

@@ -10,7 +10,7 @@ use super::{
     asynchronous::AsyncSettings,
     capture::CaptureSettings,
     copy,
-    list::{self, Entry},
+    list::{self, Entry, Listed},
     tags,
 };
 use crate::{
@@ -41,6 +41,17 @@ pub(super) struct Variant {
     pub(super) instances: i64,
     #[serde(default)]
     pub(super) serverless: Option<Value>,
+}
+
+impl Listed for EndpointConfig {
+    fn entry(&self) -> Entry<'_> {
+        Entry {
+            name: &self.name,
+            created: self.created,
+            modified: self.created,
+            status: "",
+        }
+    }
 }
 
 impl SageMaker {
@@ -134,20 +145,14 @@ impl SageMaker {
     }
 
     pub(super) fn list_endpoint_configs(&self, input: &Value) -> ApiResult<Value> {
-        let entries = self.configs.all().into_iter().map(|config| Entry {
-            name: config.name.clone(),
-            created: config.created,
-            modified: config.created,
-            status: String::new(),
-            summary: Box::new(move || {
-                json!({
-                    "EndpointConfigName": config.name,
-                    "EndpointConfigArn": config.arn,
-                    "CreationTime": config.created,
-                })
-            }),
-        });
-        list::page(input, "EndpointConfigs", &[], entries.collect())
+        let summary = |config: EndpointConfig| {
+            json!({
+                "EndpointConfigName": config.name,
+                "EndpointConfigArn": config.arn,
+                "CreationTime": config.created,
+            })
+        };
+        list::page(input, "EndpointConfigs", &[], &self.configs, summary)
     }
 
     pub(super) fn delete_endpoint_config(&self, input: &Value) -> ApiResult<()> {

@@ -10,6 +10,7 @@ mod configs;
 mod deployment;
 mod endpoints;
 mod list;
+mod loaded;
 mod models;
 mod pace;
 mod tags;
@@ -70,6 +71,7 @@ pub(crate) struct SageMaker {
     /// Requests to asynchronous endpoints that are not answered yet, by their number, and who works on them.
     requests: Collection<asynchronous::Request>,
     queues: Mutex<HashMap<String, asynchronous::Queue>>,
+    loaded: loaded::LoadedModels,
     /// What answers, by endpoint.
     deployments: RwLock<HashMap<String, Arc<Deployment>>>,
     observer: Option<TrainingObserver>,
@@ -147,6 +149,7 @@ impl SageMaker {
             tuning: Mutex::default(),
             work_folder,
             pace,
+            loaded: loaded::LoadedModels::default(),
             deployments: RwLock::default(),
             observer,
             stop,

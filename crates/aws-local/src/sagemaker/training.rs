@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Image, SageMaker, copy,
-    list::{self, Entry},
+    list::{self, Entry, Listed},
     metric_definitions, require_quota, tags,
     work::{self, Channel, Ending, Metric, Product},
 };
@@ -278,6 +278,17 @@ impl TrainingJob {
     }
 }
 
+impl Listed for TrainingJob {
+    fn entry(&self) -> Entry<'_> {
+        Entry {
+            name: &self.name,
+            created: self.created,
+            modified: self.modified,
+            status: &self.status,
+        }
+    }
+}
+
 impl SageMaker {
     pub(super) fn create_training_job(self: &Arc<Self>, input: &Value) -> ApiResult<Value> {
         let arn = self.start_training(input, None, Box::new(|_, _| false))?;
@@ -396,27 +407,27 @@ impl SageMaker {
     }
 
     pub(super) fn list_training_jobs(&self, input: &Value) -> ApiResult<Value> {
-        let entries = self.training_jobs.all().into_iter().map(|job| Entry {
-            name: job.name.clone(),
-            created: job.created,
-            modified: job.modified,
-            status: job.status.clone(),
-            summary: Box::new(move || {
-                let mut summary = json!({
-                    "TrainingJobName": job.name,
-                    "TrainingJobArn": job.arn,
-                    "CreationTime": job.created,
-                    "LastModifiedTime": job.modified,
-                    "TrainingJobStatus": job.status,
-                    "SecondaryStatus": job.secondary(),
-                });
-                if let Some(ended) = job.ended {
-                    summary["TrainingEndTime"] = ended.into();
-                }
-                summary
-            }),
-        });
-        list::page(input, "TrainingJobSummaries", &STATUSES, entries.collect())
+        let summary = |job: TrainingJob| {
+            let mut summary = json!({
+                "TrainingJobName": job.name,
+                "TrainingJobArn": job.arn,
+                "CreationTime": job.created,
+                "LastModifiedTime": job.modified,
+                "TrainingJobStatus": job.status,
+                "SecondaryStatus": job.secondary(),
+            });
+            if let Some(ended) = job.ended {
+                summary["TrainingEndTime"] = ended.into();
+            }
+            summary
+        };
+        list::page(
+            input,
+            "TrainingJobSummaries",
+            &STATUSES,
+            &self.training_jobs,
+            summary,
+        )
     }
 
     pub(super) fn stop_training_job(&self, input: &Value) -> ApiResult<()> {

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     SageMaker, copy,
-    list::{self, Entry},
+    list::{self, Entry, Listed},
     tags,
     training::{self, END_OF_JOB, Hopeless, TrainingJob, Tuned},
 };
@@ -85,6 +85,17 @@ impl TuningJob {
         self.status = status.to_owned();
         self.modified = now();
         self.ended = Some(self.modified);
+    }
+}
+
+impl Listed for TuningJob {
+    fn entry(&self) -> Entry<'_> {
+        Entry {
+            name: &self.name,
+            created: self.created,
+            modified: self.modified,
+            status: &self.status,
+        }
     }
 }
 
@@ -184,36 +195,31 @@ impl SageMaker {
     }
 
     pub(super) fn list_tuning_jobs(&self, input: &Value) -> ApiResult<Value> {
-        let entries = self.tuning_jobs.all().into_iter().map(|job| Entry {
-            name: job.name.clone(),
-            created: job.created,
-            modified: job.modified,
-            status: job.status.clone(),
-            summary: Box::new(move || {
-                let trials = self.trials(&job);
-                let config = &job.request["HyperParameterTuningJobConfig"];
-                let mut summary = json!({
-                    "HyperParameterTuningJobName": job.name,
-                    "HyperParameterTuningJobArn": job.arn,
-                    "HyperParameterTuningJobStatus": job.status,
-                    "Strategy": config["Strategy"],
-                    "CreationTime": job.created,
-                    "LastModifiedTime": job.modified,
-                    "TrainingJobStatusCounters": status_counters(&trials),
-                    "ObjectiveStatusCounters": objective_counters(&trials),
-                    "ResourceLimits": config["ResourceLimits"],
-                });
-                if let Some(ended) = job.ended {
-                    summary["HyperParameterTuningEndTime"] = ended.into();
-                }
-                summary
-            }),
-        });
+        let summary = |job: TuningJob| {
+            let trials = self.trials(&job);
+            let config = &job.request["HyperParameterTuningJobConfig"];
+            let mut summary = json!({
+                "HyperParameterTuningJobName": job.name,
+                "HyperParameterTuningJobArn": job.arn,
+                "HyperParameterTuningJobStatus": job.status,
+                "Strategy": config["Strategy"],
+                "CreationTime": job.created,
+                "LastModifiedTime": job.modified,
+                "TrainingJobStatusCounters": status_counters(&trials),
+                "ObjectiveStatusCounters": objective_counters(&trials),
+                "ResourceLimits": config["ResourceLimits"],
+            });
+            if let Some(ended) = job.ended {
+                summary["HyperParameterTuningEndTime"] = ended.into();
+            }
+            summary
+        };
         list::page(
             input,
             "HyperParameterTuningJobSummaries",
             &STATUSES,
-            entries.collect(),
+            &self.tuning_jobs,
+            summary,
         )
     }
 

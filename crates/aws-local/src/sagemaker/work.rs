@@ -15,8 +15,8 @@ use std::{
 
 use access_events::{AccessEvent, csv};
 use ipinsights::{
-    Checkpoints, Dataset, DatasetError, Draft, EarlyStop, Hyperparameters, KnownEntities, Metrics, Model,
-    Progress, TrainError, TrainOptions, Training as Run,
+    Checkpoints, Dataset, DatasetError, Draft, EarlyStop, Hyperparameters, KnownEntities, Metrics, Progress,
+    TrainError, TrainOptions, Training as Run,
     log::{JobLog, Line},
 };
 use jiff::Timestamp;
@@ -484,15 +484,6 @@ pub(super) fn without_effect(
     warnings
         .chain(others.iter().filter_map(told).map(Line::Info))
         .collect()
-}
-
-/// Reads the model of an archive in S3.
-pub(super) fn load_model(s3: &ObjectStore, url: &str) -> Result<Model, String> {
-    let (bucket, key) = s3::parse_url(url).ok_or_else(|| format!("{url} is no address in S3"))?;
-    let (_, file) = s3
-        .open_object(bucket, key)
-        .map_err(|_| format!("there is no model data at {url}"))?;
-    Model::read_archive(BufReader::new(file)).map_err(|error| format!("{url}: {}", chain(&error)))
 }
 
 /// Why the archive was not stored.

@@ -13,6 +13,7 @@ mod home;
 mod jobs;
 mod live;
 mod machines;
+mod multipart;
 mod objects;
 mod page;
 mod picture;
@@ -169,20 +170,22 @@ async fn respond(
         return asset(site, name, &parts.headers);
     }
     let post = parts.method == Method::POST;
-    let form: Vec<(String, String)> = if post {
-        site.check_post(&parts.headers)?;
-        match dispatch::read(body, MAX_FORM).await {
-            Ok(form) => sts::parameters(&String::from_utf8_lossy(&form)).collect(),
-            Err(refusal) => return Ok(refusal),
-        }
-    } else {
-        Vec::new()
-    };
     let sessions = &host.console;
-    if post && !sessions.is_token(value(&form, "token").unwrap_or_default()) {
-        return Err(Problem::forbidden(
-            "The form is not one of this server's, or the server was started anew since. Go back, reload, and try again.",
-        ));
+    let mut form: Vec<(String, String)> = Vec::new();
+    let mut upload = None;
+    if post {
+        match site.check_post(&parts.headers)? {
+            // Its token is the first thing in it, and is looked at when it is read.
+            Some(boundary) if path == objects::UPLOAD => upload = Some(objects::form(body, &boundary)),
+            Some(_) => return Err(Problem::not_found("There is no such form.")),
+            None => match dispatch::read(body, MAX_FORM).await {
+                Ok(read) => form.extend(sts::parameters(&String::from_utf8_lossy(&read))),
+                Err(refusal) => return Ok(refusal),
+            },
+        }
+    }
+    if post && upload.is_none() {
+        sessions.require_token(value(&form, "token").unwrap_or_default())?;
     }
     let back = parts.uri.path_and_query().map_or("/console", |p| p.as_str());
     let shown = page::Shown::of(site);
@@ -231,7 +234,11 @@ async fn respond(
         return objects::download(&desk).map(|response| secure(Some(site), response));
     }
     let view = if post {
-        match act(&desk, &path, &form).await? {
+        let outcome = match upload {
+            Some(upload) => objects::upload(&desk, sessions, upload).await?,
+            None => act(&desk, &path, &form).await?,
+        };
+        match outcome {
             Outcome::Go(to) => return Ok(secure(Some(site), redirect(&to))),
             Outcome::Show(view) => view,
         }
@@ -311,6 +318,7 @@ async fn act(desk: &Desk, path: &str, form: &[(String, String)]) -> Result<Outco
         "machine" => machines::start(desk, form).await,
         "execution" => machines::change(desk, form).await,
         "endpoint" => endpoints::invoke(desk, form).await,
+        "object" => objects::delete(desk),
         "training-job" => jobs::stop(desk, "StopTrainingJob", "TrainingJobName", path).await,
         "tuning-job" => {
             jobs::stop(

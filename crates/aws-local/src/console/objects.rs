@@ -4,19 +4,23 @@ use std::{io::Read, ops::Bound};
 
 use futures::StreamExt;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::StreamBody;
-use hyper::body::Frame;
+use http_body_util::{BodyDataStream, BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
 use maud::{Markup, html};
 use percent_encoding::utf8_percent_encode;
-use s3s::Body;
+use s3s::{Body, dto::StreamingBlob};
 use serde_json::json;
 use tokio_util::io::ReaderStream;
 
 use super::{
-    Desk, PARAMETER, answer_with, href,
-    page::{Problem, Section, View, bytes, code, facts, moment, nothing, table, text_block},
+    Desk, Outcome, PARAMETER, Sessions, answer_with, href,
+    multipart::{Form, FormError},
+    page::{self, Problem, Section, View, bytes, code, facts, moment, nothing, table, text_block},
 };
-use crate::s3::{Scan, StoreError};
+use crate::{
+    s3::{Condition, Scan, StoreError, put_stream},
+    slow::{PATIENCE, Patient},
+};
 
 /// How many entries of a bucket a page lists.
 const ENTRIES: usize = 200;
@@ -153,7 +157,90 @@ pub(super) fn bucket(desk: &Desk) -> Result<View, Problem> {
             p { a href=(href("bucket", &[("name", name), ("prefix", prefix), ("after", &last)])) { "Further objects" } }
         }
     };
-    Ok(view.part("objects", listed).live(after.is_none()))
+    let place = [("name", name), ("prefix", prefix)];
+    Ok(view
+        .part("objects", listed)
+        .fixed(upload_form(desk, &href(UPLOAD, &place)))
+        .live(after.is_none()))
+}
+
+/// The page with the form that stores a file.
+pub(super) const UPLOAD: &str = "bucket";
+/// The longest key, in bytes.
+const MAX_KEY: usize = 1024;
+
+/// The token comes first: nothing is stored before it is known.
+fn upload_form(desk: &Desk, address: &str) -> Markup {
+    html! {
+        section aria-labelledby="upload" {
+            h2 #upload { "Store a file here" }
+            form method="post" action=(address) enctype="multipart/form-data" {
+                (page::token(&desk.token))
+                p {
+                    label for="key" { "Name " span.quiet { "(the file's, if there is none; one that is taken is replaced)" } }
+                    input #key name="key" autocomplete="off" spellcheck="false";
+                }
+                p { label for="file" { "File" } input #file name="file" type="file" required; }
+                p { button type="submit" { "Store" } }
+            }
+        }
+    }
+}
+
+/// A form with a file, on its way in.
+pub(super) type Upload = Form<Patient<BodyDataStream<Incoming>>>;
+
+pub(super) fn form(body: Incoming, boundary: &str) -> Upload {
+    Form::new(Patient::new(body.into_data_stream(), PATIENCE), boundary)
+}
+
+/// Stores the file of a form as an object.
+pub(super) async fn upload(desk: &Desk, sessions: &Sessions, mut form: Upload) -> Result<Outcome, Problem> {
+    let bucket = desk.need("name")?;
+    let unreadable = |error: FormError| Problem::invalid(format!("The file was not stored: {error}."));
+    let (mut token, mut key) = (String::new(), String::new());
+    let file = loop {
+        match form.next().await.map_err(unreadable)? {
+            Some(field) if field.name == "token" => token = form.text().await.map_err(unreadable)?,
+            Some(field) if field.name == "key" => key = form.text().await.map_err(unreadable)?,
+            Some(field) if field.name == "file" => break field,
+            Some(_) => {}
+            None => return Err(Problem::invalid("The form has no file.")),
+        }
+    };
+    sessions.require_token(&token)?;
+    let name = file.file_name.unwrap_or_default();
+    if name.is_empty() {
+        return Err(Problem::invalid("No file was chosen."));
+    }
+    let rest = if key.is_empty() { name } else { key };
+    let key = format!("{}{rest}", desk.get("prefix").unwrap_or_default());
+    if key.len() > MAX_KEY {
+        return Err(Problem::invalid(format!(
+            "A name has at most {MAX_KEY} bytes, with the folders above."
+        )));
+    }
+    let body = StreamingBlob::wrap(form.into_bytes());
+    let stored = put_stream(&desk.app.objects, bucket, &key, file.content_type, body).await;
+    match stored {
+        Ok(()) => Ok(Outcome::Go(href("object", &[("bucket", bucket), ("key", &key)]))),
+        Err(error) => Err(match error.code().as_str() {
+            "NoSuchBucket" => problem(StoreError::NoSuchBucket),
+            "IncompleteBody" => unreadable(FormError::NotCome),
+            code => Problem::failed(format!("{code}: the file was not stored.")),
+        }),
+    }
+}
+
+/// Deletes an object; its page is gone with it.
+pub(super) fn delete(desk: &Desk) -> Result<Outcome, Problem> {
+    let (bucket, key) = (desk.need("bucket")?, desk.need("key")?);
+    let deleted = desk.app.objects.delete(bucket, key, &Condition::default());
+    if !deleted.map_err(problem)? {
+        return Err(problem(StoreError::NoSuchKey));
+    }
+    let folder = key.rfind('/').map_or("", |end| &key[..=end]);
+    Ok(Outcome::Go(bucket_address(bucket, folder)))
 }
 
 /// A key without the prefix that all have; a key that ends there has a name of its own.
@@ -217,6 +304,10 @@ pub(super) fn object(desk: &Desk) -> Result<View, Problem> {
         ]))
         .fixed(html! {
             p { a.button href=(href("download", &[("bucket", bucket), ("key", key)])) download { "Download" } }
+            details #delete {
+                summary { "Delete the object" }
+                form method="post" { (page::token(&desk.token)) p { button.second type="submit" { "Delete it for good" } } }
+            }
             (pairs("Metadata", &attributes.metadata))
             (pairs("Tags", &attributes.tags))
             section aria-labelledby="content" {

@@ -20,6 +20,10 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use incoming::accept;
 pub(crate) use s3s::crypto::Sha256;
+#[cfg(feature = "console")]
+pub(crate) use service::store as put_stream;
+#[cfg(feature = "console")]
+pub(crate) use store::Condition;
 pub(crate) use store::{ObjectStore, Scan, StoreError, hex};
 
 /// The protocol around a store; `tasks` are those that the server's end waits for.

@@ -5,7 +5,7 @@
 
 use std::{
     io::{Read, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     time::{Duration, Instant},
@@ -217,6 +217,14 @@ impl Browser {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Chooses a file in a form.
+    pub(crate) fn choose(&mut self, selector: &str, file: &Path) {
+        let asked = json!({"expression": format!("document.querySelector({selector:?})")});
+        let found = self.call("Runtime.evaluate", asked);
+        let chosen = json!({"objectId": found["result"]["objectId"], "files": [file]});
+        self.call("DOM.setFileInputFiles", chosen);
     }
 
     /// Presses a key, as the keyboard does.

@@ -369,6 +369,195 @@ fn assert_set_apart(answer: &Answer) {
     );
 }
 
+/// A form with a file, as browsers write it; names and values of fields, and last the file's name and content.
+fn multipart(fields: &[(&str, &str)], file: (&str, &str)) -> String {
+    let fields: String = fields
+        .iter()
+        .map(|(name, value)| {
+            format!("--limit\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        })
+        .collect();
+    format!(
+        "{fields}--limit\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{}\"\r\n\
+         Content-Type: text/csv\r\n\r\n{}\r\n--limit--\r\n",
+        file.0, file.1
+    )
+}
+
+/// The request with such a form, from a page of the server.
+fn multipart_request(server: &Server, path: &str, form: &str) -> String {
+    let host = server.address();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n\
+         Content-Type: multipart/form-data; boundary=limit\r\nContent-Length: {}\r\n\r\n{form}",
+        form.len()
+    )
+}
+
+#[tokio::test]
+async fn a_file_is_stored_and_an_object_deleted() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let server = &world.server;
+    let path = format!("{}&prefix=folder%2F", page("bucket", "name", "data"));
+    let token = get(server, &path).await.token().to_owned();
+    let send = async |path: &str, form: &str| {
+        Answer::of(&raw_to(server.address(), &multipart_request(server, path, form)).await)
+    };
+    let keys = async || {
+        let listed = world.s3.list_objects_v2().bucket("data").send().await.unwrap();
+        let keys = listed
+            .contents()
+            .iter()
+            .map(|object| object.key().unwrap().to_owned());
+        keys.collect::<Vec<_>>()
+    };
+    let before = keys().await;
+    let rows = "France,10.1.0.1\n";
+    let good = multipart(&[("token", &token), ("key", "")], ("a%22b.csv", rows));
+    for (path, form, status) in [
+        (path.as_str(), multipart(&[], ("a.csv", rows)), 403),
+        (&path, multipart(&[("token", "0")], ("a.csv", rows)), 403),
+        // The token is not looked for behind the file.
+        (
+            &path,
+            multipart(
+                &[],
+                (
+                    "a.csv",
+                    &format!(
+                        "{rows}\r\n--limit\r\nContent-Disposition: form-data; name=\"token\"\r\n\r\n{token}"
+                    ),
+                ),
+            ),
+            403,
+        ),
+        (&path, multipart(&[("token", &token)], ("", "")), 400),
+        (
+            &path,
+            multipart(&[("token", &token), ("key", &"k".repeat(1020))], ("a.csv", rows)),
+            400,
+        ),
+        (&path, "--limit--\r\n".to_owned(), 400),
+        (&path, "no form".to_owned(), 400),
+        ("/console/bucket?name=none", good.clone(), 404),
+        // Other forms have no files.
+        ("/console/machine?arn=a", good.clone(), 404),
+        ("/console/sign-in", good.clone(), 404),
+        (
+            "/console/object?bucket=data&key=train%2Ftrain.csv",
+            good.clone(),
+            404,
+        ),
+    ] {
+        let answer = send(path, &form).await;
+        assert_eq!(answer.status, status, "{path} {form}: {}", answer.body);
+    }
+    let foreign = multipart_request(server, &path, &good).replace("Origin: http://127", "Origin: http://10");
+    assert_eq!(Answer::of(&raw_to(server.address(), &foreign).await).status, 403);
+    // A file of which some is missing is none.
+    let whole = multipart_request(server, &path, &good);
+    let mut cut_off = TcpStream::connect(server.address()).await.unwrap();
+    cut_off
+        .write_all(&whole.as_bytes()[..whole.len() - 20])
+        .await
+        .unwrap();
+    cut_off.shutdown().await.unwrap();
+    cut_off.read_to_end(&mut Vec::new()).await.unwrap();
+    assert_eq!(keys().await, before, "nothing is stored");
+    assert_eq!(
+        std::fs::read_dir(world.path().join("s3/blobs")).unwrap().count(),
+        before.len()
+    );
+
+    let stored = send(&path, &good).await;
+    let object = "/console/object?bucket=data&key=folder%2fa%22b.csv";
+    assert_eq!(
+        (stored.status, stored.header("location")),
+        (303, Some(object)),
+        "{}",
+        stored.body
+    );
+    let read = world
+        .s3
+        .get_object()
+        .bucket("data")
+        .key("folder/a\"b.csv")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(read.content_type(), Some("text/csv"));
+    assert_eq!(read.body.collect().await.unwrap().to_vec(), rows.as_bytes());
+    let named = multipart(&[("token", &token), ("key", "deeper/c")], ("a.csv", "anything"));
+    assert_eq!(send(&path, &named).await.status, 303);
+    assert!(keys().await.contains(&"folder/deeper/c".to_owned()));
+
+    let object = "/console/object?bucket=data&key=folder%2Fdeeper%2Fc";
+    assert_eq!(post(server, object, "").await.status, 403);
+    let deleted = post(server, object, &format!("token={token}")).await;
+    let folder = "/console/bucket?name=data&prefix=folder%2fdeeper%2f";
+    assert_eq!((deleted.status, deleted.header("location")), (303, Some(folder)));
+    assert!(!keys().await.contains(&"folder/deeper/c".to_owned()));
+    assert_eq!(post(server, object, &format!("token={token}")).await.status, 404);
+
+    let locked = Server::ephemeral()
+        .credentials("id", "secret")
+        .start()
+        .await
+        .unwrap();
+    let form = multipart(&[("token", "0")], ("a.csv", rows));
+    let refused = raw_to(
+        locked.address(),
+        &multipart_request(&locked, "/console/bucket?name=data", &form),
+    )
+    .await;
+    assert_eq!(Answer::of(&refused).status, 401);
+}
+
+#[tokio::test]
+async fn versions_and_aliases_are_shown() {
+    let server = Server::ephemeral().start().await.unwrap();
+    let arn = machine(&server, "versioned", &pass("P")).await;
+    let shown = get(&server, &page("machine", "arn", &arn)).await.body;
+    assert!(!shown.contains("Versions") && !shown.contains("Aliases"));
+    let mut versions = Vec::new();
+    for state in ["P", "Q"] {
+        let update = json!({"stateMachineArn": arn, "definition": pass(state).to_string(), "publish": true});
+        let updated = ok(&server, "AWSStepFunctions.UpdateStateMachine", update).await;
+        versions.push(updated["stateMachineVersionArn"].as_str().unwrap().to_owned());
+    }
+    let routes: Vec<_> = versions
+        .iter()
+        .zip([25, 75])
+        .map(|(version, weight)| json!({"stateMachineVersionArn": version, "weight": weight}))
+        .collect();
+    let alias = json!({"name": "live", "routingConfiguration": routes});
+    ok(&server, "AWSStepFunctions.CreateStateMachineAlias", alias).await;
+    let shown = get(&server, &page("machine", "arn", &arn)).await.body;
+    for (number, version, weight) in [(1, &versions[0], 25), (2, &versions[1], 75)] {
+        let link = format!("<a href=\"{}\">{number}</a>", page("machine", "arn", version));
+        assert!(
+            shown.contains(&format!("<th scope=\"row\">{link}</th>")),
+            "{shown}"
+        );
+        assert!(shown.contains(&format!("version {link} ({weight} %)")), "{shown}");
+    }
+    let first = get(&server, &page("machine", "arn", &versions[0])).await;
+    assert_eq!(first.status, 200, "{}", first.body);
+    assert!(first.body.contains("<h1>versioned, version 1</h1>"));
+    assert!(first.body.contains(&format!(
+        "<a href=\"{}\">versioned</a>",
+        page("machine", "arn", &arn)
+    )));
+    let started = post(
+        &server,
+        &page("machine", "arn", &versions[0]),
+        &format!("token={}", first.token()),
+    )
+    .await;
+    assert_eq!(started.status, 303, "{}", started.body);
+}
+
 #[tokio::test]
 async fn who_opens_the_servers_address_is_led_to_the_console() {
     let server = Server::ephemeral().start().await.unwrap();
@@ -1234,6 +1423,44 @@ async fn in_a_browser_hostile_names_do_no_harm_and_every_page_can_be_used() {
     put.body(page.as_bytes().to_vec().into()).send().await.unwrap();
     browser.open(&format!("{url}/data/evil.html"));
     browser.until("document.title === 'kept out'");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_browser_a_file_is_stored_and_deleted() {
+    let mut browser = browser!();
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let file = world.path().join("\u{fc}ber uns.csv");
+    std::fs::write(&file, "France,10.1.0.1\n".repeat(100_000)).unwrap();
+    let bucket = page("bucket", "name", "data");
+    // Without scripts, too.
+    for scripts in [true, false] {
+        browser.open(&format!("{}{bucket}&prefix=folder%2F", world.server.url()));
+        browser.run_scripts(scripts);
+        browser.choose("#file", &file);
+        browser.picture("upload");
+        browser.click("main form button");
+        browser.until("location.pathname === '/console/object' && document.readyState === 'complete'");
+        assert_eq!(
+            browser.text("document.querySelector('h1').innerText"),
+            "\u{fc}ber uns.csv"
+        );
+        let key = "folder/\u{fc}ber uns.csv";
+        let object = world
+            .s3
+            .head_object()
+            .bucket("data")
+            .key(key)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(object.content_length(), Some(1_600_000));
+        browser.click("#delete summary");
+        browser.click("#delete button");
+        browser.until("location.pathname === '/console/bucket' && document.readyState === 'complete'");
+        browser.until("document.querySelector('#part-objects').innerText.includes('There is nothing here')");
+    }
+    assert_eq!(browser.complaints(), [] as [&str; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -944,6 +944,7 @@ impl Digests {
 }
 
 /// Stores a body as an object, as it comes.
+#[cfg(feature = "console")]
 pub(crate) async fn store(
     store: &ObjectStore,
     bucket: &str,

@@ -305,7 +305,7 @@ async fn view(desk: &Desk, path: &str) -> Result<View, Problem> {
         "transform-job" => jobs::transform(desk).await,
         "endpoints" => endpoints::list(desk).await,
         "endpoint" => endpoints::endpoint(desk, None).await,
-        "buckets" => Ok(objects::buckets(desk)),
+        "buckets" => Ok(objects::buckets(desk, None)),
         "bucket" => objects::bucket(desk),
         "object" => objects::object(desk),
         _ => Err(Problem::not_found("There is no such page.".to_owned())),
@@ -318,6 +318,8 @@ async fn act(desk: &Desk, path: &str, form: &[(String, String)]) -> Result<Outco
         "machine" => machines::start(desk, form).await,
         "execution" => machines::change(desk, form).await,
         "endpoint" => endpoints::invoke(desk, form).await,
+        "buckets" => objects::create_bucket(desk, form),
+        "bucket" => objects::delete_bucket(desk),
         "object" => objects::delete(desk),
         "training-job" => jobs::stop(desk, "StopTrainingJob", "TrainingJobName", path).await,
         "tuning-job" => {

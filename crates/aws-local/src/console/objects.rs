@@ -8,17 +8,22 @@ use http_body_util::{BodyDataStream, BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use maud::{Markup, html};
 use percent_encoding::utf8_percent_encode;
-use s3s::{Body, dto::StreamingBlob};
+use s3s::{
+    Body,
+    dto::StreamingBlob,
+    path::{check_bucket_name, check_key},
+};
 use serde_json::json;
 use tokio_util::io::ReaderStream;
 
 use super::{
     Desk, Outcome, PARAMETER, Sessions, answer_with, href,
     multipart::{Form, FormError},
-    page::{self, Problem, Section, View, bytes, code, facts, moment, nothing, table, text_block},
+    page::{self, Problem, Section, View, bytes, code, facts, moment, nothing, refusal, table, text_block},
+    value,
 };
 use crate::{
-    s3::{Condition, Scan, StoreError, put_stream},
+    s3::{Condition, INVALID_BUCKET, KEY_TOO_LONG, Scan, StoreError, put_stream},
     slow::{PATIENCE, Patient},
 };
 
@@ -46,12 +51,20 @@ fn problem(error: StoreError) -> Problem {
     match error {
         StoreError::NoSuchBucket => Problem::not_found("There is no such bucket."),
         StoreError::NoSuchKey => Problem::not_found("There is no such object."),
+        StoreError::BucketNotEmpty => Problem::invalid("The bucket is not empty."),
         StoreError::Io(error) => Problem::failed(format!("The data folder cannot be used: {error}")),
         other => Problem::failed(format!("{other:?}")),
     }
 }
 
-pub(super) fn buckets(desk: &Desk) -> View {
+/// A name that no bucket could be given, and why.
+pub(super) struct Refused<'a> {
+    name: &'a str,
+    reason: &'static str,
+}
+
+/// All buckets, and a form that makes one.
+pub(super) fn buckets(desk: &Desk, refused: Option<Refused<'_>>) -> View {
     let rows: Vec<_> = desk
         .app
         .objects
@@ -70,7 +83,49 @@ pub(super) fn buckets(desk: &Desk) -> View {
         true => nothing("There is no bucket yet."),
         false => table("Buckets", &["Name", "Created"], &rows),
     };
-    View::new(Section::Buckets, "Buckets").part("buckets", listed)
+    View::new(Section::Buckets, "Buckets")
+        .fixed(html! { @if let Some(refused) = &refused { (refusal("The bucket was not made", refused.reason)) } })
+        .part("buckets", listed)
+        .fixed(html! {
+            section aria-labelledby="make" {
+                h2 #make { "Make a bucket" }
+                form method="post" action=(href("buckets", &[])) {
+                    (page::token(&desk.token))
+                    p.narrow {
+                        label for="bucket" { "Name" }
+                        input #bucket name="bucket" value=[refused.as_ref().map(|refused| refused.name)] maxlength="63"
+                            autocomplete="off" spellcheck="false" required;
+                    }
+                    p { button type="submit" { "Make" } }
+                }
+            }
+        })
+        .status(match refused {
+            Some(_) => StatusCode::BAD_REQUEST,
+            None => StatusCode::OK,
+        })
+}
+
+/// Makes a bucket.
+pub(super) fn create_bucket(desk: &Desk, form: &[(String, String)]) -> Result<Outcome, Problem> {
+    let name = value(form, "bucket").unwrap_or_default().trim();
+    let reason = if !check_bucket_name(name) {
+        INVALID_BUCKET
+    } else if !desk.app.objects.create_bucket(name).map_err(problem)? {
+        "There is a bucket of that name already."
+    } else {
+        return Ok(Outcome::Go(bucket_address(name, "")));
+    };
+    Ok(Outcome::Show(buckets(desk, Some(Refused { name, reason }))))
+}
+
+/// Deletes a bucket that is empty.
+pub(super) fn delete_bucket(desk: &Desk) -> Result<Outcome, Problem> {
+    desk.app
+        .objects
+        .delete_bucket(desk.need("name")?)
+        .map_err(problem)?;
+    Ok(Outcome::Go(href("buckets", &[])))
 }
 
 /// An entry of a bucket: an object, or a prefix of several.
@@ -153,6 +208,12 @@ pub(super) fn bucket(desk: &Desk) -> Result<View, Problem> {
         @if rows.is_empty() { (nothing("There is nothing here.")) } @else {
             (table("Objects", &["Name", "#Size", "Changed"], &rows))
         }
+        @if rows.is_empty() && prefix.is_empty() && after.is_none() {
+            form #delete method="post" action=(bucket_address(name, "")) {
+                (page::token(&desk.token))
+                p { button.second type="submit" { "Delete the bucket" } }
+            }
+        }
         @if let Some(last) = last.filter(|_| more) {
             p { a href=(href("bucket", &[("name", name), ("prefix", prefix), ("after", &last)])) { "Further objects" } }
         }
@@ -166,15 +227,13 @@ pub(super) fn bucket(desk: &Desk) -> Result<View, Problem> {
 
 /// The page with the form that stores a file.
 pub(super) const UPLOAD: &str = "bucket";
-/// The longest key, in bytes.
-const MAX_KEY: usize = 1024;
 
 /// The token comes first: nothing is stored before it is known.
 fn upload_form(desk: &Desk, address: &str) -> Markup {
     html! {
         section aria-labelledby="upload" {
             h2 #upload { "Store a file here" }
-            form method="post" action=(address) enctype="multipart/form-data" {
+            form #upload-form method="post" action=(address) enctype="multipart/form-data" {
                 (page::token(&desk.token))
                 p {
                     label for="key" { "Name " span.quiet { "(the file's, if there is none; one that is taken is replaced)" } }
@@ -215,10 +274,8 @@ pub(super) async fn upload(desk: &Desk, sessions: &Sessions, mut form: Upload) -
     }
     let rest = if key.is_empty() { name } else { key };
     let key = format!("{}{rest}", desk.get("prefix").unwrap_or_default());
-    if key.len() > MAX_KEY {
-        return Err(Problem::invalid(format!(
-            "A name has at most {MAX_KEY} bytes, with the folders above."
-        )));
+    if !check_key(&key) {
+        return Err(Problem::invalid(KEY_TOO_LONG));
     }
     let body = StreamingBlob::wrap(form.into_bytes());
     let stored = put_stream(&desk.app.objects, bucket, &key, file.content_type, body).await;

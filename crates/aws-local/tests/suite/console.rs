@@ -515,6 +515,54 @@ async fn a_file_is_stored_and_an_object_deleted() {
 }
 
 #[tokio::test]
+async fn buckets_are_made_and_deleted() {
+    let world = World::new().await;
+    let server = &world.server;
+    let token = get(server, "/console/buckets").await.token().to_owned();
+    let make = async |name: &str| {
+        let form = format!("token={token}&bucket={}", percent(name));
+        post(server, "/console/buckets", &form).await
+    };
+    for (name, reason) in [
+        ("", "3 to 63 lower-case letters"),
+        ("Data", "3 to 63 lower-case letters"),
+        ("../a", "3 to 63 lower-case letters"),
+    ] {
+        let refused = make(name).await;
+        assert_eq!(refused.status, 400, "{name}");
+        assert!(refused.body.contains(reason) && refused.body.contains(&format!("value=\"{name}\"")));
+    }
+    let made = make(" data ").await;
+    assert_eq!(
+        (made.status, made.header("location")),
+        (303, Some("/console/bucket?name=data"))
+    );
+    assert!(
+        make("data")
+            .await
+            .body
+            .contains("There is a bucket of that name already.")
+    );
+    world.put("a", "rows").await;
+    let delete = async || post(server, "/console/bucket?name=data", &format!("token={token}")).await;
+    assert_eq!(delete().await.status, 400);
+    let shown = get(server, "/console/bucket?name=data").await.body;
+    assert!(!shown.contains("Delete the bucket"), "it is not empty");
+    post(
+        server,
+        "/console/object?bucket=data&key=a",
+        &format!("token={token}"),
+    )
+    .await;
+    let shown = get(server, "/console/bucket?name=data").await.body;
+    assert!(shown.contains("Delete the bucket"));
+    assert_eq!(post(server, "/console/bucket?name=data", "").await.status, 403);
+    assert_eq!(delete().await.status, 303);
+    assert_eq!(delete().await.status, 404);
+    assert_eq!(world.s3.list_buckets().send().await.unwrap().buckets().len(), 0);
+}
+
+#[tokio::test]
 async fn versions_and_aliases_are_shown() {
     let server = Server::ephemeral().start().await.unwrap();
     let arn = machine(&server, "versioned", &pass("P")).await;
@@ -1429,7 +1477,11 @@ async fn in_a_browser_hostile_names_do_no_harm_and_every_page_can_be_used() {
 async fn in_a_browser_a_file_is_stored_and_deleted() {
     let mut browser = browser!();
     let world = World::new().await;
-    world.bucket_with_data().await;
+    browser.open(&format!("{}/console/buckets", world.server.url()));
+    browser.eval("document.querySelector('#bucket').focus()");
+    browser.write("data");
+    browser.press("Enter");
+    browser.until("location.pathname === '/console/bucket' && document.readyState === 'complete'");
     let file = world.path().join("\u{fc}ber uns.csv");
     std::fs::write(&file, "France,10.1.0.1\n".repeat(100_000)).unwrap();
     let bucket = page("bucket", "name", "data");
@@ -1439,7 +1491,7 @@ async fn in_a_browser_a_file_is_stored_and_deleted() {
         browser.run_scripts(scripts);
         browser.choose("#file", &file);
         browser.picture("upload");
-        browser.click("main form button");
+        browser.click("#upload-form button");
         browser.until("location.pathname === '/console/object' && document.readyState === 'complete'");
         assert_eq!(
             browser.text("document.querySelector('h1').innerText"),
@@ -1460,6 +1512,16 @@ async fn in_a_browser_a_file_is_stored_and_deleted() {
         browser.until("location.pathname === '/console/bucket' && document.readyState === 'complete'");
         browser.until("document.querySelector('#part-objects').innerText.includes('There is nothing here')");
     }
+    browser.run_scripts(true);
+    browser.open(&format!("{}{bucket}", world.server.url()));
+    browser.click("#delete button");
+    browser.until("location.pathname === '/console/buckets' && document.readyState === 'complete'");
+    assert!(
+        browser
+            .text("document.querySelector('main').innerText")
+            .contains("There is no bucket yet")
+    );
+    browser.picture("buckets");
     assert_eq!(browser.complaints(), [] as [&str; 0]);
 }
 

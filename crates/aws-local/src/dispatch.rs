@@ -83,21 +83,15 @@ pub(crate) async fn answer(
     Ok(response)
 }
 
-/// Whatever an object holds: as a page in a browser it is no page of this server, and can ask nothing in its name.
+/// Whatever an object holds, and whatever the request says that it is: as a page in a browser it is no page of this server, and
+/// can ask nothing in its name. Its type is not guessed; which types browsers guess for, or show as pages, is theirs to say.
 fn set_apart(headers: &mut HeaderMap) {
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    // Without a type, browsers guess.
-    let document = kind.is_none_or(|kind| {
-        let kind = kind.to_ascii_lowercase();
-        ["html", "xml"]
-            .iter()
-            .any(|word| kind.windows(word.len()).any(|part| part == word.as_bytes()))
-    });
-    if document {
-        let policy =
-            HeaderValue::from_static("sandbox allow-scripts allow-forms allow-popups allow-downloads");
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-    }
+    let policy = HeaderValue::from_static("sandbox allow-scripts allow-forms allow-popups allow-downloads");
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
 }
 
 /// Whether the host that a request calls is a bucket.
@@ -166,6 +160,7 @@ fn verify(
 
 /// An error of S3.
 fn s3_error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+    let message = sts::escaped(message);
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     );
@@ -448,9 +443,19 @@ pub(crate) fn check_origin<B>(request: &Request<B>, callers: Callers) -> Result<
         .headers()
         .get(header::ORIGIN)
         .map(|v| v.to_str().unwrap_or("null"));
+    // A page of this server, where it is called by an address.
+    let is_own = |authority: &str| {
+        let called = || {
+            named
+                .into_iter()
+                .flatten()
+                .any(|host| host.eq_ignore_ascii_case(authority))
+        };
+        matches!(callers, Callers::ByAddress) && is_address(authority) && called()
+    };
     let foreign = origin.is_some_and(|origin| {
         let authority = origin.split_once("://").map(|(_, authority)| authority);
-        !authority.is_some_and(is_loopback)
+        !authority.is_some_and(|authority| is_loopback(authority) || is_own(authority))
     });
     if foreign {
         Err("this server does not answer to web pages from elsewhere")
@@ -558,6 +563,18 @@ mod tests {
         ] {
             assert_eq!(is_loopback(host), good, "{host}");
         }
+    }
+
+    /// A header's name may hold what is markup in XML.
+    #[tokio::test]
+    async fn an_error_of_s3_is_well_formed() {
+        let refusal = s3_error(StatusCode::FORBIDDEN, "AccessDenied", "not signed: x-amz-a&b <c>");
+        let body = refusal.into_body().collect().await.unwrap().to_bytes();
+        let body = String::from_utf8_lossy(&body);
+        assert!(
+            body.contains("<Message>not signed: x-amz-a&amp;b &lt;c&gt;</Message>"),
+            "{body}"
+        );
     }
 
     #[test]

@@ -147,6 +147,7 @@ pub(crate) fn invoke_async(
         accept: text("x-amzn-sagemaker-accept"),
         variant: text("x-amzn-sagemaker-target-variant"),
         id: text("x-amzn-sagemaker-inference-id"),
+        custom_attributes: text("x-amzn-sagemaker-custom-attributes"),
         extension: text("x-amzn-sagemaker-s3outputpathextension"),
         file_name: text("x-amzn-sagemaker-filename"),
         wait: text("x-amzn-sagemaker-requestttlseconds"),

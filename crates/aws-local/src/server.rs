@@ -6,10 +6,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::{
-        Arc, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, RwLock},
     time::Duration,
 };
 
@@ -98,9 +95,8 @@ pub(crate) struct Host {
     opener: Opener,
     /// Where an ephemeral server has its folders.
     ephemeral: Option<TempDir>,
-    /// How often it has begun anew; one reset at a time.
-    resets: AtomicU64,
-    resetting: Mutex<()>,
+    /// How often it has begun anew, which names the folder; one reset at a time.
+    resets: Mutex<u64>,
     /// Those within the process.
     connections: TaskTracker,
     /// The end of the server, which is that of everything in it.
@@ -386,8 +382,7 @@ impl Builder {
             current: RwLock::new(Arc::new(running)),
             opener,
             ephemeral,
-            resets: AtomicU64::new(0),
-            resetting: Mutex::new(()),
+            resets: Mutex::new(0),
             connections: TaskTracker::new(),
             stop: stop.clone(),
             #[cfg(feature = "console")]
@@ -410,12 +405,18 @@ impl Opener {
         let (stop, tasks) = (server.child_token(), TaskTracker::new());
         let (opener, stopper, tracker) = (self.clone(), stop.clone(), tasks.clone());
         let opened = tokio::task::spawn_blocking(move || opener.open_app(&folder, &stopper, &tracker)).await;
-        let app = opened.unwrap_or_else(|panic| Err(io::Error::other(panic)))?;
-        Ok(Running {
-            app: Arc::new(app),
-            stop,
-            tasks,
-        })
+        match opened.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+            Ok(app) => Ok(Running {
+                app: Arc::new(app),
+                stop,
+                tasks,
+            }),
+            Err(error) => {
+                // What has begun already is of no use without the rest.
+                stop.cancel();
+                Err(error)
+            }
+        }
     }
 
     fn open_app(self, folder: &Path, stop: &CancellationToken, tasks: &TaskTracker) -> io::Result<App> {
@@ -537,17 +538,25 @@ impl Host {
         let Some(root) = &self.ephemeral else {
             return Ok(false);
         };
-        let _one_at_a_time = self.resetting.lock().await;
-        let old = self.resets.fetch_add(1, Ordering::Relaxed);
+        let mut resets = self.resets.lock().await;
         let folder = |number: u64| root.path().join(number.to_string());
-        let fresh = self.opener.open(folder(old + 1), &self.stop).await?;
+        let (old, new) = (folder(*resets), folder(*resets + 1));
+        let fresh = match self.opener.open(new.clone(), &self.stop).await {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                // What was begun of it would be in the way of the next.
+                let _ = tokio::fs::remove_dir_all(new).await;
+                return Err(error);
+            }
+        };
+        *resets += 1;
         let former = {
             let mut current = self.current.write().unwrap_or_else(|e| e.into_inner());
             std::mem::replace(&mut *current, Arc::new(fresh))
         };
         former.end().await;
         // What a request under way still holds open goes with the whole folder.
-        let _ = tokio::fs::remove_dir_all(folder(old)).await;
+        let _ = tokio::fs::remove_dir_all(old).await;
         Ok(true)
     }
 }
@@ -639,5 +648,28 @@ async fn serve(listener: TcpListener, host: Arc<Host>, stop: CancellationToken, 
     drop(host);
     if let Some(lock) = lock {
         let _ = lock.unlock(); // it is closed in the next moment anyway
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reset that fails leaves the server as it was, and nothing that the next one would stumble over or leave behind.
+    #[tokio::test]
+    async fn a_reset_that_fails_leaves_nothing_behind() {
+        let server = Server::ephemeral().start().await.unwrap();
+        let root = server.host.ephemeral.as_ref().unwrap().path();
+        let folders = || {
+            let entries = std::fs::read_dir(root).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        std::fs::create_dir_all(root.join("1/records.sqlite3")).unwrap();
+        server.host.reset().await.unwrap_err();
+        assert_eq!(folders(), ["0"]);
+        assert!(server.host.reset().await.unwrap());
+        assert_eq!(folders(), ["1"]);
     }
 }

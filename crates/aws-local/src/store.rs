@@ -4,7 +4,7 @@
 //! moment leaves every transaction whole or undone.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Values},
     convert::Infallible,
     fs, io,
     path::{Path, PathBuf},
@@ -184,6 +184,11 @@ impl<T: Serialize + DeserializeOwned + Clone> Collection<T> {
     /// Copies of all records, by name.
     pub(crate) fn all(&self) -> Vec<T> {
         self.read().values().cloned().collect()
+    }
+
+    /// What `look` sees in all records, by name, which are not copied.
+    pub(crate) fn look_at_all<R>(&self, look: impl FnOnce(Values<'_, String, T>) -> R) -> R {
+        look(self.read().values())
     }
 
     /// Names with copies of their records, by name.

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use super::{
-    Desk, Outcome, href, jobs,
+    Desk, Outcome, aside, href, jobs,
     page::{
         self, Problem, STATUS, Section, View, alert, badge, code, facts, list as items, moment, nothing,
         refusal, table, text,
@@ -156,15 +156,23 @@ pub(super) async fn invoke(desk: &Desk, form: &[(String, String)]) -> Result<Out
     let variant = variant.and_then(|v| v.to_str().ok()).map(str::to_owned);
     let body = response.into_body().collect().await;
     let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-    let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let came = if good {
-        Ok(scores(desk, name, variant.as_deref(), &pairs, &answer))
-    } else {
-        let said = answer["OriginalMessage"].as_str().or(answer["Message"].as_str());
-        Err(said.unwrap_or("The endpoint did not answer.").to_owned())
-    };
-    let scored = Scored { pairs, came };
-    Ok(Outcome::Show(endpoint(desk, Some(scored)).await?))
+    let shown = aside(desk, async move |desk| {
+        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let came = if good {
+            Ok(scores(
+                &desk,
+                desk.need("name")?,
+                variant.as_deref(),
+                &pairs,
+                &answer,
+            ))
+        } else {
+            let said = answer["OriginalMessage"].as_str().or(answer["Message"].as_str());
+            Err(said.unwrap_or("The endpoint did not answer.").to_owned())
+        };
+        endpoint(&desk, Some(Scored { pairs, came })).await
+    });
+    Ok(Outcome::Show(shown.await?))
 }
 
 /// A scored pair with what the model has to say of it.

@@ -17,7 +17,7 @@ use sha2::Sha256;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-use super::page::Problem;
+use super::{multipart, page::Problem};
 use crate::{
     dispatch::{self, App, Callers},
     signature::Keys,
@@ -59,8 +59,8 @@ impl Site {
         &self.authority
     }
 
-    /// Holds a form's request against where it says that it comes from.
-    pub(super) fn check_post(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    /// Holds a form's request against where it says that it comes from; gives the boundary of one with files.
+    pub(super) fn check_post(&self, headers: &HeaderMap) -> Result<Option<String>, Problem> {
         let text = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
         let origin = text(header::ORIGIN).and_then(|origin| origin.split_once("://"));
         let own = origin.is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(&self.authority));
@@ -70,11 +70,14 @@ impl Site {
                 "The form was sent from a page that is not of this server, or the browser does not say from which.",
             ));
         }
-        let form = text(header::CONTENT_TYPE);
-        if !form.is_some_and(|form| form.starts_with("application/x-www-form-urlencoded")) {
-            return Err(Problem::forbidden("The console takes forms only."));
+        let form = text(header::CONTENT_TYPE).unwrap_or_default();
+        if form.starts_with("application/x-www-form-urlencoded") {
+            return Ok(None);
         }
-        Ok(())
+        let boundary = multipart::boundary(form);
+        boundary
+            .map(Some)
+            .ok_or_else(|| Problem::forbidden("The console takes forms only."))
     }
 
     /// Why nobody can sign in from here.
@@ -159,8 +162,14 @@ impl Sessions {
         &self.token
     }
 
-    pub(super) fn is_token(&self, said: &str) -> bool {
-        same(&self.token, said)
+    /// Refuses a form without the token of this process.
+    pub(super) fn require_token(&self, said: &str) -> Result<(), Problem> {
+        if same(&self.token, said) {
+            return Ok(());
+        }
+        Err(Problem::forbidden(
+            "The form is not one of this server's, or the server was started anew since. Go back, reload, and try again.",
+        ))
     }
 
     /// Leave to tell the changes of a page, until it is dropped; none while too many are told.
@@ -287,6 +296,7 @@ mod tests {
         assert!(sessions.is_signed_in(&headers));
         sessions.sign_out(&headers);
         assert!(!sessions.is_signed_in(&headers));
-        assert!(sessions.is_token(sessions.token()) && !sessions.is_token(""));
+        assert!(sessions.require_token(sessions.token()).is_ok());
+        assert!(sessions.require_token("").is_err());
     }
 }

@@ -359,7 +359,9 @@ pub(super) async fn tuning(desk: &Desk) -> Result<View, Problem> {
         .under("Jobs", href("jobs", &[]))
         .part(STATUS, html! {
             p.lead {
-                (badge(status)) " " (trials.len()) " of at most " (limits["MaxNumberOfTrainingJobs"]) " trials"
+                (badge(status)) " " (trials.len())
+                @if let Some(most) = limits["MaxNumberOfTrainingJobs"].as_u64() { " of at most " (most) }
+                " trials"
             }
         })
         .part("summary", html! {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sfn_builder::{Execution, StateMachine, StateStatus};
 
 use super::{
-    Desk, Outcome, href,
+    Desk, Outcome, aside, href,
     page::{
         self, Problem, STATUS, Section, View, badge, code, duration, facts, list as items, moment, nothing,
         refusal, table, text, text_block, took, words,
@@ -132,8 +132,14 @@ pub(super) async fn machine(desk: &Desk, draft: Option<Draft>) -> Result<View, P
             ..
         })
     );
-    let view = View::new(Section::Machines, text(&machine, "name"))
-        .under("State machines", href("machines", &[]))
+    let name = text(&machine, "name");
+    let view = match version_of(arn) {
+        None => View::new(Section::Machines, name).under("State machines", href("machines", &[])),
+        Some((whole, number)) => View::new(Section::Machines, format!("{name}, version {number}"))
+            .under("State machines", href("machines", &[]))
+            .under(name, machine_address(whole)),
+    };
+    let view = view
         .fixed(html! { @match draft.as_ref().map(|draft| &draft.came) {
             Some(Came::Refused(reason)) => (refusal("The execution was not started", reason)),
             Some(Came::Ended(execution)) => (express_outcome(execution)),
@@ -169,12 +175,91 @@ pub(super) async fn machine(desk: &Desk, draft: Option<Draft>) -> Result<View, P
         }),
         false => view.part("executions", executions(desk, arn).await?),
     };
+    let view = view.part("versions", versions(desk, arn).await);
     let older = desk.get("after").is_some();
     Ok(view.live(!express && !older).status(if failed {
         StatusCode::BAD_REQUEST
     } else {
         StatusCode::OK
     }))
+}
+
+/// The machine of a version's ARN, and the version's number.
+fn version_of(arn: &str) -> Option<(&str, &str)> {
+    let (machine, number) = arn.rsplit_once(':')?;
+    (machine.split(':').count() == MACHINE_PARTS).then_some((machine, number))
+}
+
+/// How many parts the ARN of a machine has.
+const MACHINE_PARTS: usize = 7;
+
+/// The versions and aliases of a machine; nothing of a version, or where there are none.
+async fn versions(desk: &Desk, arn: &str) -> Markup {
+    let all = async |operation: &str, member: &str| {
+        let mut input = json!({"stateMachineArn": arn, "maxResults": 1000});
+        let mut all = Vec::new();
+        // A version has none.
+        while let Ok(answer) = desk
+            .call(&format!("AWSStepFunctions.{operation}"), input.clone())
+            .await
+        {
+            all.extend_from_slice(items(&answer, member));
+            match answer.get("nextToken") {
+                Some(token) => input["nextToken"] = token.clone(),
+                None => break,
+            }
+        }
+        all
+    };
+    let number = |arn: &str| version_of(arn).map_or(String::new(), |(_, number)| number.to_owned());
+    let versions = all("ListStateMachineVersions", "stateMachineVersions").await;
+    let rows: Vec<_> = versions
+        .iter()
+        .map(|version| {
+            let arn = text(version, "stateMachineVersionArn");
+            html! { tr {
+                th scope="row" { a href=(machine_address(arn)) { (number(arn)) } }
+                td { (moment(&version["creationDate"])) }
+            } }
+        })
+        .collect();
+    let mut aliases = Vec::new();
+    if !versions.is_empty() {
+        for alias in all("ListStateMachineAliases", "stateMachineAliases").await {
+            let of = json!({"stateMachineAliasArn": alias["stateMachineAliasArn"]});
+            aliases.extend(desk.call("AWSStepFunctions.DescribeStateMachineAlias", of).await);
+        }
+    }
+    let named: Vec<_> = aliases
+        .iter()
+        .map(|alias| {
+            let routes = items(alias, "routingConfiguration");
+            html! { tr {
+                th scope="row" { bdi { (text(alias, "name")) } }
+                td { @for (at, route) in routes.iter().enumerate() {
+                    @if at > 0 { ", " }
+                    @let version = text(route, "stateMachineVersionArn");
+                    "version " a href=(machine_address(version)) { (number(version)) }
+                    @if routes.len() > 1 { " (" (route["weight"]) " %)" }
+                } }
+                td { (moment(&alias["updateDate"])) }
+            } }
+        })
+        .collect();
+    html! {
+        @if !rows.is_empty() {
+            section aria-labelledby="versions" {
+                h2 #versions { "Versions" }
+                (table("Versions", &["Version", "Published"], &rows))
+            }
+        }
+        @if !named.is_empty() {
+            section aria-labelledby="aliases" {
+                h2 #aliases { "Aliases" }
+                (table("Aliases", &["Name", "Leads to", "Changed"], &named))
+            }
+        }
+    }
 }
 
 /// What an execution of an Express machine came to, which nothing keeps.
@@ -303,7 +388,8 @@ pub(super) async fn start(desk: &Desk, form: &[(String, String)]) -> Result<Outc
         input,
         came,
     };
-    Ok(Outcome::Show(machine(desk, Some(draft)).await?))
+    let shown = aside(desk, async move |desk| machine(&desk, Some(draft)).await);
+    Ok(Outcome::Show(shown.await?))
 }
 
 /// Stops an execution, or goes on with one that has failed.

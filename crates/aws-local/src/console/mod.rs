@@ -13,6 +13,7 @@ mod home;
 mod jobs;
 mod live;
 mod machines;
+mod multipart;
 mod objects;
 mod page;
 mod picture;
@@ -169,20 +170,22 @@ async fn respond(
         return asset(site, name, &parts.headers);
     }
     let post = parts.method == Method::POST;
-    let form: Vec<(String, String)> = if post {
-        site.check_post(&parts.headers)?;
-        match dispatch::read(body, MAX_FORM).await {
-            Ok(form) => sts::parameters(&String::from_utf8_lossy(&form)).collect(),
-            Err(refusal) => return Ok(refusal),
-        }
-    } else {
-        Vec::new()
-    };
     let sessions = &host.console;
-    if post && !sessions.is_token(value(&form, "token").unwrap_or_default()) {
-        return Err(Problem::forbidden(
-            "The form is not one of this server's, or the server was started anew since. Go back, reload, and try again.",
-        ));
+    let mut form: Vec<(String, String)> = Vec::new();
+    let mut upload = None;
+    if post {
+        match site.check_post(&parts.headers)? {
+            // Its token is the first thing in it, and is looked at when it is read.
+            Some(boundary) if path == objects::UPLOAD => upload = Some(objects::form(body, &boundary)),
+            Some(_) => return Err(Problem::not_found("There is no such form.")),
+            None => match dispatch::read(body, MAX_FORM).await {
+                Ok(read) => form.extend(sts::parameters(&String::from_utf8_lossy(&read))),
+                Err(refusal) => return Ok(refusal),
+            },
+        }
+    }
+    if post && upload.is_none() {
+        sessions.require_token(value(&form, "token").unwrap_or_default())?;
     }
     let back = parts.uri.path_and_query().map_or("/console", |p| p.as_str());
     let shown = page::Shown::of(site);
@@ -212,6 +215,10 @@ async fn respond(
                 .insert(header::SET_COOKIE, guard::no_cookie());
             return Ok(secure(Some(site), response));
         }
+        // Who has signed in on their pages has nothing more to do there.
+        if matches!(path.as_str(), "sign-in" | "sign-out") {
+            return Ok(secure(Some(site), redirect("/console")));
+        }
     }
     let desk = Desk {
         query: sts::parameters(parts.uri.query().unwrap_or_default()).collect(),
@@ -227,7 +234,11 @@ async fn respond(
         return objects::download(&desk).map(|response| secure(Some(site), response));
     }
     let view = if post {
-        match act(&desk, &path, &form).await? {
+        let outcome = match upload {
+            Some(upload) => objects::upload(&desk, sessions, upload).await?,
+            None => act(&desk, &path, &form).await?,
+        };
+        match outcome {
             Outcome::Go(to) => return Ok(secure(Some(site), redirect(&to))),
             Outcome::Show(view) => view,
         }
@@ -261,11 +272,22 @@ enum Outcome {
     Show(View),
 }
 
-/// A page, made where it keeps no other request waiting: a history of 25,000 events takes its time.
+/// A page, made where it keeps no other request waiting: a history of 25,000 events takes its time, and so does what a
+/// model has to say of 200 pairs. What waits for something else is not for `make`.
+async fn aside(
+    desk: &Desk,
+    make: impl AsyncFnOnce(Desk) -> Result<View, Problem> + Send + 'static,
+) -> Result<View, Problem> {
+    let (desk, runtime) = (desk.clone(), Handle::current());
+    let made = tokio::task::spawn_blocking(move || runtime.block_on(make(desk)));
+    made.await
+        .unwrap_or_else(|_| Err(Problem::failed("The page could not be made.")))
+}
+
+/// A page by its path, made [`aside`].
 async fn view_aside(desk: &Desk, path: &str) -> Result<View, Problem> {
-    let (desk, path, runtime) = (desk.clone(), path.to_owned(), Handle::current());
-    let made = tokio::task::spawn_blocking(move || runtime.block_on(view(&desk, &path)));
-    made.await.unwrap_or_else(|_| Err(Problem::failed()))
+    let path = path.to_owned();
+    aside(desk, async move |desk| view(&desk, &path).await).await
 }
 
 /// A page by its path.
@@ -283,7 +305,7 @@ async fn view(desk: &Desk, path: &str) -> Result<View, Problem> {
         "transform-job" => jobs::transform(desk).await,
         "endpoints" => endpoints::list(desk).await,
         "endpoint" => endpoints::endpoint(desk, None).await,
-        "buckets" => Ok(objects::buckets(desk)),
+        "buckets" => Ok(objects::buckets(desk, None)),
         "bucket" => objects::bucket(desk),
         "object" => objects::object(desk),
         _ => Err(Problem::not_found("There is no such page.".to_owned())),
@@ -296,6 +318,9 @@ async fn act(desk: &Desk, path: &str, form: &[(String, String)]) -> Result<Outco
         "machine" => machines::start(desk, form).await,
         "execution" => machines::change(desk, form).await,
         "endpoint" => endpoints::invoke(desk, form).await,
+        "buckets" => objects::create_bucket(desk, form),
+        "bucket" => objects::delete_bucket(desk),
+        "object" => objects::delete(desk),
         "training-job" => jobs::stop(desk, "StopTrainingJob", "TrainingJobName", path).await,
         "tuning-job" => {
             jobs::stop(

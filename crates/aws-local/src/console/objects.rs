@@ -4,19 +4,28 @@ use std::{io::Read, ops::Bound};
 
 use futures::StreamExt;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::StreamBody;
-use hyper::body::Frame;
+use http_body_util::{BodyDataStream, BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
 use maud::{Markup, html};
 use percent_encoding::utf8_percent_encode;
-use s3s::Body;
+use s3s::{
+    Body,
+    dto::StreamingBlob,
+    path::{check_bucket_name, check_key},
+};
 use serde_json::json;
 use tokio_util::io::ReaderStream;
 
 use super::{
-    Desk, PARAMETER, answer_with, href,
-    page::{Problem, Section, View, bytes, code, facts, moment, nothing, table, text_block},
+    Desk, Outcome, PARAMETER, Sessions, answer_with, href,
+    multipart::{Form, FormError},
+    page::{self, Problem, Section, View, bytes, code, facts, moment, nothing, refusal, table, text_block},
+    value,
 };
-use crate::s3::{Scan, StoreError};
+use crate::{
+    s3::{Condition, INVALID_BUCKET, KEY_TOO_LONG, Scan, StoreError, put_stream},
+    slow::{PATIENCE, Patient},
+};
 
 /// How many entries of a bucket a page lists.
 const ENTRIES: usize = 200;
@@ -38,16 +47,24 @@ fn bucket_address(bucket: &str, prefix: &str) -> String {
     }
 }
 
-fn missing(error: StoreError) -> Problem {
-    Problem::not_found(match error {
-        StoreError::NoSuchBucket => "There is no such bucket.".to_owned(),
-        StoreError::NoSuchKey => "There is no such object.".to_owned(),
-        StoreError::Io(error) => format!("The data folder cannot be used: {error}"),
-        other => format!("{other:?}"),
-    })
+fn problem(error: StoreError) -> Problem {
+    match error {
+        StoreError::NoSuchBucket => Problem::not_found("There is no such bucket."),
+        StoreError::NoSuchKey => Problem::not_found("There is no such object."),
+        StoreError::BucketNotEmpty => Problem::invalid("The bucket is not empty."),
+        StoreError::Io(error) => Problem::failed(format!("The data folder cannot be used: {error}")),
+        other => Problem::failed(format!("{other:?}")),
+    }
 }
 
-pub(super) fn buckets(desk: &Desk) -> View {
+/// A name that no bucket could be given, and why.
+pub(super) struct Refused<'a> {
+    name: &'a str,
+    reason: &'static str,
+}
+
+/// All buckets, and a form that makes one.
+pub(super) fn buckets(desk: &Desk, refused: Option<Refused<'_>>) -> View {
     let rows: Vec<_> = desk
         .app
         .objects
@@ -66,7 +83,49 @@ pub(super) fn buckets(desk: &Desk) -> View {
         true => nothing("There is no bucket yet."),
         false => table("Buckets", &["Name", "Created"], &rows),
     };
-    View::new(Section::Buckets, "Buckets").part("buckets", listed)
+    View::new(Section::Buckets, "Buckets")
+        .fixed(html! { @if let Some(refused) = &refused { (refusal("The bucket was not made", refused.reason)) } })
+        .part("buckets", listed)
+        .fixed(html! {
+            section aria-labelledby="make" {
+                h2 #make { "Make a bucket" }
+                form method="post" action=(href("buckets", &[])) {
+                    (page::token(&desk.token))
+                    p.narrow {
+                        label for="bucket" { "Name" }
+                        input #bucket name="bucket" value=[refused.as_ref().map(|refused| refused.name)] maxlength="63"
+                            autocomplete="off" spellcheck="false" required;
+                    }
+                    p { button type="submit" { "Make" } }
+                }
+            }
+        })
+        .status(match refused {
+            Some(_) => StatusCode::BAD_REQUEST,
+            None => StatusCode::OK,
+        })
+}
+
+/// Makes a bucket.
+pub(super) fn create_bucket(desk: &Desk, form: &[(String, String)]) -> Result<Outcome, Problem> {
+    let name = value(form, "bucket").unwrap_or_default().trim();
+    let reason = if !check_bucket_name(name) {
+        INVALID_BUCKET
+    } else if !desk.app.objects.create_bucket(name).map_err(problem)? {
+        "There is a bucket of that name already."
+    } else {
+        return Ok(Outcome::Go(bucket_address(name, "")));
+    };
+    Ok(Outcome::Show(buckets(desk, Some(Refused { name, reason }))))
+}
+
+/// Deletes a bucket that is empty.
+pub(super) fn delete_bucket(desk: &Desk) -> Result<Outcome, Problem> {
+    desk.app
+        .objects
+        .delete_bucket(desk.need("name")?)
+        .map_err(problem)?;
+    Ok(Outcome::Go(href("buckets", &[])))
 }
 
 /// An entry of a bucket: an object, or a prefix of several.
@@ -110,7 +169,7 @@ pub(super) fn bucket(desk: &Desk) -> Result<View, Problem> {
             }
         }
     });
-    scanned.map_err(missing)?;
+    scanned.map_err(problem)?;
     let last = entries.last().map(|entry| match entry {
         Entry::Object { key, .. } | Entry::Prefix(key) => key.clone(),
     });
@@ -149,11 +208,96 @@ pub(super) fn bucket(desk: &Desk) -> Result<View, Problem> {
         @if rows.is_empty() { (nothing("There is nothing here.")) } @else {
             (table("Objects", &["Name", "#Size", "Changed"], &rows))
         }
+        @if rows.is_empty() && prefix.is_empty() && after.is_none() {
+            form #delete method="post" action=(bucket_address(name, "")) {
+                (page::token(&desk.token))
+                p { button.second type="submit" { "Delete the bucket" } }
+            }
+        }
         @if let Some(last) = last.filter(|_| more) {
             p { a href=(href("bucket", &[("name", name), ("prefix", prefix), ("after", &last)])) { "Further objects" } }
         }
     };
-    Ok(view.part("objects", listed).live(after.is_none()))
+    let place = [("name", name), ("prefix", prefix)];
+    Ok(view
+        .part("objects", listed)
+        .fixed(upload_form(desk, &href(UPLOAD, &place)))
+        .live(after.is_none()))
+}
+
+/// The page with the form that stores a file.
+pub(super) const UPLOAD: &str = "bucket";
+
+/// The token comes first: nothing is stored before it is known.
+fn upload_form(desk: &Desk, address: &str) -> Markup {
+    html! {
+        section aria-labelledby="upload" {
+            h2 #upload { "Store a file here" }
+            form #upload-form method="post" action=(address) enctype="multipart/form-data" {
+                (page::token(&desk.token))
+                p {
+                    label for="key" { "Name " span.quiet { "(the file's, if there is none; one that is taken is replaced)" } }
+                    input #key name="key" autocomplete="off" spellcheck="false";
+                }
+                p { label for="file" { "File" } input #file name="file" type="file" required; }
+                p { button type="submit" { "Store" } }
+            }
+        }
+    }
+}
+
+/// A form with a file, on its way in.
+pub(super) type Upload = Form<Patient<BodyDataStream<Incoming>>>;
+
+pub(super) fn form(body: Incoming, boundary: &str) -> Upload {
+    Form::new(Patient::new(body.into_data_stream(), PATIENCE), boundary)
+}
+
+/// Stores the file of a form as an object.
+pub(super) async fn upload(desk: &Desk, sessions: &Sessions, mut form: Upload) -> Result<Outcome, Problem> {
+    let bucket = desk.need("name")?;
+    let unreadable = |error: FormError| Problem::invalid(format!("The file was not stored: {error}."));
+    let (mut token, mut key) = (String::new(), String::new());
+    let file = loop {
+        match form.next().await.map_err(unreadable)? {
+            Some(field) if field.name == "token" => token = form.text().await.map_err(unreadable)?,
+            Some(field) if field.name == "key" => key = form.text().await.map_err(unreadable)?,
+            Some(field) if field.name == "file" => break field,
+            Some(_) => {}
+            None => return Err(Problem::invalid("The form has no file.")),
+        }
+    };
+    sessions.require_token(&token)?;
+    let name = file.file_name.unwrap_or_default();
+    if name.is_empty() {
+        return Err(Problem::invalid("No file was chosen."));
+    }
+    let rest = if key.is_empty() { name } else { key };
+    let key = format!("{}{rest}", desk.get("prefix").unwrap_or_default());
+    if !check_key(&key) {
+        return Err(Problem::invalid(KEY_TOO_LONG));
+    }
+    let body = StreamingBlob::wrap(form.into_bytes());
+    let stored = put_stream(&desk.app.objects, bucket, &key, file.content_type, body).await;
+    match stored {
+        Ok(()) => Ok(Outcome::Go(href("object", &[("bucket", bucket), ("key", &key)]))),
+        Err(error) => Err(match error.code().as_str() {
+            "NoSuchBucket" => problem(StoreError::NoSuchBucket),
+            "IncompleteBody" => unreadable(FormError::NotCome),
+            code => Problem::failed(format!("{code}: the file was not stored.")),
+        }),
+    }
+}
+
+/// Deletes an object; its page is gone with it.
+pub(super) fn delete(desk: &Desk) -> Result<Outcome, Problem> {
+    let (bucket, key) = (desk.need("bucket")?, desk.need("key")?);
+    let deleted = desk.app.objects.delete(bucket, key, &Condition::default());
+    if !deleted.map_err(problem)? {
+        return Err(problem(StoreError::NoSuchKey));
+    }
+    let folder = key.rfind('/').map_or("", |end| &key[..=end]);
+    Ok(Outcome::Go(bucket_address(bucket, folder)))
 }
 
 /// A key without the prefix that all have; a key that ends there has a name of its own.
@@ -188,10 +332,10 @@ fn folders(mut view: View, bucket: &str, key: &str) -> View {
 /// An object: what is known of it, and its beginning if it is text.
 pub(super) fn object(desk: &Desk) -> Result<View, Problem> {
     let (bucket, key) = (desk.need("bucket")?, desk.need("key")?);
-    let (object, file) = desk.app.objects.open_object(bucket, key).map_err(missing)?;
+    let (object, file) = desk.app.objects.open_object(bucket, key).map_err(problem)?;
     let mut start = Vec::new();
     let read = file.take(PREVIEW).read_to_end(&mut start);
-    read.map_err(|error| missing(error.into()))?;
+    read.map_err(|error| problem(error.into()))?;
     let attributes = &object.attributes;
     let optional = |value: &Option<String>| match value {
         Some(value) => code(value),
@@ -217,6 +361,10 @@ pub(super) fn object(desk: &Desk) -> Result<View, Problem> {
         ]))
         .fixed(html! {
             p { a.button href=(href("download", &[("bucket", bucket), ("key", key)])) download { "Download" } }
+            details #delete {
+                summary { "Delete the object" }
+                form method="post" { (page::token(&desk.token)) p { button.second type="submit" { "Delete it for good" } } }
+            }
             (pairs("Metadata", &attributes.metadata))
             (pairs("Tags", &attributes.tags))
             section aria-labelledby="content" {
@@ -251,7 +399,7 @@ fn preview(start: &[u8], size: u64) -> Markup {
 /// An object as a file. Whatever it is, the browser keeps it, and neither shows nor runs it.
 pub(super) fn download(desk: &Desk) -> Result<Response<Body>, Problem> {
     let (bucket, key) = (desk.need("bucket")?, desk.need("key")?);
-    let (object, file) = desk.app.objects.open_object(bucket, key).map_err(missing)?;
+    let (object, file) = desk.app.objects.open_object(bucket, key).map_err(problem)?;
     let stream = ReaderStream::new(tokio::fs::File::from_std(file)).map(|read| read.map(Frame::data));
     let mut response = answer_with(StatusCode::OK, "application/octet-stream", "");
     *response.body_mut() = Body::http_body_unsync(StreamBody::new(stream));

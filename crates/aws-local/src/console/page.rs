@@ -141,10 +141,17 @@ impl Problem {
         }
     }
 
-    pub(super) fn failed() -> Self {
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn failed(message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::INTERNAL_SERVER_ERROR,
-            message: "The page could not be made.".to_owned(),
+            message: message.into(),
         }
     }
 

@@ -20,6 +20,10 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use incoming::accept;
 pub(crate) use s3s::crypto::Sha256;
+#[cfg(feature = "console")]
+pub(crate) use service::store as put_stream;
+#[cfg(feature = "console")]
+pub(crate) use store::Condition;
 pub(crate) use store::{ObjectStore, Scan, StoreError, hex};
 
 /// The protocol around a store; `tasks` are those that the server's end waits for.
@@ -35,16 +39,13 @@ pub(crate) fn service(store: Arc<ObjectStore>, region: String, tasks: TaskTracke
 
 /// Answers of `s3s` that say no more than a code, with what is wrong and the limit.
 const MESSAGES: [(&str, &str); 2] = [
-    (
-        "InvalidBucketName",
-        "The specified bucket is not valid: a name has 3 to 63 lower-case letters, digits, dots and hyphens, begins and \
-         ends with a letter or digit, and is no IP address.",
-    ),
-    (
-        "KeyTooLongError",
-        "Your key is too long: a key has at most 1024 bytes in UTF-8.",
-    ),
+    ("InvalidBucketName", INVALID_BUCKET),
+    ("KeyTooLongError", KEY_TOO_LONG),
 ];
+
+pub(crate) const INVALID_BUCKET: &str = "The specified bucket is not valid: a name has 3 to 63 lower-case letters, digits, dots and hyphens, begins and ends with a \
+     letter or digit, and is no IP address.";
+pub(crate) const KEY_TOO_LONG: &str = "Your key is too long: a key has at most 1024 bytes in UTF-8.";
 
 /// Gives an error its message, if it has none.
 pub(crate) async fn explain(response: Response<Body>) -> Response<Body> {

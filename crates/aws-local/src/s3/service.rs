@@ -943,6 +943,32 @@ impl Digests {
     }
 }
 
+/// Stores a body as an object, as it comes.
+#[cfg(feature = "console")]
+pub(crate) async fn store(
+    store: &ObjectStore,
+    bucket: &str,
+    key: &str,
+    content_type: Option<String>,
+    body: StreamingBlob,
+) -> S3Result<()> {
+    store.require_bucket(bucket)?;
+    let staged = store.stage();
+    let received = receive(&staged, Some(body), None, Digests::of(&HeaderMap::new(), None)).await?;
+    let attributes = Attributes {
+        content_type,
+        ..Attributes::default()
+    };
+    let new = NewObject {
+        size: received.size,
+        e_tag: hex(received.md5),
+        attributes,
+        checksums: received.checksums,
+    };
+    store.commit(bucket, key, staged, new, &Condition::default())?;
+    Ok(())
+}
+
 /// A body that has been written to its file.
 struct Received {
     size: u64,

@@ -154,6 +154,13 @@ pub(crate) struct NewObject {
     pub(crate) checksums: Checksums,
 }
 
+impl Object {
+    /// What tells its bytes from all others that have been written.
+    pub(crate) fn blob(&self) -> &str {
+        &self.blob
+    }
+}
+
 impl ObjectStore {
     /// Opens the store, reads every description, and sweeps what a killed process left behind.
     pub(crate) fn open(root: PathBuf) -> io::Result<Self> {

@@ -2,16 +2,26 @@
 //!
 //! A request is a record until its answer is stored, so a server that is stopped or killed goes on with what was not answered.
 
-use std::{collections::VecDeque, str::FromStr, sync::Arc, time::Duration, time::Instant};
+use std::{
+    collections::VecDeque,
+    io,
+    num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
+    str::FromStr,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use ipinsights::inference::{self, InferenceError, RequestFormat, ResponseFormat};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{SageMaker, work};
+use super::{SageMaker, endpoint_stream, work};
 use crate::{
     api::{ApiError, ApiResult, Check, Form, KMS_KEY, S3_URI, TEXT},
+    logs::endpoint_group,
     runtime,
     s3::{self, StoreError},
     time::{Seconds, millis, now},
@@ -65,10 +75,29 @@ pub(crate) struct Asked<'a> {
     pub(crate) accept: Option<&'a str>,
     pub(crate) variant: Option<&'a str>,
     pub(crate) id: Option<&'a str>,
+    pub(crate) custom_attributes: Option<&'a str>,
     pub(crate) extension: Option<&'a str>,
     pub(crate) file_name: Option<&'a str>,
     pub(crate) wait: Option<&'a str>,
     pub(crate) limit: Option<&'a str>,
+}
+
+/// Why a request has no answer.
+enum Unanswered {
+    /// It cannot have one, for this reason, which is told where failures go.
+    Refused(String),
+    /// It has one, for which there was no room.
+    NotStored(io::Error),
+}
+
+impl From<StoreError> for Unanswered {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Io(error) => Self::NotStored(error),
+            StoreError::NoSuchBucket => Self::Refused("the bucket does not exist".to_owned()),
+            error => Self::Refused(format!("{error:?}")),
+        }
+    }
 }
 
 /// The most requests that an instance works on at a time where nothing is asked for.
@@ -217,8 +246,13 @@ impl SageMaker {
             wait,
             limit,
         };
-        if self.requests.insert_new(&number, request)?.is_err() {
+        if self.requests.insert_new(&number, request.clone())?.is_err() {
             return Err(ApiError::new("InternalFailure", "two requests have one number"));
+        }
+        if asked.custom_attributes.is_some() {
+            let text =
+                "CustomAttributes has no effect: the model reads none, and an object has no place for it";
+            self.log_request(&request, text);
         }
         self.line_up(endpoint, number, settings.most);
         Ok(taken)
@@ -238,7 +272,7 @@ impl SageMaker {
         let mut queues = self.queues.lock().unwrap_or_else(|e| e.into_inner());
         let queue = queues.entry(endpoint.to_owned()).or_default();
         queue.waiting.push_back(number);
-        if queue.working >= most {
+        if queue.working >= at_a_time(most) {
             return;
         }
         queue.working += 1;
@@ -246,7 +280,10 @@ impl SageMaker {
         let (this, endpoint) = (self.clone(), endpoint.to_owned());
         self.spawn(move || {
             while let Some(number) = this.next_in_line(&endpoint) {
-                this.answer(&number);
+                // Whatever becomes of one request, the others are answered.
+                if catch_unwind(AssertUnwindSafe(|| this.answer(&number))).is_err() {
+                    this.end(&number, |request| this.refuse(request, "the model failed"));
+                }
             }
         });
     }
@@ -270,100 +307,150 @@ impl SageMaker {
 
     /// Works on a request until its answer, or why there is none, is stored.
     fn answer(&self, number: &str) {
+        let begun = now();
+        self.end(number, |request| match self.score_request(request, begun) {
+            Ok(()) => Ok(()),
+            Err(Unanswered::NotStored(error)) => Err(error),
+            // Cut off in the middle: the next server goes on with it.
+            Err(Unanswered::Refused(_)) if self.stop.is_cancelled() => Err(io::ErrorKind::Interrupted.into()),
+            Err(Unanswered::Refused(reason)) => self.refuse(request, &reason),
+        });
+    }
+
+    /// Ends a request by what `store` stores, as soon as there is room for it. Should the server stop before, the next one
+    /// goes on with it.
+    fn end(&self, number: &str, store: impl Fn(&Request) -> io::Result<()>) {
         let Some(request) = self.requests.get(number) else {
             return;
         };
-        let answered = self.score_request(&request);
-        if self.stop.is_cancelled() && answered.is_err() {
-            return; // the next server goes on with it
+        let (group, stream) = (endpoint_group(&request.endpoint), endpoint_stream(request.log()));
+        let what = format!("The answer to {}", request.input);
+        if self.until_saved(&group, &stream, &what, || store(&request)) {
+            self.until_saved(&group, &stream, &what, || self.requests.remove(number).map(drop));
         }
-        if let Err(reason) = answered {
-            self.log_request(&request, &reason);
-            if let Some(url) = &request.failure {
-                let put = self.put_text(url, "text/plain", &mut |to| to.write_all(reason.as_bytes()));
-                if let Err(error) = put {
-                    self.log_request(&request, &format!("{url} could not be written: {error}"));
-                }
+    }
+
+    /// Stores why there is no answer, where that is asked for.
+    fn refuse(&self, request: &Request, reason: &str) -> io::Result<()> {
+        let put = request.failure.as_deref().map_or(Ok(()), |url| {
+            self.put(url, "text/plain", |to| {
+                Ok(to.write_all(reason.as_bytes()).map_err(StoreError::Io)?)
+            })
+        });
+        match put {
+            Err(Unanswered::NotStored(error)) => return Err(error),
+            Err(Unanswered::Refused(why)) => {
+                self.log_request(request, &format!("its failure could not be stored: {why}"));
             }
+            Ok(()) => {}
         }
-        if let Err(error) = self.requests.remove(number) {
-            self.log_request(&request, &format!("the request could not be forgotten: {error}"));
-        }
+        self.log_request(request, reason);
+        Ok(())
     }
 
     fn log_request(&self, request: &Request, text: &str) {
-        let variant = request.variant.as_deref().unwrap_or("data-log");
-        self.log_of_endpoint(&request.endpoint, variant, &format!("{}: {text}", request.input));
+        self.log_of_endpoint(
+            &request.endpoint,
+            request.log(),
+            &format!("{}: {text}", request.input),
+        );
     }
 
-    fn score_request(&self, request: &Request) -> Result<(), String> {
-        if now() - request.asked > request.wait {
-            return Err(format!("the request waited longer than {} seconds", request.wait));
+    /// Scores a request that has waited until `begun`.
+    fn score_request(&self, request: &Request, begun: Seconds) -> Result<(), Unanswered> {
+        let refused = |reason: String| Unanswered::Refused(reason);
+        if begun - request.asked > request.wait {
+            return Err(refused(format!(
+                "the request waited longer than {} seconds",
+                request.wait
+            )));
         }
         let deployment = self.deployment(&request.endpoint);
-        let deployment = deployment.ok_or_else(|| missing(&request.endpoint).message)?;
+        let deployment = deployment.ok_or_else(|| refused(missing(&request.endpoint).message))?;
         let variant = deployment
             .variant(request.variant.as_deref())
-            .ok_or("the variant is gone")?;
-        let format = RequestFormat::from_str(&request.content_type)
-            .map_err(|_| format!("content type `{}` is not supported", request.content_type))?;
-        let response =
-            ResponseFormat::from_accept(request.accept.as_deref()).map_err(|error| error.to_string())?;
-        let (bucket, key) = s3::parse_url(&request.input).unwrap_or_default();
-        let (object, mut file) = self
-            .s3
-            .open_object(bucket, key)
-            .map_err(|_| format!("there is no object at {}", request.input))?;
-        if object.size > MAX_INPUT {
-            return Err(format!(
-                "the object is larger than {MAX_INPUT} bytes, the most that aws-local takes; cut it into several requests"
-            ));
-        }
-        let mut body = Vec::new();
-        std::io::Read::read_to_end(&mut file, &mut body).map_err(|error| error.to_string())?;
-        let unable =
-            |error: InferenceError| format!("unable to evaluate payload provided: {}", work::chain(&error));
-        let events = inference::decode_request(format, &body).map_err(unable)?;
-        drop(body);
+            .ok_or_else(|| refused("the variant is gone".to_owned()))?;
+        let format = RequestFormat::from_str(&request.content_type).map_err(|_| {
+            refused(format!(
+                "content type `{}` is not supported",
+                request.content_type
+            ))
+        })?;
+        let response = ResponseFormat::from_accept(request.accept.as_deref())
+            .map_err(|error| refused(error.to_string()))?;
+        let unable = |error: InferenceError| {
+            refused(format!(
+                "unable to evaluate payload provided: {}",
+                work::chain(&error)
+            ))
+        };
+        let events = inference::decode_request(format, &self.body(&request.input)?).map_err(unable)?;
         let deadline = Instant::now() + Duration::from_secs_f64(request.limit);
         let is_over = || self.stop.is_cancelled() || Instant::now() >= deadline;
-        let mut cut_off = false;
-        let stored = self.put_text(&request.output, response.content_type(), &mut |to| {
+        self.put(&request.output, response.content_type(), |to| {
             let predictions = runtime::predictions(&variant.model, response, &events)
                 .enumerate()
                 .take_while(|(row, _)| row % ROWS_BETWEEN != 0 || !is_over())
                 .map(|(_, prediction)| prediction);
-            inference::write_response(response, predictions, &mut *to)
-                .map_err(|error| std::io::Error::other(unable(error)))?;
-            cut_off = is_over();
-            match cut_off {
-                true => Err(std::io::ErrorKind::TimedOut.into()),
+            inference::write_response(response, predictions, to).map_err(|error| match error {
+                InferenceError::Write { source } => Unanswered::NotStored(source),
+                error => unable(error),
+            })?;
+            match is_over() {
+                true => Err(refused(format!(
+                    "the model took longer than {} seconds",
+                    request.limit
+                ))),
                 false => Ok(()),
             }
-        });
-        match stored {
-            Err(_) if cut_off => Err(format!("the model took longer than {} seconds", request.limit)),
-            stored => stored,
+        })
+    }
+
+    /// What a request is to score.
+    fn body(&self, url: &str) -> Result<Vec<u8>, Unanswered> {
+        let (bucket, key) = s3::parse_url(url).unwrap_or_default();
+        let unreadable = |error: io::Error| Unanswered::Refused(format!("{url} could not be read: {error}"));
+        let (object, mut file) = self.s3.open_object(bucket, key).map_err(|error| match error {
+            StoreError::Io(error) => unreadable(error),
+            _ => Unanswered::Refused(format!("there is no object at {url}")),
+        })?;
+        if object.size > MAX_INPUT {
+            return Err(Unanswered::Refused(format!(
+                "the object is larger than {MAX_INPUT} bytes, the most that aws-local takes; cut it into several requests"
+            )));
         }
+        let mut body = Vec::new();
+        io::Read::read_to_end(&mut file, &mut body).map_err(unreadable)?;
+        Ok(body)
     }
 
     /// Writes an object; it is there when all of it is.
-    fn put_text(
+    fn put(
         &self,
         url: &str,
         content_type: &str,
-        write: &mut dyn FnMut(&mut dyn std::io::Write) -> std::io::Result<()>,
-    ) -> Result<(), String> {
-        let (bucket, key) = s3::parse_url(url).ok_or_else(|| format!("{url} is no address in S3"))?;
-        let put = self
-            .s3
-            .put_with(bucket, key, content_type, |to| write(to).map_err(StoreError::Io));
-        put.map(drop).map_err(|error| match error {
-            StoreError::NoSuchBucket => format!("the bucket of {url} does not exist"),
-            StoreError::Io(error) => error.to_string(),
-            error => format!("{error:?}"),
-        })
+        write: impl FnOnce(&mut dyn io::Write) -> Result<(), Unanswered>,
+    ) -> Result<(), Unanswered> {
+        let (bucket, key) =
+            s3::parse_url(url).ok_or_else(|| Unanswered::Refused(format!("{url} is no address in S3")))?;
+        if self.s3.require_bucket(bucket).is_err() {
+            return Err(Unanswered::Refused(format!("the bucket of {url} does not exist")));
+        }
+        self.s3.put_with(bucket, key, content_type, write).map(drop)
     }
+}
+
+impl Request {
+    /// The variant in whose log it is told of.
+    fn log(&self) -> &str {
+        self.variant.as_deref().unwrap_or("data-log")
+    }
+}
+
+/// How many requests are worked on at a time where so many may be: more than there are processors would be no faster, and each
+/// takes as much memory as its body.
+fn at_a_time(most: usize) -> usize {
+    most.min(thread::available_parallelism().map_or(1, NonZeroUsize::get))
 }
 
 /// How many rows are scored from one look at the clock to the next.
@@ -378,4 +465,16 @@ fn missing(endpoint: &str) -> ApiError {
         "Endpoint {endpoint} of account {} not found.",
         crate::ACCOUNT
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_threads_than_processors() {
+        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        assert_eq!(at_a_time(1), 1);
+        assert_eq!(at_a_time(1000), processors.min(1000));
+    }
 }

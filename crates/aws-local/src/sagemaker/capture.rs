@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::SageMaker;
 use crate::{
-    api::{Check, Form, S3_URI, TEXT},
+    api::{Check, Form, KMS_KEY, S3_URI, TEXT},
     s3::{self, StoreError},
     time::{Seconds, iso, now},
 };
@@ -32,6 +32,8 @@ pub(super) struct CaptureSettings {
     /// Of a hundred requests so many are kept.
     percent: u32,
     destination: String,
+    #[serde(default)]
+    key: Option<String>,
     input: bool,
     output: bool,
     csv: Vec<String>,
@@ -70,7 +72,8 @@ impl CaptureSettings {
         const AT: &str = "DataCaptureConfig";
         check.get(AT)?;
         let at = |member: &str| format!("{AT}.{member}");
-        let enabled = check.flag(&at("EnableCapture"));
+        let enable_at = at("EnableCapture");
+        let enabled = check.get(&enable_at).is_none() || check.flag(&enable_at);
         let percent = check.required_integer(&at("InitialSamplingPercentage"), 0, 100);
         let destination_at = at("DestinationS3Uri");
         let destination = check
@@ -81,6 +84,7 @@ impl CaptureSettings {
             let constraint = "Member must be an address in S3, s3://bucket/prefix";
             check.problem(Some(&destination), &destination_at, constraint);
         }
+        let key = check.text(&at("KmsKeyId"), KMS_KEY).map(str::to_owned);
         let (mut input, mut output) = (false, false);
         for i in 0..check.list(&at("CaptureOptions"), 1, 32).len() {
             let mode = format!("{AT}.CaptureOptions.{i}.CaptureMode");
@@ -103,6 +107,7 @@ impl CaptureSettings {
         enabled.then(|| Self {
             percent: percent.unwrap_or_default() as u32,
             destination,
+            key,
             input,
             output,
             csv,
@@ -117,8 +122,14 @@ impl CaptureSettings {
             "CaptureStatus": "Started",
             "CurrentSamplingPercentage": self.percent,
             "DestinationS3Uri": self.destination,
-            "KmsKeyId": "",
+            "KmsKeyId": self.key.as_deref().unwrap_or_default(),
         })
+    }
+
+    /// What of it has no effect here.
+    pub(super) fn without_effect(&self) -> Option<&'static str> {
+        let key = self.key.as_deref().filter(|key| !key.is_empty());
+        key.map(|_| "DataCaptureConfig.KmsKeyId has no effect: what is captured is not encrypted.")
     }
 
     /// A body as text, and the name of the form it has.

@@ -10,7 +10,7 @@ use super::{
     asynchronous::AsyncSettings,
     capture::CaptureSettings,
     copy,
-    list::{self, Entry},
+    list::{self, Entry, Listed},
     tags,
 };
 use crate::{
@@ -41,6 +41,17 @@ pub(super) struct Variant {
     pub(super) instances: i64,
     #[serde(default)]
     pub(super) serverless: Option<Value>,
+}
+
+impl Listed for EndpointConfig {
+    fn entry(&self) -> Entry<'_> {
+        Entry {
+            name: &self.name,
+            created: self.created,
+            modified: self.created,
+            status: "",
+        }
+    }
 }
 
 impl SageMaker {
@@ -76,6 +87,11 @@ impl SageMaker {
         if asynchronous.is_some() && variants.iter().any(|variant| variant.serverless.is_some()) {
             return Err(ApiError::validation(
                 "A serverless variant cannot be asynchronous: leave out AsyncInferenceConfig or ServerlessConfig.",
+            ));
+        }
+        if asynchronous.is_some() && capture.is_some() {
+            return Err(ApiError::not_implemented(
+                "DataCaptureConfig together with AsyncInferenceConfig, whose requests and answers are objects in S3 already,",
             ));
         }
         for variant in &variants {
@@ -129,20 +145,14 @@ impl SageMaker {
     }
 
     pub(super) fn list_endpoint_configs(&self, input: &Value) -> ApiResult<Value> {
-        let entries = self.configs.all().into_iter().map(|config| Entry {
-            name: config.name.clone(),
-            created: config.created,
-            modified: config.created,
-            status: String::new(),
-            summary: Box::new(move || {
-                json!({
-                    "EndpointConfigName": config.name,
-                    "EndpointConfigArn": config.arn,
-                    "CreationTime": config.created,
-                })
-            }),
-        });
-        list::page(input, "EndpointConfigs", &[], entries.collect())
+        let summary = |config: EndpointConfig| {
+            json!({
+                "EndpointConfigName": config.name,
+                "EndpointConfigArn": config.arn,
+                "CreationTime": config.created,
+            })
+        };
+        list::page(input, "EndpointConfigs", &[], &self.configs, summary)
     }
 
     pub(super) fn delete_endpoint_config(&self, input: &Value) -> ApiResult<()> {
@@ -165,10 +175,16 @@ impl SageMaker {
             .asynchronous
             .as_ref()
             .and_then(AsyncSettings::without_effect);
-        [key, network, output.map(str::to_owned)]
-            .into_iter()
-            .flatten()
-            .collect()
+        let capture = config.capture.as_ref().and_then(CaptureSettings::without_effect);
+        [
+            key,
+            network,
+            output.map(str::to_owned),
+            capture.map(str::to_owned),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// The configuration of that name.

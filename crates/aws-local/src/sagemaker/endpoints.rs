@@ -21,8 +21,8 @@ use super::{
     capture::{Capture, CaptureSettings},
     configs::Variant,
     deployment,
-    list::{self, Entry},
-    tags, work,
+    list::{self, Entry, Listed},
+    tags,
 };
 use crate::{
     api::{ApiError, ApiResult, Check, NAME},
@@ -109,6 +109,17 @@ const CREATING: &str = "Creating";
 const UPDATING: &str = "Updating";
 const IN_SERVICE: &str = "InService";
 const FAILED: &str = "Failed";
+
+impl Listed for Endpoint {
+    fn entry(&self) -> Entry<'_> {
+        Entry {
+            name: &self.name,
+            created: self.created,
+            modified: self.modified,
+            status: &self.status,
+        }
+    }
+}
 
 impl SageMaker {
     pub(super) fn create_endpoint(self: &Arc<Self>, input: &Value) -> ApiResult<Value> {
@@ -278,22 +289,16 @@ impl SageMaker {
     }
 
     pub(super) fn list_endpoints(&self, input: &Value) -> ApiResult<Value> {
-        let entries = self.endpoints.all().into_iter().map(|endpoint| Entry {
-            name: endpoint.name.clone(),
-            created: endpoint.created,
-            modified: endpoint.modified,
-            status: endpoint.status.clone(),
-            summary: Box::new(move || {
-                json!({
-                    "EndpointName": endpoint.name,
-                    "EndpointArn": endpoint.arn,
-                    "CreationTime": endpoint.created,
-                    "LastModifiedTime": endpoint.modified,
-                    "EndpointStatus": endpoint.status,
-                })
-            }),
-        });
-        list::page(input, "Endpoints", &STATUSES, entries.collect())
+        let summary = |endpoint: Endpoint| {
+            json!({
+                "EndpointName": endpoint.name,
+                "EndpointArn": endpoint.arn,
+                "CreationTime": endpoint.created,
+                "LastModifiedTime": endpoint.modified,
+                "EndpointStatus": endpoint.status,
+            })
+        };
+        list::page(input, "Endpoints", &STATUSES, &self.endpoints, summary)
     }
 
     pub(super) fn delete_endpoint(&self, input: &Value) -> ApiResult<()> {
@@ -400,12 +405,12 @@ impl SageMaker {
     fn load(&self, plan: &Plan) -> Result<Deployment, String> {
         let mut variants = Vec::with_capacity(plan.variants.len());
         for variant in &plan.variants {
-            let model = work::load_model(&self.s3, &variant.data_url).map_err(|reason| {
+            let model = self.loaded.of(&self.s3, &variant.data_url).map_err(|reason| {
                 format!("The primary container for production variant {} did not pass the ping health check: {reason}", variant.name)
             })?;
             variants.push(Loaded {
                 name: variant.name.clone(),
-                model: Arc::new(model),
+                model,
                 weight: variant.weight,
             });
         }

@@ -2,147 +2,233 @@
 
 use std::cmp::Ordering;
 
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
     api::{ApiError, ApiResult, Check, TEXT},
+    store::Collection,
     time::Seconds,
 };
 
-/// What lists go by, and what is printed of one resource.
+/// What lists go by, of one resource.
 pub(super) struct Entry<'a> {
-    pub(super) name: String,
+    pub(super) name: &'a str,
     pub(super) created: Seconds,
     pub(super) modified: Seconds,
-    pub(super) status: String,
-    /// Made for the page that it is on alone.
-    pub(super) summary: Box<dyn FnOnce() -> Value + 'a>,
+    pub(super) status: &'a str,
+}
+
+/// A resource that there are lists of.
+pub(super) trait Listed {
+    fn entry(&self) -> Entry<'_>;
 }
 
 /// The key of the order, then the name, which is unique.
+type Place<'a> = (Key<'a>, &'a str);
+
 #[derive(Clone, PartialEq, PartialOrd)]
-enum Key {
+enum Key<'a> {
     Time(Seconds),
-    Text(String),
+    Text(&'a str),
 }
 
-/// A page of `entries` as the request wants it, under `member`; `statuses` are those it can ask for.
-pub(super) fn page(
+/// What of a list is asked for.
+struct Wanted<'a> {
+    /// In lower case.
+    contains: String,
+    status: Option<&'a str>,
+    sort_by: &'a str,
+    descending: bool,
+    max: usize,
+    token: Option<&'a str>,
+    /// After one moment and before another.
+    created: (Option<Seconds>, Option<Seconds>),
+    modified: (Option<Seconds>, Option<Seconds>),
+}
+
+/// A page of `records` as the request wants it, under `member`; `statuses` are those it can ask for. Of all records
+/// nothing is copied but what is on the page.
+pub(super) fn page<T: Listed + Serialize + DeserializeOwned + Clone>(
     input: &Value,
     member: &str,
     statuses: &[&str],
-    entries: Vec<Entry<'_>>,
+    records: &Collection<T>,
+    summary: impl Fn(T) -> Value,
 ) -> ApiResult<Value> {
-    let mut check = Check::new(input);
-    let contains = check
-        .text("NameContains", TEXT)
-        .unwrap_or_default()
-        .to_lowercase();
-    // Not every list has it, and what a request has besides is not looked at.
-    let status = match statuses {
-        [] => None,
-        statuses => check.choice("StatusEquals", statuses),
-    };
-    let sort_by = check
-        .choice("SortBy", &["Name", "CreationTime", "Status"])
-        .unwrap_or("CreationTime");
-    let descending = check
-        .choice("SortOrder", &["Ascending", "Descending"])
-        .unwrap_or("Descending")
-        == "Descending";
-    let max = check.integer("MaxResults", 1, 100).unwrap_or(10) as usize;
-    let token = check.text("NextToken", TEXT);
-    let created = (
-        check.amount("CreationTimeAfter"),
-        check.amount("CreationTimeBefore"),
-    );
-    let modified = (
-        check.amount("LastModifiedTimeAfter"),
-        check.amount("LastModifiedTimeBefore"),
-    );
-    check.finish()?;
-
-    let within = |time: Seconds, (after, before): (Option<f64>, Option<f64>)| {
-        after.is_none_or(|after| time > after) && before.is_none_or(|before| time < before)
-    };
-    let key = |entry: &Entry<'_>| match sort_by {
-        "Name" => (Key::Text(entry.name.clone()), entry.name.clone()),
-        "Status" => (Key::Text(entry.status.clone()), entry.name.clone()),
-        _ => (Key::Time(entry.created), entry.name.clone()),
-    };
-    let order = |a: &(Key, String), b: &(Key, String)| {
-        let order = a.partial_cmp(b).unwrap_or(Ordering::Equal);
-        if descending { order.reverse() } else { order }
-    };
-    let mut found: Vec<_> = entries
-        .into_iter()
-        .filter(|e| e.name.to_lowercase().contains(&contains) && status.is_none_or(|s| e.status == s))
-        .filter(|e| within(e.created, created) && within(e.modified, modified))
-        .map(|entry| (key(&entry), entry))
-        .collect();
-    found.sort_by(|(a, _), (b, _)| order(a, b));
-    if let Some(token) = token {
-        // A token is the place after an entry, not its number: entries that come or go do not shift it.
-        let last = parse_token(token).ok_or_else(|| ApiError::validation("Invalid NextToken"))?;
-        found.retain(|(key, _)| order(key, &last) == Ordering::Greater);
-    }
-    let more = found.len() > max;
-    found.truncate(max);
-    let next = found.last().filter(|_| more).map(|(key, _)| print_token(key));
-    let summaries: Vec<_> = found.into_iter().map(|(_, entry)| (entry.summary)()).collect();
+    let wanted = Wanted::of_request(input, statuses)?;
+    let (chosen, next) = records.look_at_all(|all| wanted.choose(all))?;
     let mut answer = json!({});
-    answer[member] = summaries.into();
+    answer[member] = chosen.into_iter().map(summary).collect();
     if let Some(next) = next {
         answer["NextToken"] = next.into();
     }
     Ok(answer)
 }
 
-fn print_token((key, name): &(Key, String)) -> String {
+impl<'a> Wanted<'a> {
+    fn of_request(input: &'a Value, statuses: &[&str]) -> ApiResult<Self> {
+        let mut check = Check::new(input);
+        let contains = check.text("NameContains", TEXT).unwrap_or_default();
+        let wanted = Self {
+            contains: contains.to_lowercase(),
+            // Not every list has it, and what a request has besides is not looked at.
+            status: match statuses {
+                [] => None,
+                statuses => check.choice("StatusEquals", statuses),
+            },
+            sort_by: check
+                .choice("SortBy", &["Name", "CreationTime", "Status"])
+                .unwrap_or("CreationTime"),
+            descending: check.choice("SortOrder", &["Ascending", "Descending"]) != Some("Ascending"),
+            max: check.integer("MaxResults", 1, 100).unwrap_or(10) as usize,
+            token: check.text("NextToken", TEXT),
+            created: (
+                check.amount("CreationTimeAfter"),
+                check.amount("CreationTimeBefore"),
+            ),
+            modified: (
+                check.amount("LastModifiedTimeAfter"),
+                check.amount("LastModifiedTimeBefore"),
+            ),
+        };
+        check.finish()?;
+        Ok(wanted)
+    }
+
+    /// Copies of the records of the page, and the token of the next one.
+    fn choose<'r, T: Listed + Clone + 'r>(
+        &self,
+        records: impl Iterator<Item = &'r T>,
+    ) -> ApiResult<(Vec<T>, Option<String>)> {
+        // A token is the place after an entry, not its number: entries that come or go do not shift it.
+        let invalid = || ApiError::validation("Invalid NextToken");
+        let last = self
+            .token
+            .map(|token| parse_token(token).ok_or_else(invalid))
+            .transpose()?;
+        let is_after = |place: &Place<'_>| {
+            last.as_ref()
+                .is_none_or(|last| self.order(place, last) == Ordering::Greater)
+        };
+        let mut found: Vec<_> = records
+            .map(|record| (record.entry(), record))
+            .filter(|(entry, _)| self.wants(entry))
+            .map(|(entry, record)| (self.place(&entry), record))
+            .filter(|(place, _)| is_after(place))
+            .collect();
+        let more = found.len() > self.max;
+        if more {
+            found.select_nth_unstable_by(self.max - 1, |(a, _), (b, _)| self.order(a, b));
+            found.truncate(self.max);
+        }
+        found.sort_unstable_by(|(a, _), (b, _)| self.order(a, b));
+        let next = found.last().filter(|_| more).map(|(place, _)| print_token(place));
+        Ok((
+            found.into_iter().map(|(_, record)| record.clone()).collect(),
+            next,
+        ))
+    }
+
+    fn wants(&self, entry: &Entry<'_>) -> bool {
+        let within = |time: Seconds, (after, before): (Option<Seconds>, Option<Seconds>)| {
+            after.is_none_or(|after| time > after) && before.is_none_or(|before| time < before)
+        };
+        self.status.is_none_or(|status| entry.status == status)
+            && within(entry.created, self.created)
+            && within(entry.modified, self.modified)
+            && (self.contains.is_empty() || entry.name.to_lowercase().contains(&self.contains))
+    }
+
+    fn place<'r>(&self, entry: &Entry<'r>) -> Place<'r> {
+        let key = match self.sort_by {
+            "Name" => Key::Text(entry.name),
+            "Status" => Key::Text(entry.status),
+            _ => Key::Time(entry.created),
+        };
+        (key, entry.name)
+    }
+
+    fn order(&self, a: &Place<'_>, b: &Place<'_>) -> Ordering {
+        let order = a.partial_cmp(b).unwrap_or(Ordering::Equal);
+        if self.descending { order.reverse() } else { order }
+    }
+}
+
+fn print_token((key, name): &Place<'_>) -> String {
     match key {
         Key::Time(time) => format!("t:{time}:{name}"),
         Key::Text(text) => format!("s:{text}:{name}"),
     }
 }
 
-fn parse_token(token: &str) -> Option<(Key, String)> {
+fn parse_token(token: &str) -> Option<Place<'_>> {
     let (kind, rest) = token.split_once(':')?;
     let (key, name) = rest.rsplit_once(':')?;
     let key = match kind {
         "t" => Key::Time(key.parse().ok()?),
-        "s" => Key::Text(key.to_owned()),
+        "s" => Key::Text(key),
         _ => return None,
     };
-    Some((key, name.to_owned()))
+    Some((key, name))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde::Deserialize;
 
-    fn entries() -> Vec<Entry<'static>> {
-        let entry = |name: &'static str, created: f64, status: &str| Entry {
-            name: name.to_owned(),
-            created,
-            modified: created,
-            status: status.to_owned(),
-            summary: Box::new(move || name.into()),
-        };
-        // Three of them are as old as each other.
-        vec![
-            entry("b", 1.0, "X"),
-            entry("a", 1.0, "Y"),
-            entry("D", 2.5, "X"),
-            entry("c", 1.0, "Y"),
-            entry("e", 3.0, "Z"),
-        ]
+    use super::*;
+    use crate::store::{Database, Shelf};
+
+    /// Things with their times of creation and their statuses; three of them are as old as each other.
+    const THINGS: [(&str, f64, &str); 5] = [
+        ("b", 1.0, "X"),
+        ("a", 1.0, "Y"),
+        ("D", 2.5, "X"),
+        ("c", 1.0, "Y"),
+        ("e", 3.0, "Z"),
+    ];
+
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    struct Thing {
+        name: String,
+        created: Seconds,
+        status: String,
+    }
+
+    impl Listed for Thing {
+        fn entry(&self) -> Entry<'_> {
+            Entry {
+                name: &self.name,
+                created: self.created,
+                modified: self.created,
+                status: &self.status,
+            }
+        }
+    }
+
+    fn page_of(input: &Value) -> ApiResult<Value> {
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = Shelf::new(Database::open(folder.path()).unwrap(), folder.path());
+        let things: Collection<Thing> = Collection::open(shelf).unwrap();
+        for (name, created, status) in THINGS {
+            let thing = Thing {
+                name: name.to_owned(),
+                created,
+                status: status.to_owned(),
+            };
+            things.insert_new(name, thing).unwrap().unwrap();
+        }
+        page(input, "Things", &["X", "Y", "Z"], &things, |thing| {
+            thing.name.into()
+        })
     }
 
     /// All pages of a request, one after the other.
     fn all(mut input: Value) -> Vec<String> {
         let mut seen = Vec::new();
         loop {
-            let answer = page(&input, "Things", &["X", "Y", "Z"], entries()).unwrap();
+            let answer = page_of(&input).unwrap();
             seen.push(answer["Things"].to_string());
             match answer.get("NextToken") {
                 Some(token) => input["NextToken"] = token.clone(),
@@ -176,7 +262,7 @@ mod tests {
             all(json!({"CreationTimeAfter": 1.0, "CreationTimeBefore": 3.0})),
             [r#"["D"]"#]
         );
-        assert!(page(&json!({"MaxResults": 101}), "Things", &[], entries()).is_err());
-        assert!(page(&json!({"NextToken": "?"}), "Things", &[], entries()).is_err());
+        assert!(page_of(&json!({"MaxResults": 101})).is_err());
+        assert!(page_of(&json!({"NextToken": "?"})).is_err());
     }
 }

@@ -10,6 +10,7 @@ mod configs;
 mod deployment;
 mod endpoints;
 mod list;
+mod loaded;
 mod models;
 mod pace;
 mod tags;
@@ -70,6 +71,7 @@ pub(crate) struct SageMaker {
     /// Requests to asynchronous endpoints that are not answered yet, by their number, and who works on them.
     requests: Collection<asynchronous::Request>,
     queues: Mutex<HashMap<String, asynchronous::Queue>>,
+    loaded: loaded::LoadedModels,
     /// What answers, by endpoint.
     deployments: RwLock<HashMap<String, Arc<Deployment>>>,
     observer: Option<TrainingObserver>,
@@ -147,6 +149,7 @@ impl SageMaker {
             tuning: Mutex::default(),
             work_folder,
             pace,
+            loaded: loaded::LoadedModels::default(),
             deployments: RwLock::default(),
             observer,
             stop,
@@ -223,8 +226,8 @@ impl SageMaker {
 
     /// Writes a line to the log of a variant of an endpoint.
     pub(crate) fn log_of_endpoint(&self, endpoint: &str, variant: &str, text: &str) {
-        let stream = format!("{variant}/i-0000000000000001");
-        self.logs.add(&endpoint_group(endpoint), &stream, text);
+        self.logs
+            .add(&endpoint_group(endpoint), &endpoint_stream(variant), text);
     }
 
     /// The region of all resources.
@@ -266,6 +269,11 @@ impl SageMaker {
             name.to_ascii_lowercase()
         )
     }
+}
+
+/// The stream of a variant, in the log of its endpoint.
+fn endpoint_stream(variant: &str) -> String {
+    format!("{variant}/i-0000000000000001")
 }
 
 /// What a thread does.

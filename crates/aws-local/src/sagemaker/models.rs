@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Image, SageMaker, copy,
-    list::{self, Entry},
+    list::{self, Entry, Listed},
     tags,
 };
 use crate::{
@@ -36,6 +36,17 @@ impl Model {
 
 /// Images are named by any text.
 const IMAGE_NAME: Form = Form { max: 255, ..TEXT };
+
+impl Listed for Model {
+    fn entry(&self) -> Entry<'_> {
+        Entry {
+            name: &self.name,
+            created: self.created,
+            modified: self.created,
+            status: "",
+        }
+    }
+}
 
 impl SageMaker {
     pub(super) fn create_model(&self, input: &Value) -> ApiResult<Value> {
@@ -130,16 +141,8 @@ impl SageMaker {
     }
 
     pub(super) fn list_models(&self, input: &Value) -> ApiResult<Value> {
-        let entries = self.models.all().into_iter().map(|model| Entry {
-            name: model.name.clone(),
-            created: model.created,
-            modified: model.created,
-            status: String::new(),
-            summary: Box::new(move || {
-                json!({"ModelName": model.name, "ModelArn": model.arn, "CreationTime": model.created})
-            }),
-        });
-        list::page(input, "Models", &[], entries.collect())
+        let summary = |model: Model| json!({"ModelName": model.name, "ModelArn": model.arn, "CreationTime": model.created});
+        list::page(input, "Models", &[], &self.models, summary)
     }
 
     pub(super) fn delete_model(&self, input: &Value) -> ApiResult<()> {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Image, SageMaker, copy,
-    list::{self, Entry},
+    list::{self, Entry, Listed},
     metric_definitions, require_quota, tags,
     work::{self, Channel, Ending, Metric, Product},
 };
@@ -97,6 +97,9 @@ const MAX_LIMIT: i64 = 28 * MAX_RUNTIME;
 
 /// How long built-in algorithms without checkpoints may wait for spot capacity.
 const MAX_WAIT: i64 = 60 * 60;
+
+/// What the end of a job is called while it cannot be saved.
+pub(super) const END_OF_JOB: &str = "The end of the job";
 
 impl TrainingJob {
     fn go_to(&mut self, secondary: &str, message: &str) {
@@ -275,6 +278,17 @@ impl TrainingJob {
     }
 }
 
+impl Listed for TrainingJob {
+    fn entry(&self) -> Entry<'_> {
+        Entry {
+            name: &self.name,
+            created: self.created,
+            modified: self.modified,
+            status: &self.status,
+        }
+    }
+}
+
 impl SageMaker {
     pub(super) fn create_training_job(self: &Arc<Self>, input: &Value) -> ApiResult<Value> {
         let arn = self.start_training(input, None, Box::new(|_, _| false))?;
@@ -393,27 +407,27 @@ impl SageMaker {
     }
 
     pub(super) fn list_training_jobs(&self, input: &Value) -> ApiResult<Value> {
-        let entries = self.training_jobs.all().into_iter().map(|job| Entry {
-            name: job.name.clone(),
-            created: job.created,
-            modified: job.modified,
-            status: job.status.clone(),
-            summary: Box::new(move || {
-                let mut summary = json!({
-                    "TrainingJobName": job.name,
-                    "TrainingJobArn": job.arn,
-                    "CreationTime": job.created,
-                    "LastModifiedTime": job.modified,
-                    "TrainingJobStatus": job.status,
-                    "SecondaryStatus": job.secondary(),
-                });
-                if let Some(ended) = job.ended {
-                    summary["TrainingEndTime"] = ended.into();
-                }
-                summary
-            }),
-        });
-        list::page(input, "TrainingJobSummaries", &STATUSES, entries.collect())
+        let summary = |job: TrainingJob| {
+            let mut summary = json!({
+                "TrainingJobName": job.name,
+                "TrainingJobArn": job.arn,
+                "CreationTime": job.created,
+                "LastModifiedTime": job.modified,
+                "TrainingJobStatus": job.status,
+                "SecondaryStatus": job.secondary(),
+            });
+            if let Some(ended) = job.ended {
+                summary["TrainingEndTime"] = ended.into();
+            }
+            summary
+        };
+        list::page(
+            input,
+            "TrainingJobSummaries",
+            &STATUSES,
+            &self.training_jobs,
+            summary,
+        )
     }
 
     pub(super) fn stop_training_job(&self, input: &Value) -> ApiResult<()> {
@@ -590,7 +604,7 @@ impl SageMaker {
                 job.metrics = metrics;
             }
         };
-        let saved = self.until_saved(logs::TRAINING_JOBS, &stream, || {
+        let saved = self.until_saved(logs::TRAINING_JOBS, &stream, END_OF_JOB, || {
             let change = |job: &mut TrainingJob| {
                 job.started.get_or_insert_with(now);
                 job.ran = ran();
@@ -670,17 +684,21 @@ impl SageMaker {
         }
     }
 
-    /// Saves the end of a job, as often as it takes: whoever waits for the job waits for that. False if the server stops
-    /// before; the next one runs the job on.
-    pub(super) fn until_saved(&self, group: &str, stream: &str, save: impl Fn() -> io::Result<()>) -> bool {
+    /// Saves what is called `what` in the log, as often as it takes: whoever waits for it waits for that. False if the server
+    /// stops before; the next one goes on with it.
+    pub(super) fn until_saved(
+        &self,
+        group: &str,
+        stream: &str,
+        what: &str,
+        save: impl Fn() -> io::Result<()>,
+    ) -> bool {
         const AGAIN: Duration = Duration::from_secs(1);
         let mut told = false;
         while let Err(error) = save() {
-            if !told {
+            if !told && !self.stop.is_cancelled() {
                 told = true;
-                let text = format!(
-                    "The end of the job could not be saved, which is tried again until it is: {error}"
-                );
+                let text = format!("{what} could not be saved, which is tried again until it is: {error}");
                 self.logs.add(group, stream, text);
             }
             self.pace.wait(AGAIN, &self.stop);

@@ -11,8 +11,10 @@ use super::{
     SageMaker,
     batch::{self, Assemble, Batch, Outcome, Split},
     copy,
-    list::{self, Entry},
-    require_quota, tags, work,
+    list::{self, Entry, Listed},
+    require_quota, tags,
+    training::END_OF_JOB,
+    work,
 };
 use crate::{
     api::{ApiError, ApiResult, Check, Form, INSTANCE, MODEL_NAME, NAME, S3_URI, TEXT},
@@ -92,6 +94,17 @@ impl TransformJob {
     }
 }
 
+impl Listed for TransformJob {
+    fn entry(&self) -> Entry<'_> {
+        Entry {
+            name: &self.name,
+            created: self.created,
+            modified: self.modified,
+            status: &self.status,
+        }
+    }
+}
+
 impl SageMaker {
     pub(super) fn create_transform_job(self: &Arc<Self>, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
@@ -157,29 +170,29 @@ impl SageMaker {
     }
 
     pub(super) fn list_transform_jobs(&self, input: &Value) -> ApiResult<Value> {
-        let entries = self.transform_jobs.all().into_iter().map(|job| Entry {
-            name: job.name.clone(),
-            created: job.created,
-            modified: job.modified,
-            status: job.status.clone(),
-            summary: Box::new(move || {
-                let mut summary = json!({
-                    "TransformJobName": job.name,
-                    "TransformJobArn": job.arn,
-                    "CreationTime": job.created,
-                    "LastModifiedTime": job.modified,
-                    "TransformJobStatus": job.status,
-                });
-                if let Some(ended) = job.ended {
-                    summary["TransformEndTime"] = ended.into();
-                }
-                if let Some(reason) = job.failure {
-                    summary["FailureReason"] = reason.into();
-                }
-                summary
-            }),
-        });
-        list::page(input, "TransformJobSummaries", &STATUSES, entries.collect())
+        let summary = |job: TransformJob| {
+            let mut summary = json!({
+                "TransformJobName": job.name,
+                "TransformJobArn": job.arn,
+                "CreationTime": job.created,
+                "LastModifiedTime": job.modified,
+                "TransformJobStatus": job.status,
+            });
+            if let Some(ended) = job.ended {
+                summary["TransformEndTime"] = ended.into();
+            }
+            if let Some(reason) = job.failure {
+                summary["FailureReason"] = reason.into();
+            }
+            summary
+        };
+        list::page(
+            input,
+            "TransformJobSummaries",
+            &STATUSES,
+            &self.transform_jobs,
+            summary,
+        )
     }
 
     pub(super) fn stop_transform_job(&self, input: &Value) -> ApiResult<()> {
@@ -237,7 +250,7 @@ impl SageMaker {
         });
         let outcome = self.transform_objects(&job, stop);
         // The next server begins again, where this one stops before the end is saved.
-        self.until_saved(logs::TRANSFORM_JOBS, &job.log_stream, || {
+        self.until_saved(logs::TRANSFORM_JOBS, &job.log_stream, END_OF_JOB, || {
             let change = |job: &mut TransformJob| match &outcome {
                 _ if self.stop.is_cancelled() => {}
                 // Told when there was nothing left to stop.
@@ -276,7 +289,7 @@ impl SageMaker {
         work::say(&all, &work::without_effect(&job.request, &RELIED_ON, &NO_MATTER));
         let data_log = format!("{}/data-log", job.log_stream);
         let data = |line: &str| self.logs.add(logs::TRANSFORM_JOBS, &data_log, line);
-        let model = work::load_model(&self.s3, &job.data_url).map_err(|reason| {
+        let model = self.loaded.of(&self.s3, &job.data_url).map_err(|reason| {
             main(&reason);
             format!("ClientError: the model data cannot be loaded: {reason}")
         })?;

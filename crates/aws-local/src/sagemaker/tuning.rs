@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     SageMaker, copy,
-    list::{self, Entry},
+    list::{self, Entry, Listed},
     tags,
-    training::{self, Hopeless, TrainingJob, Tuned},
+    training::{self, END_OF_JOB, Hopeless, TrainingJob, Tuned},
 };
 use crate::{
     api::{ApiError, ApiResult, Check, Form, INSTANCE, TEXT},
@@ -85,6 +85,17 @@ impl TuningJob {
         self.status = status.to_owned();
         self.modified = now();
         self.ended = Some(self.modified);
+    }
+}
+
+impl Listed for TuningJob {
+    fn entry(&self) -> Entry<'_> {
+        Entry {
+            name: &self.name,
+            created: self.created,
+            modified: self.modified,
+            status: &self.status,
+        }
     }
 }
 
@@ -184,36 +195,31 @@ impl SageMaker {
     }
 
     pub(super) fn list_tuning_jobs(&self, input: &Value) -> ApiResult<Value> {
-        let entries = self.tuning_jobs.all().into_iter().map(|job| Entry {
-            name: job.name.clone(),
-            created: job.created,
-            modified: job.modified,
-            status: job.status.clone(),
-            summary: Box::new(move || {
-                let trials = self.trials(&job);
-                let config = &job.request["HyperParameterTuningJobConfig"];
-                let mut summary = json!({
-                    "HyperParameterTuningJobName": job.name,
-                    "HyperParameterTuningJobArn": job.arn,
-                    "HyperParameterTuningJobStatus": job.status,
-                    "Strategy": config["Strategy"],
-                    "CreationTime": job.created,
-                    "LastModifiedTime": job.modified,
-                    "TrainingJobStatusCounters": status_counters(&trials),
-                    "ObjectiveStatusCounters": objective_counters(&trials),
-                    "ResourceLimits": config["ResourceLimits"],
-                });
-                if let Some(ended) = job.ended {
-                    summary["HyperParameterTuningEndTime"] = ended.into();
-                }
-                summary
-            }),
-        });
+        let summary = |job: TuningJob| {
+            let trials = self.trials(&job);
+            let config = &job.request["HyperParameterTuningJobConfig"];
+            let mut summary = json!({
+                "HyperParameterTuningJobName": job.name,
+                "HyperParameterTuningJobArn": job.arn,
+                "HyperParameterTuningJobStatus": job.status,
+                "Strategy": config["Strategy"],
+                "CreationTime": job.created,
+                "LastModifiedTime": job.modified,
+                "TrainingJobStatusCounters": status_counters(&trials),
+                "ObjectiveStatusCounters": objective_counters(&trials),
+                "ResourceLimits": config["ResourceLimits"],
+            });
+            if let Some(ended) = job.ended {
+                summary["HyperParameterTuningEndTime"] = ended.into();
+            }
+            summary
+        };
         list::page(
             input,
             "HyperParameterTuningJobSummaries",
             &STATUSES,
-            entries.collect(),
+            &self.tuning_jobs,
+            summary,
         )
     }
 
@@ -337,8 +343,8 @@ impl SageMaker {
         // No trial outlives its tuning job.
         let stream = format!("{name}/tuning");
         let told = &|| self.end_trials(name).map(drop);
-        self.until_saved(logs::TRAINING_JOBS, &stream, told);
-        self.until_saved(logs::TRAINING_JOBS, &stream, || {
+        self.until_saved(logs::TRAINING_JOBS, &stream, END_OF_JOB, told);
+        self.until_saved(logs::TRAINING_JOBS, &stream, END_OF_JOB, || {
             if self.stop.is_cancelled() {
                 return Ok(()); // the next server goes on
             }

@@ -15,8 +15,8 @@ use std::{
 
 use access_events::{AccessEvent, csv};
 use ipinsights::{
-    Checkpoints, Dataset, DatasetError, Draft, EarlyStop, Hyperparameters, KnownEntities, Metrics, Model,
-    Progress, TrainError, TrainOptions, Training as Run,
+    Checkpoints, Dataset, DatasetError, Draft, EarlyStop, Hyperparameters, KnownEntities, Metrics, Progress,
+    TrainError, TrainOptions, Training as Run,
     log::{JobLog, Line},
 };
 use jiff::Timestamp;
@@ -132,10 +132,11 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending
     let params = hyperparameters(task, &mut job_log)?;
     check_channels(task)?;
     let options = TrainOptions {
-        seed: variable("IPINSIGHTS_SEED", task.seed)?.unwrap_or_default(),
+        seed: variable("IPINSIGHTS_SEED", "a whole number below 2^64", task.seed)?.unwrap_or_default(),
         ..TrainOptions::default()
     };
-    let early_stop = variable::<NonZeroU32>("IPINSIGHTS_EARLY_STOP", task.early_stop)?;
+    let epochs = "a number of epochs, at least 1";
+    let early_stop = variable::<NonZeroU32>("IPINSIGHTS_EARLY_STOP", epochs, task.early_stop)?;
     let artifacts = format!(
         "{}/{}/output/model.tar.gz",
         task.output.strip_suffix('/').unwrap_or(task.output),
@@ -252,8 +253,13 @@ fn run(task: &Training<'_>, status: &mut dyn FnMut(&str, &str)) -> Result<Ending
     if let Some(rows) = &validation {
         training = training.validation(rows);
     }
-    if let (Some(epochs), Some(_)) = (early_stop, &validation) {
-        training = training.early_stop(EarlyStop::after(epochs.get()));
+    match (early_stop, &validation) {
+        (Some(epochs), Some(_)) => training = training.early_stop(EarlyStop::after(epochs.get())),
+        (Some(_), None) => {
+            let text = "IPINSIGHTS_EARLY_STOP has no effect without validation rows.";
+            say(log, &[Line::Warning(text.to_owned())]);
+        }
+        (None, _) => {}
     }
     let trained = training.run(&mut progress);
     if let Some(reason) = not_stored {
@@ -359,11 +365,12 @@ fn hyperparameters(task: &Training<'_>, log: &mut JobLog) -> Result<Hyperparamet
     }
 }
 
-/// The number that a variable is, if it is there.
-fn variable<T: FromStr>(name: &str, value: Option<&str>) -> Result<Option<T>, String> {
+/// The number that a variable is, if it is there; an empty one counts as absent.
+fn variable<T: FromStr>(name: &str, expected: &str, value: Option<&str>) -> Result<Option<T>, String> {
+    let value = value.map(str::trim).filter(|value| !value.is_empty());
     let number = value.map(|value| {
-        let wrong = |_| format!("AlgorithmError: {name} must be a whole number, got `{value}`");
-        value.trim().parse().map_err(wrong)
+        let wrong = |_| format!("AlgorithmError: {name} must be {expected}, got `{value}`");
+        value.parse().map_err(wrong)
     });
     number.transpose()
 }
@@ -477,15 +484,6 @@ pub(super) fn without_effect(
     warnings
         .chain(others.iter().filter_map(told).map(Line::Info))
         .collect()
-}
-
-/// Reads the model of an archive in S3.
-pub(super) fn load_model(s3: &ObjectStore, url: &str) -> Result<Model, String> {
-    let (bucket, key) = s3::parse_url(url).ok_or_else(|| format!("{url} is no address in S3"))?;
-    let (_, file) = s3
-        .open_object(bucket, key)
-        .map_err(|_| format!("there is no model data at {url}"))?;
-    Model::read_archive(BufReader::new(file)).map_err(|error| format!("{url}: {}", chain(&error)))
 }
 
 /// Why the archive was not stored.

@@ -57,14 +57,8 @@ async fn a_server_with_a_folder_cannot_be_reset() {
 
 #[tokio::test]
 async fn only_signed_requests_are_taken_where_there_are_keys() {
-    let folder = TempDir::new().unwrap();
     // The clients of the tests sign with these.
-    let server = Server::builder(folder.path())
-        .credentials("test", "test")
-        .start()
-        .await
-        .unwrap();
-    let world = World::with_server(server, folder);
+    let world = World::built(|server| server.credentials("test", "test")).await;
     world.endpoint().await;
     world.put("//odd key+%", "x").await;
     let invoke = world
@@ -103,13 +97,7 @@ async fn only_signed_requests_are_taken_where_there_are_keys() {
         let answer = get(&world.server, line).await;
         assert!(answer.starts_with("HTTP/1.1 403"), "{line}: {answer}");
     }
-    let folder = TempDir::new().unwrap();
-    let server = Server::builder(folder.path())
-        .credentials("test", "another")
-        .start()
-        .await
-        .unwrap();
-    let other = World::with_server(server, folder);
+    let other = World::built(|server| server.credentials("test", "another")).await;
     let answers = [
         told(other.s3.list_buckets().send().await),
         told(other.sagemaker.list_models().send().await),
@@ -126,15 +114,7 @@ async fn only_signed_requests_are_taken_where_there_are_keys() {
 
 #[tokio::test]
 async fn a_job_waits_for_its_machines_where_timing_is_realistic() {
-    let folder = TempDir::new().unwrap();
-    let server = Server::builder(folder.path())
-        .realistic_timing(true)
-        .start()
-        .await
-        .unwrap();
-    let world = World::with_server(server, folder);
-    world.bucket_with_data().await;
-    world.training("job").send().await.unwrap();
+    let world = World::with_waiting_job().await;
     let describe = || {
         world
             .sagemaker
@@ -224,9 +204,7 @@ async fn between(server: &Server, from: &'static str, to: &'static str) -> Strin
 /// A request that someone changes on its way is not what was signed, wherever the change is.
 #[tokio::test]
 async fn what_was_changed_on_the_way_is_refused() {
-    let folder = TempDir::new().unwrap();
-    let server = Server::builder(folder.path()).credentials("test", "test");
-    let world = World::with_server(server.start().await.unwrap(), folder);
+    let world = World::built(|server| server.credentials("test", "test")).await;
     world.s3.create_bucket().bucket("data").send().await.unwrap();
     world.put("kept-1", "x").await;
     // Bodies that come as they are read are taken as well.
@@ -306,9 +284,7 @@ async fn a_bucket_may_have_a_key_of_the_servers_own() {
 /// What is too large for an endpoint is told to those who signed it.
 #[tokio::test]
 async fn a_body_that_is_too_large_is_held_against_its_signature() {
-    let folder = TempDir::new().unwrap();
-    let server = Server::builder(folder.path()).credentials("test", "test");
-    let world = World::with_server(server.start().await.unwrap(), folder);
+    let world = World::built(|server| server.credentials("test", "test")).await;
     world.endpoint().await;
     let body = vec![b'x'; ipinsights::inference::MAX_BODY_BYTES + 1];
     let invoke = world.runtime.invoke_endpoint().endpoint_name("scores");

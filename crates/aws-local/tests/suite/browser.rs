@@ -5,7 +5,7 @@
 
 use std::{
     io::{Read, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     time::{Duration, Instant},
@@ -96,15 +96,20 @@ impl Browser {
         answer.unwrap_or_else(|error| panic!("{method}: {error}"))
     }
 
-    /// Evaluates in the page; nothing where the page goes away meanwhile, which a click may have asked for.
-    fn evaluate(&mut self, params: Value) -> Value {
-        match self.ask("Runtime.evaluate", params) {
-            Ok(answer) => answer,
+    /// What an expression comes to in the page; none where the page goes away meanwhile.
+    fn evaluate(&mut self, expression: &str) -> Option<Value> {
+        let asked = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
+        match self.ask("Runtime.evaluate", asked) {
+            Ok(answer) => {
+                let thrown = &answer["exceptionDetails"];
+                assert!(thrown.is_null(), "{expression}: {thrown}");
+                Some(answer["result"]["value"].clone())
+            }
             Err(error) => {
                 let text = error["message"].as_str().unwrap_or_default();
                 let left = ["navigated or closed", "context was destroyed", "Cannot find"];
                 assert!(left.iter().any(|part| text.contains(part)), "{error}");
-                Value::Null
+                None
             }
         }
     }
@@ -166,36 +171,60 @@ impl Browser {
         self.until("document.readyState === 'complete'");
     }
 
-    /// What an expression comes to in the page.
+    /// What an expression comes to in the page, which stays where it is.
     pub(crate) fn eval(&mut self, expression: &str) -> Value {
-        let asked = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
-        let answer = self.evaluate(asked);
-        let thrown = &answer["exceptionDetails"];
-        assert!(thrown.is_null(), "{expression}: {thrown}");
-        answer["result"]["value"].clone()
+        let value = self.evaluate(expression);
+        value.unwrap_or_else(|| panic!("the page went away: {expression}"))
     }
 
+    /// The same, of one that comes to a text.
     pub(crate) fn text(&mut self, expression: &str) -> String {
-        self.eval(expression).as_str().unwrap_or_default().to_owned()
+        match self.eval(expression) {
+            Value::String(text) => text,
+            other => panic!("{expression} is no text: {other}"),
+        }
+    }
+
+    /// The same, of one that comes to a whole number.
+    pub(crate) fn number(&mut self, expression: &str) -> u64 {
+        let value = self.eval(expression);
+        value
+            .as_u64()
+            .unwrap_or_else(|| panic!("{expression} is no whole number: {value}"))
+    }
+
+    /// Clicks on what a selector finds, which may lead to another page.
+    pub(crate) fn click(&mut self, selector: &str) {
+        self.evaluate(&format!("document.querySelector({selector:?}).click()"));
     }
 
     /// Waits until an expression is true. A page that is just going away counts for nothing.
     pub(crate) fn until(&mut self, expression: &str) {
         let begun = Instant::now();
         loop {
-            let asked = json!({"expression": format!("Boolean({expression})"), "returnByValue": true});
-            if self.evaluate(asked)["result"]["value"] == true {
+            // Of what is not there yet, an expression may ask.
+            let asked =
+                format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
+            if self.evaluate(&asked) == Some(Value::Bool(true)) {
                 return;
             }
             if begun.elapsed() > PATIENCE {
-                let page = self.text("document.body.innerText");
+                let page = self.evaluate("document.body.innerText");
                 panic!(
-                    "it did not become true: {expression}\n{page}\n{:?}",
+                    "it did not become true: {expression}\n{page:?}\n{:?}",
                     self.complaints
                 );
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Chooses a file in a form.
+    pub(crate) fn choose(&mut self, selector: &str, file: &Path) {
+        let asked = json!({"expression": format!("document.querySelector({selector:?})")});
+        let found = self.call("Runtime.evaluate", asked);
+        let chosen = json!({"objectId": found["result"]["objectId"], "files": [file]});
+        self.call("DOM.setFileInputFiles", chosen);
     }
 
     /// Presses a key, as the keyboard does.

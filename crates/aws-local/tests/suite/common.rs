@@ -3,7 +3,7 @@
 use std::{future::Future, path::Path, time::Duration};
 
 use aws_credential_types::Credentials;
-use aws_local::Server;
+use aws_local::{Builder, Server};
 use aws_smithy_http_client::Builder as HttpBuilder;
 use tempfile::TempDir;
 
@@ -48,6 +48,21 @@ impl World {
     async fn with_folder(folder: TempDir) -> Self {
         let server = Server::builder(folder.path()).start().await.unwrap();
         Self::with_server(server, folder)
+    }
+
+    /// A server that is as `settings` make it.
+    pub(crate) async fn built(settings: impl FnOnce(Builder) -> Builder) -> Self {
+        let folder = TempDir::new().unwrap();
+        let server = settings(Server::builder(folder.path())).start().await;
+        Self::with_server(server.unwrap(), folder)
+    }
+
+    /// A server of realistic timing, on which the training `job` waits for its machines.
+    pub(crate) async fn with_waiting_job() -> Self {
+        let world = Self::built(|server| server.realistic_timing(true)).await;
+        world.bucket_with_data().await;
+        world.training("job").send().await.unwrap();
+        world
     }
 
     /// The clients of a server on that folder.

@@ -264,6 +264,26 @@ async fn every_page_is_there_and_holds_no_ones_markup() {
     );
 }
 
+/// What the disk has lost is no page that is not there.
+#[tokio::test]
+async fn an_object_without_its_bytes_is_a_failure() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    for blob in std::fs::read_dir(world.path().join("s3/blobs")).unwrap() {
+        std::fs::remove_file(blob.unwrap().path()).unwrap();
+    }
+    for page in ["object", "download"] {
+        let path = format!("/console/{page}?bucket=data&key=train%2Ftrain.csv");
+        let answer = get(&world.server, &path).await;
+        assert_eq!(answer.status, 500, "{page}");
+        assert!(
+            answer.body.contains("The data folder cannot be used"),
+            "{}",
+            answer.body
+        );
+    }
+}
+
 #[tokio::test]
 async fn files_of_the_console_are_read_once() {
     let server = Server::ephemeral().start().await.unwrap();
@@ -305,17 +325,285 @@ async fn an_object_is_kept_and_not_shown_as_a_page() {
         kept.header("content-disposition"),
         Some("attachment; filename*=utf-8''a%20%22b%22.html")
     );
-    // Opened from the bucket it is a page of its own, not one of this server.
-    let opened = get(&world.server, "/data/a%20%22b%22.html").await;
-    assert!(
-        opened
-            .header("content-security-policy")
-            .unwrap()
-            .starts_with("sandbox"),
+    // Opened from the bucket it is a page of its own, not one of this server, whatever type it is said to have.
+    for kind in [
+        "",
+        "text/html",
+        "text/plain",
+        "*/*",
+        "unknown/unknown",
+        "application/unknown",
+        "none",
+        "multipart/x-mixed-replace;boundary=b",
+        "image/svg+xml",
+        "image/png",
+    ] {
+        let asked = format!("/data/a%20%22b%22.html?response-content-type={}", percent(kind));
+        let opened = get(&world.server, &asked).await;
+        assert_eq!(opened.status, 200, "{kind}: {}", opened.body);
+        assert_eq!(opened.body, html);
+        assert_set_apart(&opened);
+    }
+    for path in [
+        "/",
+        "/data",
+        "/data?location",
+        "/data/none",
+        "/none/a",
+        "/endpoints/none",
+    ] {
+        assert_set_apart(&get(&world.server, path).await);
+    }
+}
+
+/// That a browser takes an answer for no page of the server.
+fn assert_set_apart(answer: &Answer) {
+    let policy = answer.header("content-security-policy").unwrap_or_default();
+    let apart = policy.starts_with("sandbox ") && !policy.contains("allow-same-origin");
+    assert!(apart, "{}", answer.head);
+    assert_eq!(
+        answer.header("x-content-type-options"),
+        Some("nosniff"),
         "{}",
-        opened.head
+        answer.head
     );
-    assert_eq!(opened.body, html);
+}
+
+/// A form with a file, as browsers write it; names and values of fields, and last the file's name and content.
+fn multipart(fields: &[(&str, &str)], file: (&str, &str)) -> String {
+    let fields: String = fields
+        .iter()
+        .map(|(name, value)| {
+            format!("--limit\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        })
+        .collect();
+    format!(
+        "{fields}--limit\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{}\"\r\n\
+         Content-Type: text/csv\r\n\r\n{}\r\n--limit--\r\n",
+        file.0, file.1
+    )
+}
+
+/// The request with such a form, from a page of the server.
+fn multipart_request(server: &Server, path: &str, form: &str) -> String {
+    let host = server.address();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n\
+         Content-Type: multipart/form-data; boundary=limit\r\nContent-Length: {}\r\n\r\n{form}",
+        form.len()
+    )
+}
+
+#[tokio::test]
+async fn a_file_is_stored_and_an_object_deleted() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let server = &world.server;
+    let path = format!("{}&prefix=folder%2F", page("bucket", "name", "data"));
+    let token = get(server, &path).await.token().to_owned();
+    let send = async |path: &str, form: &str| {
+        Answer::of(&raw_to(server.address(), &multipart_request(server, path, form)).await)
+    };
+    let keys = async || {
+        let listed = world.s3.list_objects_v2().bucket("data").send().await.unwrap();
+        let keys = listed
+            .contents()
+            .iter()
+            .map(|object| object.key().unwrap().to_owned());
+        keys.collect::<Vec<_>>()
+    };
+    let before = keys().await;
+    let rows = "France,10.1.0.1\n";
+    let good = multipart(&[("token", &token), ("key", "")], ("a%22b.csv", rows));
+    for (path, form, status) in [
+        (path.as_str(), multipart(&[], ("a.csv", rows)), 403),
+        (&path, multipart(&[("token", "0")], ("a.csv", rows)), 403),
+        // The token is not looked for behind the file.
+        (
+            &path,
+            multipart(
+                &[],
+                (
+                    "a.csv",
+                    &format!(
+                        "{rows}\r\n--limit\r\nContent-Disposition: form-data; name=\"token\"\r\n\r\n{token}"
+                    ),
+                ),
+            ),
+            403,
+        ),
+        (&path, multipart(&[("token", &token)], ("", "")), 400),
+        (
+            &path,
+            multipart(&[("token", &token), ("key", &"k".repeat(1020))], ("a.csv", rows)),
+            400,
+        ),
+        (&path, "--limit--\r\n".to_owned(), 400),
+        (&path, "no form".to_owned(), 400),
+        ("/console/bucket?name=none", good.clone(), 404),
+        // Other forms have no files.
+        ("/console/machine?arn=a", good.clone(), 404),
+        ("/console/sign-in", good.clone(), 404),
+        (
+            "/console/object?bucket=data&key=train%2Ftrain.csv",
+            good.clone(),
+            404,
+        ),
+    ] {
+        let answer = send(path, &form).await;
+        assert_eq!(answer.status, status, "{path} {form}: {}", answer.body);
+    }
+    let foreign = multipart_request(server, &path, &good).replace("Origin: http://127", "Origin: http://10");
+    assert_eq!(Answer::of(&raw_to(server.address(), &foreign).await).status, 403);
+    // A file of which some is missing is none.
+    let whole = multipart_request(server, &path, &good);
+    let mut cut_off = TcpStream::connect(server.address()).await.unwrap();
+    cut_off
+        .write_all(&whole.as_bytes()[..whole.len() - 20])
+        .await
+        .unwrap();
+    cut_off.shutdown().await.unwrap();
+    cut_off.read_to_end(&mut Vec::new()).await.unwrap();
+    assert_eq!(keys().await, before, "nothing is stored");
+    assert_eq!(
+        std::fs::read_dir(world.path().join("s3/blobs")).unwrap().count(),
+        before.len()
+    );
+
+    let stored = send(&path, &good).await;
+    let object = "/console/object?bucket=data&key=folder%2fa%22b.csv";
+    assert_eq!(
+        (stored.status, stored.header("location")),
+        (303, Some(object)),
+        "{}",
+        stored.body
+    );
+    let read = world
+        .s3
+        .get_object()
+        .bucket("data")
+        .key("folder/a\"b.csv")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(read.content_type(), Some("text/csv"));
+    assert_eq!(read.body.collect().await.unwrap().to_vec(), rows.as_bytes());
+    let named = multipart(&[("token", &token), ("key", "deeper/c")], ("a.csv", "anything"));
+    assert_eq!(send(&path, &named).await.status, 303);
+    assert!(keys().await.contains(&"folder/deeper/c".to_owned()));
+
+    let object = "/console/object?bucket=data&key=folder%2Fdeeper%2Fc";
+    assert_eq!(post(server, object, "").await.status, 403);
+    let deleted = post(server, object, &format!("token={token}")).await;
+    let folder = "/console/bucket?name=data&prefix=folder%2fdeeper%2f";
+    assert_eq!((deleted.status, deleted.header("location")), (303, Some(folder)));
+    assert!(!keys().await.contains(&"folder/deeper/c".to_owned()));
+    assert_eq!(post(server, object, &format!("token={token}")).await.status, 404);
+
+    let locked = Server::ephemeral()
+        .credentials("id", "secret")
+        .start()
+        .await
+        .unwrap();
+    let form = multipart(&[("token", "0")], ("a.csv", rows));
+    let refused = raw_to(
+        locked.address(),
+        &multipart_request(&locked, "/console/bucket?name=data", &form),
+    )
+    .await;
+    assert_eq!(Answer::of(&refused).status, 401);
+}
+
+#[tokio::test]
+async fn buckets_are_made_and_deleted() {
+    let world = World::new().await;
+    let server = &world.server;
+    let token = get(server, "/console/buckets").await.token().to_owned();
+    let make = async |name: &str| {
+        let form = format!("token={token}&bucket={}", percent(name));
+        post(server, "/console/buckets", &form).await
+    };
+    for (name, reason) in [
+        ("", "3 to 63 lower-case letters"),
+        ("Data", "3 to 63 lower-case letters"),
+        ("../a", "3 to 63 lower-case letters"),
+    ] {
+        let refused = make(name).await;
+        assert_eq!(refused.status, 400, "{name}");
+        assert!(refused.body.contains(reason) && refused.body.contains(&format!("value=\"{name}\"")));
+    }
+    let made = make(" data ").await;
+    assert_eq!(
+        (made.status, made.header("location")),
+        (303, Some("/console/bucket?name=data"))
+    );
+    assert!(
+        make("data")
+            .await
+            .body
+            .contains("There is a bucket of that name already.")
+    );
+    world.put("a", "rows").await;
+    let delete = async || post(server, "/console/bucket?name=data", &format!("token={token}")).await;
+    assert_eq!(delete().await.status, 400);
+    let shown = get(server, "/console/bucket?name=data").await.body;
+    assert!(!shown.contains("Delete the bucket"), "it is not empty");
+    post(
+        server,
+        "/console/object?bucket=data&key=a",
+        &format!("token={token}"),
+    )
+    .await;
+    let shown = get(server, "/console/bucket?name=data").await.body;
+    assert!(shown.contains("Delete the bucket"));
+    assert_eq!(post(server, "/console/bucket?name=data", "").await.status, 403);
+    assert_eq!(delete().await.status, 303);
+    assert_eq!(delete().await.status, 404);
+    assert_eq!(world.s3.list_buckets().send().await.unwrap().buckets().len(), 0);
+}
+
+#[tokio::test]
+async fn versions_and_aliases_are_shown() {
+    let server = Server::ephemeral().start().await.unwrap();
+    let arn = machine(&server, "versioned", &pass("P")).await;
+    let shown = get(&server, &page("machine", "arn", &arn)).await.body;
+    assert!(!shown.contains("Versions") && !shown.contains("Aliases"));
+    let mut versions = Vec::new();
+    for state in ["P", "Q"] {
+        let update = json!({"stateMachineArn": arn, "definition": pass(state).to_string(), "publish": true});
+        let updated = ok(&server, "AWSStepFunctions.UpdateStateMachine", update).await;
+        versions.push(updated["stateMachineVersionArn"].as_str().unwrap().to_owned());
+    }
+    let routes: Vec<_> = versions
+        .iter()
+        .zip([25, 75])
+        .map(|(version, weight)| json!({"stateMachineVersionArn": version, "weight": weight}))
+        .collect();
+    let alias = json!({"name": "live", "routingConfiguration": routes});
+    ok(&server, "AWSStepFunctions.CreateStateMachineAlias", alias).await;
+    let shown = get(&server, &page("machine", "arn", &arn)).await.body;
+    for (number, version, weight) in [(1, &versions[0], 25), (2, &versions[1], 75)] {
+        let link = format!("<a href=\"{}\">{number}</a>", page("machine", "arn", version));
+        assert!(
+            shown.contains(&format!("<th scope=\"row\">{link}</th>")),
+            "{shown}"
+        );
+        assert!(shown.contains(&format!("version {link} ({weight} %)")), "{shown}");
+    }
+    let first = get(&server, &page("machine", "arn", &versions[0])).await;
+    assert_eq!(first.status, 200, "{}", first.body);
+    assert!(first.body.contains("<h1>versioned, version 1</h1>"));
+    assert!(first.body.contains(&format!(
+        "<a href=\"{}\">versioned</a>",
+        page("machine", "arn", &arn)
+    )));
+    let started = post(
+        &server,
+        &page("machine", "arn", &versions[0]),
+        &format!("token={}", first.token()),
+    )
+    .await;
+    assert_eq!(started.status, 303, "{}", started.body);
 }
 
 #[tokio::test]
@@ -483,6 +771,42 @@ async fn forms_are_taken_from_the_servers_own_pages_only() {
     );
 }
 
+/// Other machines call a server by its address, and its pages there have forms as well.
+#[tokio::test]
+async fn forms_are_taken_by_address() {
+    let world =
+        World::built(|server| server.listen(std::net::Ipv4Addr::UNSPECIFIED).allow_remote(true)).await;
+    let server = &world.server;
+    let arn = machine(server, "m", &pass("P")).await;
+    let path = page("machine", "arn", &arn);
+    let here = (std::net::Ipv4Addr::LOCALHOST, server.address().port()).into();
+    let asked = format!("GET {path} HTTP/1.1\r\nHost: 192.0.2.7:4566\r\n\r\n");
+    let form = format!(
+        "token={}&input=%7B%7D",
+        Answer::of(&raw_to(here, &asked).await).token()
+    );
+    for (host, origin, status) in [
+        ("192.0.2.7:4566", "http://192.0.2.7:4566", 303),
+        ("[2001:db8::7]:4566", "http://[2001:DB8::7]:4566", 303),
+        ("127.0.0.1:4566", "http://127.0.0.1:4566", 303),
+        // Another machine's page, another port's, one without an origin, and names, which may be made to point here.
+        ("192.0.2.7:4566", "http://192.0.2.8:4566", 403),
+        ("192.0.2.7:4566", "http://192.0.2.7", 403),
+        ("192.0.2.7:4566", "null", 403),
+        ("192.0.2.7:4566", "http://evil.example:4566", 403),
+        ("evil.example:4566", "http://evil.example:4566", 403),
+        ("192.0.2.7.evil.example", "http://192.0.2.7.evil.example", 403),
+    ] {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+            form.len()
+        );
+        let answer = Answer::of(&raw_to(here, &request).await);
+        assert_eq!(answer.status, status, "{host} {origin}: {}", answer.body);
+    }
+}
+
 #[tokio::test]
 async fn a_console_behind_keys_is_signed_in_to() {
     let folder = TempDir::new().unwrap();
@@ -531,6 +855,15 @@ async fn a_console_behind_keys_is_signed_in_to() {
             .contains("the secret")
     );
     let host = server.address();
+    // Who signs in on the page for that is not led back to it.
+    for page in ["/console/sign-in", "/console/sign-out"] {
+        let led = get_with(&server, page, &cookie).await;
+        assert_eq!(
+            (led.status, led.header("location")),
+            (303, Some("/console")),
+            "{page}"
+        );
+    }
     let headers = format!("Host: {host}\r\nOrigin: http://{host}\r\n{cookie}");
     let out = post_with(
         &server,
@@ -753,9 +1086,26 @@ async fn jobs_of_every_kind_have_pages() {
     let mut stream = Stream::open(server, "/console/live/tuning-job?name=search").await;
     assert!(stream.until("event: end\n").await);
     assert!(stream.read.contains("4 of at most 4 trials"));
-    for (kind, name) in [("TransformJob", "scoring"), ("HyperParameterTuningJob", "search")] {
+    // A search of every combination has no other limit.
+    let mut grid = crate::jobs::tuning("grid");
+    let config = &mut grid["HyperParameterTuningJobConfig"];
+    config["Strategy"] = "Grid".into();
+    config["ParameterRanges"] =
+        json!({"CategoricalParameterRanges": [{"Name": "vector_dim", "Values": ["4", "8"]}]});
+    config["ResourceLimits"] = json!({"MaxParallelTrainingJobs": 2});
+    ok(server, "SageMaker.CreateHyperParameterTuningJob", grid).await;
+    for (kind, name) in [
+        ("TransformJob", "scoring"),
+        ("HyperParameterTuningJob", "search"),
+        ("HyperParameterTuningJob", "grid"),
+    ] {
         crate::jobs::ended(&world, kind, name).await;
     }
+    let unlimited = get(server, "/console/tuning-job?name=grid").await.body;
+    assert!(
+        unlimited.contains("2 trials") && !unlimited.contains("null"),
+        "{unlimited}"
+    );
     let listed = get(server, "/console/jobs").await.body;
     for name in ["job", "scoring", "search"] {
         assert!(listed.contains(&format!("?name={name}\">{name}</a>")), "{name}");
@@ -847,15 +1197,7 @@ async fn map_runs_have_pages_and_executions_are_stopped_and_redriven() {
 
 #[tokio::test]
 async fn a_job_is_stopped_by_a_form() {
-    let folder = TempDir::new().unwrap();
-    let server = Server::builder(folder.path())
-        .realistic_timing(true)
-        .start()
-        .await
-        .unwrap();
-    let world = World::with_server(server, folder);
-    world.bucket_with_data().await;
-    world.training("job").send().await.unwrap();
+    let world = World::with_waiting_job().await;
     let path = page("training-job", "name", "job");
     let shown = get(&world.server, &path).await;
     assert!(shown.body.contains("Stop the job") && shown.body.contains("data-live="));
@@ -906,7 +1248,7 @@ async fn in_a_browser_a_run_is_watched_from_start_to_green() {
     let picture = "getComputedStyle(document.querySelector('#part-picture .box.task .body')).fill";
     let (running, before) = (
         browser.text(picture),
-        browser.eval("document.querySelectorAll('#part-events tbody tr').length"),
+        browser.number("document.querySelectorAll('#part-events tbody tr').length"),
     );
     browser.picture("execution-running");
     // What the reader has opened stays open, what has the focus keeps it.
@@ -917,8 +1259,8 @@ async fn in_a_browser_a_run_is_watched_from_start_to_green() {
     browser.until("document.querySelector('#part-status').innerText.includes('Succeeded')");
     browser.until("document.querySelector('#connection').innerText.includes('has ended')");
     browser.until(&format!("{picture} !== {running:?}"));
-    let after = browser.eval("document.querySelectorAll('#part-events tbody tr').length");
-    assert!(after.as_u64() > before.as_u64(), "{before} {after}");
+    let after = browser.number("document.querySelectorAll('#part-events tbody tr').length");
+    assert!(after > before, "{before} {after}");
     assert_eq!(
         browser.eval("document.querySelector('#event-1 details').open"),
         true
@@ -940,6 +1282,103 @@ async fn in_a_browser_a_run_is_watched_from_start_to_green() {
     );
     browser.picture("execution-green");
     assert_eq!(browser.complaints(), [] as [&str; 0]);
+}
+
+/// A row is known by what it is about, wherever it is by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_browser_what_the_reader_is_at_stays_what_it_is() {
+    let mut browser = browser!();
+    let world = World::new().await;
+    let server = &world.server;
+    let activity = ok(server, "AWSStepFunctions.CreateActivity", json!({"name": "work"})).await;
+    let activity = activity["activityArn"].as_str().unwrap();
+    let each = |next: &str| {
+        let processor = json!({"StartAt": "P", "States": {"P": {"Type": "Pass", "End": true}}});
+        json!({"Type": "Map", "ItemProcessor": processor, "ItemsPath": "$.items", "ResultPath": null, "Next": next})
+    };
+    let mut after = each("Done");
+    after["ItemProcessor"]["States"] = json!({"Q": {"Type": "Pass", "End": true}});
+    after["ItemProcessor"]["StartAt"] = "Q".into();
+    let definition = json!({"StartAt": "Before", "States": {
+        "Before": each("Work"),
+        "Work": {"Type": "Task", "Resource": activity, "ResultPath": null, "Next": "After"},
+        "After": after,
+        "Done": {"Type": "Succeed"},
+    }});
+    let arn = machine(server, "long", &definition).await;
+    let items: Vec<u32> = (0..40).collect();
+    let execution = start(server, &arn, &json!({"items": items})).await;
+    browser.open(&format!(
+        "{}{}",
+        server.url(),
+        page("execution", "arn", &execution)
+    ));
+    browser.until("document.querySelector('#part-status').innerText.includes('Running in Work')");
+    browser.until("document.querySelector('#connection').innerText.startsWith('Live')");
+    let rows = "document.querySelectorAll('#part-events tbody tr').length";
+    let before = browser.number(rows);
+    assert!(before < 200, "{before}");
+    let event = format!("#event-{before} details");
+    browser.eval(&format!("document.querySelector('{event}').open = true"));
+    browser.eval(&format!("document.querySelector('{event} summary').focus()"));
+    let number = browser.text("document.activeElement.closest('tr').innerText");
+    work(server, activity).await;
+    // The last 200 of more: those before have gone, and a link to them has come.
+    browser.until("document.querySelector('#connection').innerText.includes('has ended')");
+    assert_eq!(browser.number(rows), 200);
+    assert!(
+        browser
+            .text("document.querySelector('#part-events').innerText")
+            .contains("Earlier events")
+    );
+    assert_eq!(
+        browser.text("document.activeElement.closest('tr').innerText"),
+        number
+    );
+    assert_eq!(
+        browser.eval("document.activeElement.closest('details').open"),
+        true
+    );
+
+    // Of rows without an id, it is where they lead.
+    browser.open(&format!("{}{}", server.url(), page("machine", "arn", &arn)));
+    browser.until("document.querySelector('#connection').innerText.startsWith('Live')");
+    browser.eval("document.querySelector('#part-executions tbody a').focus()");
+    let link = browser.text("document.activeElement.href");
+    assert!(
+        link.contains(&percent(execution.rsplit(':').next().unwrap())),
+        "{link}"
+    );
+    let second = start(server, &arn, &json!({"items": []})).await;
+    browser.until("document.querySelectorAll('#part-executions tbody tr').length === 2");
+    assert_eq!(browser.text("document.activeElement.href"), link);
+    let first = browser.text("document.querySelector('#part-executions tbody a').href");
+    assert!(
+        first.contains(&percent(second.rsplit(':').next().unwrap())),
+        "the newest is above: {first}"
+    );
+    assert_eq!(browser.complaints(), [] as [&str; 0]);
+}
+
+/// A refusal is no end: the page asks again, as it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_browser_a_page_that_was_refused_its_changes_asks_again() {
+    let mut browser = browser!();
+    let world = World::new().await;
+    let server = &world.server;
+    machine(server, "m", &pass("P")).await;
+    let mut crowd = Vec::new();
+    for _ in 0..64 {
+        let mut one = Stream::open(server, "/console/live/machines").await;
+        assert!(one.until("event: part").await);
+        crowd.push(one);
+    }
+    browser.open(&format!("{}/console/machines", server.url()));
+    browser.until("document.querySelector('#connection').innerText.includes('trying again')");
+    drop(crowd);
+    browser.until("document.querySelector('#connection').innerText.startsWith('Live')");
+    machine(server, "another", &pass("P")).await;
+    browser.until("document.querySelector('main').innerText.includes('another')");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1014,11 +1453,8 @@ async fn in_a_browser_hostile_names_do_no_harm_and_every_page_can_be_used() {
         assert_eq!(browser.eval(twice), 0, "{page}: an id is there twice");
         for (width, dark) in [(1280, false), (1280, true), (360, false)] {
             browser.look_like(width, dark);
-            let wide = browser.eval("document.documentElement.scrollWidth");
-            assert!(
-                wide.as_u64() <= Some(u64::from(width)),
-                "{page}: {wide} on {width}"
-            );
+            let wide = browser.number("document.documentElement.scrollWidth");
+            assert!(wide <= u64::from(width), "{page}: {wide} on {width}");
             browser.picture(&format!("{number:02}-{width}{}", if dark { "-dark" } else { "" }));
         }
         browser.look_like(1280, false);
@@ -1035,6 +1471,58 @@ async fn in_a_browser_hostile_names_do_no_harm_and_every_page_can_be_used() {
     put.body(page.as_bytes().to_vec().into()).send().await.unwrap();
     browser.open(&format!("{url}/data/evil.html"));
     browser.until("document.title === 'kept out'");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_browser_a_file_is_stored_and_deleted() {
+    let mut browser = browser!();
+    let world = World::new().await;
+    browser.open(&format!("{}/console/buckets", world.server.url()));
+    browser.eval("document.querySelector('#bucket').focus()");
+    browser.write("data");
+    browser.press("Enter");
+    browser.until("location.pathname === '/console/bucket' && document.readyState === 'complete'");
+    let file = world.path().join("\u{fc}ber uns.csv");
+    std::fs::write(&file, "France,10.1.0.1\n".repeat(100_000)).unwrap();
+    let bucket = page("bucket", "name", "data");
+    // Without scripts, too.
+    for scripts in [true, false] {
+        browser.open(&format!("{}{bucket}&prefix=folder%2F", world.server.url()));
+        browser.run_scripts(scripts);
+        browser.choose("#file", &file);
+        browser.picture("upload");
+        browser.click("#upload-form button");
+        browser.until("location.pathname === '/console/object' && document.readyState === 'complete'");
+        assert_eq!(
+            browser.text("document.querySelector('h1').innerText"),
+            "\u{fc}ber uns.csv"
+        );
+        let key = "folder/\u{fc}ber uns.csv";
+        let object = world
+            .s3
+            .head_object()
+            .bucket("data")
+            .key(key)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(object.content_length(), Some(1_600_000));
+        browser.click("#delete summary");
+        browser.click("#delete button");
+        browser.until("location.pathname === '/console/bucket' && document.readyState === 'complete'");
+        browser.until("document.querySelector('#part-objects').innerText.includes('There is nothing here')");
+    }
+    browser.run_scripts(true);
+    browser.open(&format!("{}{bucket}", world.server.url()));
+    browser.click("#delete button");
+    browser.until("location.pathname === '/console/buckets' && document.readyState === 'complete'");
+    assert!(
+        browser
+            .text("document.querySelector('main').innerText")
+            .contains("There is no bucket yet")
+    );
+    browser.picture("buckets");
+    assert_eq!(browser.complaints(), [] as [&str; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1067,7 +1555,7 @@ async fn in_a_browser_someone_signs_in() {
     }
     assert_eq!(browser.text("document.cookie"), "", "scripts do not see it");
     browser.until("document.querySelector('#connection').innerText.startsWith('Live')");
-    browser.eval("document.querySelector('.out button').click()");
+    browser.click(".out button");
     browser.until("document.querySelector('#secret')");
     // What the pages before were refused with is told as an error of the network.
     let strange = browser

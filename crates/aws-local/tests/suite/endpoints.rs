@@ -513,22 +513,111 @@ async fn stored(world: &World, url: &str) -> String {
     String::from_utf8(object.body.collect().await.unwrap().to_vec()).unwrap()
 }
 
-#[tokio::test]
-async fn an_asynchronous_endpoint_answers_into_objects() {
-    let world = World::new().await;
+/// An asynchronous endpoint `queued` that works on so many requests at a time and answers into that bucket; and its
+/// configuration.
+async fn queued(world: &World, bucket: &str, at_a_time: u32) -> Value {
     world.endpoint().await;
     let config = json!({
         "EndpointConfigName": "queued",
         "ProductionVariants": [{"VariantName": "v", "ModelName": "model", "InstanceType": "ml.m5.large"}],
         "AsyncInferenceConfig": {
-            "OutputConfig": {"S3OutputPath": "s3://data/answers/", "S3FailurePath": "s3://data/failures"},
-            "ClientConfig": {"MaxConcurrentInvocationsPerInstance": 2},
+            "OutputConfig": {
+                "S3OutputPath": format!("s3://{bucket}/answers/"), "S3FailurePath": format!("s3://{bucket}/failures"),
+            },
+            "ClientConfig": {"MaxConcurrentInvocationsPerInstance": at_a_time},
         },
     });
-    sagemaker(&world, "CreateEndpointConfig", config.clone()).await;
+    sagemaker(world, "CreateEndpointConfig", config.clone()).await;
     let create = json!({"EndpointName": "queued", "EndpointConfigName": "queued"});
-    sagemaker(&world, "CreateEndpoint", create).await;
+    sagemaker(world, "CreateEndpoint", create).await;
     assert_eq!(world.endpoint_settled("queued").await, "InService");
+    config
+}
+
+/// The lines of the log of `queued` that hold a text.
+async fn logged(world: &World, text: &str) -> Vec<String> {
+    let filter = json!({
+        "logGroupName": "/aws/sagemaker/Endpoints/queued", "filterPattern": format!("\"{text}\""),
+    });
+    let found = world
+        .server
+        .call("Logs_20140328.FilterLogEvents", &filter)
+        .await
+        .unwrap();
+    let events = found["events"].as_array().unwrap().iter();
+    events
+        .map(|event| event["message"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// An answer for which there is no room is stored when there is, and so is why there is none.
+#[tokio::test]
+async fn an_answer_waits_for_room() {
+    let world = World::new().await;
+    world.s3.create_bucket().bucket("out").send().await.unwrap();
+    queued(&world, "out", 2).await;
+    world.put("asked/good.csv", "France,10.1.0.1\n").await;
+    world.put("asked/bad.csv", "France,nowhere\n").await;
+    let (folder, away) = (world.path().join("s3/buckets/out"), world.path().join("away"));
+    std::fs::rename(&folder, &away).unwrap();
+    let ask = |key: &str| {
+        let invoke = world.runtime.invoke_endpoint_async().endpoint_name("queued");
+        let url = format!("s3://data/asked/{key}");
+        invoke.content_type("text/csv").input_location(url).send()
+    };
+    let good = ask("good.csv").await.unwrap();
+    let waits =
+        "The answer to s3://data/asked/good.csv could not be saved, which is tried again until it is: ";
+    crate::common::eventually(|| async { logged(&world, waits).await.pop() }).await;
+    let bad = ask("bad.csv").await.unwrap();
+    std::fs::rename(&away, &folder).unwrap();
+    let answer: Value = serde_json::from_str(&stored(&world, good.output_location().unwrap()).await).unwrap();
+    assert_eq!(answer["predictions"].as_array().unwrap().len(), 1);
+    let reason = stored(&world, bad.failure_location().unwrap()).await;
+    assert!(
+        reason.starts_with("unable to evaluate payload provided: "),
+        "{reason}"
+    );
+}
+
+/// Whatever becomes of one request, the next one is answered. This one cannot have been taken: no model has so little time.
+#[tokio::test]
+async fn a_request_at_which_the_model_fails_is_answered_so() {
+    let world = World::new().await;
+    queued(&world, "data", 1).await;
+    world.put("asked/good.csv", "France,10.1.0.1\n").await;
+    world.server.shutdown().await;
+    let strange = json!({
+        "endpoint": "queued", "input": "s3://data/asked/good.csv", "content_type": "text/csv", "accept": null,
+        "output": "s3://data/strange.out", "failure": "s3://data/strange-error.out", "variant": null,
+        "asked": jiff::Timestamp::now().as_second(), "wait": 21600, "limit": -1,
+    });
+    let database = rusqlite::Connection::open(world.folder.path().join("records.sqlite3")).unwrap();
+    let insert =
+        "INSERT INTO records (collection, name, record) VALUES ('/sagemaker/async-requests', '0', ?1)";
+    database.execute(insert, [strange.to_string()]).unwrap();
+    drop(database);
+    let server = aws_local::Server::builder(world.folder.path())
+        .start()
+        .await
+        .unwrap();
+    let world = World::with_server(server, world.folder);
+    assert_eq!(
+        stored(&world, "s3://data/strange-error.out").await,
+        "the model failed"
+    );
+    let invoke = world.runtime.invoke_endpoint_async().endpoint_name("queued");
+    let invoke = invoke
+        .content_type("text/csv")
+        .input_location("s3://data/asked/good.csv");
+    let taken = invoke.send().await.unwrap();
+    stored(&world, taken.output_location().unwrap()).await;
+}
+
+#[tokio::test]
+async fn an_asynchronous_endpoint_answers_into_objects() {
+    let world = World::new().await;
+    let config = queued(&world, "data", 2).await;
     let described = sagemaker(&world, "DescribeEndpoint", json!({"EndpointName": "queued"})).await;
     assert_eq!(described["AsyncInferenceConfig"], config["AsyncInferenceConfig"]);
 
@@ -574,6 +663,27 @@ async fn an_asynchronous_endpoint_answers_into_objects() {
     let gone = ask("none.csv").send().await.unwrap();
     let reason = stored(&world, gone.failure_location().unwrap()).await;
     assert_eq!(reason, "there is no object at s3://data/asked/none.csv");
+    // What the disk has lost is something else.
+    let blobs = || {
+        let blobs = std::fs::read_dir(world.path().join("s3/blobs")).unwrap();
+        blobs
+            .map(|blob| blob.unwrap().path())
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = blobs();
+    world.put("asked/lost.csv", "France,10.1.0.1\n").await;
+    for blob in blobs().difference(&before) {
+        std::fs::remove_file(blob).unwrap();
+    }
+    let lost = ask("lost.csv").custom_attributes("trace").send().await.unwrap();
+    let reason = stored(&world, lost.failure_location().unwrap()).await;
+    assert!(
+        reason.starts_with("s3://data/asked/lost.csv could not be read: "),
+        "{reason}"
+    );
+    // Nor is anything dropped without a word.
+    let noted = logged(&world, "CustomAttributes has no effect").await;
+    assert_eq!(noted.len(), 1, "{noted:?}");
 
     let told = [
         told(ask("good.csv").request_ttl_seconds(59).send().await),
@@ -612,6 +722,22 @@ async fn an_asynchronous_endpoint_answers_into_objects() {
         let answer: Value = serde_json::from_str(&stored(&world, &output).await).unwrap();
         assert_eq!(answer["predictions"].as_array().unwrap().len(), 200_000);
     }
+
+    let mut captured = config.clone();
+    captured["EndpointConfigName"] = "captured".into();
+    captured["DataCaptureConfig"] = json!({
+        "InitialSamplingPercentage": 50, "DestinationS3Uri": "s3://data/captured/",
+        "CaptureOptions": [{"CaptureMode": "Input"}],
+    });
+    let both = world
+        .server
+        .call("SageMaker.CreateEndpointConfig", &captured)
+        .await
+        .unwrap_err();
+    expect!["ValidationException: DataCaptureConfig together with AsyncInferenceConfig, whose requests and answers are objects in S3 already, is not implemented by aws-local."]
+        .assert_eq(&format!("{}: {}", both.code, both.message));
+    captured["DataCaptureConfig"]["EnableCapture"] = false.into();
+    sagemaker(&world, "CreateEndpointConfig", captured).await;
 
     let mut serverless = config;
     serverless["EndpointConfigName"] = "both".into();

@@ -799,13 +799,19 @@ async fn what_an_endpoint_is_asked_is_captured() {
             "CaptureOptions": [{"CaptureMode": "Input"}],
         },
     });
+    let mut keyed = elsewhere.clone();
+    keyed["DataCaptureConfig"]["DestinationS3Uri"] = "s3://data/captured/".into();
+    keyed["DataCaptureConfig"]["KmsKeyId"] = "a key".into();
+    expect!["ValidationException: 1 validation error detected: Value 'a key' at 'dataCaptureConfig.kmsKeyId' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9:/_-]*"]
+        .assert_eq(&refusal(&world, "CreateEndpointConfig", keyed).await);
     expect!["ValidationException: 1 validation error detected: Value 'https://data.s3.amazonaws.com/captured/' at 'dataCaptureConfig.destinationS3Uri' failed to satisfy constraint: Member must be an address in S3, s3://bucket/prefix"]
         .assert_eq(&refusal(&world, "CreateEndpointConfig", elsewhere).await);
     let variant = json!({
         "VariantName": "v", "ModelName": "model", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large",
     });
+    // It is enabled unless it is said to be disabled.
     let capture = json!({
-        "EnableCapture": true,
+        "KmsKeyId": "alias/mine",
         "InitialSamplingPercentage": 50,
         "DestinationS3Uri": "s3://data/captured/",
         "CaptureOptions": [{"CaptureMode": "InputAndOutput"}],
@@ -835,6 +841,17 @@ async fn what_an_endpoint_is_asked_is_captured() {
     }
     let described = sagemaker(&world, "DescribeEndpoint", json!({"EndpointName": "e"})).await;
     assert_eq!(described["DataCaptureConfig"]["CaptureStatus"], "Started");
+    assert_eq!(described["DataCaptureConfig"]["KmsKeyId"], "alias/mine");
+    let (_, found) = call(
+        &world,
+        "Logs_20140328.FilterLogEvents",
+        r#"{"logGroupName": "/aws/sagemaker/Endpoints/e", "filterPattern": "KmsKeyId"}"#,
+    )
+    .await;
+    assert_eq!(
+        found["events"][0]["message"],
+        "DataCaptureConfig.KmsKeyId has no effect: what is captured is not encrypted."
+    );
     // What is gathered is written when the server stops.
     let world = world.restart().await;
     let listed = world

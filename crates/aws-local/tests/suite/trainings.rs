@@ -668,15 +668,48 @@ async fn the_projects_own_image_runs_too() {
     }
     assert!(archives[0] == archives[1] && archives[1] != archives[2]);
 
-    let wrong = own("wrong", json!({"IPINSIGHTS_EARLY_STOP": "soon"}));
+    for (name, variable, value) in [
+        ("soon", "IPINSIGHTS_EARLY_STOP", "soon"),
+        ("at-once", "IPINSIGHTS_EARLY_STOP", "0"),
+        ("any", "IPINSIGHTS_SEED", "any"),
+    ] {
+        let wrong = own(name, json!({variable: value}));
+        world
+            .server
+            .call("SageMaker.CreateTrainingJob", &wrong)
+            .await
+            .unwrap();
+        let expected = match variable {
+            "IPINSIGHTS_SEED" => "a whole number below 2^64",
+            _ => "a number of epochs, at least 1",
+        };
+        assert_eq!(
+            world.job_ended(name).await.failure_reason(),
+            Some(format!("AlgorithmError: {variable} must be {expected}, got `{value}`").as_str())
+        );
+    }
+    // Without validation rows there is nothing to stop for; an empty variable is none.
+    let variables = json!({"IPINSIGHTS_EARLY_STOP": "1", "IPINSIGHTS_SEED": ""});
+    let mut unvalidated = own("unvalidated", variables);
+    unvalidated["InputDataConfig"].as_array_mut().unwrap().pop();
     world
         .server
-        .call("SageMaker.CreateTrainingJob", &wrong)
+        .call("SageMaker.CreateTrainingJob", &unvalidated)
         .await
         .unwrap();
-    let job = world.job_ended("wrong").await;
-    expect!["AlgorithmError: IPINSIGHTS_EARLY_STOP must be a whole number, got `soon`"]
-        .assert_eq(job.failure_reason().unwrap());
+    let job = world.job_ended("unvalidated").await;
+    assert_eq!(job.training_job_status().unwrap().as_str(), "Completed");
+    let filter = json!({
+        "logGroupName": "/aws/sagemaker/TrainingJobs", "logStreamNamePrefix": "unvalidated",
+        "filterPattern": "IPINSIGHTS_EARLY_STOP",
+    });
+    let (_, found) =
+        crate::refusals::call(&world, "Logs_20140328.FilterLogEvents", &filter.to_string()).await;
+    let told = found["events"][0]["message"].as_str().unwrap();
+    assert!(
+        told.ends_with("IPINSIGHTS_EARLY_STOP has no effect without validation rows."),
+        "{told}"
+    );
     let mut several = own("several", json!({}));
     set(&mut several, "/ResourceConfig/InstanceCount", json!(2));
     let refused = world

@@ -25,11 +25,51 @@ function liken(old, fresh) {
   likenChildren(old, fresh);
 }
 
+// What tells a node from its siblings, wherever it is among them: its id, or the first link of a row.
+function key(node) {
+  if (node.nodeType !== Node.ELEMENT_NODE) return "";
+  return node.id || (node.nodeName === "TR" && node.querySelector("a")?.getAttribute("href")) || "";
+}
+
+// The next node without a key that is of the same kind, before one with a key.
+function alike(at, node) {
+  for (; at && !key(at); at = at.nextSibling) if (at.nodeName === node.nodeName) return at;
+  return null;
+}
+
+// Those with a key are found by it, the others by their place. What goes, goes first: what stays is not moved, and keeps the
+// focus.
 function likenChildren(old, fresh) {
-  const before = [...old.childNodes];
-  const after = [...fresh.childNodes];
-  after.forEach((node, at) => (at < before.length ? liken(before[at], node) : old.append(node)));
-  before.slice(after.length).forEach((node) => node.remove());
+  const wanted = new Set([...fresh.childNodes].map(key));
+  const kept = new Map();
+  for (const node of [...old.childNodes]) {
+    const name = key(node);
+    if (!name) continue;
+    if (!wanted.has(name) || kept.has(name)) node.remove();
+    else kept.set(name, node);
+  }
+  let at = old.firstChild;
+  const removeUntil = (end) => {
+    while (at !== end) {
+      const next = at.nextSibling;
+      at.remove();
+      at = next;
+    }
+  };
+  for (const node of [...fresh.childNodes]) {
+    const name = key(node);
+    const same = name ? kept.get(name) : alike(at, node);
+    kept.delete(name);
+    if (!same) {
+      old.insertBefore(node, at);
+      continue;
+    }
+    if (!name) removeUntil(same);
+    else if (same !== at) old.insertBefore(same, at);
+    at = same.nextSibling;
+    liken(same, node);
+  }
+  removeUntil(null);
 }
 
 // A log that is read at its end stays at its end.
@@ -49,35 +89,45 @@ function receive({ part, html }) {
   });
 }
 
+// Milliseconds from a refusal to the next try: twice as many from one to the next.
+const SOONEST = 1000;
+const LATEST = 30000;
+
 let source = null;
+let pause = SOONEST;
 
 function listen() {
-  if (source || !address) return;
+  if (source || document.hidden || !main.hasAttribute("data-live")) return;
   source = new EventSource(address);
-  source.addEventListener("open", () => say("Live: this page changes by itself."));
+  source.addEventListener("open", () => {
+    pause = SOONEST;
+    say("Live: this page changes by itself.");
+  });
   source.addEventListener("part", (event) => receive(JSON.parse(event.data)));
   source.addEventListener("end", (event) => {
     say(JSON.parse(event.data).say);
     main.removeAttribute("data-live");
-    source.close();
+    rest();
   });
-  source.addEventListener("error", () => say("The connection is interrupted; trying again."));
+  source.addEventListener("error", () => {
+    say("The connection is interrupted; trying again.");
+    // After a break a browser tries again by itself, after a refusal it does not.
+    if (source.readyState !== EventSource.CLOSED) return;
+    rest();
+    setTimeout(listen, pause);
+    pause = Math.min(pause * 2, LATEST);
+  });
 }
 
 function rest() {
-  if (source && source.readyState !== EventSource.CLOSED) {
-    source.close();
-    source = null;
-  }
+  source?.close();
+  source = null;
 }
 
 // A browser keeps few connections to a server: pages that nobody sees give theirs back.
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) rest();
-  else if (main.hasAttribute("data-live")) listen();
-});
+document.addEventListener("visibilitychange", () => (document.hidden ? rest() : listen()));
 window.addEventListener("pagehide", rest);
-if (!document.hidden) listen();
+listen();
 
 document.querySelectorAll("pre.log").forEach((log) => (log.scrollTop = log.scrollHeight));
 

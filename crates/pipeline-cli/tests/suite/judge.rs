@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{ana_and_ben, failure, text};
+use crate::support::{CALIBRATE, ana_and_ben, failure, text};
 
 fn json(folder: &Path, args: &[&str]) -> Value {
     serde_json::from_str(&text(folder, &[args, &["--format", "json"]].concat())).unwrap()
@@ -31,16 +31,7 @@ fn a_model_is_calibrated_explained_and_evaluated() {
     assert_eq!(code, 2);
     assert!(said.contains("give held-out rows with --data"), "{said}");
 
-    let args = [
-        "calibrate",
-        "--data",
-        "held-out.csv",
-        "--false-positive-rate",
-        "0.05",
-        "--history",
-        "train.csv",
-    ];
-    let calibrated = json(folder, &args);
+    let calibrated = json(folder, &CALIBRATE);
     assert_eq!(calibrated["version"], 1);
     assert_eq!(calibrated["held_out_rows"], 200);
     assert_eq!(calibrated["unknown_entities"], 1);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
-use crate::support::{Running, ana_and_ben, failure, ipinsights, output, succeeded, text};
+use crate::support::{Running, calibrated, failure, ipinsights, output, succeeded};
 
 /// What a server of SQS and S3 has.
 #[derive(Default)]
@@ -123,19 +123,6 @@ impl Served {
     fn url(&self) -> String {
         format!("{}/111122223333/logs", self.server.uri())
     }
-}
-
-fn calibrated() -> tempfile::TempDir {
-    let folder = ana_and_ben();
-    let args = [
-        "calibrate",
-        "--data",
-        "held-out.csv",
-        "--false-positive-rate",
-        "0.05",
-    ];
-    text(folder.path(), &args);
-    folder
 }
 
 fn arguments<'a>(url: &'a str, more: &[&'a str]) -> Vec<&'a str> {

@@ -66,6 +66,24 @@ pub(crate) fn ana_and_ben() -> tempfile::TempDir {
     folder
 }
 
+/// By the held-out rows of [`ana_and_ben`], with the history of the others.
+pub(crate) const CALIBRATE: [&str; 7] = [
+    "calibrate",
+    "--data",
+    "held-out.csv",
+    "--false-positive-rate",
+    "0.05",
+    "--history",
+    "train.csv",
+];
+
+/// The same as [`ana_and_ben`], with a model that is calibrated and knows their history.
+pub(crate) fn calibrated() -> tempfile::TempDir {
+    let folder = ana_and_ben();
+    text(folder.path(), &CALIBRATE);
+    folder
+}
+
 /// Ctrl-C.
 pub(crate) fn interrupt(child: &Child) {
     signal(child, "INT");

@@ -8,23 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Running, ana_and_ben, ipinsights, output, text};
-
-/// Ana and ben, each in a network of their own, in a calibrated model that knows their history.
-fn folder() -> tempfile::TempDir {
-    let folder = ana_and_ben();
-    let args = [
-        "calibrate",
-        "--data",
-        "held-out.csv",
-        "--false-positive-rate",
-        "0.05",
-        "--history",
-        "train.csv",
-    ];
-    text(folder.path(), &args);
-    folder
-}
+use crate::support::{Running, calibrated, ipinsights, output, text};
 
 fn line(entity: &str, ip: &str, second: usize) -> String {
     format!("{{\"who\": \"{entity}\", \"from\": \"{ip}\", \"at\": \"2026-11-28T04:00:{second:02}Z\"}}\n")
@@ -61,7 +45,7 @@ fn once(folder: &Path, more: &[&str]) -> Vec<Value> {
 
 #[test]
 fn alerts_say_who_from_where_when_and_why() {
-    let folder = folder();
+    let folder = calibrated();
     let folder = folder.path();
     let fits = line("ana", "20.1.2.7", 1);
     append(folder, "log", &fits);
@@ -115,7 +99,7 @@ fn alerts_say_who_from_where_when_and_why() {
 
 #[test]
 fn trusted_networks_and_limits_hold_alerts_back() {
-    let folder = folder();
+    let folder = calibrated();
     let folder = folder.path();
     for second in 0..5 {
         append(folder, "log", &line("ana", "90.7.7.7", second));
@@ -156,7 +140,7 @@ fn trusted_networks_and_limits_hold_alerts_back() {
 
 #[test]
 fn alerts_are_written_as_cef_and_ocsf_too() {
-    let folder = folder();
+    let folder = calibrated();
     let folder = folder.path();
     append(folder, "log", &line("ana", "90.7.7.7", 2));
     let cef = text(
@@ -179,7 +163,7 @@ fn alerts_are_written_as_cef_and_ocsf_too() {
 
 #[test]
 fn a_state_is_of_one_source_and_a_wrong_one_is_told() {
-    let folder = folder();
+    let folder = calibrated();
     let folder = folder.path();
     append(folder, "log", &line("ana", "20.1.2.7", 2));
     once(folder, &["--state", "state.json"]);
@@ -240,7 +224,7 @@ fn a_state_is_of_one_source_and_a_wrong_one_is_told() {
 
 #[test]
 fn half_an_alert_is_cut_off_in_every_format() {
-    let folder = folder();
+    let folder = calibrated();
     let folder = folder.path();
     append(folder, "log", &line("ana", "90.7.7.7", 2));
     for format in ["jsonl", "cef", "ocsf"] {
@@ -272,7 +256,7 @@ fn alerted(watching: &mut Running) -> String {
 
 #[test]
 fn a_log_is_followed_through_rotation_until_ctrl_c() {
-    let folder = folder();
+    let folder = calibrated();
     let folder = folder.path();
     append(folder, "log", &line("ana", "90.7.7.1", 1));
     let mut running = watching(folder, &["--state", "state.json"]);
@@ -305,7 +289,7 @@ fn a_log_is_followed_through_rotation_until_ctrl_c() {
 fn a_killed_watch_leaves_no_gap() {
     const ROUNDS: usize = 6;
     const EACH: usize = 400;
-    let folder = folder();
+    let folder = calibrated();
     let folder = folder.path();
     let mut written = 0;
     append(folder, "log", "");

@@ -210,10 +210,10 @@ fn what_every_form_says_of_itself() {
         .unwrap();
     }
     expect![[r#"
-        MMDB: GeoLite2-Country, Some("2026-01-06T12:00:00Z"), IPv6, 70ce2780, 95
-        MMDB in tar.gz: GeoLite2-Country, Some("2026-01-06T12:00:00Z"), IPv6, a163e9aa, 95
-        MMDB in gzip: GeoLite2-Country, Some("2026-01-06T12:00:00Z"), IPv6, decdf8a0, 95
-        MMDB: GeoLite2-Country, Some("2026-01-06T12:00:00Z"), IPv6, 70ce2780, 95
+        MMDB: GeoLite2-Country, Some("2026-01-06T12:00:00Z"), IPv6, 53796acb, 95
+        MMDB in tar.gz: GeoLite2-Country, Some("2026-01-06T12:00:00Z"), IPv6, 9f3f0874, 95
+        MMDB in gzip: GeoLite2-Country, Some("2026-01-06T12:00:00Z"), IPv6, 54e2e724, 95
+        MMDB: GeoLite2-Country, Some("2026-01-06T12:00:00Z"), IPv6, 53796acb, 95
         CSV in zip: GeoLite2-Country, Some("2026-01-06T00:00:00Z"), IPv6, a817e8a2, 95
         CSV in a folder: GeoLite2-Country, Some("2026-01-06T00:00:00Z"), IPv6, 2f6cac6b, 95
     "#]]
@@ -379,7 +379,7 @@ fn every_document_is_sound() {
             "nodes": 353,
             "record_size": 24,
             "records": 13,
-            "data_bytes": 2223
+            "data_bytes": 709
           },
           "csv": null,
           "notes": []

@@ -144,40 +144,40 @@ fn the_difference_that_another_database_makes() {
     check(
         &[("FR", 20), ("GB", 20), ("SG", 20), ("US", 4)],
         expect![[r#"
-        database.sha256: a01ca62d5a6b2259898b881735387c270671a401c808912a87dc62960ae40def in the manifest, 538b474ae7b72db6d135d65a18ee6bf689206bac39fedd0069dbddaf7b940877 now
-        skipped.other-country.networks: 3 in the manifest, 4 now
-    "#]],
+            database.sha256: 995ca3d835e9eff624efe54da8abb6bea0ba9fa395dd7447b6b66d8f93f051ec in the manifest, 6b8e574041afb2404fa82b79c0bd03568978d1ac67b93e9f691761b83488b1e4 now
+            skipped.other-country.networks: 3 in the manifest, 4 now
+        "#]],
     );
     check(
         &[("FR", 20), ("GB", 21), ("SG", 20), ("US", 3)],
         expect![[r#"
-        database.sha256: a01ca62d5a6b2259898b881735387c270671a401c808912a87dc62960ae40def in the manifest, 1b8c42dc40f5e961ff8f017bb448d7462f1d28a03ad2591716f9c4c7d61989d4 now
-        countries.GB.networks: 20 in the manifest, 21 now
-        files.train.csv.sha256: e7543861a2e17692291c37c138e7d5d456024a6fb4f6e28de70a78fbb4ab19e8 in the manifest, e66c128da303656fef5e21ac2e864f4cb6ee713df041b9d5b12563207ac3541f now
-        files.validation.csv.sha256: e8db9309ac4ce188ba2d1dfe92d98577f8e2eb7075621fe81fa8a3936fa39aef in the manifest, b93110836044fcb47c58e6f4e13acaf858960ae017c43ac153d9ff6032a66dcc now
-    "#]],
+            database.sha256: 995ca3d835e9eff624efe54da8abb6bea0ba9fa395dd7447b6b66d8f93f051ec in the manifest, 8efa5c06651b9e5a5acddc9ccda195236ad1a09b28342ca2f1031ad94990a389 now
+            countries.GB.networks: 20 in the manifest, 21 now
+            files.train.csv.sha256: e7543861a2e17692291c37c138e7d5d456024a6fb4f6e28de70a78fbb4ab19e8 in the manifest, e66c128da303656fef5e21ac2e864f4cb6ee713df041b9d5b12563207ac3541f now
+            files.validation.csv.sha256: e8db9309ac4ce188ba2d1dfe92d98577f8e2eb7075621fe81fa8a3936fa39aef in the manifest, b93110836044fcb47c58e6f4e13acaf858960ae017c43ac153d9ff6032a66dcc now
+        "#]],
     );
     check(
         &[("GB", 20), ("FR", 20), ("SG", 20), ("US", 3)],
         expect![[r#"
-        database.sha256: a01ca62d5a6b2259898b881735387c270671a401c808912a87dc62960ae40def in the manifest, fc22b3a0ae0ee7655157cd5d964d0f5c67edbb399f7dd0cbad7d4617d56e8d63 now
-        files.train.csv.sha256: e7543861a2e17692291c37c138e7d5d456024a6fb4f6e28de70a78fbb4ab19e8 in the manifest, a68179004619e96c508d38583fc0c9caea6f6ede5da31e3d14a89943f516fb68 now
-        files.validation.csv.sha256: e8db9309ac4ce188ba2d1dfe92d98577f8e2eb7075621fe81fa8a3936fa39aef in the manifest, 27da4d8ce2ec69ade1d8f2b9f9f42404a045bde96e5fccdf38dc49ce1fbbcd9b now
-    "#]],
+            database.sha256: 995ca3d835e9eff624efe54da8abb6bea0ba9fa395dd7447b6b66d8f93f051ec in the manifest, cfbd154b8ba251286801899eb225a376a51262075c8c13c9485a05182afc7f25 now
+            files.train.csv.sha256: e7543861a2e17692291c37c138e7d5d456024a6fb4f6e28de70a78fbb4ab19e8 in the manifest, a68179004619e96c508d38583fc0c9caea6f6ede5da31e3d14a89943f516fb68 now
+            files.validation.csv.sha256: e8db9309ac4ce188ba2d1dfe92d98577f8e2eb7075621fe81fa8a3936fa39aef in the manifest, 27da4d8ce2ec69ade1d8f2b9f9f42404a045bde96e5fccdf38dc49ce1fbbcd9b now
+        "#]],
     );
     check(
         &[("FR", 5), ("GB", 20), ("SG", 20), ("US", 3)],
         expect![[r#"
-        database.sha256: a01ca62d5a6b2259898b881735387c270671a401c808912a87dc62960ae40def in the manifest, 75bf96d99b415d2d2685e3ad985c750b01a1398162df8b23bde6c16bfeb854e1 now
-        Country FR (FR) has 5 networks in the database, and the sample asks for 6; ask for fewer rows, allow fewer, or take a larger database
-    "#]],
+            database.sha256: 995ca3d835e9eff624efe54da8abb6bea0ba9fa395dd7447b6b66d8f93f051ec in the manifest, b667c2b9cc88bee7ae8eeb5b1856c7da7b8a81f52a351da9b32c7d7df2157c07 now
+            Country FR (FR) has 5 networks in the database, and the sample asks for 6; ask for fewer rows, allow fewer, or take a larger database
+        "#]],
     );
     check(
         &[("FR", 20), ("SG", 20), ("US", 3)],
         expect![[r#"
-        database.sha256: a01ca62d5a6b2259898b881735387c270671a401c808912a87dc62960ae40def in the manifest, 51450491db4c7a944b17c2a47935c582d439860e35d73040522391896c8c36bc now
-        unknown country `GB`; the database Test-Country has FR, SG, US
-    "#]],
+            database.sha256: 995ca3d835e9eff624efe54da8abb6bea0ba9fa395dd7447b6b66d8f93f051ec in the manifest, e89c6560879fca7f9386d0d7d04c19623e249d1c9edaa0a7c58e9ff79b80ec8f now
+            unknown country `GB`; the database Test-Country has FR, SG, US
+        "#]],
     );
 }
 

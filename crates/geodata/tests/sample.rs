@@ -123,7 +123,7 @@ fn files_of_a_small_sample() {
             "database_type": "IPFire-Country-Sample",
             "built": "2026-06-25T04:33:59Z",
             "form": "mmdb",
-            "sha256": "48ee146e75592277fb4c658dc980ad3ca2f83efb127d76993a9679146f50dde8",
+            "sha256": "672f03cacf8eb342d08c7da5639014fb34ea093927a42d3f4b70677e1f93b458",
             "country_from": [
               "located",
               "registered"

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 
 use expect_test::expect;
 use geodata::writer::Writer;
-use geodata::{CountrySource, Database, Error, Form, OpenOptions, verify};
+use geodata::{
+    Country, CountryFilter, CountrySource, Database, Error, Form, OpenOptions, SampleSpec, sample, verify,
+};
 use serde_json::{Value, json};
 
 const ALL_FORMS: [&str; 6] = [
@@ -189,6 +191,157 @@ fn a_language_that_is_not_there() {
         .assert_eq(&error("GeoLite2-Country.mmdb"));
     expect!["the database `FILE` has no names in the language `fr`, but in de, en, ja"]
         .assert_eq(&error("GeoLite2-Country-CSV_20260106.zip"));
+}
+
+/// A name that one language lacks is the English one, in every form; and the English name answers whatever is shown.
+#[test]
+fn english_names_beside_those_of_another_language() {
+    let folder = csv_folder(&[
+        (
+            "Locations-en",
+            "geoname_id,country_iso_code,country_name\n1,FR,France\n2,DE,Germany\n3,KR,\"Korea, Republic of\"\n",
+        ),
+        (
+            "Locations-fr",
+            "geoname_id,country_iso_code,country_name\n1,FR,France\n2,DE,Allemagne\n3,KR,\n",
+        ),
+        (
+            "Blocks-IPv4",
+            "network,geoname_id\n1.0.0.0/24,1\n2.0.0.0/24,2\n3.0.0.0/24,3\n",
+        ),
+    ]);
+    let mut writer = Writer::new("GeoLite2-Country").languages(["en", "fr"]);
+    for (network, code, names) in [
+        ("1.0.0.0/24", "FR", json!({ "en": "France", "fr": "France" })),
+        ("2.0.0.0/24", "DE", json!({ "en": "Germany", "fr": "Allemagne" })),
+        (
+            "3.0.0.0/24",
+            "KR",
+            json!({ "en": "Korea, Republic of", "fr": "" }),
+        ),
+    ] {
+        let record = json!({ "country": { "iso_code": code, "names": names } });
+        writer.insert(network.parse().unwrap(), &record).unwrap();
+    }
+    let mmdb = folder.path().join("names.mmdb");
+    std::fs::write(&mmdb, writer.to_bytes().unwrap()).unwrap();
+    let french = OpenOptions::default().language("fr");
+    for path in [folder.path(), &mmdb] {
+        let database = Database::open_with(path, &french).unwrap();
+        let countries: Vec<Country> = database
+            .countries()
+            .unwrap()
+            .into_iter()
+            .map(|of| of.country)
+            .collect();
+        let shown: Vec<_> = countries
+            .iter()
+            .map(|country| (&*country.name, country.english.as_deref()))
+            .collect();
+        let expected = [
+            ("Allemagne", Some("Germany")),
+            ("France", None),
+            ("Korea, Republic of", None),
+        ];
+        assert_eq!(shown, expected, "{}", path.display());
+        for name in ["de", "Allemagne", "germany"] {
+            assert!(countries[0].answers_to(name), "{name}");
+        }
+        // As a list that was cut at its commas has them.
+        let names = ["Germany", "\"Korea", " Republic of\"", " \"france\" "];
+        let mut filter = CountryFilter::new(names).unwrap();
+        assert!(
+            database
+                .networks()
+                .all(|network| filter.has(&network.unwrap().country.unwrap()))
+        );
+        assert_eq!(filter.finish(&database).unwrap(), countries);
+        let spec = SampleSpec::default()
+            .countries(["Germany", "\"Korea", " Republic of\""])
+            .outlier_country("France");
+        let spec = spec
+            .training_rows(1)
+            .held_out_rows(0)
+            .outliers(1)
+            .evaluation_outliers(0);
+        let sample = sample(&database, &spec.check().unwrap(), 1).unwrap();
+        assert_eq!(sample.manifest.spec.countries, ["Germany", "Korea, Republic of"]);
+        let names: BTreeSet<_> = sample.train.iter().map(|row| row.entity.as_str()).collect();
+        assert_eq!(names, BTreeSet::from(["Allemagne", "Korea, Republic of"]));
+        let again = sample.manifest.repeat(&database).unwrap();
+        assert_eq!(again, sample);
+    }
+    // A quote that does not end is part of a name; the nearest one is of either language.
+    let database = Database::open_with(&mmdb, &french).unwrap();
+    let mut filter = CountryFilter::new(["\"Korea", "Germani"]).unwrap();
+    for network in database.networks() {
+        filter.has(&network.unwrap().country.unwrap());
+    }
+    let error = filter.finish(&database).unwrap_err();
+    expect![[r#"unknown countries `"Korea`, `Germani` (did you mean `DE`, Allemagne?); the database GeoLite2-Country has DE, FR, KR"#]]
+        .assert_eq(&error.to_string());
+}
+
+/// A folder with files of `GeoLite2-Country` in CSV.
+fn csv_folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        let path = folder.path().join(format!("GeoLite2-Country-{name}.csv"));
+        std::fs::write(path, content).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn files_of_others_beside_a_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = |from: &str, to: &str| std::fs::copy(data(from), folder.path().join(to)).unwrap();
+    let write = |name: &str| std::fs::write(folder.path().join(name), "\0\x05\x16\x07 of macOS").unwrap();
+    let opened = || Database::open(folder.path()).unwrap();
+    copy("GeoLite2-Country.mmdb", "GeoLite2-Country.mmdb");
+    write("._GeoLite2-Country.mmdb");
+    write("customers.csv");
+    assert_eq!(opened().metadata().form, Form::Mmdb);
+
+    let csv = "GeoLite2-Country-CSV_20260106";
+    for file in ["Blocks-IPv4", "Blocks-IPv6", "Locations-en"] {
+        let name = format!("GeoLite2-Country-{file}.csv");
+        copy(&format!("{csv}/{name}"), &name);
+    }
+    let alone = opened();
+    assert_eq!(alone.metadata().form, Form::CsvFolder);
+    write("._GeoLite2-Country-Blocks-IPv4.csv");
+    write("._GeoLite2-Country-Locations-de.csv");
+    write("more.csv");
+    let beside = opened();
+    assert_eq!(walked(&beside), walked(&alone));
+    assert_eq!(beside.sha256(), alone.sha256());
+    assert!(verify(folder.path()).unwrap().is_sound());
+}
+
+/// As macOS packs a folder: each file with another one that tells about it.
+#[test]
+fn a_zip_archive_made_by_macos() {
+    let mut archive = rawzip::ZipArchiveWriter::new(Vec::new());
+    let csv = data("GeoLite2-Country-CSV_20260106");
+    for (folder, about) in [("", ""), ("__MACOSX/", "._")] {
+        for file in ["Blocks-IPv4", "Locations-en"] {
+            let name = format!("GeoLite2-Country-{file}.csv");
+            let content = match about {
+                "" => std::fs::read(csv.join(&name)).unwrap(),
+                _ => b"\0\x05\x16\x07".to_vec(),
+            };
+            let path = format!("{folder}GeoLite2-Country-CSV_20260106/{about}{name}");
+            let (mut entry, config) = archive.new_file(path.as_str()).start().unwrap();
+            let mut writer = config.wrap(&mut entry);
+            std::io::Write::write_all(&mut writer, &content).unwrap();
+            let (_, descriptor) = writer.finish().unwrap();
+            entry.finish(descriptor).unwrap();
+        }
+    }
+    let bytes = archive.finish().unwrap();
+    let database = Database::from_bytes(bytes).unwrap();
+    assert_eq!(database.networks().count(), 12);
 }
 
 #[test]

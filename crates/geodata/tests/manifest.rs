@@ -96,13 +96,149 @@ fn with_published_test_rows_as_well() {
     let five = SampleSpec::default()
         .training_rows(3)
         .held_out_rows(1)
-        .evaluation_outliers(4);
-    let first = draw(&DATABASE, five).with_published_test_rows().unwrap();
+        .evaluation_outliers(4)
+        .published_test_rows(true);
+    let first = draw(&DATABASE, five);
     let manifest = kept(&first);
     assert_eq!(manifest.test_rows, TestRows::Published);
     let again = manifest.repeat(&DATABASE).unwrap();
     assert_eq!(again.test, published_test_rows());
     assert_eq!(again.files().unwrap(), first.files().unwrap());
+}
+
+/// Networks, and with disjoint parts blocks of addresses, of published rows have no part in the draw, though they count as the country's.
+#[test]
+fn what_published_test_rows_are_in_is_kept_out_of_the_draw() {
+    let names = [
+        ("US", "United States"),
+        ("GB", "United Kingdom"),
+        ("FR", "France"),
+        ("DE", "Germany"),
+        ("CA", "Canada"),
+        ("SG", "Singapore"),
+    ];
+    // Of each country a network with a published row, another of its /16, and three elsewhere.
+    let rows = published_test_rows();
+    let mut writer = Writer::new("Test-Country").build_epoch(1_782_000_000);
+    for (index, (code, name)) in names.into_iter().enumerate() {
+        let record = json!({"country": {"iso_code": code, "names": {"en": name}}});
+        let [a, b, c, _] = rows[index.min(4)].ip.octets();
+        let elsewhere = (1..=3).map(|second| format!("{}.{second}.0.0/24", index + 1));
+        let near = match index {
+            5 => vec![],
+            _ => vec![format!("{a}.{b}.{c}.0/24"), format!("{a}.{b}.0.0/24")],
+        };
+        for network in near.into_iter().chain(elsewhere) {
+            writer.insert(network.parse().unwrap(), &record).unwrap();
+        }
+    }
+    let database = Database::from_bytes(writer.to_bytes().unwrap()).unwrap();
+    let published = |rows: usize| {
+        let spec = SampleSpec::default().published_test_rows(true).outliers(0);
+        spec.training_rows(rows).held_out_rows(0).evaluation_outliers(1)
+    };
+    let drawn = |sample: &Sample| -> std::collections::BTreeSet<String> {
+        let rows = sample
+            .train
+            .iter()
+            .chain(&sample.validation)
+            .chain(&sample.evaluation);
+        rows.map(|row| row.ip.to_string()).collect()
+    };
+    for seed in 0..20 {
+        let sample = sample(&database, &published(4).check().unwrap(), seed).unwrap();
+        assert_eq!(sample.test, rows);
+        let drawn = drawn(&sample);
+        // Four of the five of each country: the fifth has a published row in it.
+        assert_eq!(drawn.len(), 5 * 4 + 1);
+        assert!(
+            rows.iter().all(|row| !drawn.contains(&row.ip.to_string())),
+            "{drawn:?}"
+        );
+        assert!(
+            sample
+                .manifest
+                .countries
+                .iter()
+                .all(|country| country.networks == 5)
+        );
+        let again = sample.manifest.repeat(&database).unwrap();
+        assert_eq!(again.files().unwrap(), sample.files().unwrap());
+    }
+    let error = sample(&database, &published(5).check().unwrap(), 1).unwrap_err();
+    let Error::TooFewNetworks { shortages } = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!((shortages.len(), shortages[0].available), (5, 4));
+
+    let disjoint = published(3).disjoint(16).check().unwrap();
+    let sample = sample(&database, &disjoint, 1).unwrap();
+    let blocks: Vec<_> = rows.iter().map(|row| row.ip.octets()[..2].to_vec()).collect();
+    let rows = sample.train.iter().chain(&sample.evaluation);
+    for row in rows {
+        assert!(!blocks.contains(&row.ip.octets()[..2].to_vec()), "{row:?}");
+    }
+}
+
+/// In place, where it shows: a file that is mapped, and files that are read when they are needed.
+#[test]
+fn a_database_that_is_written_to_while_it_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("GeoLite2-Country.mmdb");
+    let csv = folder.path().join("csv");
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    std::fs::create_dir(&csv).unwrap();
+    for file in ["Blocks-IPv4", "Locations-en"] {
+        let name = format!("GeoLite2-Country-{file}.csv");
+        std::fs::copy(
+            data.join("GeoLite2-Country-CSV_20260106").join(&name),
+            csv.join(&name),
+        )
+        .unwrap();
+    }
+    std::fs::copy(data.join("GeoLite2-Country.mmdb"), &path).unwrap();
+    let zip = folder.path().join("GeoLite2-Country-CSV_20260106.zip");
+    std::fs::copy(data.join("GeoLite2-Country-CSV_20260106.zip"), &zip).unwrap();
+    let spec = SampleSpec::default().countries(["FR"]).outlier_country("DE");
+    let spec = spec
+        .training_rows(1)
+        .held_out_rows(0)
+        .outliers(1)
+        .evaluation_outliers(0);
+    let spec = spec.check().unwrap();
+    let blocks = csv.join("GeoLite2-Country-Blocks-IPv4.csv");
+    for (opened, file) in [(&path, &path), (&csv, &blocks), (&zip, &zip)] {
+        let database = Database::open(opened).unwrap();
+        database.check_unchanged().unwrap();
+        sample(&database, &spec, 1).unwrap();
+
+        // Another file of the name is none of this one's business.
+        let bytes = std::fs::read(file).unwrap();
+        let newer = folder.path().join("newer");
+        std::fs::write(&newer, &bytes).unwrap();
+        std::fs::rename(&newer, file).unwrap();
+        database.check_unchanged().unwrap();
+
+        let database = Database::open(opened).unwrap();
+        let touched = std::fs::File::options().write(true).open(file).unwrap();
+        let times = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+        touched.set_times(times).unwrap();
+        let error = sample(&database, &spec, 1).unwrap_err();
+        assert!(
+            matches!(&error, Error::Changed { path } if path == file),
+            "{error:?}"
+        );
+
+        let database = Database::open(opened).unwrap();
+        let longer = std::fs::File::options().append(true).open(file).unwrap();
+        longer.set_len(bytes.len() as u64 + 1).unwrap();
+        longer.set_times(times).unwrap();
+        let error = database.check_unchanged().unwrap_err();
+        assert!(
+            matches!(&error, Error::Changed { path } if path == file),
+            "{error:?}"
+        );
+    }
 }
 
 #[test]

@@ -569,3 +569,41 @@ fn another_form_and_another_order_give_the_same_rows() {
         );
     }
 }
+
+/// A row that is there again, and one that is there for another country.
+#[test]
+fn a_network_that_is_there_twice_gives_no_two_rows() {
+    for again in ["1", "2"] {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, content: &str| {
+            let path = folder.path().join(format!("GeoLite2-Country-{name}.csv"));
+            std::fs::write(path, content).unwrap();
+        };
+        write(
+            "Locations-en",
+            "geoname_id,country_iso_code,country_name\n1,FR,France\n2,SG,Singapore\n",
+        );
+        write(
+            "Blocks-IPv4",
+            &format!("network,geoname_id\n1.0.0.0/24,1\n1.0.0.0/24,{again}\n2.0.0.0/24,1\n3.0.0.0/24,2\n"),
+        );
+        let database = Database::open(folder.path()).unwrap();
+        let rows = |rows: usize, outliers: usize| {
+            let spec = SampleSpec::default()
+                .countries(["FR"])
+                .training_rows(rows)
+                .held_out_rows(0);
+            spec.outliers(outliers)
+                .evaluation_outliers(0)
+                .allow_fewer(true)
+                .check()
+                .unwrap()
+        };
+        let error = sample(&database, &rows(3, 2), 1).unwrap_err();
+        let repeated = "1.0.0.0/24".parse().unwrap();
+        assert!(
+            matches!(error, Error::RepeatedNetwork { network, .. } if network == repeated),
+            "{error:?}"
+        );
+    }
+}

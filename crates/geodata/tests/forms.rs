@@ -403,6 +403,43 @@ fn cities() {
     .assert_eq(&found);
 }
 
+/// Records of more values than GeoLite2 has, and of kinds that are skipped: fractions, signed numbers.
+#[test]
+fn an_enterprise_database() {
+    let database = opened("GeoIP2-Enterprise.mmdb", &OpenOptions::default());
+    expect![[r#"
+        2.125.160.216/29 United Kingdom (GB)
+        74.209.16.0/20 United States (US)
+        81.2.69.160/27 United Kingdom (GB)
+        214.78.0.0/20 Philippines (PH)
+    "#]]
+    .assert_eq(&walked(&database));
+    assert_eq!(database.metadata().attribution, None, "bought, not given");
+    let german = opened("GeoIP2-Enterprise.mmdb", &OpenOptions::default().language("de"));
+    let network = german.lookup([81, 2, 69, 161].into()).unwrap().unwrap();
+    assert_eq!(network.country.unwrap().name.as_ref(), "Vereinigtes Königreich");
+    let represented = OpenOptions::default().country_from([CountrySource::Represented]);
+    let network = opened("GeoIP2-Enterprise.mmdb", &represented).lookup([214, 78, 0, 1].into());
+    assert_eq!(network.unwrap().unwrap().country.unwrap().code.as_str(), "US");
+}
+
+#[test]
+fn systems_of_an_isp_database() {
+    let mut found = BTreeSet::new();
+    for systems in ["GeoIP2-ISP.mmdb", "GeoIP2-ISP-CSV_20260106"] {
+        let options = OpenOptions::default().asn_database(data(systems));
+        found.insert(walked(&opened("GeoIP2-Enterprise.mmdb", &options)));
+    }
+    assert_eq!(found.len(), 1);
+    expect![[r#"
+        2.125.160.216/29 United Kingdom (GB) AS64501 Example Broadband Limited
+        74.209.16.0/20 United States (US) AS64502 EXAMPLE-FIBER
+        81.2.69.160/27 United Kingdom (GB)
+        214.78.0.0/20 Philippines (PH) AS64503 Example, Department of Networks
+    "#]]
+    .assert_eq(&found.pop_first().unwrap());
+}
+
 #[test]
 fn autonomous_systems_beside_every_form() {
     let expected = expect![[r#"
@@ -493,6 +530,9 @@ fn every_document_is_sound() {
         "GeoLite2-City-CSV_20260106.zip",
         "GeoLite2-ASN.mmdb",
         "GeoLite2-ASN-CSV_20260106.zip",
+        "GeoIP2-Enterprise.mmdb",
+        "GeoIP2-ISP.mmdb",
+        "GeoIP2-ISP-CSV_20260106",
     ]);
     for name in names {
         let found = verify(data(name)).unwrap();
@@ -517,6 +557,9 @@ fn every_document_is_sound() {
         GeoLite2-City-CSV_20260106.zip: 5 and 0 networks, no file of IPv6 blocks
         GeoLite2-ASN.mmdb: 4 and 1 networks, 
         GeoLite2-ASN-CSV_20260106.zip: 4 and 1 networks, 
+        GeoIP2-Enterprise.mmdb: 4 and 1 networks, 
+        GeoIP2-ISP.mmdb: 3 and 1 networks, 
+        GeoIP2-ISP-CSV_20260106: 4 and 1 networks, 
     "#]]
     .assert_eq(&said);
     let found = verify(data("GeoLite2-Country.mmdb")).unwrap();
@@ -687,4 +730,111 @@ fn the_asn_database_is_as_the_writer_makes_it() {
         writer.insert(network.parse().unwrap(), &record).unwrap();
     }
     check_file("GeoLite2-ASN.mmdb", &writer.to_bytes().unwrap());
+}
+
+/// As the documentation of GeoIP2-Enterprise has its records.
+#[test]
+fn the_enterprise_database_is_as_the_writer_makes_it() {
+    let place = |confidence: u8, id: u32, code: &str, en: &str, de: &str| json!({ "confidence": confidence, "geoname_id": id, "iso_code": code, "names": { "de": de, "en": en } });
+    let gb = place(95, 2_635_167, "GB", "United Kingdom", "Vereinigtes Königreich");
+    let us = place(99, 6_252_001, "US", "United States", "Vereinigte Staaten");
+    let europe =
+        json!({ "code": "EU", "geoname_id": 6_255_148, "names": { "de": "Europa", "en": "Europe" } });
+    let mut writer = Writer::new_ipv6("GeoIP2-Enterprise")
+        .description("GeoIP2 Enterprise database, made by hand for tests")
+        .languages(["de", "en"])
+        .build_epoch(1_767_700_800);
+    for (network, record) in [
+        (
+            "2.125.160.216/29",
+            json!({
+                "city": { "confidence": 50, "geoname_id": 2_655_045, "names": { "en": "Boxford" } },
+                "continent": europe,
+                "country": gb,
+                "location": { "accuracy_radius": 100, "latitude": 51.75, "longitude": -1.25, "time_zone": "Europe/London" },
+                "postal": { "code": "OX1", "confidence": 20 },
+                "registered_country": place(0, 3_017_382, "FR", "France", "Frankreich"),
+                "subdivisions": [
+                    { "confidence": 70, "geoname_id": 6_269_131, "iso_code": "ENG", "names": { "en": "England" } },
+                    { "confidence": 55, "geoname_id": 3_333_217, "iso_code": "WBK", "names": { "en": "West Berkshire" } },
+                ],
+            }),
+        ),
+        (
+            "74.209.16.0/20",
+            json!({
+                "country": us, "registered_country": us,
+                "location": { "accuracy_radius": 27, "latitude": 42.4293, "longitude": -73.9867, "metro_code": 532 },
+                "traits": {
+                    "autonomous_system_number": 14_671,
+                    "autonomous_system_organization": "Example Communications",
+                    "connection_type": "Cable/DSL",
+                    "domain": "example.com",
+                    "is_legitimate_proxy": true,
+                    "isp": "Example Communications",
+                    "organization": "Example Communications",
+                    "static_ip_score": 0.34,
+                    "user_count": -1,
+                    "user_type": "residential",
+                },
+            }),
+        ),
+        (
+            "81.2.69.160/27",
+            json!({ "continent": europe, "country": gb, "registered_country": us, "traits": { "is_anycast": true, "static_ip_score": 27.0 } }),
+        ),
+        (
+            "214.78.0.0/20",
+            json!({
+                "country": place(90, 1_694_008, "PH", "Philippines", "Philippinen"),
+                "registered_country": us,
+                "represented_country": { "geoname_id": 6_252_001, "iso_code": "US", "names": us["names"], "type": "military" },
+                "traits": { "user_type": "military" },
+            }),
+        ),
+        ("2a02:d500::/29", json!({ "country": gb })),
+    ] {
+        writer.insert(network.parse().unwrap(), &record).unwrap();
+    }
+    writer.alias_ipv4().unwrap();
+    check_file("GeoIP2-Enterprise.mmdb", &writer.to_bytes().unwrap());
+}
+
+#[test]
+fn the_isp_database_is_as_the_writer_makes_it() {
+    let mut writer = Writer::new_ipv6("GeoIP2-ISP")
+        .description("GeoIP2 ISP database, made by hand for tests")
+        .build_epoch(1_767_700_800);
+    for (network, number, organization, isp) in [
+        (
+            "2.125.160.0/20",
+            64_501,
+            "Example Broadband Limited",
+            "Example Broadband",
+        ),
+        ("74.209.16.0/20", 64_502, "EXAMPLE-FIBER", "Example Fiber"),
+        (
+            "214.0.0.0/8",
+            64_503,
+            "Example, Department of Networks",
+            "Example Department",
+        ),
+        (
+            "2a02:d500::/29",
+            64_501,
+            "Example Broadband Limited",
+            "Example Broadband",
+        ),
+    ] {
+        let record = json!({
+            "autonomous_system_number": number,
+            "autonomous_system_organization": organization,
+            "isp": isp,
+            "mobile_country_code": "001",
+            "mobile_network_code": "01",
+            "organization": isp,
+        });
+        writer.insert(network.parse().unwrap(), &record).unwrap();
+    }
+    check_file("GeoIP2-ISP.mmdb", &writer.to_bytes().unwrap());
 }

@@ -114,7 +114,7 @@ impl Findings<'_> {
 ///
 /// Damage is not an error here but a defect, also where it keeps the file from being opened as a database. The check takes
 /// time in proportion to the file, and memory for one bit of each byte of a `.mmdb`; for CSV files whose rows are out of order,
-/// 48 bytes for each row.
+/// 48 bytes for each row and 16 for each overlap.
 ///
 /// # Errors
 ///

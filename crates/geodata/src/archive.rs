@@ -1,7 +1,7 @@
 //! The archives that databases come in: zip, tar in gzip, gzip alone. Nothing is unpacked to disk, and nothing unpacks to
 //! more than a bound.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -39,6 +39,16 @@ impl Trouble {
             K::UnexpectedEof => Self::damaged("it ends in the middle"),
             K::InvalidData | K::InvalidInput | K::Other => Self::damaged(error.to_string()),
             _ => Self::Io(error),
+        }
+    }
+
+    /// The same, with how far reading had come.
+    fn after(self, packed: u64, unpacked: u64) -> Self {
+        match self {
+            Self::Damaged(Fault(what)) => {
+                Self::damaged(format!("{what} (after {packed} bytes, {unpacked} unpacked)"))
+            }
+            Self::Io(error) => Self::Io(error),
         }
     }
 }
@@ -98,12 +108,13 @@ impl Member {
                 } else {
                     Unpacking::Stored(range)
                 };
-                MemberReader::Packed {
+                MemberReader::Packed(Unpacker {
                     inner,
+                    size: packed.size,
                     left: packed.size,
                     crc: Crc::new(),
                     expected: packed.crc,
-                }
+                })
             }
         }
     }
@@ -111,48 +122,67 @@ impl Member {
 
 pub(crate) enum MemberReader {
     Plain(RangeReader<Blob>),
-    Packed {
-        inner: Unpacking,
-        left: u64,
-        crc: Crc,
-        expected: u32,
-    },
+    Packed(Unpacker),
 }
 
-pub(crate) enum Unpacking {
+/// Reads a packed member and compares it with what the archive says of it.
+pub(crate) struct Unpacker {
+    inner: Unpacking,
+    size: u64,
+    left: u64,
+    crc: Crc,
+    expected: u32,
+}
+
+enum Unpacking {
     Stored(RangeReader<Blob>),
     Deflated(Box<DeflateDecoder<BufReader<RangeReader<Blob>>>>),
 }
 
 impl Read for MemberReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (inner, left, crc, expected) = match self {
-            Self::Plain(range) => return range.read(buffer),
-            Self::Packed {
-                inner,
-                left,
-                crc,
-                expected,
-            } => (inner, left, crc, *expected),
-        };
+        match self {
+            Self::Plain(range) => range.read(buffer),
+            Self::Packed(packed) => packed.read(buffer).map_err(|error| {
+                let (read, unpacked) = packed.progress();
+                match Trouble::of(error).after(read, unpacked) {
+                    Trouble::Damaged(fault) => invalid(&fault.0),
+                    Trouble::Io(error) => error,
+                }
+            }),
+        }
+    }
+}
+
+impl Unpacker {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
         }
-        let read = match inner {
+        let read = match &mut self.inner {
             Unpacking::Stored(range) => range.read(buffer)?,
             Unpacking::Deflated(inflater) => inflater.read(buffer)?,
         };
-        crc.update(&buffer[..read]);
-        *left = left
+        self.crc.update(&buffer[..read]);
+        self.left = self
+            .left
             .checked_sub(read as u64)
             .ok_or_else(|| invalid("it unpacks to more than the archive says"))?;
-        if read == 0 && *left > 0 {
+        if read == 0 && self.left > 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if read == 0 && crc.sum() != expected {
+        if read == 0 && self.crc.sum() != self.expected {
             return Err(invalid("its checksum is not the one that the archive says"));
         }
         Ok(read)
+    }
+
+    /// How many bytes were read, packed and unpacked.
+    fn progress(&self) -> (u64, u64) {
+        match &self.inner {
+            Unpacking::Stored(_) => (self.size - self.left, self.size - self.left),
+            Unpacking::Deflated(inflater) => (inflater.total_in(), inflater.total_out()),
+        }
     }
 }
 
@@ -276,20 +306,23 @@ fn check_name(name: &str) -> Result<(), Fault> {
 
 /// A MaxMind database out of a file compressed with gzip, with its name in the tar archive if it is in one.
 pub(crate) fn gunzip(blob: &Blob, limit: u64) -> Result<(Option<String>, Vec<u8>), Trouble> {
-    let limit = most(blob.len(), limit);
-    let packed = BufReader::with_capacity(64 << 10, blob.reader());
+    let packed = Counted {
+        inner: BufReader::with_capacity(64 << 10, blob.reader()),
+        read: 0,
+    };
     let mut unpacked = Bounded {
         inner: GzDecoder::new(packed),
         read: 0,
-        limit,
+        limit: most(blob.len(), limit),
     };
+    gunzipped(&mut unpacked).map_err(|trouble| trouble.after(unpacked.inner.get_ref().read, unpacked.read))
+}
+
+fn gunzipped(unpacked: &mut Bounded<GzDecoder<impl BufRead>>) -> Result<(Option<String>, Vec<u8>), Trouble> {
     let mut head = Vec::new();
-    (&mut unpacked)
-        .take(512)
-        .read_to_end(&mut head)
-        .map_err(Trouble::of)?;
+    unpacked.take(512).read_to_end(&mut head).map_err(Trouble::of)?;
     let is_tar = head.len() == 512 && is_tar_header(&head);
-    let mut whole = io::Cursor::new(head).chain(&mut unpacked);
+    let mut whole = io::Cursor::new(head).chain(&mut *unpacked);
     let found = if is_tar {
         let (name, bytes) = untar(&mut whole)?;
         // What is after the archive is not looked at, but the sum of all is.
@@ -300,10 +333,8 @@ pub(crate) fn gunzip(blob: &Blob, limit: u64) -> Result<(Option<String>, Vec<u8>
         whole.read_to_end(&mut bytes).map_err(Trouble::of)?;
         (None, bytes)
     };
-    drop(whole);
-    let mut after = unpacked.inner.into_inner();
-    let mut byte = [0];
-    if after.read(&mut byte).map_err(Trouble::of)? > 0 {
+    let after = unpacked.inner.get_mut().fill_buf().map_err(Trouble::of)?;
+    if !after.is_empty() {
         return Err(Trouble::damaged(
             "something follows where the compressed data end",
         ));
@@ -383,6 +414,31 @@ fn untar(archive: impl Read) -> Result<(String, Vec<u8>), Trouble> {
         found = Some((name, bytes));
     }
     found.ok_or_else(|| Trouble::damaged("it has no `.mmdb` in it"))
+}
+
+/// A reader that counts what is taken from it.
+struct Counted<R> {
+    inner: R,
+    read: u64,
+}
+
+impl<R: BufRead> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.read += read as u64;
+        Ok(read)
+    }
+}
+
+impl<R: BufRead> BufRead for Counted<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.inner.consume(amount);
+        self.read += amount as u64;
+    }
 }
 
 /// A reader of what must not be longer than a bound.

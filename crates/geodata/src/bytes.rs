@@ -2,11 +2,90 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rawzip::{FileReader, RangeReader, ReaderAt};
 use sha2::{Digest, Sha256};
+
+use crate::Error;
+
+/// A file that is open, and what it was like when it was opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    path: PathBuf,
+    file: File,
+    facts: Facts,
+}
+
+/// What changes when a file is written to in place. One that takes its name leaves it alone.
+#[derive(Debug, PartialEq, Eq)]
+struct Facts {
+    len: u64,
+    /// Where the system tells.
+    modified: Option<SystemTime>,
+}
+
+impl Facts {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+        })
+    }
+}
+
+impl Opened {
+    /// Opens a regular file.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            facts: Facts::of(&file)?,
+            file,
+        })
+    }
+
+    pub(crate) fn blob(&self) -> io::Result<Blob> {
+        Ok(Blob {
+            content: Content::File(Arc::new(self.file.try_clone()?.into())),
+            len: self.facts.len,
+        })
+    }
+
+    /// All of it at once: mapped where that was asked for, else read.
+    pub(crate) fn bytes(&self, mapped: bool) -> io::Result<Bytes> {
+        #[cfg(feature = "mmap")]
+        if mapped {
+            return map(&self.file).map(Bytes::Map);
+        }
+        let _ = mapped;
+        let mut file = &self.file;
+        // Where reading at a place moves the cursor, it is not at the beginning.
+        file.rewind()?;
+        let mut bytes = Vec::new();
+        file.take(self.facts.len).read_to_end(&mut bytes)?;
+        Ok(Bytes::Memory(bytes.into()))
+    }
+
+    /// Whether what was read of it is what is there.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let facts = Facts::of(&self.file).map_err(|source| Error::Open {
+            path: self.path.clone(),
+            source,
+        })?;
+        if facts == self.facts {
+            Ok(())
+        } else {
+            Err(Error::Changed {
+                path: self.path.clone(),
+            })
+        }
+    }
+}
 
 /// All bytes of a file at once.
 #[derive(Debug)]
@@ -17,16 +96,13 @@ pub(crate) enum Bytes {
 }
 
 impl Bytes {
-    /// All of a file: mapped where that was asked for, else read.
-    pub(crate) fn of_file(mut file: &File, mapped: bool) -> io::Result<Self> {
-        #[cfg(feature = "mmap")]
-        if mapped {
-            return map(file).map(Self::Map);
+    /// Whether what is written to the file shows here.
+    pub(crate) fn is_mapped(&self) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            #[cfg(feature = "mmap")]
+            Self::Map(_) => true,
         }
-        let _ = mapped;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(Self::Memory(bytes.into()))
     }
 }
 
@@ -68,14 +144,6 @@ enum Content {
 }
 
 impl Blob {
-    pub(crate) fn of_file(file: File) -> io::Result<Self> {
-        let len = file.metadata()?.len();
-        Ok(Self {
-            content: Content::File(Arc::new(file.into())),
-            len,
-        })
-    }
-
     pub(crate) fn of_bytes(bytes: Cow<'static, [u8]>) -> Self {
         Self {
             len: bytes.len() as u64,

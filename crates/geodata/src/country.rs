@@ -77,15 +77,39 @@ impl fmt::Debug for CountryCode {
 pub struct Country {
     /// Its code.
     pub code: CountryCode,
-    /// Its English name, as the database spells it; the code when the database has no name.
+    /// Its name in the language asked for, as the database spells it; else in English, else the code.
     pub name: Arc<str>,
+    /// Its English name, where the database has one and another is shown.
+    pub english: Option<Arc<str>>,
 }
 
 impl Country {
-    /// Whether `text` is the code or the name, in capitals or not.
+    /// Whether `text` is the code, the name or the English name, in capitals or not.
     pub fn answers_to(&self, text: &str) -> bool {
-        self.code.as_str().eq_ignore_ascii_case(text) || self.name.to_lowercase() == text.to_lowercase()
+        let text = text.to_lowercase();
+        let is_name = |name: &str| name.to_lowercase() == text;
+        is_name(self.code.as_str()) || is_name(&self.name) || self.english.as_deref().is_some_and(is_name)
     }
+}
+
+/// Puts names together again that a list was cut into at its commas: `"Korea, Republic of"`, in quotes, is one name. A quote that does
+/// not end is part of a name.
+pub(crate) fn joined_names(parts: impl IntoIterator<Item = impl Into<String>>) -> Vec<String> {
+    let parts: Vec<String> = parts.into_iter().map(Into::into).collect();
+    let mut names = Vec::new();
+    let mut at = 0;
+    while at < parts.len() {
+        let quoted = parts[at].trim_start().starts_with('"');
+        let end = (at..parts.len()).filter(|_| quoted).find_map(|end| {
+            let name = parts[at..=end].join(",");
+            let name = name.trim().strip_prefix('"')?.strip_suffix('"')?.to_owned();
+            Some((name, end))
+        });
+        let (name, end) = end.unwrap_or_else(|| (parts[at].clone(), at));
+        names.push(name);
+        at = end + 1;
+    }
+    names
 }
 
 impl fmt::Display for Country {
@@ -148,13 +172,13 @@ pub(crate) fn nearest<'a>(
     let asked = asked.to_lowercase();
     // A code is too short to be like a name, and the other way round.
     let is_code = asked.chars().count() <= 3;
+    let like = |text: &str| strsim::jaro_winkler(&asked, &text.to_lowercase());
     let similarity = |country: &Country| {
-        let text = if is_code {
-            country.code.as_str()
-        } else {
-            &*country.name
-        };
-        strsim::jaro_winkler(&asked, &text.to_lowercase())
+        if is_code {
+            return like(country.code.as_str());
+        }
+        let english = country.english.as_deref().map_or(0.0, like);
+        english.max(like(&country.name))
     };
     let enough = if is_code { SIMILAR_CODE } else { SIMILAR_NAME };
     known

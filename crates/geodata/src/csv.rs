@@ -93,6 +93,11 @@ impl Rows {
         self.fields.get(self.lines.line(), column)
     }
 
+    /// Whether nothing more comes.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lines.over
+    }
+
     /// One-based.
     pub(crate) fn line(&self) -> u64 {
         self.lines.number
@@ -315,23 +320,38 @@ pub(crate) fn number(field: &[u8], what: &str) -> Result<Option<u32>, Fault> {
 #[derive(Debug, Default)]
 pub(crate) struct Locations(HashMap<u32, Option<Country>>);
 
+/// Names by code, for where another language has none.
+pub(crate) type EnglishNames = HashMap<CountryCode, Arc<str>>;
+
 impl Locations {
-    pub(crate) fn read(member: &Member, language: &str) -> Result<Self, Flaw> {
+    /// The locations of a file in a language, with the names of the English one beside it.
+    pub(crate) fn read(member: &Member, language: &str, english: &EnglishNames) -> Result<Self, Flaw> {
         let mut locations = Self::default();
-        Self::each(member, language, |_, row| match row {
-            Ok((id, country)) => match locations.0.insert(id, country) {
-                None => Ok(()),
-                Some(_) => Err(Fault(format!("the geoname id {id} is there a second time"))),
-            },
-            Err(fault) => Err(fault),
+        Self::each(member, language, english, |_, row| {
+            let (id, country) = row?;
+            locations.insert(id, country)
         })?;
         Ok(locations)
     }
 
-    /// Gives every row to `visit`, with the number of its line, which says whether to go on in spite of what is wrong.
+    /// The English names of a file.
+    pub(crate) fn english_names(member: &Member) -> Result<EnglishNames, Flaw> {
+        let mut names = EnglishNames::new();
+        Self::each(member, "en", &EnglishNames::new(), |_, row| {
+            if let (_, Some(country)) = row? {
+                names.insert(country.code, country.name);
+            }
+            Ok(())
+        })?;
+        Ok(names)
+    }
+
+    /// Gives every row to `visit`, with the number of its line, or what is wrong with it; that says whether to go on. An error for
+    /// what keeps the rest of the file from being read.
     pub(crate) fn each(
         member: &Member,
         language: &str,
+        english: &EnglishNames,
         mut visit: impl FnMut(u64, Result<(u32, Option<Country>), Fault>) -> Result<(), Fault>,
     ) -> Result<(), Flaw> {
         if member.size() > LARGEST_LOCATIONS {
@@ -350,36 +370,37 @@ impl Locations {
             ["locale_code"],
         )?;
         let mut names = Names::default();
-        let mut count = 0;
-        while rows.next()? {
-            count += 1;
+        let mut parse = |rows: &Rows| {
+            check_language(locale.map(|column| rows.get(column)), language)?;
+            let id = number(rows.get(id), "geoname id")?
+                .ok_or_else(|| Fault("there is no geoname id".to_owned()))?;
+            let country = location(rows.get(code), rows.get(name), english, &mut names)?;
+            Ok((id, country))
+        };
+        for count in 1.. {
+            let row = match rows.next() {
+                Ok(false) => break,
+                Ok(true) => parse(&rows),
+                Err(Flaw::Line { fault, .. }) if !rows.is_over() => Err(fault),
+                Err(flaw) => return Err(flaw),
+            };
             if count > MOST_LOCATIONS {
                 return Err(rows.flaw(format!("there are more than {MOST_LOCATIONS} locations")));
             }
-            let row = || {
-                if let Some(locale) = locale.map(|column| rows.get(column))
-                    && !locale.eq_ignore_ascii_case(language.as_bytes())
-                {
-                    return Err(Fault(format!(
-                        "it is in the language {}, the file in `{language}`",
-                        shown(locale)
-                    )));
-                }
-                let id = number(rows.get(id), "geoname id")?
-                    .ok_or_else(|| Fault("there is no geoname id".to_owned()))?;
-                Ok((id, location(rows.get(code), rows.get(name), &mut names)?))
-            };
-            visit(rows.line(), { row }()).map_err(|fault| rows.lines.flaw(fault))?;
+            visit(rows.line(), row).map_err(|fault| rows.lines.flaw(fault))?;
         }
         Ok(())
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    pub(crate) fn insert(&mut self, id: u32, country: Option<Country>) -> Result<(), Fault> {
+        match self.0.insert(id, country) {
+            None => Ok(()),
+            Some(_) => Err(Fault(format!("the geoname id {id} is there a second time"))),
+        }
     }
 
-    pub(crate) fn insert(&mut self, id: u32, country: Option<Country>) -> Option<Option<Country>> {
-        self.0.insert(id, country)
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = u32> {
@@ -404,7 +425,22 @@ impl Locations {
     }
 }
 
-fn location(code: &[u8], name: &[u8], names: &mut Names) -> Result<Option<Country>, Fault> {
+fn check_language(locale: Option<&[u8]>, language: &str) -> Result<(), Fault> {
+    match locale {
+        Some(locale) if !locale.eq_ignore_ascii_case(language.as_bytes()) => Err(Fault(format!(
+            "it is in the language {}, the file in `{language}`",
+            shown(locale)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn location(
+    code: &[u8],
+    name: &[u8],
+    english: &EnglishNames,
+    names: &mut Names,
+) -> Result<Option<Country>, Fault> {
     if code.is_empty() {
         return Ok(None);
     }
@@ -417,8 +453,8 @@ fn location(code: &[u8], name: &[u8], names: &mut Names) -> Result<Option<Countr
     if name.len() > LONGEST_NAME {
         return Err(Fault(format!("a name of {} bytes", name.len())));
     }
-    let name = if name.is_empty() { code.as_str() } else { name };
-    Ok(Some(names.country(code, name)))
+    let english = english.get(&code).map(|name| &**name);
+    Ok(Some(names.country(code, Some(name), english)))
 }
 
 /// A file of blocks, open: networks with the geoname ids of their countries.

@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 
 use crate::archive::Member;
 use crate::asn::{AsnDatabase, AsnWalk};
-use crate::bytes::hex;
-use crate::csv::{Blocks, Flaw, Locations, Table, count_ipv6};
+use crate::bytes::{Opened, hex};
+use crate::csv::{Blocks, EnglishNames, Flaw, Locations, Table, count_ipv6};
 use crate::mmdb::{Mmdb, Walk};
 use crate::record::CountryReader;
 use crate::source::{self, Content, CsvFiles, Source, Wanted};
@@ -36,6 +36,7 @@ pub struct Database {
     options: OpenOptions,
     /// What errors call it.
     title: String,
+    files: Vec<Opened>,
 }
 
 enum Kind {
@@ -184,7 +185,8 @@ impl Database {
                 let metadata = Metadata::of_csv(&files, source.form);
                 let language = options.language_or_default();
                 let member = locations_in(&files, language, &title)?;
-                let locations = Locations::read(member, language).map_err(|flaw| flaw_error(flaw, &title))?;
+                let locations = read_locations(&files, member, language);
+                let locations = locations.map_err(|flaw| flaw_error(flaw, &title))?;
                 let database = CsvDatabase {
                     files,
                     locations,
@@ -199,6 +201,7 @@ impl Database {
             metadata,
             options: options.clone(),
             title,
+            files: source.files,
         })
     }
 
@@ -213,7 +216,8 @@ impl Database {
     }
 
     /// The SHA-256 of all bytes of the file as it was given, archive or not, in hexadecimal. Of a folder of CSV files, of the bytes
-    /// of all its `.csv` files one after the other, by name: what `cat *.csv | sha256sum` prints with `LC_ALL=C`.
+    /// of its blocks and locations one after the other, by name: what `cat *-Blocks-IPv[46].csv *-Locations-*.csv | sha256sum` prints
+    /// with `LC_ALL=C` where there is one database.
     ///
     /// Of a `.mmdb` it is made by the first call.
     pub fn sha256(&self) -> &str {
@@ -221,6 +225,16 @@ impl Database {
             Kind::Mmdb(database, sha256) => sha256.get_or_init(|| hex(&Sha256::digest(database.bytes()))),
             Kind::Csv(csv) => &csv.files.sha256,
         }
+    }
+
+    /// Sees that no file of the database was written to since it was opened, as far as lengths and times tell: then what was read of
+    /// it is what [`sha256`](Self::sha256) is of. A file that was replaced by another of its name is as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Changed`], and [`Error::Open`] when the system does not tell.
+    pub fn check_unchanged(&self) -> Result<(), Error> {
+        self.files.iter().try_for_each(Opened::check)
     }
 
     /// All IPv4 networks that have a record, each once: the other places where an IPv6 tree shows the IPv4 addresses are
@@ -394,6 +408,15 @@ pub(crate) fn locations_in<'a>(
         language: language.to_owned(),
         known: files.locations.keys().cloned().collect(),
     })
+}
+
+/// The locations of one of the files, with English names where there are some.
+fn read_locations(files: &CsvFiles, member: &Member, language: &str) -> Result<Locations, Flaw> {
+    let english = match files.locations.get("en") {
+        Some(english) if language != "en" => Locations::english_names(english)?,
+        _ => EnglishNames::new(),
+    };
+    Locations::read(member, language, &english)
 }
 
 pub(crate) fn flaw_error(flaw: Flaw, title: &str) -> Error {

@@ -145,6 +145,33 @@ impl Lottery {
     }
 }
 
+/// Addresses that are rows already: what would share a network with them, or a block of addresses, is kept out of the draw.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    addresses: Vec<Ipv4Addr>,
+    /// Of the blocks that count.
+    prefix_len: Option<u8>,
+}
+
+impl Taken {
+    pub(crate) fn new(addresses: Vec<Ipv4Addr>, prefix_len: Option<u8>) -> Self {
+        Self {
+            addresses,
+            prefix_len,
+        }
+    }
+
+    pub(crate) fn has(&self, network: Ipv4Net) -> bool {
+        let in_block = |address: Ipv4Addr| {
+            let block = self.prefix_len.and_then(|len| Ipv4Net::new(address, len).ok());
+            block.is_some_and(|block| block.contains(&network.network()))
+        };
+        self.addresses
+            .iter()
+            .any(|address| network.contains(address) || in_block(*address))
+    }
+}
+
 /// Rows wanted, part by part.
 pub(crate) type Quotas = Vec<(Part, usize)>;
 

@@ -3,7 +3,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::{Country, Part};
 
@@ -76,6 +76,12 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// A file was written to while the database in it was in use: what was read of it, and its hash, may be of two states.
+    #[error("`{}` was changed while it was read; try again when nobody writes to it", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A sound database about something else.
     #[error("{database} is of the type `{database_type}`; {needed} is needed")]
     WrongType {
@@ -126,6 +132,14 @@ pub enum Error {
     TooFewNetworks {
         /// Every country that has too few.
         shortages: Vec<Shortage>,
+    },
+    /// A database of which one network would give two rows, as rows that are repeated in CSV do.
+    #[error("the database {database_type} has the network {network} more than once; get it again")]
+    RepeatedNetwork {
+        /// The type of the database.
+        database_type: String,
+        /// The network.
+        network: Ipv4Net,
     },
     /// More countries asked for by number than there are.
     #[error(
@@ -293,7 +307,7 @@ fn unknown_countries(database_type: &str, unknown: &[UnknownCountry], known: &[C
     let asked: Vec<_> = unknown
         .iter()
         .map(|UnknownCountry { asked, nearest }| match nearest {
-            Some(Country { code, name }) => format!("`{asked}` (did you mean `{code}`, {name}?)"),
+            Some(Country { code, name, .. }) => format!("`{asked}` (did you mean `{code}`, {name}?)"),
             None => format!("`{asked}`"),
         })
         .collect();

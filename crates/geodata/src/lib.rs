@@ -36,4 +36,7 @@ pub use sample::{Sample, SampleFile, sample, sample_watched};
 pub use select::CountryFilter;
 pub use source::Form;
 pub use spec::{CheckedSpec, DrawBy, Part, RowAddress, SampleSpec};
-pub use verify::{CsvFacts, Defect, MmdbFacts, Verification, verify, verify_bytes, verify_with};
+pub use verify::{
+    CsvFacts, Defect, MmdbFacts, Verification, verify, verify_bytes, verify_bytes_each, verify_each,
+    verify_with,
+};

@@ -130,6 +130,7 @@ impl Manifest {
             .row_address(spec.row_address)
             .disjoint(spec.disjoint)
             .allow_fewer(spec.allow_fewer)
+            .published_test_rows(self.test_rows == TestRows::Published)
     }
 
     /// How the database is to be opened, so that its countries are the same.
@@ -146,7 +147,7 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// Those of [`sample`](crate::sample()) and [`Sample::with_published_test_rows`].
+    /// Those of [`sample`](crate::sample()).
     pub fn repeat(&self, db: &Database) -> Result<Sample, Error> {
         self.repeat_watched(db, &mut |_| {})
     }
@@ -158,9 +159,6 @@ impl Manifest {
     /// As [`repeat`](Self::repeat).
     pub fn repeat_watched(&self, db: &Database, watch: &mut dyn FnMut(u64)) -> Result<Sample, Error> {
         let mut sample = sample_watched(db, &self.spec()?, self.seed, watch)?;
-        if self.test_rows == TestRows::Published {
-            sample = sample.with_published_test_rows()?;
-        }
         // Who wrote it first is what the file says, and it is to be the same file.
         sample.manifest.written_by.clone_from(&self.written_by);
         Ok(sample)

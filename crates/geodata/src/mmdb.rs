@@ -14,7 +14,7 @@ use crate::bytes::Bytes;
 
 const MARK: &[u8] = b"\xab\xcd\xefMaxMind.com";
 /// The metadata is within so many bytes of the end.
-const SEARCHED: usize = 128 * 1024;
+pub(crate) const SEARCHED: usize = 128 * 1024;
 /// Zero bytes between tree and data.
 pub(crate) const SEPARATOR: usize = 16;
 /// The most values of one record that are looked at. GeoIP2-Enterprise, the richest, has less than 500.

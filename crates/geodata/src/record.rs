@@ -129,19 +129,16 @@ impl<'a> CountryReader<'a> {
             data.entries(names, fuel, |key, value, _| {
                 if key == self.language.as_bytes() {
                     chosen = Some(value);
-                } else if key == b"en" {
+                }
+                if key == b"en" {
                     english = Some(value);
                 }
-                Ok(chosen.is_some())
+                Ok(chosen.is_some() && english.is_some())
             })?;
         }
-        for value in [chosen, english].into_iter().flatten() {
-            let name = name(data, value)?;
-            if !name.is_empty() {
-                return Ok(self.names.country(code, name));
-            }
-        }
-        Ok(self.names.country(code, code.as_str()))
+        let [chosen, english] = [chosen, english].map(|value| value.map(|value| name(data, value)));
+        let (chosen, english) = (chosen.transpose()?, english.transpose()?);
+        Ok(self.names.country(code, chosen, english))
     }
 }
 
@@ -208,19 +205,31 @@ impl AsnReader {
 
 /// Country names, each kept once.
 #[derive(Debug, Default)]
-pub(crate) struct Names(HashMap<CountryCode, Arc<str>>);
+pub(crate) struct Names(HashMap<CountryCode, Country>);
 
 impl Names {
-    pub(crate) fn country(&mut self, code: CountryCode, name: &str) -> Country {
-        let name = match self.0.get(&code) {
-            Some(known) if **known == *name => known.clone(),
+    /// A country by its name in the language asked for and in English; an empty one counts as none.
+    pub(crate) fn country(
+        &mut self,
+        code: CountryCode,
+        chosen: Option<&str>,
+        english: Option<&str>,
+    ) -> Country {
+        let [chosen, english] = [chosen, english].map(|name| name.filter(|name| !name.is_empty()));
+        let name = chosen.or(english).unwrap_or(code.as_str());
+        let english = english.filter(|english| *english != name);
+        match self.0.get(&code) {
+            Some(known) if *known.name == *name && known.english.as_deref() == english => known.clone(),
             _ => {
-                let name = Arc::<str>::from(name);
-                self.0.insert(code, name.clone());
-                name
+                let country = Country {
+                    code,
+                    name: name.into(),
+                    english: english.map(Arc::from),
+                };
+                self.0.insert(code, country.clone());
+                country
             }
-        };
-        Country { code, name }
+        }
     }
 }
 

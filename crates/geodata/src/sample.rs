@@ -1,5 +1,6 @@
 //! Seeded samples of networks.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use access_events::AccessEvent;
@@ -8,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::bytes::hex;
 use crate::country::{ByCode, nearest};
-use crate::draw::{Deal, Lots, Lottery, Quotas, Side, shares};
+use crate::draw::{Deal, Lots, Lottery, Quotas, Side, Taken, shares};
 use crate::manifest::{
     CountryCounts, DatabaseFacts, FileFacts, Manifest, OutlierCounts, ShortageFacts, SkipReason, Skipped,
     SpecFacts, TestRows,
@@ -45,8 +46,8 @@ pub struct Sample {
 ///
 /// # Errors
 ///
-/// [`Error::UnknownCountries`], [`Error::SameCountry`], [`Error::TooFewNetworks`], [`Error::TooFewCountries`], or what a
-/// damaged database leads to.
+/// [`Error::UnknownCountries`], [`Error::SameCountry`], [`Error::TooFewNetworks`], [`Error::TooFewCountries`],
+/// [`Error::PublishedRows`], [`Error::RepeatedNetwork`], [`Error::Changed`], or what a damaged database leads to.
 pub fn sample(db: &Database, spec: &CheckedSpec, seed: u64) -> Result<Sample, Error> {
     sample_watched(db, spec, seed, &mut |_| {})
 }
@@ -112,6 +113,10 @@ pub fn sample_watched(
         },
     };
     sample.manifest.files = sample.row_files()?.into_iter().map(|(_, facts)| facts).collect();
+    db.check_unchanged()?;
+    if spec.published_test_rows() {
+        sample = sample.with_published_test_rows()?;
+    }
     Ok(sample)
 }
 
@@ -132,6 +137,16 @@ pub(crate) struct Drawn {
     shortages: Vec<ShortageFacts>,
     no_country: u64,
     other_country: u64,
+}
+
+impl Drawn {
+    /// A network that would give more than one row.
+    fn repeated(&self) -> Option<Ipv4Net> {
+        let parts = self.countries.iter().chain(&self.outliers);
+        let rows = parts.flat_map(|drawn| drawn.parts.iter().flat_map(|(_, rows)| rows));
+        let mut seen = HashSet::new();
+        rows.map(|row| row.network).find(|network| !seen.insert(*network))
+    }
 }
 
 /// A country and what was drawn of it.
@@ -222,8 +237,14 @@ pub(crate) fn draw<W: Iterator<Item = Result<Network, Error>>>(
         None => None,
     };
 
+    let published = match spec.published_test_rows() {
+        true => crate::published_test_rows(),
+        false => Vec::new(),
+    };
+    let addresses = published.into_iter().map(|row| row.ip).collect();
     let settings = Settings {
         asked: &asked,
+        taken: Taken::new(addresses, spec.disjoint()),
         inside: &inside,
         outside: &outside,
         deal: deal.as_ref(),
@@ -295,6 +316,7 @@ fn top_countries(
 /// What a draw goes by.
 struct Settings<'a> {
     asked: &'a [Asked],
+    taken: Taken,
     inside: &'a Quotas,
     outside: &'a Quotas,
     deal: Option<&'a Deal>,
@@ -346,6 +368,9 @@ impl Seen {
     fn enter(&mut self, network: Ipv4Net, settings: &Settings<'_>) {
         self.networks += 1;
         let Some(entry) = &mut self.entry else { return };
+        if settings.taken.has(network) {
+            return;
+        }
         let lottery = match settings.deal {
             Some(deal) => deal.part(network, entry.side),
             None => Some(0),
@@ -392,7 +417,7 @@ impl Settings<'_> {
                 continue;
             };
             let quotas = self.quotas(entry.side);
-            shortages[place] = self.shortages(&country, networks, &entry);
+            shortages[place] = self.shortages(&country, &entry);
             let parts = self.parts(entry);
             for ((part, asked), (_, rows)) in quotas.iter().zip(&parts) {
                 if rows.len() < *asked {
@@ -421,7 +446,13 @@ impl Settings<'_> {
                 Side::Out => drawn.outliers = country,
             }
         }
-        Ok(drawn)
+        match drawn.repeated() {
+            Some(network) => Err(Error::RepeatedNetwork {
+                database_type: database_type.to_owned(),
+                network,
+            }),
+            None => Ok(drawn),
+        }
     }
 
     /// Each name is a country of its own.
@@ -458,7 +489,7 @@ impl Settings<'_> {
     }
 
     /// What a country lacks so that there can be no sample.
-    fn shortages(&self, country: &Country, networks: u64, entry: &Entry) -> Vec<Shortage> {
+    fn shortages(&self, country: &Country, entry: &Entry) -> Vec<Shortage> {
         let quotas = self.quotas(entry.side);
         // Without a row to train on, nothing would be known of a country at all.
         let least = |part, asked: usize| match (self.allow_fewer, part) {
@@ -477,7 +508,8 @@ impl Settings<'_> {
         if self.deal.is_none() {
             let asked = quotas.iter().map(|(_, asked)| asked).sum();
             let least = quotas.iter().map(|(part, asked)| least(*part, *asked)).sum();
-            return short(None, least, asked, networks).into_iter().collect();
+            let available = entry.lotteries.iter().map(Lottery::entered).sum();
+            return short(None, least, asked, available).into_iter().collect();
         }
         let parts = quotas.iter().zip(&entry.lotteries);
         parts
@@ -514,6 +546,10 @@ impl Settings<'_> {
     }
 }
 
+/// The file that not every sample has.
+pub(crate) const OPTIONAL_FILE: &str = "control.csv";
+pub(crate) const MANIFEST: &str = "manifest.json";
+
 /// A file of a sample, in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -539,13 +575,14 @@ impl Sample {
         };
         let bytes = manifest.to_json().into_bytes();
         files.push(SampleFile {
-            name: "manifest.json",
+            name: MANIFEST,
             bytes,
         });
         Ok(files)
     }
 
-    /// The same with the five test rows of the published experiment in place of those drawn.
+    /// The same with the five test rows of the published experiment in place of those drawn. Their networks are kept out of the other
+    /// parts by [`SampleSpec::published_test_rows`](crate::SampleSpec::published_test_rows), which asks for these rows before the draw.
     ///
     /// # Errors
     ///
@@ -576,7 +613,7 @@ impl Sample {
         let files = [
             ("train.csv", &self.train),
             ("validation.csv", &self.validation),
-            ("control.csv", &self.control),
+            (OPTIONAL_FILE, &self.control),
             ("test.csv", &self.test),
             ("evaluation.csv", &self.evaluation),
         ];
@@ -591,17 +628,18 @@ impl Sample {
             };
             Ok((SampleFile { name, bytes }, facts))
         };
-        let wanted = |(name, _): &(&str, _)| *name != "control.csv" || self.manifest.spec.control_rows > 0;
+        let wanted = |(name, _): &(&str, _)| *name != OPTIONAL_FILE || self.manifest.spec.control_rows > 0;
         files.into_iter().filter(wanted).map(file).collect()
     }
 
     /// Writes the [`files`](Self::files) into a folder, which is made when it is not there, and gives their paths.
     ///
-    /// Each file appears whole or not at all, and the manifest last.
+    /// Each file appears whole or not at all, and the manifest last. They take the place of an older sample's, whose `control.csv` goes
+    /// when this sample has none.
     ///
     /// # Errors
     ///
-    /// [`Error::Write`] with the path at fault; then whatever was written is gone again.
+    /// [`Error::Write`] with the path at fault; then whatever was written is gone again, and what was there before is back.
     pub fn write_to(&self, dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
         crate::write::write_files(dir.as_ref(), &self.files()?)
     }

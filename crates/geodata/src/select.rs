@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::country::{ByCode, nearest};
+use crate::country::{ByCode, joined_names, nearest};
 use crate::{Country, Database, Error, InvalidSpec, SpecProblem, UnknownCountry};
 
 /// Tells in one walk which networks are of the countries that were asked for, by ISO code or name.
@@ -32,16 +32,15 @@ pub struct CountryFilter {
 }
 
 impl CountryFilter {
-    /// For these countries, each by its ISO code or its name, in capitals or not.
+    /// For these countries, each by its ISO code or its name, in capitals or not. A name in double quotes may come in pieces, as a
+    /// list that is cut at its commas has them.
     ///
     /// # Errors
     ///
     /// When there is none, one is empty, or one is named twice.
     pub fn new(countries: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, InvalidSpec> {
-        let names: Vec<String> = countries
-            .into_iter()
-            .map(|country| country.into().trim().to_owned())
-            .collect();
+        let names = joined_names(countries).into_iter();
+        let names: Vec<String> = names.map(|country| country.trim().to_owned()).collect();
         let mut problems = Vec::new();
         if names.is_empty() {
             problems.push(SpecProblem::NoCountries);

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::archive::{Member, Trouble, gunzip, zip_members};
-use crate::bytes::{Blob, Bytes, hex};
-use crate::mmdb::has_mark;
-use crate::{Error, OpenOptions};
+use crate::bytes::{Blob, Bytes, Opened, hex};
+use crate::mmdb::{SEARCHED, has_mark};
+use crate::{Error, Fault, OpenOptions};
 
 /// The form that a database comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -84,10 +83,15 @@ pub(crate) fn has_systems(database_type: &str) -> bool {
     ["asn", "isp"].iter().any(|kind| database_type.contains(kind))
 }
 
+/// So much of a file is looked at to tell what it is.
+const BEGINNING: usize = 1024;
+
 /// A database, found but not yet read.
 pub(crate) struct Source {
     pub(crate) form: Form,
     pub(crate) content: Content,
+    /// Those that will be read later, or again.
+    pub(crate) files: Vec<Opened>,
 }
 
 pub(crate) enum Content {
@@ -107,7 +111,7 @@ pub(crate) struct CsvFiles {
     pub(crate) locations: BTreeMap<String, Member>,
     /// From the name of the folder: year, month and day.
     pub(crate) built: Option<jiff::civil::Date>,
-    /// Of the archive, or of all files of the folder.
+    /// Of the archive, or of all files of the form in the folder.
     pub(crate) sha256: String,
 }
 
@@ -117,18 +121,68 @@ pub(crate) fn open(path: &Path, title: &str, options: &OpenOptions, wanted: Want
         path: path.to_owned(),
         source,
     };
-    if path.is_dir() {
+    // Looked at before it is opened: opening a pipe waits for somebody to write to it, and a device may have no end.
+    let facts = std::fs::metadata(path).map_err(failed)?;
+    if facts.is_dir() {
         return open_folder(path, title, options, wanted);
     }
-    let file = File::open(path).map_err(failed)?;
-    let blob = Blob::of_file(file.try_clone().map_err(failed)?).map_err(failed)?;
+    if !facts.is_file() {
+        return Err(not_a_database(
+            title,
+            "it is a pipe or a device; write what it gives into a file, and give that",
+        ));
+    }
+    let opened = Opened::open(path).map_err(failed)?;
+    let blob = opened.blob().map_err(failed)?;
     match kind_of(&blob).map_err(failed)? {
         Packing::None => {
-            let bytes = Bytes::of_file(&file, options.memory_map).map_err(failed)?;
-            plain(bytes, title)
+            let beginning = read_part(&blob, 0, BEGINNING).map_err(failed)?;
+            let searched = blob.len().min(SEARCHED as u64);
+            let end = read_part(&blob, blob.len() - searched, SEARCHED).map_err(failed)?;
+            if !has_mark(&end) {
+                return Err(no_mark(title, &beginning, blob.len(), named_mmdb(path)));
+            }
+            let bytes = opened.bytes(options.memory_map).map_err(failed)?;
+            let files = if bytes.is_mapped() { vec![opened] } else { vec![] };
+            Ok(Source {
+                form: Form::Mmdb,
+                content: Content::Mmdb(bytes, None),
+                files,
+            })
         }
-        packing => packed(blob, packing, Some(path), title, options, wanted),
+        Packing::Gzip => {
+            let source = gzipped(&blob, Some(path), title, options)?;
+            opened.check()?;
+            Ok(source)
+        }
+        Packing::Zip => {
+            let source = zipped(blob, Some(path), title, options, wanted)?;
+            Ok(Source {
+                files: vec![opened],
+                ..source
+            })
+        }
     }
+}
+
+/// Whether a file is said to be a database, packed with gzip or not.
+fn named_mmdb(path: &Path) -> bool {
+    let name = name(path).to_ascii_lowercase();
+    name.strip_suffix(".gz").unwrap_or(&name).ends_with(".mmdb")
+}
+
+/// Up to so many bytes from a place on.
+fn read_part(blob: &Blob, from: u64, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; most.min(usize::try_from(blob.len().saturating_sub(from)).unwrap_or(most))];
+    let mut read = 0;
+    while read < bytes.len() {
+        match blob.read_at(&mut bytes[read..], from + read as u64)? {
+            0 => break,
+            more => read += more,
+        }
+    }
+    bytes.truncate(read);
+    Ok(bytes)
 }
 
 /// Finds a database in bytes.
@@ -139,8 +193,14 @@ pub(crate) fn of_bytes(
     wanted: Wanted,
 ) -> Result<Source, Error> {
     match packing(&bytes) {
-        Packing::None => plain(Bytes::Memory(bytes), title),
-        kind => packed(Blob::of_bytes(bytes), kind, None, title, options, wanted),
+        Packing::None if has_mark(&bytes) => Ok(Source {
+            form: Form::Mmdb,
+            content: Content::Mmdb(Bytes::Memory(bytes), None),
+            files: Vec::new(),
+        }),
+        Packing::None => Err(no_mark(title, &bytes, bytes.len() as u64, false)),
+        Packing::Gzip => gzipped(&Blob::of_bytes(bytes), None, title, options),
+        Packing::Zip => zipped(Blob::of_bytes(bytes), None, title, options, wanted),
     }
 }
 
@@ -165,49 +225,75 @@ fn packing(bytes: &[u8]) -> Packing {
     }
 }
 
-fn plain(bytes: Bytes, title: &str) -> Result<Source, Error> {
-    let all = bytes.as_ref();
-    if !has_mark(all) {
-        return Err(not_a_database(title, something_else(all)));
+/// Why a file without MaxMind's mark is not used: it was cut short, or is something else.
+fn no_mark(title: &str, beginning: &[u8], len: u64, named_mmdb: bool) -> Error {
+    if named_mmdb && !is_text(beginning) {
+        return Error::Damaged {
+            database: title.to_owned(),
+            source: no_metadata(len),
+        };
     }
+    not_a_database(title, something_else(beginning))
+}
+
+fn no_metadata(len: u64) -> Fault {
+    Fault(format!(
+        "no metadata in the last {} KiB of {len} bytes",
+        SEARCHED >> 10
+    ))
+}
+
+/// Whether it begins as texts do, and no tree of networks does.
+fn is_text(beginning: &[u8]) -> bool {
+    let beginning = &beginning[..beginning.len().min(BEGINNING)];
+    let controls = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    // The last character may have been cut.
+    let is_utf8 = std::str::from_utf8(beginning).map_or_else(|error| error.error_len().is_none(), |_| true);
+    !beginning.is_empty() && is_utf8 && !beginning.iter().any(controls)
+}
+
+fn gzipped(blob: &Blob, path: Option<&Path>, title: &str, options: &OpenOptions) -> Result<Source, Error> {
+    let trouble = |trouble| archive_error(trouble, title);
+    let (member, bytes) = gunzip(blob, options.unpacked_limit).map_err(trouble)?;
+    if !has_mark(&bytes) {
+        let len = bytes.len() as u64;
+        return Err(match member {
+            Some(member) => Error::Archive {
+                database: title.to_owned(),
+                source: Fault(format!("its member `{member}` has {}", no_metadata(len).0)),
+            },
+            None if path.is_some_and(named_mmdb) && !is_text(&bytes) => Error::Archive {
+                database: title.to_owned(),
+                source: Fault(format!("what is compressed in it has {}", no_metadata(len).0)),
+            },
+            None => not_a_database(title, "what is compressed in it has no metadata of one"),
+        });
+    }
+    let sha256 = blob.sha256().map_err(|error| trouble(Trouble::Io(error)))?;
     Ok(Source {
-        form: Form::Mmdb,
-        content: Content::Mmdb(bytes, None),
+        form: if member.is_some() {
+            Form::MmdbTarGz
+        } else {
+            Form::MmdbGz
+        },
+        content: Content::Mmdb(Bytes::Memory(bytes.into()), Some(sha256)),
+        files: Vec::new(),
     })
 }
 
-fn packed(
+fn zipped(
     blob: Blob,
-    packing: Packing,
     path: Option<&Path>,
     title: &str,
     options: &OpenOptions,
     wanted: Wanted,
 ) -> Result<Source, Error> {
     let trouble = |trouble| archive_error(trouble, title);
-    let sha256 = || blob.sha256().map_err(|error| trouble(Trouble::Io(error)));
-    if matches!(packing, Packing::Gzip) {
-        let (member, bytes) = gunzip(&blob, options.unpacked_limit).map_err(trouble)?;
-        if !has_mark(&bytes) {
-            let hint = match &member {
-                Some(member) => format!("its member `{member}` has no metadata of one"),
-                None => "what is compressed in it has no metadata of one".to_owned(),
-            };
-            return Err(not_a_database(title, hint));
-        }
-        return Ok(Source {
-            form: if member.is_some() {
-                Form::MmdbTarGz
-            } else {
-                Form::MmdbGz
-            },
-            content: Content::Mmdb(Bytes::Memory(bytes.into()), Some(sha256()?)),
-        });
-    }
     let mut has_mmdb = false;
     let members = zip_members(&blob, options.unpacked_limit, |name| {
-        has_mmdb |= name.ends_with(".mmdb");
-        name.ends_with(".csv")
+        let name = base(name);
+        has_mmdb |= name.ends_with(".mmdb") && !is_beside(name);
+        is_csv(name)
     });
     let members = members.map_err(trouble)?;
     if members.is_empty() && has_mmdb {
@@ -216,11 +302,13 @@ fn packed(
             "it is a zip archive with a `.mmdb` in it; unpack it and give that",
         ));
     }
+    let sha256 = blob.sha256().map_err(|error| trouble(Trouble::Io(error)))?;
     let name = path.and_then(Path::file_stem).and_then(|name| name.to_str());
-    let files = choose(members, name, wanted, sha256()?).map_err(|hint| not_a_database(title, hint))?;
+    let files = choose(members, name, wanted, sha256).map_err(|hint| not_a_database(title, hint))?;
     Ok(Source {
         form: Form::CsvZip,
         content: Content::Csv(files),
+        files: Vec::new(),
     })
 }
 
@@ -249,16 +337,18 @@ fn open_folder(path: &Path, title: &str, options: &OpenOptions, wanted: Wanted) 
         let path = path.to_owned();
         move |source| Error::Open { path, source }
     };
-    let mut files: Vec<PathBuf> = Vec::new();
+    let (mut csv, mut mmdb) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(path).map_err(failed(path))? {
         let file = entry.map_err(failed(path))?.path();
-        if matches!(extension(&file), "csv" | "mmdb") && file.is_file() {
-            files.push(file);
+        let name = name(&file);
+        if is_csv(&name) && file.is_file() {
+            csv.push(file);
+        } else if extension(&file) == "mmdb" && !is_beside(&name) && file.is_file() {
+            mmdb.push(file);
         }
     }
-    files.sort();
-    let (csv, mmdb): (Vec<PathBuf>, Vec<PathBuf>) =
-        files.into_iter().partition(|file| extension(file) == "csv");
+    csv.sort();
+    mmdb.sort();
     if csv.is_empty() {
         return match &one_of(mmdb, wanted)[..] {
             [] => Err(not_a_database(
@@ -277,10 +367,13 @@ fn open_folder(path: &Path, title: &str, options: &OpenOptions, wanted: Wanted) 
     }
     let mut hash = Sha256::new();
     let mut members = Vec::new();
+    let mut opened = Vec::new();
     for file in &csv {
-        let blob = File::open(file).and_then(Blob::of_file).map_err(failed(file))?;
+        let this = Opened::open(file).map_err(failed(file))?;
+        let blob = this.blob().map_err(failed(file))?;
         blob.hash_into(&mut hash).map_err(failed(file))?;
         members.push(Member::plain(&name(file), blob));
+        opened.push(this);
     }
     // `.` and the like have no name of their own.
     let canonical = path.canonicalize().map_err(failed(path))?;
@@ -290,7 +383,22 @@ fn open_folder(path: &Path, title: &str, options: &OpenOptions, wanted: Wanted) 
     Ok(Source {
         form: Form::CsvFolder,
         content: Content::Csv(files),
+        files: opened,
     })
+}
+
+/// Whether a file is of the CSV form, by its name.
+fn is_csv(name: &str) -> bool {
+    let Some(stem) = name.strip_suffix(".csv") else {
+        return false;
+    };
+    let is_blocks = stem.ends_with("-Blocks-IPv4") || stem.ends_with("-Blocks-IPv6");
+    (is_blocks || stem.contains("-Locations-")) && !is_beside(name)
+}
+
+/// Whether it is one of the files about files that macOS puts beside them.
+fn is_beside(name: &str) -> bool {
+    name.starts_with("._")
 }
 
 fn extension(file: &Path) -> &str {

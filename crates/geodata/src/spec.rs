@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::country::joined_names;
 use crate::{InvalidSpec, SpecProblem};
 
 /// What to sample: a draft, which [`check`](Self::check) turns into a [`CheckedSpec`].
@@ -25,6 +26,7 @@ pub struct SampleSpec {
     address: RowAddress,
     disjoint: Option<u8>,
     allow_fewer: bool,
+    published_test_rows: bool,
 }
 
 /// What is as likely as the other in a draw.
@@ -101,6 +103,7 @@ impl Default for SampleSpec {
             address: RowAddress::default(),
             disjoint: None,
             allow_fewer: false,
+            published_test_rows: false,
         }
     }
 }
@@ -109,8 +112,11 @@ impl SampleSpec {
     /// The countries to train on, each by its ISO code or English name, in capitals or not; or `top:N` alone, for the `N`
     /// countries that have most networks, the outliers' country aside; of equals the first by code. Default: US, GB, FR,
     /// DE, CA.
+    ///
+    /// A name in double quotes may come in pieces, as a list that is cut at its commas has them: `"Korea` and ` Republic of"` are
+    /// one country.
     pub fn countries(mut self, countries: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.countries = countries.into_iter().map(Into::into).collect();
+        self.countries = joined_names(countries);
         self
     }
 
@@ -174,6 +180,13 @@ impl SampleSpec {
     /// One row to train on it must have. Default: no.
     pub fn allow_fewer(mut self, allow: bool) -> Self {
         self.allow_fewer = allow;
+        self
+    }
+
+    /// Whether the [test rows of the published experiment](crate::published_test_rows) take the place of those drawn. Then no other
+    /// part has a row of their networks or, when parts are [`disjoint`](Self::disjoint), of their blocks of addresses. Default: no.
+    pub fn published_test_rows(mut self, published: bool) -> Self {
+        self.published_test_rows = published;
         self
     }
 
@@ -315,5 +328,10 @@ impl CheckedSpec {
     /// Whether a country with too few networks gives what it has.
     pub fn allow_fewer(&self) -> bool {
         self.spec.allow_fewer
+    }
+
+    /// Whether the published test rows take the place of those drawn.
+    pub fn published_test_rows(&self) -> bool {
+        self.spec.published_test_rows
     }
 }

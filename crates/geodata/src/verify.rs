@@ -1,5 +1,7 @@
 //! Checks a whole database.
 
+use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -7,11 +9,11 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::archive::Member;
-use crate::csv::{Blocks, Flaw, Locations, Rows, Systems, ipv4, ipv6};
+use crate::csv::{Blocks, EnglishNames, Flaw, Locations, Rows, Systems, ipv4, ipv6};
 use crate::mmdb::{Kind, Leaf, Mmdb, SEPARATOR, Section, Slot, too_deep};
 use crate::record::{AsnReader, CountryReader};
 use crate::source::{self, Content, CsvFiles, Source, Wanted, has_countries, has_systems};
-use crate::{CountrySource, Error, Fault, Form, OpenOptions};
+use crate::{Country, CountrySource, Error, Fault, Form, OpenOptions};
 
 /// What a check of a whole database found; made by [`verify`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -79,17 +81,31 @@ impl Verification {
     pub fn is_sound(&self) -> bool {
         self.defect_count == 0
     }
+}
 
+/// What was found so far, and who is told of each defect.
+struct Findings<'a> {
+    report: Verification,
+    on_defect: &'a mut dyn FnMut(&Defect),
+}
+
+impl Findings<'_> {
     fn defect(&mut self, place: impl Into<String>, what: impl Into<String>) {
-        self.defect_count += 1;
-        if self.defects.len() < Self::LISTED {
-            let (place, what) = (place.into(), what.into());
-            self.defects.push(Defect { place, what });
+        let (place, what) = (place.into(), what.into());
+        let defect = Defect { place, what };
+        (self.on_defect)(&defect);
+        self.report.defect_count += 1;
+        if self.report.defects.len() < Verification::LISTED {
+            self.report.defects.push(defect);
         }
     }
 
     fn fault(&mut self, place: impl Into<String>, fault: Fault) {
         self.defect(place, fault.0);
+    }
+
+    fn note(&mut self, note: impl Into<String>) {
+        self.report.notes.push(note.into());
     }
 }
 
@@ -98,7 +114,7 @@ impl Verification {
 ///
 /// Damage is not an error here but a defect, also where it keeps the file from being opened as a database. The check takes
 /// time in proportion to the file, and memory for one bit of each byte of a `.mmdb`; for CSV files whose rows are out of order,
-/// 48 bytes for each row.
+/// 48 bytes for each row and 16 for each overlap.
 ///
 /// # Errors
 ///
@@ -113,11 +129,23 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Verification, Error> {
 ///
 /// Those of [`verify`], and [`Error::Language`].
 pub fn verify_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Verification, Error> {
+    verify_each(path, options, &mut |_| {})
+}
+
+/// The same, and gives every defect to `on_defect` as it is found: also those that the answer only counts.
+///
+/// # Errors
+///
+/// Those of [`verify_with`].
+pub fn verify_each(
+    path: impl AsRef<Path>,
+    options: &OpenOptions,
+    on_defect: &mut dyn FnMut(&Defect),
+) -> Result<Verification, Error> {
     let path = path.as_ref();
     let title = format!("the database `{}`", path.display());
-    let checked = source::open(path, &title, options, Wanted::Anything)
-        .and_then(|source| check(source, options, &title));
-    damage_as_defect(checked)
+    let source = source::open(path, &title, options, Wanted::Anything);
+    check(source, options, &title, on_defect)
 }
 
 /// The same for a database that is in memory.
@@ -126,49 +154,64 @@ pub fn verify_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Veri
 ///
 /// Those of [`verify_with`].
 pub fn verify_bytes(
-    bytes: impl Into<std::borrow::Cow<'static, [u8]>>,
+    bytes: impl Into<Cow<'static, [u8]>>,
     options: &OpenOptions,
 ) -> Result<Verification, Error> {
-    let title = "the database";
-    let checked = source::of_bytes(bytes.into(), title, options, Wanted::Anything)
-        .and_then(|source| check(source, options, title));
-    damage_as_defect(checked)
+    verify_bytes_each(bytes, options, &mut |_| {})
 }
 
-fn damage_as_defect(checked: Result<Verification, Error>) -> Result<Verification, Error> {
-    let mut found = Verification::default();
-    match checked {
+/// The same for a database that is in memory, with every defect as in [`verify_each`].
+///
+/// # Errors
+///
+/// Those of [`verify_with`].
+pub fn verify_bytes_each(
+    bytes: impl Into<Cow<'static, [u8]>>,
+    options: &OpenOptions,
+    on_defect: &mut dyn FnMut(&Defect),
+) -> Result<Verification, Error> {
+    let title = "the database";
+    let source = source::of_bytes(bytes.into(), title, options, Wanted::Anything);
+    check(source, options, title, on_defect)
+}
+
+fn check(
+    source: Result<Source, Error>,
+    options: &OpenOptions,
+    title: &str,
+    on_defect: &mut dyn FnMut(&Defect),
+) -> Result<Verification, Error> {
+    let mut found = Findings {
+        report: Verification::default(),
+        on_defect,
+    };
+    match source {
+        Ok(source) => {
+            found.report.form = Some(source.form);
+            match source.content {
+                Content::Mmdb(bytes, _) => match Mmdb::new(bytes) {
+                    Ok(database) => check_mmdb(&database, &mut found),
+                    Err(fault) => found.fault("the metadata", fault),
+                },
+                Content::Csv(files) => check_csv(&files, options, title, &mut found)?,
+            }
+        }
         Err(Error::Damaged { source, .. }) => found.fault("the file", source),
         Err(Error::Archive { source, .. }) => found.fault("the archive", source),
-        other => return other,
+        Err(error) => return Err(error),
     }
-    Ok(found)
-}
-
-fn check(source: Source, options: &OpenOptions, title: &str) -> Result<Verification, Error> {
-    let mut found = Verification {
-        form: Some(source.form),
-        ..Verification::default()
-    };
-    match source.content {
-        Content::Mmdb(bytes, _) => match Mmdb::new(bytes) {
-            Ok(database) => check_mmdb(&database, &mut found),
-            Err(fault) => found.fault("the metadata", fault),
-        },
-        Content::Csv(files) => check_csv(&files, options, title, &mut found)?,
-    }
-    Ok(found)
+    Ok(found.report)
 }
 
 // --- MaxMind's binary format.
 
-fn check_mmdb(database: &Mmdb, found: &mut Verification) {
-    found.database_type = database.facts.database_type.clone();
+fn check_mmdb(database: &Mmdb, found: &mut Findings<'_>) {
+    found.report.database_type = database.facts.database_type.clone();
     let mut metadata = Values::new(database.metadata());
     match metadata.check(0) {
         Ok(end) if end < metadata.section.len() => {
             let bytes = metadata.section.len() - end;
-            found.notes.push(format!("{bytes} bytes after the metadata"));
+            found.note(format!("{bytes} bytes after the metadata"));
         }
         Ok(_) => {}
         Err(fault) => found.fault("the metadata", fault),
@@ -187,9 +230,9 @@ fn check_mmdb(database: &Mmdb, found: &mut Verification) {
         nodes: Bits::new(database.layout.node_count as usize),
         records: Bits::new(data.len()),
         values: Values::new(database.data()),
-        countries: has_countries(&found.database_type)
+        countries: has_countries(&found.report.database_type)
             .then(|| CountrySource::ALL.map(|source| (source, [source]))),
-        systems: has_systems(&found.database_type),
+        systems: has_systems(&found.report.database_type),
         found,
     };
     tree.walk();
@@ -197,11 +240,10 @@ fn check_mmdb(database: &Mmdb, found: &mut Verification) {
     let all = u64::from(database.layout.node_count);
     if reached < all {
         let lost = all - reached;
-        found
-            .notes
-            .push(format!("{lost} nodes of the tree that nothing leads to"));
+        found.note(format!("{lost} nodes of the tree that nothing leads to"));
     }
-    found.mmdb = Some(MmdbFacts {
+    check_ipv4(database, found);
+    found.report.mmdb = Some(MmdbFacts {
         nodes: all,
         record_size: database.layout.record_size,
         records,
@@ -209,17 +251,37 @@ fn check_mmdb(database: &Mmdb, found: &mut Verification) {
     });
 }
 
-struct Tree<'a, 'f> {
+/// Countries without IPv4 networks are rare, and what a database looks like whose tree is of another IP version than it says.
+fn check_ipv4(database: &Mmdb, found: &mut Findings<'_>) {
+    let report = &found.report;
+    if report.networks > 0 || !has_countries(&report.database_type) {
+        return;
+    }
+    let (version, depth) = (database.facts.ip_version, database.ipv4.1);
+    if version == 6 && depth < 96 && report.ipv6_networks > 0 {
+        found.defect(
+            "the tree",
+            format!(
+                "the way to the IPv4 networks, 96 zeros, ends after {depth}: the IP version 6 that the metadata say is not that of \
+                 the tree, or it has none"
+            ),
+        );
+    } else {
+        found.note("no IPv4 networks");
+    }
+}
+
+struct Tree<'a, 'f, 'l> {
     database: &'a Mmdb,
     nodes: Bits,
     records: Bits,
     values: Values<'a>,
     countries: Option<[(CountrySource, [CountrySource; 1]); 3]>,
     systems: bool,
-    found: &'f mut Verification,
+    found: &'f mut Findings<'l>,
 }
 
-impl Tree<'_, '_> {
+impl Tree<'_, '_, '_> {
     fn walk(&mut self) {
         let database = self.database;
         let deepest = if database.facts.ip_version == 4 { 32 } else { 128 };
@@ -275,9 +337,9 @@ impl Tree<'_, '_> {
 
     fn record(&mut self, leaf: Leaf, is_ipv4: bool) {
         if is_ipv4 {
-            self.found.networks += 1;
+            self.found.report.networks += 1;
         } else {
-            self.found.ipv6_networks += 1;
+            self.found.report.ipv6_networks += 1;
         }
         if !self.records.insert(leaf.place) {
             return;
@@ -416,49 +478,43 @@ fn check_csv(
     files: &CsvFiles,
     options: &OpenOptions,
     title: &str,
-    found: &mut Verification,
+    found: &mut Findings<'_>,
 ) -> Result<(), Error> {
-    found.database_type = files.database_type.clone();
+    found.report.database_type = files.database_type.clone();
     let mut facts = CsvFacts {
         languages: files.locations.keys().cloned().collect(),
         ..CsvFacts::default()
     };
     if files.locations.is_empty() && has_systems(&files.database_type) {
-        found.networks = check_systems(&files.ipv4, ipv4_range, title, found)?;
+        found.report.networks = check_systems(&files.ipv4, ipv4_range, title, found)?;
         if let Some(member) = &files.ipv6 {
-            found.ipv6_networks = check_systems(member, ipv6_range, title, found)?;
+            found.report.ipv6_networks = check_systems(member, ipv6_range, title, found)?;
         }
     } else {
-        let language = options.language_or_default();
-        let chosen = crate::database::locations_in(files, language, title)?;
-        let locations = check_locations(chosen, language, title, found)?;
-        facts.locations = locations.len() as u64;
-        for (other, member) in &files.locations {
-            if other != language {
-                let translated = check_locations(member, other, title, found)?;
-                compare(&locations, chosen, &translated, member, found);
-            }
-        }
-        let mut used = HashSet::new();
-        found.networks = check_blocks(&files.ipv4, ipv4_range, &locations, &mut used, title, found)?;
+        let locations = check_all_locations(files, options, title, found)?;
+        facts.locations = locations.as_ref().map_or(0, |locations| locations.len() as u64);
+        let mut join = locations.as_ref().map(|locations| Join {
+            locations,
+            used: HashSet::new(),
+        });
+        found.report.networks = check_blocks(&files.ipv4, ipv4_range, join.as_mut(), title, found)?;
         if let Some(member) = &files.ipv6 {
-            found.ipv6_networks = check_blocks(member, ipv6_range, &locations, &mut used, title, found)?;
+            found.report.ipv6_networks = check_blocks(member, ipv6_range, join.as_mut(), title, found)?;
         }
-        let unused = locations.ids().filter(|id| !used.contains(id)).count();
+        let unused = join.map_or(0, |join| join.unused());
         if unused > 0 {
-            let note = format!("{unused} locations that no block refers to");
-            found.notes.push(note);
+            found.note(format!("{unused} locations that no block refers to"));
         }
     }
     if files.ipv6.is_none() {
-        found.notes.push("no file of IPv6 blocks".to_owned());
+        found.note("no file of IPv6 blocks");
     }
-    found.csv = Some(facts);
+    found.report.csv = Some(facts);
     Ok(())
 }
 
 /// What is wrong with a line goes on the list; what keeps the file from being read ends the check.
-fn line_flaw(flaw: Flaw, title: &str, found: &mut Verification) -> Result<(), Error> {
+fn line_flaw(flaw: Flaw, title: &str, found: &mut Findings<'_>) -> Result<(), Error> {
     match flaw {
         Flaw::Line { file, line, fault } => {
             found.fault(format!("line {line} of `{file}`"), fault);
@@ -471,38 +527,52 @@ fn line_flaw(flaw: Flaw, title: &str, found: &mut Verification) -> Result<(), Er
     }
 }
 
-fn check_locations(
-    member: &Member,
-    language: &str,
+/// The locations in the language of the options, all others having been compared with them. None when their file cannot be read to
+/// its end: then nothing is known of what it lacks.
+fn check_all_locations(
+    files: &CsvFiles,
+    options: &OpenOptions,
     title: &str,
-    found: &mut Verification,
-) -> Result<Locations, Error> {
-    let mut locations = Locations::default();
-    let read = Locations::each(member, language, |line, row| {
-        let fault = match row {
-            Ok((id, country)) => locations
-                .insert(id, country)
-                .map(|_| Fault(format!("the geoname id {id} is there a second time"))),
-            Err(fault) => Some(fault),
-        };
-        if let Some(fault) = fault {
-            found.fault(format!("line {line} of `{}`", member.name), fault);
+    found: &mut Findings<'_>,
+) -> Result<Option<Locations>, Error> {
+    let language = options.language_or_default();
+    let chosen = crate::database::locations_in(files, language, title)?;
+    let locations = check_locations(chosen, language, title, found)?;
+    for (other, member) in files.locations.iter().filter(|(other, _)| *other != language) {
+        let translated = check_locations(member, other, title, found)?;
+        if let (Some(locations), Some(translated)) = (&locations, &translated) {
+            compare(locations, chosen, translated, member, found);
         }
-        Ok(())
-    });
-    if let Err(flaw) = read {
-        line_flaw(flaw, title, found)?;
     }
     Ok(locations)
 }
 
-/// The locations of all languages are the same.
+fn check_locations(
+    member: &Member,
+    language: &str,
+    title: &str,
+    found: &mut Findings<'_>,
+) -> Result<Option<Locations>, Error> {
+    let mut locations = Locations::default();
+    let read = Locations::each(member, language, &EnglishNames::new(), |line, row| {
+        if let Err(fault) = row.and_then(|(id, country)| locations.insert(id, country)) {
+            found.fault(format!("line {line} of `{}`", member.name), fault);
+        }
+        Ok(())
+    });
+    match read {
+        Ok(()) => Ok(Some(locations)),
+        Err(flaw) => line_flaw(flaw, title, found).map(|()| None),
+    }
+}
+
+/// The locations of all languages are the same, and in the same countries.
 fn compare(
     first: &Locations,
     first_file: &Member,
     second: &Locations,
     second_file: &Member,
-    found: &mut Verification,
+    found: &mut Findings<'_>,
 ) {
     let mut missing = |from: &Locations, of: &Locations, file: &Member| {
         let mut ids: Vec<u32> = of.ids().filter(|id| from.get(*id).is_err()).collect();
@@ -516,6 +586,23 @@ fn compare(
     };
     missing(second, first, second_file);
     missing(first, second, first_file);
+    let code =
+        |country: Option<&Country>| country.map_or("none".to_owned(), |country| country.code.to_string());
+    let mut differing: Vec<(u32, String, String)> = first
+        .ids()
+        .filter_map(|id| Some((id, code(first.get(id).ok()?), code(second.get(id).ok()?))))
+        .filter(|(_, first, second)| first != second)
+        .collect();
+    differing.sort_unstable();
+    for (id, first, second) in differing {
+        found.defect(
+            format!("`{}`", second_file.name),
+            format!(
+                "the location with the geoname id {id} has the country code {second}, and {first} in `{}`",
+                first_file.name
+            ),
+        );
+    }
 }
 
 /// The first and the last address of a network.
@@ -533,25 +620,44 @@ fn ipv6_range(field: &[u8]) -> Result<Range, Fault> {
     Ok((first, last))
 }
 
+/// What blocks refer to.
+struct Join<'a> {
+    locations: &'a Locations,
+    used: HashSet<u32>,
+}
+
+impl Join<'_> {
+    /// Looks the ids of a row up, each once.
+    fn refer(&mut self, ids: [Option<u32>; 3], found: &mut dyn FnMut(Fault)) {
+        for (index, id) in ids.iter().enumerate() {
+            let Some(id) = id.filter(|_| !ids[..index].contains(id)) else {
+                continue;
+            };
+            self.used.insert(id);
+            if let Err(fault) = self.locations.get(id) {
+                found(fault);
+            }
+        }
+    }
+
+    fn unused(&self) -> usize {
+        self.locations.ids().filter(|id| !self.used.contains(id)).count()
+    }
+}
+
 fn check_blocks(
     member: &Member,
     range: fn(&[u8]) -> Result<Range, Fault>,
-    locations: &Locations,
-    used: &mut HashSet<u32>,
+    mut join: Option<&mut Join<'_>>,
     title: &str,
-    found: &mut Verification,
+    found: &mut Findings<'_>,
 ) -> Result<u64, Error> {
     let open = || Blocks::open(member);
     check_rows(member, range, title, found, open, |blocks, found| {
-        let ids = match blocks.ids(&CountrySource::ALL) {
-            Ok(ids) => ids,
-            Err(fault) => return found(fault),
-        };
-        for id in ids.into_iter().flatten() {
-            used.insert(id);
-            if let Err(fault) = locations.get(id) {
-                found(fault);
-            }
+        match (blocks.ids(&CountrySource::ALL), &mut join) {
+            (Ok(ids), Some(join)) => join.refer(ids, found),
+            (Ok(_), None) => {}
+            (Err(fault), _) => found(fault),
         }
     })
 }
@@ -560,7 +666,7 @@ fn check_systems(
     member: &Member,
     range: fn(&[u8]) -> Result<Range, Fault>,
     title: &str,
-    found: &mut Verification,
+    found: &mut Findings<'_>,
 ) -> Result<u64, Error> {
     let open = || Systems::open(member);
     check_rows(member, range, title, found, open, |systems, found| {
@@ -602,7 +708,7 @@ fn check_rows<R: NetworkRows>(
     member: &Member,
     range: fn(&[u8]) -> Result<Range, Fault>,
     title: &str,
-    found: &mut Verification,
+    found: &mut Findings<'_>,
     open: impl Fn() -> Result<R, Flaw>,
     mut rest: impl FnMut(&R, &mut dyn FnMut(Fault)),
 ) -> Result<u64, Error> {
@@ -612,7 +718,7 @@ fn check_rows<R: NetworkRows>(
         Err(flaw) => return line_flaw(flaw, title, found).map(|()| 0),
     };
     let mut count = 0;
-    let mut last: Option<(Range, u64)> = None;
+    let mut walk = InOrder::default();
     let mut disorder = false;
     loop {
         match file.rows().next() {
@@ -627,19 +733,16 @@ fn check_rows<R: NetworkRows>(
         match range(file.network()) {
             Ok(this) => {
                 count += 1;
-                match last {
-                    Some(((first, end), before)) if this.0 <= end => {
-                        if this.0 < first {
-                            disorder = true;
-                            found.defect(
-                                place(line),
-                                format!("the network comes before that of line {before}"),
-                            );
-                        } else {
-                            found.defect(place(line), overlap((first, end), this, before));
-                        }
+                match walk.step(this, line) {
+                    Step::After => {}
+                    Step::Before(before) => {
+                        disorder = true;
+                        let what = format!("the network comes before that of line {before}");
+                        found.defect(place(line), what);
                     }
-                    _ => last = Some((this, line)),
+                    Step::Within(other, before) => {
+                        found.defect(place(line), overlap(other, this, before));
+                    }
                 }
             }
             Err(fault) => found.fault(place(line), fault),
@@ -650,6 +753,34 @@ fn check_rows<R: NetworkRows>(
         check_unordered(range, &open, |line, what| found.defect(place(line), what));
     }
     Ok(count)
+}
+
+/// A walk over ranges that should come in order: remembers the one that reaches furthest, with its line.
+#[derive(Default)]
+struct InOrder(Option<(Range, u64)>);
+
+/// How a range stands to those before it.
+enum Step {
+    /// Behind all of them.
+    After,
+    /// It begins before that of a line.
+    Before(u64),
+    /// It begins in a range, which is that of a line.
+    Within(Range, u64),
+}
+
+impl InOrder {
+    fn step(&mut self, this: Range, line: u64) -> Step {
+        let step = match self.0 {
+            Some(((first, _), before)) if this.0 < first => return Step::Before(before),
+            Some((other, before)) if this.0 <= other.1 => Step::Within(other, before),
+            _ => Step::After,
+        };
+        if self.0.is_none_or(|((_, end), _)| this.1 > end) {
+            self.0 = Some((this, line));
+        }
+        step
+    }
 }
 
 fn overlap(first: Range, second: Range, line: u64) -> String {
@@ -669,7 +800,8 @@ fn check_unordered<R: NetworkRows>(
     let Ok(mut file) = open() else { return };
     let mut all = Vec::new();
     // The walk has reported what is wrong with single rows, and which overlap one before them in order.
-    let mut last: Option<Range> = None;
+    let mut reported = HashSet::new();
+    let mut walk = InOrder::default();
     loop {
         match file.rows().next() {
             Ok(true) => {}
@@ -678,23 +810,21 @@ fn check_unordered<R: NetworkRows>(
         }
         if let Ok(this) = range(file.network()) {
             let line = file.rows().line();
-            let reported = last.is_some_and(|(first, end)| this.0 >= first && this.0 <= end);
-            if last.is_none_or(|(_, end)| this.0 > end) {
-                last = Some(this);
+            if let Step::Within(_, before) = walk.step(this, line) {
+                reported.insert((before, line));
             }
-            all.push((this, line, reported));
+            all.push((this, line));
         }
     }
-    all.sort_unstable();
-    let mut widest: Option<(Range, u64)> = None;
-    for (this, line, reported) in all {
-        match widest {
-            Some((other, before)) if this.0 <= other.1 => {
-                if !reported {
-                    defect(line.max(before), overlap(other, this, line.min(before)));
-                }
+    // Of those that begin at the same address, the widest first.
+    all.sort_unstable_by_key(|((first, end), line)| (*first, Reverse(*end), *line));
+    let mut walk = InOrder::default();
+    for (this, line) in all {
+        if let Step::Within(other, before) = walk.step(this, line) {
+            let (earlier, later) = (line.min(before), line.max(before));
+            if !reported.contains(&(earlier, later)) {
+                defect(later, overlap(other, this, earlier));
             }
-            _ => widest = Some((this, line)),
         }
     }
 }

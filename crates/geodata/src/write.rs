@@ -1,9 +1,10 @@
-//! Files that appear whole or not at all.
+//! Files that appear whole or not at all, in place of older ones that come back when something goes wrong.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::sample::{MANIFEST, OPTIONAL_FILE};
 use crate::{Error, SampleFile};
 
 /// Writes all files, first beside their places, then into them.
@@ -21,24 +22,32 @@ pub(crate) fn write_files(dir: &Path, files: &[SampleFile]) -> Result<Vec<PathBu
     written.make_folders(dir)?;
     let mut moves = Vec::new();
     for SampleFile { name, bytes } in files {
-        // With the process in the name, two that write the same sample do not get in each other's way.
-        let draft = dir.join(format!(".{name}.{}.tmp", std::process::id()));
+        let path = dir.join(name);
+        let draft = beside(&path, "tmp");
         written.files.push(draft.clone());
-        write_file(&draft, bytes).map_err(|source| Error::Write {
-            path: dir.join(name),
-            source,
-        })?;
-        moves.push((draft, dir.join(name)));
+        write_file(&draft, bytes).map_err(unwritable(&path))?;
+        moves.push((draft, path));
     }
-    for (draft, path) in &moves {
-        fs::rename(draft, path).map_err(|source| Error::Write {
-            path: path.clone(),
-            source,
-        })?;
-        written.files.push(path.clone());
+    if let Some(path) = left_over(dir, files) {
+        written.set_aside(&path)?;
     }
+    written.put(&moves)?;
     written.keep();
     Ok(moves.into_iter().map(|(_, path)| path).collect())
+}
+
+/// The file of an older sample that would be taken for one of this sample, which has none of its name. The older manifest tells whose it
+/// is.
+fn left_over(dir: &Path, files: &[SampleFile]) -> Option<PathBuf> {
+    if files.iter().any(|file| file.name == OPTIONAL_FILE) {
+        return None;
+    }
+    let manifest = fs::read(dir.join(MANIFEST)).ok()?;
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).ok()?;
+    let mut listed = manifest.get("files")?.as_array()?.iter();
+    let is_listed = listed.any(|file| file.get("name").is_some_and(|name| name == OPTIONAL_FILE));
+    let path = dir.join(OPTIONAL_FILE);
+    (is_listed && path.is_file()).then_some(path)
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -52,6 +61,8 @@ fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 struct Undo {
     files: Vec<PathBuf>,
     folders: Vec<PathBuf>,
+    /// What was there before: where it is, and where it belongs.
+    older: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Undo {
@@ -62,29 +73,103 @@ impl Undo {
             .map(Path::to_owned)
             .collect();
         for folder in missing.into_iter().rev() {
-            fs::create_dir(&folder).map_err(|source| Error::Write {
-                path: folder.clone(),
-                source,
-            })?;
+            fs::create_dir(&folder).map_err(unwritable(&folder))?;
             self.folders.push(folder);
         }
         Ok(())
     }
 
+    /// Moves files to their places, each from the first path to the second.
+    fn put(&mut self, moves: &[(PathBuf, PathBuf)]) -> Result<(), Error> {
+        for (draft, path) in moves {
+            if fs::symlink_metadata(path).is_ok() {
+                let aside = beside(path, "old");
+                self.files.push(aside.clone());
+                // Under a second name, for there is to be no moment without the file; not all file systems have such names.
+                fs::hard_link(path, &aside)
+                    .or_else(|_| fs::copy(path, &aside).map(|_| ()))
+                    .map_err(unwritable(path))?;
+                self.older.push((aside, path.clone()));
+                fs::rename(draft, path).map_err(unwritable(path))?;
+            } else {
+                fs::rename(draft, path).map_err(unwritable(path))?;
+                self.files.push(path.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a file out of its place.
+    fn set_aside(&mut self, path: &Path) -> Result<(), Error> {
+        let aside = beside(path, "old");
+        fs::rename(path, &aside).map_err(unwritable(path))?;
+        self.older.push((aside, path.to_owned()));
+        Ok(())
+    }
+
     fn keep(mut self) {
-        self.files.clear();
+        self.files = self.older.drain(..).map(|(aside, _)| aside).collect();
         self.folders.clear();
     }
 }
 
+/// A name that nothing else has beside a file. With the process in it, two that write the same sample do not get in each other's way.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.{ending}", std::process::id()))
+}
+
+fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Write { path, source }
+}
+
 impl Drop for Undo {
-    /// What cannot be removed stays: the error that led here is the one to report.
+    /// What cannot be taken back stays: the error that led here is the one to report.
     fn drop(&mut self) {
+        for (aside, path) in &self.older {
+            let _ = fs::rename(aside, path);
+        }
         for file in &self.files {
             let _ = fs::remove_file(file);
         }
         for folder in self.folders.iter().rev() {
             let _ = fs::remove_dir(folder);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_replaced_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for (name, content) in [("a", "older"), (".a", "newer"), (".b", "new"), ("c", "older")] {
+            fs::write(path(name), content).unwrap();
+        }
+        let moves = |names: &[&str]| -> Vec<_> {
+            let each = names.iter().map(|name| (path(&format!(".{name}")), path(name)));
+            each.collect()
+        };
+        let mut undo = Undo::default();
+        undo.set_aside(&path("c")).unwrap();
+        // The third is not there to be moved.
+        let error = undo.put(&moves(&["a", "b", "d"])).unwrap_err();
+        assert!(
+            matches!(&error, Error::Write { path: at, .. } if *at == path("d")),
+            "{error:?}"
+        );
+        assert_eq!(fs::read(path("a")).unwrap(), b"newer");
+        drop(undo);
+        let mut left: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["a", "c"]);
+        assert_eq!(fs::read(path("a")).unwrap(), b"older");
     }
 }

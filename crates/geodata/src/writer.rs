@@ -1,6 +1,9 @@
 //! Writes databases in MaxMind's format: the built-in sample, and fixtures for tests. Small ones, for everything is kept
 //! in memory.
 //!
+//! As in MaxMind's own files, a text, map or list is written once: where it comes again, in another record or as a key, there is a
+//! pointer to it, unless that is no shorter.
+//!
 //! ```
 //! use geodata::writer::Writer;
 //! use serde_json::json;
@@ -30,9 +33,7 @@ pub struct Writer {
     languages: Vec<String>,
     build_epoch: u64,
     tree: Tree,
-    data: Vec<u8>,
-    /// Records already in `data`, with their places: each is written once.
-    records: HashMap<Vec<u8>, usize>,
+    data: Data,
 }
 
 impl Writer {
@@ -56,8 +57,7 @@ impl Writer {
                 version,
                 nodes: vec![Node::default()],
             },
-            data: Vec::new(),
-            records: HashMap::new(),
+            data: Data::default(),
         }
     }
 
@@ -82,20 +82,14 @@ impl Writer {
         self
     }
 
-    /// Gives a network its record: maps, lists, texts, booleans and numbers that are not negative and whole.
+    /// Gives a network its record: maps, lists, texts, booleans and numbers; of whole ones, those from -2³¹ to 2⁶⁴ - 1.
     ///
     /// # Errors
     ///
     /// [`Error::Overlap`] when the network contains another or is contained by it, [`Error::Unwritable`] for an IPv6
     /// network in a database without IPv6 and for other values.
     pub fn insert(&mut self, network: IpNet, record: &Value) -> Result<(), Error> {
-        let mut bytes = Vec::new();
-        encode(record, &mut bytes)?;
-        let next = self.data.len();
-        let place = *self.records.entry(bytes).or_insert_with_key(|bytes| {
-            self.data.extend_from_slice(bytes);
-            next
-        });
+        let place = self.data.record(record)?;
         self.tree.insert(network, Slot::Data(place))
     }
 
@@ -134,7 +128,8 @@ impl Writer {
     /// [`Error::Unwritable`] when there is more than the format has room for.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         let nodes = self.tree.nodes.len();
-        let (bytes_per_node, record_size) = match nodes + SEPARATOR + self.data.len() {
+        let data = &self.data.bytes;
+        let (bytes_per_node, record_size) = match nodes + SEPARATOR + data.len() {
             n if n < 1 << 24 => (6, 24),
             n if n < 1 << 28 => (7, 28),
             n if n < 1 << 32 => (8, 32),
@@ -144,7 +139,7 @@ impl Writer {
                 });
             }
         };
-        let mut file = Vec::with_capacity(nodes * bytes_per_node + self.data.len() + 1024);
+        let mut file = Vec::with_capacity(nodes * bytes_per_node + data.len() + 1024);
         for node in &self.tree.nodes {
             let [left, right] = node.0.map(|slot| match slot {
                 Slot::Empty => nodes,
@@ -163,7 +158,7 @@ impl Writer {
             }
         }
         file.extend([0; SEPARATOR]);
-        file.extend_from_slice(&self.data);
+        file.extend_from_slice(data);
         file.extend_from_slice(b"\xab\xcd\xefMaxMind.com");
         let description = if self.description.is_empty() {
             &self.database_type
@@ -277,11 +272,81 @@ impl Tree {
     }
 }
 
+/// The data section.
+#[derive(Debug, Default)]
+struct Data {
+    bytes: Vec<u8>,
+    /// What is there already: where it is, by what it would be without pointers.
+    places: HashMap<Vec<u8>, usize>,
+}
+
+impl Data {
+    /// Writes a record, unless it is there, and gives its place.
+    fn record(&mut self, record: &Value) -> Result<usize, Error> {
+        let mut plain = Vec::new();
+        encode(record, &mut plain)?;
+        if let Some(place) = self.places.get(&plain) {
+            return Ok(*place);
+        }
+        let place = self.bytes.len();
+        self.value(record, plain.len())?;
+        self.places.insert(plain, place);
+        Ok(place)
+    }
+
+    /// Writes what is part of a record, or where it is.
+    fn part(&mut self, value: &Value) -> Result<(), Error> {
+        let mut plain = Vec::new();
+        encode(value, &mut plain)?;
+        if !matches!(value, Value::String(_) | Value::Object(_) | Value::Array(_)) {
+            self.bytes.extend(plain);
+            return Ok(());
+        }
+        if let Some(place) = self.places.get(&plain) {
+            let pointer = pointer(*place)?;
+            if pointer.len() < plain.len() {
+                self.bytes.extend(pointer);
+            } else {
+                self.bytes.extend(plain);
+            }
+            return Ok(());
+        }
+        let place = self.bytes.len();
+        self.value(value, plain.len())?;
+        self.places.insert(plain, place);
+        Ok(())
+    }
+
+    /// Writes a value, with pointers to those of its parts that are there.
+    fn value(&mut self, value: &Value, plain_len: usize) -> Result<(), Error> {
+        match value {
+            Value::Object(map) => {
+                control(MAP, map.len(), &mut self.bytes)?;
+                map.iter().try_for_each(|(key, value)| {
+                    self.part(&Value::from(key.as_str()))?;
+                    self.part(value)
+                })
+            }
+            Value::Array(list) => {
+                control(LIST, list.len(), &mut self.bytes)?;
+                list.iter().try_for_each(|value| self.part(value))
+            }
+            _ => {
+                self.bytes.reserve(plain_len);
+                encode(value, &mut self.bytes)
+            }
+        }
+    }
+}
+
 // The types of the format.
+const POINTER: u8 = 1;
 const TEXT: u8 = 2;
+const DOUBLE: u8 = 3;
 const UINT16: u8 = 5;
 const UINT32: u8 = 6;
 const MAP: u8 = 7;
+const INT32: u8 = 8;
 const UINT64: u8 = 9;
 const LIST: u8 = 11;
 const BOOL: u8 = 14;
@@ -289,12 +354,7 @@ const BOOL: u8 = 14;
 fn encode(value: &Value, out: &mut Vec<u8>) -> Result<(), Error> {
     match value {
         Value::String(text) => encode_text(text, out),
-        Value::Number(number) => match number.as_u64() {
-            Some(n) => encode_number(if n <= u32::MAX.into() { UINT32 } else { UINT64 }, n, out),
-            None => Err(Error::Unwritable {
-                what: format!("the number {number}"),
-            }),
-        },
+        Value::Number(number) => encode_any_number(number, out),
         Value::Object(map) => {
             control(MAP, map.len(), out)?;
             map.iter().try_for_each(|(key, value)| {
@@ -317,6 +377,53 @@ fn encode_text(text: &str, out: &mut Vec<u8>) -> Result<(), Error> {
     control(TEXT, text.len(), out)?;
     out.extend_from_slice(text.as_bytes());
     Ok(())
+}
+
+/// In the type that fits: a whole one in the narrowest.
+fn encode_any_number(number: &serde_json::Number, out: &mut Vec<u8>) -> Result<(), Error> {
+    if let Some(number) = number.as_u64() {
+        let kind = if number <= u32::MAX.into() { UINT32 } else { UINT64 };
+        return encode_number(kind, number, out);
+    }
+    let whole = number.as_i64();
+    if let Some(number) = whole.and_then(|number| i32::try_from(number).ok()) {
+        control(INT32, 4, out)?;
+        out.extend(number.to_be_bytes());
+        return Ok(());
+    }
+    match number.as_f64() {
+        Some(number) if whole.is_none() => {
+            control(DOUBLE, 8, out)?;
+            out.extend(number.to_be_bytes());
+            Ok(())
+        }
+        _ => Err(Error::Unwritable {
+            what: format!("the number {number}"),
+        }),
+    }
+}
+
+/// A pointer to a place of the data section: the shortest that reaches it.
+fn pointer(place: usize) -> Result<Vec<u8>, Error> {
+    // Each size begins where the one before it ends, but for the last, which has all 32 bits.
+    const TWO: usize = 1 << 11;
+    const THREE: usize = TWO + (1 << 19);
+    const FOUR: usize = THREE + (1 << 27);
+
+    let (size, number, bytes) = match place {
+        ..TWO => (0, place, 1),
+        TWO..THREE => (1, place - TWO, 2),
+        THREE..FOUR => (2, place - THREE, 3),
+        _ => (3, place, 4),
+    };
+    let number = u32::try_from(number).map_err(|_| Error::Unwritable {
+        what: "more than 4 GiB".to_owned(),
+    })?;
+    // Three bits of the number go with the size where there is no byte for them.
+    let high = if size == 3 { 0 } else { number >> (8 * bytes) };
+    let mut pointer = vec![POINTER << 5 | size << 3 | high as u8];
+    pointer.extend_from_slice(&number.to_be_bytes()[4 - bytes..]);
+    Ok(pointer)
 }
 
 /// Without leading zeros.
@@ -352,4 +459,39 @@ fn control(kind: u8, size: usize, out: &mut Vec<u8>) -> Result<(), Error> {
     }
     out.extend_from_slice(rest);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mmdb::{Kind, Section};
+
+    /// The bytes of the format's description, at the bounds of each size; and what our reader makes of them.
+    #[test]
+    fn pointers_of_all_sizes() {
+        let cases: [(usize, &[u8]); 10] = [
+            (0, &[0x20, 0]),
+            (0x7ff, &[0x27, 0xff]),
+            (0x800, &[0x28, 0, 0]),
+            (0x12345, &[0x29, 0x1b, 0x45]),
+            (526_335, &[0x2f, 0xff, 0xff]),
+            (526_336, &[0x30, 0, 0, 0]),
+            (0x123_4567, &[0x31, 0x1b, 0x3d, 0x67]),
+            (134_744_063, &[0x37, 0xff, 0xff, 0xff]),
+            (134_744_064, &[0x38, 0x08, 0x08, 0x08, 0x00]),
+            (0xffff_fffe, &[0x38, 0xff, 0xff, 0xff, 0xfe]),
+        ];
+        for (place, bytes) in cases {
+            assert_eq!(pointer(place).unwrap(), bytes, "{place}");
+            let value = Section::new(bytes, 0..bytes.len()).value(0).unwrap();
+            assert_eq!(
+                (value.kind, value.size, value.body),
+                (Kind::Pointer, place, bytes.len())
+            );
+        }
+        assert!(pointer(1 << 32).is_err());
+        // Of four bytes, the bits beside the size mean nothing.
+        let value = Section::new(&[0x3f, 0, 0, 0x10, 0], 0..5).value(0).unwrap();
+        assert_eq!(value.size, 0x1000);
+    }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as the tests do")]
 
+use std::path::Path;
 use std::sync::LazyLock;
 
 use geodata::writer::Writer;
@@ -9,6 +10,9 @@ use geodata::{CheckedSpec, Database, Error, SampleSpec, sample};
 use ipnet::IpNet;
 use proptest::prelude::*;
 use serde_json::json;
+
+#[path = "../fuzz/uses.rs"]
+mod uses;
 
 /// A database small enough that damage is likely to hit something that matters.
 static SMALL: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -134,5 +138,85 @@ proptest! {
         // The same with a mark, so that there is something to read.
         let marked = [&bytes[..bytes.len() / 2], b"\xab\xcd\xefMaxMind.com", &bytes[bytes.len() / 2..]].concat();
         prop_assert!(use_up(marked).is_err());
+    }
+}
+
+/// Pieces of the files of a CSV folder, so that some of them are read further than their first line.
+fn csv_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let pieces: &[&str] = &[
+        "network,geoname_id,registered_country_geoname_id\n",
+        "geoname_id,country_iso_code,country_name\n",
+        "1.0.0.0/24",
+        "::/0",
+        "7",
+        "FR",
+        ",",
+        "\n",
+        "\"",
+        "\0",
+        "\r",
+        "\u{feff}",
+        "ü",
+    ];
+    let piece = prop::sample::select(pieces).prop_map(|piece| piece.as_bytes().to_vec());
+    let any = prop::collection::vec(any::<u8>(), 0..8);
+    let rest = prop::collection::vec(prop_oneof![8 => piece, 1 => any], 0..60);
+    rest.prop_map(|rest| {
+        let files = b"network,geoname_id\n1.0.0.0/24,7\n\0geoname_id,country_iso_code,country_name\n7,FR,France\n\0network\n";
+        // The beginning of a sound one, more or less of it.
+        let keep = rest.len() * files.len() / 60;
+        [&files[..keep], &rest.concat()].concat()
+    })
+}
+
+/// A document of the tests with some of its bytes changed, and perhaps cut short.
+fn changed(name: &'static str) -> impl Strategy<Value = Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/seeds")
+        .join(name);
+    let bytes = std::fs::read(path).unwrap();
+    let flips = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..20);
+    (flips, any::<prop::sample::Index>(), any::<bool>()).prop_map(move |(flips, end, is_cut)| {
+        let mut bytes = bytes.clone();
+        for (place, byte) in flips {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        if is_cut {
+            bytes.truncate(end.index(bytes.len()));
+        }
+        bytes
+    })
+}
+
+fn any_file() -> impl Strategy<Value = Vec<u8>> {
+    let beginning = prop::sample::select(vec![&b""[..], b"\x1f\x8b\x08", b"PK\x03\x04", b"PK\x05\x06"]);
+    let rest = prop::collection::vec(any::<u8>(), 0..600);
+    (beginning, rest).prop_map(|(beginning, rest)| [beginning, &rest[..]].concat())
+}
+
+// Whatever the bytes are, they end in an error or in networks, and what a check says agrees with it; nothing panics.
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn any_csv_folder(bytes in csv_bytes()) {
+        let folder = tempfile::tempdir().unwrap();
+        uses::csv_folder(&bytes, folder.path());
+    }
+
+    #[test]
+    fn any_zip(bytes in prop_oneof![changed("csv_zip/Country.zip"), changed("csv_zip/stored.zip"), any_file()]) {
+        uses::csv_zip(&bytes);
+    }
+
+    #[test]
+    fn any_tar_gz(bytes in prop_oneof![changed("tar_gz/as-downloaded.tar"), changed("tar_gz/as-downloaded.tar.gz"), any_file()]) {
+        uses::tar_gz(&bytes);
+    }
+
+    #[test]
+    fn any_mmdb(bytes in prop_oneof![changed("mmdb/GeoLite2-Country.mmdb"), changed("mmdb/GeoLite2-ASN.mmdb"), any_file()]) {
+        uses::mmdb(&bytes);
     }
 }

@@ -387,6 +387,31 @@ async fn what_the_time_does_not_say_the_checksum_does() {
     assert_eq!(case.fetch().await.status, FetchStatus::Downloaded);
 }
 
+/// Of the download itself, storage may say another time and no `ETag`.
+#[tokio::test]
+async fn what_is_noted_is_what_the_next_head_is_compared_with() {
+    let archive = archive(&database(1));
+    let server = MockServer::start().await;
+    let answer = |method_: &str, released: &str| {
+        let answer = ResponseTemplate::new(200).insert_header("last-modified", released);
+        Mock::given(method(method_))
+            .and(query_param("suffix", "tar.gz"))
+            .respond_with(answer.set_body_bytes(&archive[..]))
+    };
+    answer("GET", LATER).mount(&server).await;
+    offer(&server, &archive, RELEASED).await;
+    let mut case = Case::new(&server.uri());
+    assert_eq!(case.fetch().await.status, FetchStatus::Downloaded);
+    assert_eq!(requests(&server).await, WHOLE);
+    answer("GET", LATER).mount(&server).await;
+    offer(&server, &archive, RELEASED).await;
+    assert_eq!(case.check().await.status, CheckStatus::Current);
+    requests(&server).await;
+    offer(&server, &archive, RELEASED).await;
+    assert_eq!(case.fetch().await.status, FetchStatus::Unchanged);
+    assert_eq!(requests(&server).await, ["HEAD tar.gz"]);
+}
+
 impl Case {
     async fn check_with_head(&mut self, server: &MockServer) -> CheckStatus {
         Mock::given(method("HEAD"))
@@ -686,6 +711,45 @@ async fn what_passes_is_waited_for_longer_each_time() {
     }
     assert_eq!(all[0], all[1], "by seed");
     assert_ne!(all[0], all[2]);
+}
+
+#[tokio::test]
+async fn a_server_that_fails_says_when_it_is_back() {
+    let archive = archive(&database(1));
+    let server = MockServer::start().await;
+    let turns = ["7", "Sat, 20 Jan 2024 00:00:11 GMT", "soon"].map(|when| {
+        ResponseTemplate::new(503)
+            .insert_header("date", "Sat, 20 Jan 2024 00:00:00 GMT")
+            .insert_header("retry-after", when)
+    });
+    let last = ResponseTemplate::new(200).set_body_bytes(&archive[..]);
+    Mock::given(method("GET"))
+        .and(query_param("suffix", "tar.gz"))
+        .respond_with(InTurn::new(turns.into_iter().chain([last])))
+        .mount(&server)
+        .await;
+    offer(&server, &archive, RELEASED).await;
+    let mut case = Case::new(&server.uri());
+    assert_eq!(case.fetch().await.status, FetchStatus::Downloaded);
+    let waits = case.waits();
+    assert_eq!(waits[..2], [7.0, 11.0]);
+    assert!((2.0..=4.0).contains(&waits[2]), "{waits:?}");
+}
+
+/// Longer than one wants to wait.
+#[tokio::test]
+async fn a_server_that_is_back_tomorrow_is_not_waited_for() {
+    let server = MockServer::start().await;
+    let mut case = Case::new(&server.uri());
+    Mock::given(method("HEAD"))
+        .respond_with(ResponseTemplate::new(503).insert_header("retry-after", "86400"))
+        .mount(&server)
+        .await;
+    case.fails(expect![
+        "`http://127.0.0.1:PORT` failed once with 503; try again later"
+    ])
+    .await;
+    assert!(case.waits().is_empty());
 }
 
 #[tokio::test]
@@ -1094,8 +1158,35 @@ async fn a_refusal_of_the_storage_is_no_refusal_of_the_key() {
         };
         assert_eq!(told, status);
         chain(&error);
-        // Each time with a new address.
-        assert_eq!(requests(&server).await, ["HEAD tar.gz"; 5]);
+        // Each time with a new address; that it refuses HEAD may be because the address was made for GET.
+        let asked = [&WHOLE[..2], &["GET tar.gz"; 5]].concat();
+        assert_eq!(requests(&server).await, asked);
+    }
+}
+
+#[tokio::test]
+async fn storage_may_refuse_head_alone() {
+    let archive = archive(&database(1));
+    for status in [401, 403, 404, 405] {
+        let storage = MockServer::start().await;
+        Mock::given(method("HEAD"))
+            .respond_with(ResponseTemplate::new(status))
+            .mount(&storage)
+            .await;
+        Mock::given(method("GET"))
+            .respond_with(
+                ResponseTemplate::new(200)
+                    .insert_header("last-modified", RELEASED)
+                    .set_body_bytes(&archive[..]),
+            )
+            .mount(&storage)
+            .await;
+        let server = redirecting(&format!("{}/object", storage.uri()), 302).await;
+        let mut case = Case::new(&server.uri());
+        assert_eq!(case.fetch().await.status, FetchStatus::Downloaded);
+        // The checksum tells that it is the same.
+        assert_eq!(case.fetch().await.status, FetchStatus::Unchanged);
+        assert_eq!(requests(&server).await, [&WHOLE[..], &WHOLE[..2]].concat());
     }
 }
 

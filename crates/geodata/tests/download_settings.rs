@@ -9,6 +9,8 @@ use std::path::Path;
 use expect_test::{Expect, expect};
 use geodata::download::{Draft, Edition, Error};
 
+use proptest::prelude::*;
+
 const KEY: &str = "Zq8Kf3_SECRETKEY_mmk";
 const PROXY_PASSWORD: &str = "hunter2-proxy";
 
@@ -417,4 +419,44 @@ fn editions_are_those_that_there_are() {
     }
     expect!["`\\u{1b}[31m` is not an edition: GeoLite2-ASN, GeoLite2-ASN-CSV, GeoLite2-City, GeoLite2-City-CSV, GeoLite2-Country, GeoLite2-Country-CSV, GeoIP2-..."]
         .assert_eq(&"\u{1b}[31m".parse::<Edition>().unwrap_err().to_string());
+}
+
+/// Lines of a configuration, with what belongs in them and what does not.
+fn config() -> impl Strategy<Value = Vec<u8>> {
+    let pieces: &[&str] = &[
+        "AccountID ",
+        "LicenseKey ",
+        "EditionIDs ",
+        "Host ",
+        "Proxy ",
+        "ProxyUserPassword ",
+        "RetryFor ",
+        "Parallelism ",
+        "DatabaseDirectory ",
+        "GeoLite2-Country",
+        "123456",
+        "http://127.0.0.1:1",
+        "5m",
+        "#",
+        "\n",
+        "\r\n",
+        "\t",
+        "\u{feff}",
+        "é",
+    ];
+    let piece = prop::sample::select(pieces).prop_map(|piece| piece.as_bytes().to_vec());
+    let any = prop::collection::vec(any::<u8>(), 0..12);
+    prop::collection::vec(prop_oneof![6 => piece, 1 => any], 0..40).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    /// Settings, problems, or an error: never a panic, and never the key.
+    #[test]
+    fn any_configuration(bytes in config()) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("GeoIP.conf");
+        let key = format!("\nLicenseKey {KEY}\n");
+        std::fs::write(&path, [&bytes[..], key.as_bytes(), &bytes[..]].concat()).unwrap();
+        told(Draft::read_config(&path));
+    }
 }

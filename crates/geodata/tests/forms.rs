@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 
 use expect_test::expect;
 use geodata::writer::Writer;
-use geodata::{CountrySource, Database, Error, Form, OpenOptions, verify};
+use geodata::{
+    Country, CountryFilter, CountrySource, Database, Error, Form, OpenOptions, SampleSpec, sample, verify,
+};
 use serde_json::{Value, json};
 
 const ALL_FORMS: [&str; 6] = [
@@ -191,6 +193,157 @@ fn a_language_that_is_not_there() {
         .assert_eq(&error("GeoLite2-Country-CSV_20260106.zip"));
 }
 
+/// A name that one language lacks is the English one, in every form; and the English name answers whatever is shown.
+#[test]
+fn english_names_beside_those_of_another_language() {
+    let folder = csv_folder(&[
+        (
+            "Locations-en",
+            "geoname_id,country_iso_code,country_name\n1,FR,France\n2,DE,Germany\n3,KR,\"Korea, Republic of\"\n",
+        ),
+        (
+            "Locations-fr",
+            "geoname_id,country_iso_code,country_name\n1,FR,France\n2,DE,Allemagne\n3,KR,\n",
+        ),
+        (
+            "Blocks-IPv4",
+            "network,geoname_id\n1.0.0.0/24,1\n2.0.0.0/24,2\n3.0.0.0/24,3\n",
+        ),
+    ]);
+    let mut writer = Writer::new("GeoLite2-Country").languages(["en", "fr"]);
+    for (network, code, names) in [
+        ("1.0.0.0/24", "FR", json!({ "en": "France", "fr": "France" })),
+        ("2.0.0.0/24", "DE", json!({ "en": "Germany", "fr": "Allemagne" })),
+        (
+            "3.0.0.0/24",
+            "KR",
+            json!({ "en": "Korea, Republic of", "fr": "" }),
+        ),
+    ] {
+        let record = json!({ "country": { "iso_code": code, "names": names } });
+        writer.insert(network.parse().unwrap(), &record).unwrap();
+    }
+    let mmdb = folder.path().join("names.mmdb");
+    std::fs::write(&mmdb, writer.to_bytes().unwrap()).unwrap();
+    let french = OpenOptions::default().language("fr");
+    for path in [folder.path(), &mmdb] {
+        let database = Database::open_with(path, &french).unwrap();
+        let countries: Vec<Country> = database
+            .countries()
+            .unwrap()
+            .into_iter()
+            .map(|of| of.country)
+            .collect();
+        let shown: Vec<_> = countries
+            .iter()
+            .map(|country| (&*country.name, country.english.as_deref()))
+            .collect();
+        let expected = [
+            ("Allemagne", Some("Germany")),
+            ("France", None),
+            ("Korea, Republic of", None),
+        ];
+        assert_eq!(shown, expected, "{}", path.display());
+        for name in ["de", "Allemagne", "germany"] {
+            assert!(countries[0].answers_to(name), "{name}");
+        }
+        // As a list that was cut at its commas has them.
+        let names = ["Germany", "\"Korea", " Republic of\"", " \"france\" "];
+        let mut filter = CountryFilter::new(names).unwrap();
+        assert!(
+            database
+                .networks()
+                .all(|network| filter.has(&network.unwrap().country.unwrap()))
+        );
+        assert_eq!(filter.finish(&database).unwrap(), countries);
+        let spec = SampleSpec::default()
+            .countries(["Germany", "\"Korea", " Republic of\""])
+            .outlier_country("France");
+        let spec = spec
+            .training_rows(1)
+            .held_out_rows(0)
+            .outliers(1)
+            .evaluation_outliers(0);
+        let sample = sample(&database, &spec.check().unwrap(), 1).unwrap();
+        assert_eq!(sample.manifest.spec.countries, ["Germany", "Korea, Republic of"]);
+        let names: BTreeSet<_> = sample.train.iter().map(|row| row.entity.as_str()).collect();
+        assert_eq!(names, BTreeSet::from(["Allemagne", "Korea, Republic of"]));
+        let again = sample.manifest.repeat(&database).unwrap();
+        assert_eq!(again, sample);
+    }
+    // A quote that does not end is part of a name; the nearest one is of either language.
+    let database = Database::open_with(&mmdb, &french).unwrap();
+    let mut filter = CountryFilter::new(["\"Korea", "Germani"]).unwrap();
+    for network in database.networks() {
+        filter.has(&network.unwrap().country.unwrap());
+    }
+    let error = filter.finish(&database).unwrap_err();
+    expect![[r#"unknown countries `"Korea`, `Germani` (did you mean `DE`, Allemagne?); the database GeoLite2-Country has DE, FR, KR"#]]
+        .assert_eq(&error.to_string());
+}
+
+/// A folder with files of `GeoLite2-Country` in CSV.
+fn csv_folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        let path = folder.path().join(format!("GeoLite2-Country-{name}.csv"));
+        std::fs::write(path, content).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn files_of_others_beside_a_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = |from: &str, to: &str| std::fs::copy(data(from), folder.path().join(to)).unwrap();
+    let write = |name: &str| std::fs::write(folder.path().join(name), "\0\x05\x16\x07 of macOS").unwrap();
+    let opened = || Database::open(folder.path()).unwrap();
+    copy("GeoLite2-Country.mmdb", "GeoLite2-Country.mmdb");
+    write("._GeoLite2-Country.mmdb");
+    write("customers.csv");
+    assert_eq!(opened().metadata().form, Form::Mmdb);
+
+    let csv = "GeoLite2-Country-CSV_20260106";
+    for file in ["Blocks-IPv4", "Blocks-IPv6", "Locations-en"] {
+        let name = format!("GeoLite2-Country-{file}.csv");
+        copy(&format!("{csv}/{name}"), &name);
+    }
+    let alone = opened();
+    assert_eq!(alone.metadata().form, Form::CsvFolder);
+    write("._GeoLite2-Country-Blocks-IPv4.csv");
+    write("._GeoLite2-Country-Locations-de.csv");
+    write("more.csv");
+    let beside = opened();
+    assert_eq!(walked(&beside), walked(&alone));
+    assert_eq!(beside.sha256(), alone.sha256());
+    assert!(verify(folder.path()).unwrap().is_sound());
+}
+
+/// As macOS packs a folder: each file with another one that tells about it.
+#[test]
+fn a_zip_archive_made_by_macos() {
+    let mut archive = rawzip::ZipArchiveWriter::new(Vec::new());
+    let csv = data("GeoLite2-Country-CSV_20260106");
+    for (folder, about) in [("", ""), ("__MACOSX/", "._")] {
+        for file in ["Blocks-IPv4", "Locations-en"] {
+            let name = format!("GeoLite2-Country-{file}.csv");
+            let content = match about {
+                "" => std::fs::read(csv.join(&name)).unwrap(),
+                _ => b"\0\x05\x16\x07".to_vec(),
+            };
+            let path = format!("{folder}GeoLite2-Country-CSV_20260106/{about}{name}");
+            let (mut entry, config) = archive.new_file(path.as_str()).start().unwrap();
+            let mut writer = config.wrap(&mut entry);
+            std::io::Write::write_all(&mut writer, &content).unwrap();
+            let (_, descriptor) = writer.finish().unwrap();
+            entry.finish(descriptor).unwrap();
+        }
+    }
+    let bytes = archive.finish().unwrap();
+    let database = Database::from_bytes(bytes).unwrap();
+    assert_eq!(database.networks().count(), 12);
+}
+
 #[test]
 fn what_every_form_says_of_itself() {
     let mut said = String::new();
@@ -210,10 +363,10 @@ fn what_every_form_says_of_itself() {
         .unwrap();
     }
     expect![[r#"
-        MMDB: GeoLite2-Country, Some("2026-01-06T12:00:00Z"), IPv6, 70ce2780, 95
-        MMDB in tar.gz: GeoLite2-Country, Some("2026-01-06T12:00:00Z"), IPv6, a163e9aa, 95
-        MMDB in gzip: GeoLite2-Country, Some("2026-01-06T12:00:00Z"), IPv6, decdf8a0, 95
-        MMDB: GeoLite2-Country, Some("2026-01-06T12:00:00Z"), IPv6, 70ce2780, 95
+        MMDB: GeoLite2-Country, Some("2026-01-06T12:00:00Z"), IPv6, 53796acb, 95
+        MMDB in tar.gz: GeoLite2-Country, Some("2026-01-06T12:00:00Z"), IPv6, 9f3f0874, 95
+        MMDB in gzip: GeoLite2-Country, Some("2026-01-06T12:00:00Z"), IPv6, 54e2e724, 95
+        MMDB: GeoLite2-Country, Some("2026-01-06T12:00:00Z"), IPv6, 53796acb, 95
         CSV in zip: GeoLite2-Country, Some("2026-01-06T00:00:00Z"), IPv6, a817e8a2, 95
         CSV in a folder: GeoLite2-Country, Some("2026-01-06T00:00:00Z"), IPv6, 2f6cac6b, 95
     "#]]
@@ -248,6 +401,43 @@ fn cities() {
         89.160.20.112/28 Sweden (SE)
     "#]]
     .assert_eq(&found);
+}
+
+/// Records of more values than GeoLite2 has, and of kinds that are skipped: fractions, signed numbers.
+#[test]
+fn an_enterprise_database() {
+    let database = opened("GeoIP2-Enterprise.mmdb", &OpenOptions::default());
+    expect![[r#"
+        2.125.160.216/29 United Kingdom (GB)
+        74.209.16.0/20 United States (US)
+        81.2.69.160/27 United Kingdom (GB)
+        214.78.0.0/20 Philippines (PH)
+    "#]]
+    .assert_eq(&walked(&database));
+    assert_eq!(database.metadata().attribution, None, "bought, not given");
+    let german = opened("GeoIP2-Enterprise.mmdb", &OpenOptions::default().language("de"));
+    let network = german.lookup([81, 2, 69, 161].into()).unwrap().unwrap();
+    assert_eq!(network.country.unwrap().name.as_ref(), "Vereinigtes Königreich");
+    let represented = OpenOptions::default().country_from([CountrySource::Represented]);
+    let network = opened("GeoIP2-Enterprise.mmdb", &represented).lookup([214, 78, 0, 1].into());
+    assert_eq!(network.unwrap().unwrap().country.unwrap().code.as_str(), "US");
+}
+
+#[test]
+fn systems_of_an_isp_database() {
+    let mut found = BTreeSet::new();
+    for systems in ["GeoIP2-ISP.mmdb", "GeoIP2-ISP-CSV_20260106"] {
+        let options = OpenOptions::default().asn_database(data(systems));
+        found.insert(walked(&opened("GeoIP2-Enterprise.mmdb", &options)));
+    }
+    assert_eq!(found.len(), 1);
+    expect![[r#"
+        2.125.160.216/29 United Kingdom (GB) AS64501 Example Broadband Limited
+        74.209.16.0/20 United States (US) AS64502 EXAMPLE-FIBER
+        81.2.69.160/27 United Kingdom (GB)
+        214.78.0.0/20 Philippines (PH) AS64503 Example, Department of Networks
+    "#]]
+    .assert_eq(&found.pop_first().unwrap());
 }
 
 #[test]
@@ -340,6 +530,9 @@ fn every_document_is_sound() {
         "GeoLite2-City-CSV_20260106.zip",
         "GeoLite2-ASN.mmdb",
         "GeoLite2-ASN-CSV_20260106.zip",
+        "GeoIP2-Enterprise.mmdb",
+        "GeoIP2-ISP.mmdb",
+        "GeoIP2-ISP-CSV_20260106",
     ]);
     for name in names {
         let found = verify(data(name)).unwrap();
@@ -364,6 +557,9 @@ fn every_document_is_sound() {
         GeoLite2-City-CSV_20260106.zip: 5 and 0 networks, no file of IPv6 blocks
         GeoLite2-ASN.mmdb: 4 and 1 networks, 
         GeoLite2-ASN-CSV_20260106.zip: 4 and 1 networks, 
+        GeoIP2-Enterprise.mmdb: 4 and 1 networks, 
+        GeoIP2-ISP.mmdb: 3 and 1 networks, 
+        GeoIP2-ISP-CSV_20260106: 4 and 1 networks, 
     "#]]
     .assert_eq(&said);
     let found = verify(data("GeoLite2-Country.mmdb")).unwrap();
@@ -379,7 +575,7 @@ fn every_document_is_sound() {
             "nodes": 353,
             "record_size": 24,
             "records": 13,
-            "data_bytes": 2223
+            "data_bytes": 709
           },
           "csv": null,
           "notes": []
@@ -534,4 +730,111 @@ fn the_asn_database_is_as_the_writer_makes_it() {
         writer.insert(network.parse().unwrap(), &record).unwrap();
     }
     check_file("GeoLite2-ASN.mmdb", &writer.to_bytes().unwrap());
+}
+
+/// As the documentation of GeoIP2-Enterprise has its records.
+#[test]
+fn the_enterprise_database_is_as_the_writer_makes_it() {
+    let place = |confidence: u8, id: u32, code: &str, en: &str, de: &str| json!({ "confidence": confidence, "geoname_id": id, "iso_code": code, "names": { "de": de, "en": en } });
+    let gb = place(95, 2_635_167, "GB", "United Kingdom", "Vereinigtes Königreich");
+    let us = place(99, 6_252_001, "US", "United States", "Vereinigte Staaten");
+    let europe =
+        json!({ "code": "EU", "geoname_id": 6_255_148, "names": { "de": "Europa", "en": "Europe" } });
+    let mut writer = Writer::new_ipv6("GeoIP2-Enterprise")
+        .description("GeoIP2 Enterprise database, made by hand for tests")
+        .languages(["de", "en"])
+        .build_epoch(1_767_700_800);
+    for (network, record) in [
+        (
+            "2.125.160.216/29",
+            json!({
+                "city": { "confidence": 50, "geoname_id": 2_655_045, "names": { "en": "Boxford" } },
+                "continent": europe,
+                "country": gb,
+                "location": { "accuracy_radius": 100, "latitude": 51.75, "longitude": -1.25, "time_zone": "Europe/London" },
+                "postal": { "code": "OX1", "confidence": 20 },
+                "registered_country": place(0, 3_017_382, "FR", "France", "Frankreich"),
+                "subdivisions": [
+                    { "confidence": 70, "geoname_id": 6_269_131, "iso_code": "ENG", "names": { "en": "England" } },
+                    { "confidence": 55, "geoname_id": 3_333_217, "iso_code": "WBK", "names": { "en": "West Berkshire" } },
+                ],
+            }),
+        ),
+        (
+            "74.209.16.0/20",
+            json!({
+                "country": us, "registered_country": us,
+                "location": { "accuracy_radius": 27, "latitude": 42.4293, "longitude": -73.9867, "metro_code": 532 },
+                "traits": {
+                    "autonomous_system_number": 14_671,
+                    "autonomous_system_organization": "Example Communications",
+                    "connection_type": "Cable/DSL",
+                    "domain": "example.com",
+                    "is_legitimate_proxy": true,
+                    "isp": "Example Communications",
+                    "organization": "Example Communications",
+                    "static_ip_score": 0.34,
+                    "user_count": -1,
+                    "user_type": "residential",
+                },
+            }),
+        ),
+        (
+            "81.2.69.160/27",
+            json!({ "continent": europe, "country": gb, "registered_country": us, "traits": { "is_anycast": true, "static_ip_score": 27.0 } }),
+        ),
+        (
+            "214.78.0.0/20",
+            json!({
+                "country": place(90, 1_694_008, "PH", "Philippines", "Philippinen"),
+                "registered_country": us,
+                "represented_country": { "geoname_id": 6_252_001, "iso_code": "US", "names": us["names"], "type": "military" },
+                "traits": { "user_type": "military" },
+            }),
+        ),
+        ("2a02:d500::/29", json!({ "country": gb })),
+    ] {
+        writer.insert(network.parse().unwrap(), &record).unwrap();
+    }
+    writer.alias_ipv4().unwrap();
+    check_file("GeoIP2-Enterprise.mmdb", &writer.to_bytes().unwrap());
+}
+
+#[test]
+fn the_isp_database_is_as_the_writer_makes_it() {
+    let mut writer = Writer::new_ipv6("GeoIP2-ISP")
+        .description("GeoIP2 ISP database, made by hand for tests")
+        .build_epoch(1_767_700_800);
+    for (network, number, organization, isp) in [
+        (
+            "2.125.160.0/20",
+            64_501,
+            "Example Broadband Limited",
+            "Example Broadband",
+        ),
+        ("74.209.16.0/20", 64_502, "EXAMPLE-FIBER", "Example Fiber"),
+        (
+            "214.0.0.0/8",
+            64_503,
+            "Example, Department of Networks",
+            "Example Department",
+        ),
+        (
+            "2a02:d500::/29",
+            64_501,
+            "Example Broadband Limited",
+            "Example Broadband",
+        ),
+    ] {
+        let record = json!({
+            "autonomous_system_number": number,
+            "autonomous_system_organization": organization,
+            "isp": isp,
+            "mobile_country_code": "001",
+            "mobile_network_code": "01",
+            "organization": isp,
+        });
+        writer.insert(network.parse().unwrap(), &record).unwrap();
+    }
+    check_file("GeoIP2-ISP.mmdb", &writer.to_bytes().unwrap());
 }

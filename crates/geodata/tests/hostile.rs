@@ -65,6 +65,10 @@ fn every_hostile_document() {
         }
     }
     expect![[r#"
+        csv-codes
+          nothing
+          - `GeoLite2-Country-Locations-de.csv`: the location with the geoname id 2077456 has the country code AT, and AU in `GeoLite2-Country-Locations-en.csv`
+          - `GeoLite2-Country-Locations-de.csv`: the location with the geoname id 3017382 has the country code none, and FR in `GeoLite2-Country-Locations-en.csv`
         csv-columns
           the database `FILE` is damaged or of another make at line 3 of `GeoLite2-Country-Blocks-IPv4.csv`: it has 2 columns, and the first line has 7
           - line 3 of `GeoLite2-Country-Blocks-IPv4.csv`: it has 2 columns, and the first line has 7
@@ -75,6 +79,7 @@ fn every_hostile_document() {
           - line 4 of `GeoLite2-Country-Blocks-IPv4.csv`: the network comes before that of line 2
           - line 5 of `GeoLite2-Country-Blocks-IPv4.csv`: the network comes before that of line 2
           - line 5 of `GeoLite2-Country-Blocks-IPv4.csv`: the network overlaps that of line 3
+          - line 5 of `GeoLite2-Country-Blocks-IPv4.csv`: the network overlaps that of line 2
         csv-empty
           the database `FILE` is damaged or of another make at line 1 of `GeoLite2-Country-Blocks-IPv4.csv`: the file is empty
           - line 1 of `GeoLite2-Country-Blocks-IPv4.csv`: the file is empty
@@ -94,6 +99,16 @@ fn every_hostile_document() {
           - line 5 of `GeoLite2-Country-Locations-en.csv`: it is in the language `de`, the file in `en`
           - line 6 of `GeoLite2-Country-Locations-en.csv`: there is no geoname id
           - line 7 of `GeoLite2-Country-Locations-en.csv`: the name `�` is not UTF-8
+        csv-locations-malformed
+          the database `FILE` is damaged or of another make at line 2 of `GeoLite2-Country-Locations-en.csv`: it has 3 columns, and the first line has 7
+          - line 2 of `GeoLite2-Country-Locations-en.csv`: it has 3 columns, and the first line has 7
+          - line 3 of `GeoLite2-Country-Locations-en.csv`: a quote does not end on its line
+          - line 5 of `GeoLite2-Country-Locations-en.csv`: `FRA` is not a country code of two letters
+          - line 4 of `GeoLite2-Country-Blocks-IPv4.csv`: there is no location with the geoname id 7
+        csv-locations-no-column
+          the database `FILE` is damaged or of another make at line 1 of `GeoLite2-Country-Locations-en.csv`: there is no column `geoname_id`
+          - line 1 of `GeoLite2-Country-Locations-en.csv`: there is no column `geoname_id`
+          - line 3 of `GeoLite2-Country-Blocks-IPv4.csv`: `x` is no geoname id
         csv-no-column
           the database `FILE` is damaged or of another make at line 1 of `GeoLite2-Country-Blocks-IPv4.csv`: there is no column `network`
           - line 1 of `GeoLite2-Country-Blocks-IPv4.csv`: there is no column `network`
@@ -114,6 +129,13 @@ fn every_hostile_document() {
           nothing
           - line 3 of `GeoLite2-Country-Blocks-IPv4.csv`: the network is that of line 2 again
           - line 4 of `GeoLite2-Country-Blocks-IPv4.csv`: the network overlaps that of line 2
+        csv-overlaps-of-the-wider
+          nothing
+          - line 3 of `GeoLite2-Country-Blocks-IPv4.csv`: the network overlaps that of line 2
+          - line 4 of `GeoLite2-Country-Blocks-IPv4.csv`: the network overlaps that of line 3
+          - line 6 of `GeoLite2-Country-Blocks-IPv4.csv`: the network comes before that of line 5
+          - line 7 of `GeoLite2-Country-Blocks-IPv4.csv`: the network overlaps that of line 5
+          - line 8 of `GeoLite2-Country-Blocks-IPv4.csv`: the network overlaps that of line 7
         csv-quotes
           the database `FILE` is damaged or of another make at line 3 of `GeoLite2-Country-Blocks-IPv4.csv`: a quote does not end on its line
           - line 3 of `GeoLite2-Country-Blocks-IPv4.csv`: a quote does not end on its line
@@ -123,16 +145,16 @@ fn every_hostile_document() {
           - line 3 of `GeoLite2-Country-Blocks-IPv4.csv`: there is no location with the geoname id 7
           - line 4 of `GeoLite2-Country-Blocks-IPv4.csv`: there is no location with the geoname id 8
         gz-cut.tar.gz
-          the database `FILE` is an archive that cannot be used; get it again: it ends in the middle
-          - the archive: it ends in the middle
+          the database `FILE` is an archive that cannot be used; get it again: it ends in the middle (after 854 bytes, 2302 unpacked)
+          - the archive: it ends in the middle (after 854 bytes, 2302 unpacked)
         gz-of-something-else.gz
           the database `FILE` is not a MaxMind database: what is compressed in it has no metadata of one
         gz-something-after.tar.gz
-          the database `FILE` is an archive that cannot be used; get it again: something follows where the compressed data end
-          - the archive: something follows where the compressed data end
+          the database `FILE` is an archive that cannot be used; get it again: something follows where the compressed data end (after 1708 bytes, 10240 unpacked)
+          - the archive: something follows where the compressed data end (after 1708 bytes, 10240 unpacked)
         gz-wrong-sum.tar.gz
-          the database `FILE` is an archive that cannot be used; get it again: corrupt gzip stream does not have a matching checksum
-          - the archive: corrupt gzip stream does not have a matching checksum
+          the database `FILE` is an archive that cannot be used; get it again: corrupt gzip stream does not have a matching checksum (after 1708 bytes, 10240 unpacked)
+          - the archive: corrupt gzip stream does not have a matching checksum (after 1708 bytes, 10240 unpacked)
         mmdb-between-tree-and-data.mmdb
           the database `FILE` is damaged; get it again: the left record of node 119 at byte 714 leads between tree and data
           - 1.0.0.0/24: the left record of node 119 at byte 714 leads between tree and data
@@ -143,7 +165,8 @@ fn every_hostile_document() {
           the database `FILE` is damaged; get it again: a text of size 27, which goes past the end of the data, at byte 4402
           - the metadata: a text of size 27, which goes past the end of the data, at byte 4402
         mmdb-cut-in-the-tree.mmdb
-          the database `FILE` is not a MaxMind database: its metadata is missing; give the `.mmdb` file, whole
+          the database `FILE` is damaged; get it again: no metadata in the last 128 KiB of 1000 bytes
+          - the file: no metadata in the last 128 KiB of 1000 bytes
         mmdb-cycle.mmdb
           the database `FILE` is damaged; get it again: node 104 is deeper in the tree than addresses have bits
           - 1.0.0.0/24: another way leads to node 96 as well
@@ -181,38 +204,38 @@ fn every_hostile_document() {
           the database `FILE` is damaged; get it again: 2147483647 nodes take 12884901882 bytes, and before the metadata there are 4357, in the metadata at byte 4371
           - the metadata: 2147483647 nodes take 12884901882 bytes, and before the metadata there are 4357, in the metadata at byte 4371
         tar-cut.tar.gz
-          the database `FILE` is an archive that cannot be used; get it again: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is cut short: 1488 of 4608 bytes
-          - the archive: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is cut short: 1488 of 4608 bytes
+          the database `FILE` is an archive that cannot be used; get it again: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is cut short: 1488 of 4608 bytes (after 649 bytes, 2000 unpacked)
+          - the archive: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is cut short: 1488 of 4608 bytes (after 649 bytes, 2000 unpacked)
         tar-fifo.tar.gz
-          the database `FILE` is an archive that cannot be used; get it again: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is not a file
-          - the archive: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is not a file
+          the database `FILE` is an archive that cannot be used; get it again: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is not a file (after 106 bytes, 512 unpacked)
+          - the archive: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is not a file (after 106 bytes, 512 unpacked)
         tar-hard-link.tar.gz
-          the database `FILE` is an archive that cannot be used; get it again: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is a link; databases come without
-          - the archive: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is a link; databases come without
+          the database `FILE` is an archive that cannot be used; get it again: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is a link; databases come without (after 114 bytes, 512 unpacked)
+          - the archive: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is a link; databases come without (after 114 bytes, 512 unpacked)
         tar-link.tar.gz
-          the database `FILE` is an archive that cannot be used; get it again: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is a link; databases come without
-          - the archive: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is a link; databases come without
+          the database `FILE` is an archive that cannot be used; get it again: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is a link; databases come without (after 114 bytes, 512 unpacked)
+          - the archive: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is a link; databases come without (after 114 bytes, 512 unpacked)
         tar-member-of-8-gib.tar.gz
-          the database `FILE` is an archive that cannot be used; get it again: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is cut short: 9728 of 8589934591 bytes
-          - the archive: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is cut short: 9728 of 8589934591 bytes
+          the database `FILE` is an archive that cannot be used; get it again: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is cut short: 9728 of 8589934591 bytes (after 1707 bytes, 10240 unpacked)
+          - the archive: its member `GeoLite2-Country_20260106/GeoLite2-Country.mmdb` is cut short: 9728 of 8589934591 bytes (after 1707 bytes, 10240 unpacked)
         tar-name-absolute.tar.gz
-          the database `FILE` is an archive that cannot be used; get it again: its member `/GeoLite2-Country.mmdb` leads out of the archive
-          - the archive: its member `/GeoLite2-Country.mmdb` leads out of the archive
+          the database `FILE` is an archive that cannot be used; get it again: its member `/GeoLite2-Country.mmdb` leads out of the archive (after 186 bytes, 512 unpacked)
+          - the archive: its member `/GeoLite2-Country.mmdb` leads out of the archive (after 186 bytes, 512 unpacked)
         tar-name-leads-out.tar.gz
-          the database `FILE` is an archive that cannot be used; get it again: its member `../../GeoLite2-Country.mmdb` leads out of the archive
-          - the archive: its member `../../GeoLite2-Country.mmdb` leads out of the archive
+          the database `FILE` is an archive that cannot be used; get it again: its member `../../GeoLite2-Country.mmdb` leads out of the archive (after 192 bytes, 512 unpacked)
+          - the archive: its member `../../GeoLite2-Country.mmdb` leads out of the archive (after 192 bytes, 512 unpacked)
         tar-none.tar.gz
-          the database `FILE` is an archive that cannot be used; get it again: it has no `.mmdb` in it
-          - the archive: it has no `.mmdb` in it
+          the database `FILE` is an archive that cannot be used; get it again: it has no `.mmdb` in it (after 115 bytes, 1536 unpacked)
+          - the archive: it has no `.mmdb` in it (after 115 bytes, 1536 unpacked)
         tar-two.tar.gz
-          the database `FILE` is an archive that cannot be used; get it again: it has two databases, `a/a.mmdb` and `b/b.mmdb`; unpack it and give one of them
-          - the archive: it has two databases, `a/a.mmdb` and `b/b.mmdb`; unpack it and give one of them
+          the database `FILE` is an archive that cannot be used; get it again: it has two databases, `a/a.mmdb` and `b/b.mmdb`; unpack it and give one of them (after 1681 bytes, 5632 unpacked)
+          - the archive: it has two databases, `a/a.mmdb` and `b/b.mmdb`; unpack it and give one of them (after 1681 bytes, 5632 unpacked)
         zip-bomb.zip
           the database `FILE` is an archive that cannot be used; get it again: its member `GeoLite2-Country-Blocks-IPv4.csv` would unpack from 20472 to 20971652 bytes, which no database does
           - the archive: its member `GeoLite2-Country-Blocks-IPv4.csv` would unpack from 20472 to 20971652 bytes, which no database does
         zip-broken-deflate.zip
-          the database `FILE` is damaged or of another make at line 1 of `GeoLite2-Country-Blocks-IPv4.csv`: corrupt deflate stream
-          - line 1 of `GeoLite2-Country-Blocks-IPv4.csv`: corrupt deflate stream
+          the database `FILE` is damaged or of another make at line 1 of `GeoLite2-Country-Blocks-IPv4.csv`: corrupt deflate stream (after 53 bytes, 0 unpacked)
+          - line 1 of `GeoLite2-Country-Blocks-IPv4.csv`: corrupt deflate stream (after 53 bytes, 0 unpacked)
         zip-bzip2.zip
           the database `FILE` is an archive that cannot be used; get it again: its member `GeoLite2-Country-Blocks-IPv4.csv` is compressed by a method that is not known here, 12 (BZIP2)
           - the archive: its member `GeoLite2-Country-Blocks-IPv4.csv` is compressed by a method that is not known here, 12 (BZIP2)
@@ -225,8 +248,8 @@ fn every_hostile_document() {
           the database `FILE` is an archive that cannot be used; get it again: its member `GeoLite2-Country-Blocks-IPv4.csv` is encrypted
           - the archive: its member `GeoLite2-Country-Blocks-IPv4.csv` is encrypted
         zip-larger-than-it-says.zip
-          the database `FILE` is damaged or of another make at line 1 of `GeoLite2-Country-Blocks-IPv4.csv`: it unpacks to more than the archive says
-          - line 1 of `GeoLite2-Country-Blocks-IPv4.csv`: it unpacks to more than the archive says
+          the database `FILE` is damaged or of another make at line 1 of `GeoLite2-Country-Blocks-IPv4.csv`: it unpacks to more than the archive says (after 244 bytes, 536 unpacked)
+          - line 1 of `GeoLite2-Country-Blocks-IPv4.csv`: it unpacks to more than the archive says (after 244 bytes, 536 unpacked)
         zip-link.zip
           the database `FILE` is an archive that cannot be used; get it again: its member `GeoLite2-Country-Blocks-IPv4.csv` is not a file
           - the archive: its member `GeoLite2-Country-Blocks-IPv4.csv` is not a file
@@ -245,8 +268,8 @@ fn every_hostile_document() {
         zip-other-files.zip
           the database `FILE` is not a MaxMind database: there is no file with a name ending in `-Blocks-IPv4.csv` in it
         zip-smaller-than-it-says.zip
-          the database `FILE` is damaged or of another make at line 14 of `GeoLite2-Country-Blocks-IPv4.csv`: it ends in the middle
-          - line 14 of `GeoLite2-Country-Blocks-IPv4.csv`: it ends in the middle
+          the database `FILE` is damaged or of another make at line 14 of `GeoLite2-Country-Blocks-IPv4.csv`: it ends in the middle (after 244 bytes, 536 unpacked)
+          - line 14 of `GeoLite2-Country-Blocks-IPv4.csv`: it ends in the middle (after 244 bytes, 536 unpacked)
         zip-twice.zip
           the database `FILE` is an archive that cannot be used; get it again: its member `GeoLite2-Country-Blocks-IPv4.csv` is there twice
           - the archive: its member `GeoLite2-Country-Blocks-IPv4.csv` is there twice
@@ -255,9 +278,148 @@ fn every_hostile_document() {
         zip-with-mmdb.zip
           the database `FILE` is not a MaxMind database: it is a zip archive with a `.mmdb` in it; unpack it and give that
         zip-wrong-sum.zip
-          the database `FILE` is damaged or of another make at line 14 of `GeoLite2-Country-Blocks-IPv4.csv`: its checksum is not the one that the archive says
-          - line 14 of `GeoLite2-Country-Blocks-IPv4.csv`: its checksum is not the one that the archive says
+          the database `FILE` is damaged or of another make at line 14 of `GeoLite2-Country-Blocks-IPv4.csv`: its checksum is not the one that the archive says (after 244 bytes, 536 unpacked)
+          - line 14 of `GeoLite2-Country-Blocks-IPv4.csv`: its checksum is not the one that the archive says (after 244 bytes, 536 unpacked)
     "#]].assert_eq(&said);
+}
+
+/// Whatever it is packed in. A text is no database that was cut short, whatever its name.
+#[test]
+fn a_database_that_was_cut_short() {
+    let folder = tempfile::tempdir().unwrap();
+    let cut = &std::fs::read(self::folder("data").join("GeoLite2-Country.mmdb")).unwrap()[..2000];
+    let gzip = |bytes: &[u8]| {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(bytes).unwrap();
+        packed.finish().unwrap()
+    };
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(cut.len() as u64);
+    tar.append_data(&mut header, "GeoLite2-Country.mmdb", cut)
+        .unwrap();
+    let tar = tar.into_inner().unwrap();
+    let long = [&[0; 300_000][..], cut].concat();
+    let html = "<html>Zugang verweigert: ü".as_bytes();
+    let mut said = String::new();
+    for (name, bytes) in [
+        ("a.mmdb", cut.to_vec()),
+        ("long.MMDB", long),
+        ("a.tar.gz", gzip(&tar)),
+        ("a.mmdb.gz", gzip(cut)),
+        ("empty.mmdb", Vec::new()),
+        ("other", cut.to_vec()),
+        ("other.gz", gzip(cut)),
+        ("text.mmdb", html[..html.len() - 1].to_vec()),
+        ("text.mmdb.gz", gzip(html)),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let answer = match verify(&path) {
+            Ok(found) => found.defects.iter().map(|defect| &*defect.what).collect(),
+            Err(error @ Error::NotADatabase { .. }) => {
+                format!(
+                    "error: {}",
+                    error.to_string().rsplit_once("database: ").unwrap().1
+                )
+            }
+            Err(error) => panic!("{name}: {error:?}"),
+        };
+        assert!(Database::open(&path).is_err(), "{name}");
+        writeln!(said, "{name}: {answer}").unwrap();
+    }
+    expect![[r#"
+        a.mmdb: no metadata in the last 128 KiB of 2000 bytes
+        long.MMDB: no metadata in the last 128 KiB of 302000 bytes
+        a.tar.gz: its member `GeoLite2-Country.mmdb` has no metadata in the last 128 KiB of 2000 bytes
+        a.mmdb.gz: what is compressed in it has no metadata in the last 128 KiB of 2000 bytes
+        empty.mmdb: no metadata in the last 128 KiB of 0 bytes
+        other: error: its metadata is missing; give the `.mmdb` file, whole
+        other.gz: error: what is compressed in it has no metadata of one
+        text.mmdb: error: its metadata is missing; give the `.mmdb` file, whole
+        text.mmdb.gz: error: what is compressed in it has no metadata of one
+    "#]]
+    .assert_eq(&said);
+}
+
+#[test]
+fn every_defect_is_told_though_a_hundred_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| std::fs::write(folder.path().join(name), content).unwrap();
+    write(
+        "GeoLite2-Country-Locations-en.csv",
+        "geoname_id,country_iso_code,country_name\n",
+    );
+    let rows: String = (0..250).map(|third| format!("1.0.{third}.1/24,\n")).collect();
+    write(
+        "GeoLite2-Country-Blocks-IPv4.csv",
+        &format!("network,geoname_id\n{rows}"),
+    );
+    let mut told = Vec::new();
+    let options = OpenOptions::default();
+    let found =
+        geodata::verify_each(folder.path(), &options, &mut |defect| told.push(defect.clone())).unwrap();
+    assert_eq!(
+        (found.defects.len(), found.defect_count, told.len()),
+        (100, 250, 250)
+    );
+    assert_eq!(told[..100], found.defects);
+    assert!(
+        told[249].what.contains("`1.0.249.1/24` has address bits"),
+        "{:?}",
+        told[249]
+    );
+
+    let mut told = 0;
+    let cut = std::fs::read(self::folder("hostile").join("gz-cut.tar.gz")).unwrap();
+    let found = geodata::verify_bytes_each(cut, &options, &mut |_| told += 1).unwrap();
+    assert_eq!((found.defect_count, told), (1, 1));
+}
+
+/// Opening the first would wait for somebody to write to it, and the second has no end.
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_no_databases() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("GeoLite2-Country.mmdb");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    for path in [&fifo, Path::new("/dev/zero")] {
+        for mapped in [true, false] {
+            let options = OpenOptions::default().memory_map(mapped);
+            let error = Database::open_with(path, &options).unwrap_err();
+            assert!(matches!(error, Error::NotADatabase { .. }), "{error:?}");
+            assert!(error.to_string().contains("it is a pipe or a device"), "{error}");
+        }
+        assert!(matches!(verify(path), Err(Error::NotADatabase { .. })));
+    }
+}
+
+/// As a tree of IPv4 networks is whose metadata say 6.
+#[test]
+fn an_ip_version_that_is_not_that_of_the_tree() {
+    let verified = |bytes: Vec<u8>| verify_bytes(bytes, &OpenOptions::default()).unwrap();
+    let record = json!({ "country": { "iso_code": "FR" } });
+    let mut writer = Writer::new("GeoLite2-Country");
+    writer.insert("1.0.0.0/24".parse().unwrap(), &record).unwrap();
+    let mut bytes = writer.to_bytes().unwrap();
+    let key = b"ip_version\xa1";
+    let at = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len();
+    assert_eq!(bytes[at], 4);
+    bytes[at] = 6;
+    let found = verified(bytes);
+    assert_eq!((found.networks, found.ipv6_networks), (0, 1));
+    expect!["the way to the IPv4 networks, 96 zeros, ends after 8: the IP version 6 that the metadata say is not that of the tree, or it has none"].assert_eq(&found.defects[0].what);
+
+    let empty = verified(Writer::new_ipv6("GeoLite2-Country").to_bytes().unwrap());
+    assert!(empty.is_sound());
+    assert_eq!(empty.notes, ["no IPv4 networks"]);
+    // Of systems there may be some for IPv6 alone.
+    let mut writer = Writer::new_ipv6("GeoLite2-ASN");
+    let system = json!({ "autonomous_system_number": 64_496 });
+    writer.insert("2001:db8::/32".parse().unwrap(), &system).unwrap();
+    let found = verified(writer.to_bytes().unwrap());
+    assert!(found.is_sound() && found.notes.is_empty(), "{found:?}");
 }
 
 #[test]
@@ -329,7 +491,7 @@ fn what_unpacks_to_too_much_is_given_up() {
     let far_too_much = error(bomb(64 << 20), &OpenOptions::default());
     assert!(far_too_much.contains("it unpacks to more than"), "{far_too_much}");
     let options = OpenOptions::default().unpacked_limit(1000);
-    expect!["the database is an archive that cannot be used; get it again: it unpacks to more than 1000 bytes, which no database of its size does"].assert_eq(&error(bomb(1001), &options));
+    expect!["the database is an archive that cannot be used; get it again: it unpacks to more than 1000 bytes, which no database of its size does (after 21 bytes, 1001 unpacked)"].assert_eq(&error(bomb(1001), &options));
     expect!["the database is not a MaxMind database: what is compressed in it has no metadata of one"]
         .assert_eq(&error(bomb(1000), &options));
 }

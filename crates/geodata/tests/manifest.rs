@@ -96,13 +96,149 @@ fn with_published_test_rows_as_well() {
     let five = SampleSpec::default()
         .training_rows(3)
         .held_out_rows(1)
-        .evaluation_outliers(4);
-    let first = draw(&DATABASE, five).with_published_test_rows().unwrap();
+        .evaluation_outliers(4)
+        .published_test_rows(true);
+    let first = draw(&DATABASE, five);
     let manifest = kept(&first);
     assert_eq!(manifest.test_rows, TestRows::Published);
     let again = manifest.repeat(&DATABASE).unwrap();
     assert_eq!(again.test, published_test_rows());
     assert_eq!(again.files().unwrap(), first.files().unwrap());
+}
+
+/// Networks, and with disjoint parts blocks of addresses, of published rows have no part in the draw, though they count as the country's.
+#[test]
+fn what_published_test_rows_are_in_is_kept_out_of_the_draw() {
+    let names = [
+        ("US", "United States"),
+        ("GB", "United Kingdom"),
+        ("FR", "France"),
+        ("DE", "Germany"),
+        ("CA", "Canada"),
+        ("SG", "Singapore"),
+    ];
+    // Of each country a network with a published row, another of its /16, and three elsewhere.
+    let rows = published_test_rows();
+    let mut writer = Writer::new("Test-Country").build_epoch(1_782_000_000);
+    for (index, (code, name)) in names.into_iter().enumerate() {
+        let record = json!({"country": {"iso_code": code, "names": {"en": name}}});
+        let [a, b, c, _] = rows[index.min(4)].ip.octets();
+        let elsewhere = (1..=3).map(|second| format!("{}.{second}.0.0/24", index + 1));
+        let near = match index {
+            5 => vec![],
+            _ => vec![format!("{a}.{b}.{c}.0/24"), format!("{a}.{b}.0.0/24")],
+        };
+        for network in near.into_iter().chain(elsewhere) {
+            writer.insert(network.parse().unwrap(), &record).unwrap();
+        }
+    }
+    let database = Database::from_bytes(writer.to_bytes().unwrap()).unwrap();
+    let published = |rows: usize| {
+        let spec = SampleSpec::default().published_test_rows(true).outliers(0);
+        spec.training_rows(rows).held_out_rows(0).evaluation_outliers(1)
+    };
+    let drawn = |sample: &Sample| -> std::collections::BTreeSet<String> {
+        let rows = sample
+            .train
+            .iter()
+            .chain(&sample.validation)
+            .chain(&sample.evaluation);
+        rows.map(|row| row.ip.to_string()).collect()
+    };
+    for seed in 0..20 {
+        let sample = sample(&database, &published(4).check().unwrap(), seed).unwrap();
+        assert_eq!(sample.test, rows);
+        let drawn = drawn(&sample);
+        // Four of the five of each country: the fifth has a published row in it.
+        assert_eq!(drawn.len(), 5 * 4 + 1);
+        assert!(
+            rows.iter().all(|row| !drawn.contains(&row.ip.to_string())),
+            "{drawn:?}"
+        );
+        assert!(
+            sample
+                .manifest
+                .countries
+                .iter()
+                .all(|country| country.networks == 5)
+        );
+        let again = sample.manifest.repeat(&database).unwrap();
+        assert_eq!(again.files().unwrap(), sample.files().unwrap());
+    }
+    let error = sample(&database, &published(5).check().unwrap(), 1).unwrap_err();
+    let Error::TooFewNetworks { shortages } = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!((shortages.len(), shortages[0].available), (5, 4));
+
+    let disjoint = published(3).disjoint(16).check().unwrap();
+    let sample = sample(&database, &disjoint, 1).unwrap();
+    let blocks: Vec<_> = rows.iter().map(|row| row.ip.octets()[..2].to_vec()).collect();
+    let rows = sample.train.iter().chain(&sample.evaluation);
+    for row in rows {
+        assert!(!blocks.contains(&row.ip.octets()[..2].to_vec()), "{row:?}");
+    }
+}
+
+/// In place, where it shows: a file that is mapped, and files that are read when they are needed.
+#[test]
+fn a_database_that_is_written_to_while_it_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("GeoLite2-Country.mmdb");
+    let csv = folder.path().join("csv");
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    std::fs::create_dir(&csv).unwrap();
+    for file in ["Blocks-IPv4", "Locations-en"] {
+        let name = format!("GeoLite2-Country-{file}.csv");
+        std::fs::copy(
+            data.join("GeoLite2-Country-CSV_20260106").join(&name),
+            csv.join(&name),
+        )
+        .unwrap();
+    }
+    std::fs::copy(data.join("GeoLite2-Country.mmdb"), &path).unwrap();
+    let zip = folder.path().join("GeoLite2-Country-CSV_20260106.zip");
+    std::fs::copy(data.join("GeoLite2-Country-CSV_20260106.zip"), &zip).unwrap();
+    let spec = SampleSpec::default().countries(["FR"]).outlier_country("DE");
+    let spec = spec
+        .training_rows(1)
+        .held_out_rows(0)
+        .outliers(1)
+        .evaluation_outliers(0);
+    let spec = spec.check().unwrap();
+    let blocks = csv.join("GeoLite2-Country-Blocks-IPv4.csv");
+    for (opened, file) in [(&path, &path), (&csv, &blocks), (&zip, &zip)] {
+        let database = Database::open(opened).unwrap();
+        database.check_unchanged().unwrap();
+        sample(&database, &spec, 1).unwrap();
+
+        // Another file of the name is none of this one's business.
+        let bytes = std::fs::read(file).unwrap();
+        let newer = folder.path().join("newer");
+        std::fs::write(&newer, &bytes).unwrap();
+        std::fs::rename(&newer, file).unwrap();
+        database.check_unchanged().unwrap();
+
+        let database = Database::open(opened).unwrap();
+        let touched = std::fs::File::options().write(true).open(file).unwrap();
+        let times = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+        touched.set_times(times).unwrap();
+        let error = sample(&database, &spec, 1).unwrap_err();
+        assert!(
+            matches!(&error, Error::Changed { path } if path == file),
+            "{error:?}"
+        );
+
+        let database = Database::open(opened).unwrap();
+        let longer = std::fs::File::options().append(true).open(file).unwrap();
+        longer.set_len(bytes.len() as u64 + 1).unwrap();
+        longer.set_times(times).unwrap();
+        let error = database.check_unchanged().unwrap_err();
+        assert!(
+            matches!(&error, Error::Changed { path } if path == file),
+            "{error:?}"
+        );
+    }
 }
 
 #[test]
@@ -144,40 +280,40 @@ fn the_difference_that_another_database_makes() {
     check(
         &[("FR", 20), ("GB", 20), ("SG", 20), ("US", 4)],
         expect![[r#"
-        database.sha256: a01ca62d5a6b2259898b881735387c270671a401c808912a87dc62960ae40def in the manifest, 538b474ae7b72db6d135d65a18ee6bf689206bac39fedd0069dbddaf7b940877 now
-        skipped.other-country.networks: 3 in the manifest, 4 now
-    "#]],
+            database.sha256: 995ca3d835e9eff624efe54da8abb6bea0ba9fa395dd7447b6b66d8f93f051ec in the manifest, 6b8e574041afb2404fa82b79c0bd03568978d1ac67b93e9f691761b83488b1e4 now
+            skipped.other-country.networks: 3 in the manifest, 4 now
+        "#]],
     );
     check(
         &[("FR", 20), ("GB", 21), ("SG", 20), ("US", 3)],
         expect![[r#"
-        database.sha256: a01ca62d5a6b2259898b881735387c270671a401c808912a87dc62960ae40def in the manifest, 1b8c42dc40f5e961ff8f017bb448d7462f1d28a03ad2591716f9c4c7d61989d4 now
-        countries.GB.networks: 20 in the manifest, 21 now
-        files.train.csv.sha256: e7543861a2e17692291c37c138e7d5d456024a6fb4f6e28de70a78fbb4ab19e8 in the manifest, e66c128da303656fef5e21ac2e864f4cb6ee713df041b9d5b12563207ac3541f now
-        files.validation.csv.sha256: e8db9309ac4ce188ba2d1dfe92d98577f8e2eb7075621fe81fa8a3936fa39aef in the manifest, b93110836044fcb47c58e6f4e13acaf858960ae017c43ac153d9ff6032a66dcc now
-    "#]],
+            database.sha256: 995ca3d835e9eff624efe54da8abb6bea0ba9fa395dd7447b6b66d8f93f051ec in the manifest, 8efa5c06651b9e5a5acddc9ccda195236ad1a09b28342ca2f1031ad94990a389 now
+            countries.GB.networks: 20 in the manifest, 21 now
+            files.train.csv.sha256: e7543861a2e17692291c37c138e7d5d456024a6fb4f6e28de70a78fbb4ab19e8 in the manifest, e66c128da303656fef5e21ac2e864f4cb6ee713df041b9d5b12563207ac3541f now
+            files.validation.csv.sha256: e8db9309ac4ce188ba2d1dfe92d98577f8e2eb7075621fe81fa8a3936fa39aef in the manifest, b93110836044fcb47c58e6f4e13acaf858960ae017c43ac153d9ff6032a66dcc now
+        "#]],
     );
     check(
         &[("GB", 20), ("FR", 20), ("SG", 20), ("US", 3)],
         expect![[r#"
-        database.sha256: a01ca62d5a6b2259898b881735387c270671a401c808912a87dc62960ae40def in the manifest, fc22b3a0ae0ee7655157cd5d964d0f5c67edbb399f7dd0cbad7d4617d56e8d63 now
-        files.train.csv.sha256: e7543861a2e17692291c37c138e7d5d456024a6fb4f6e28de70a78fbb4ab19e8 in the manifest, a68179004619e96c508d38583fc0c9caea6f6ede5da31e3d14a89943f516fb68 now
-        files.validation.csv.sha256: e8db9309ac4ce188ba2d1dfe92d98577f8e2eb7075621fe81fa8a3936fa39aef in the manifest, 27da4d8ce2ec69ade1d8f2b9f9f42404a045bde96e5fccdf38dc49ce1fbbcd9b now
-    "#]],
+            database.sha256: 995ca3d835e9eff624efe54da8abb6bea0ba9fa395dd7447b6b66d8f93f051ec in the manifest, cfbd154b8ba251286801899eb225a376a51262075c8c13c9485a05182afc7f25 now
+            files.train.csv.sha256: e7543861a2e17692291c37c138e7d5d456024a6fb4f6e28de70a78fbb4ab19e8 in the manifest, a68179004619e96c508d38583fc0c9caea6f6ede5da31e3d14a89943f516fb68 now
+            files.validation.csv.sha256: e8db9309ac4ce188ba2d1dfe92d98577f8e2eb7075621fe81fa8a3936fa39aef in the manifest, 27da4d8ce2ec69ade1d8f2b9f9f42404a045bde96e5fccdf38dc49ce1fbbcd9b now
+        "#]],
     );
     check(
         &[("FR", 5), ("GB", 20), ("SG", 20), ("US", 3)],
         expect![[r#"
-        database.sha256: a01ca62d5a6b2259898b881735387c270671a401c808912a87dc62960ae40def in the manifest, 75bf96d99b415d2d2685e3ad985c750b01a1398162df8b23bde6c16bfeb854e1 now
-        Country FR (FR) has 5 networks in the database, and the sample asks for 6; ask for fewer rows, allow fewer, or take a larger database
-    "#]],
+            database.sha256: 995ca3d835e9eff624efe54da8abb6bea0ba9fa395dd7447b6b66d8f93f051ec in the manifest, b667c2b9cc88bee7ae8eeb5b1856c7da7b8a81f52a351da9b32c7d7df2157c07 now
+            Country FR (FR) has 5 networks in the database, and the sample asks for 6; ask for fewer rows, allow fewer, or take a larger database
+        "#]],
     );
     check(
         &[("FR", 20), ("SG", 20), ("US", 3)],
         expect![[r#"
-        database.sha256: a01ca62d5a6b2259898b881735387c270671a401c808912a87dc62960ae40def in the manifest, 51450491db4c7a944b17c2a47935c582d439860e35d73040522391896c8c36bc now
-        unknown country `GB`; the database Test-Country has FR, SG, US
-    "#]],
+            database.sha256: 995ca3d835e9eff624efe54da8abb6bea0ba9fa395dd7447b6b66d8f93f051ec in the manifest, e89c6560879fca7f9386d0d7d04c19623e249d1c9edaa0a7c58e9ff79b80ec8f now
+            unknown country `GB`; the database Test-Country has FR, SG, US
+        "#]],
     );
 }
 

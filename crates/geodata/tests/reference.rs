@@ -92,6 +92,89 @@ fn of_a_record_that_holds_all_of_ipv4() {
     assert_eq!(with(["DE", "FR"]), ((vec![], 2), (vec![], 2)));
 }
 
+/// A database whose records have pointers to a name, a map and a key at these distances from the beginning of the data.
+fn with_pointers(distance: usize) -> Vec<u8> {
+    let mut writer = Writer::new("Test-Country");
+    let filler = json!({ "filler": "x".repeat(distance) });
+    writer.insert("1.0.0.0/8".parse().unwrap(), &filler).unwrap();
+    let country = |code: &str| json!({ "iso_code": code, "names": { "en": format!("Land of {code}") } });
+    for (network, record) in [
+        ("2.0.0.0/8", json!({ "country": country("FR") })),
+        (
+            "3.0.0.0/8",
+            json!({ "country": country("DE"), "registered_country": country("FR") }),
+        ),
+        (
+            "4.0.0.0/8",
+            json!({ "country": country("DE"), "represented_country": country("FR") }),
+        ),
+        (
+            "5.0.0.0/8",
+            json!({ "country": { "iso_code": "US", "names": { "en": "Land of FR" } } }),
+        ),
+    ] {
+        writer.insert(network.parse().unwrap(), &record).unwrap();
+    }
+    writer.to_bytes().unwrap()
+}
+
+/// Each size begins where the one before it ends; pointers of four bytes begin at 134,744,064, and are made by hand below.
+#[test]
+fn of_pointers_of_all_sizes_but_the_longest() {
+    for distance in [10, 1900, 3000, 500_000, 526_200, 600_000] {
+        let bytes = with_pointers(distance);
+        let read = theirs(&bytes).0;
+        let expected = [
+            "1.0.0.0/8 -",
+            "2.0.0.0/8 FR",
+            "3.0.0.0/8 DE",
+            "4.0.0.0/8 DE",
+            "5.0.0.0/8 US",
+        ];
+        assert_eq!(read, expected, "{distance}");
+        assert_eq!(ours(&bytes).0, read, "{distance}");
+        let database = Database::from_bytes(bytes).unwrap();
+        let found = |first: u8| {
+            let network = database.lookup([first, 0, 0, 1].into()).unwrap().unwrap();
+            network.country.map(|country| country.to_string())
+        };
+        assert_eq!(
+            [2, 3, 4, 5].map(|first| found(first).unwrap()),
+            [
+                "Land of FR (FR)",
+                "Land of DE (DE)",
+                "Land of DE (DE)",
+                "Land of FR (US)"
+            ]
+        );
+    }
+}
+
+/// They can lead anywhere. One takes the place of a text of five bytes, its head among them.
+#[test]
+fn of_pointers_of_four_bytes() {
+    let place = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).position(|window| window == what);
+    let mut writer = Writer::new("Test-Country");
+    writer
+        .insert(
+            "1.0.0.0/8".parse().unwrap(),
+            &json!({ "country": { "iso_code": "FR" } }),
+        )
+        .unwrap();
+    writer
+        .insert("2.0.0.0/8".parse().unwrap(), &json!({ "country": "HERE" }))
+        .unwrap();
+    let mut bytes = writer.to_bytes().unwrap();
+    let start = place(&bytes, b"\x47country").unwrap() - 1;
+    let map = place(&bytes, b"\xe1\x48iso_code").unwrap() - start;
+    let here = place(&bytes, b"\x44HERE").unwrap();
+    bytes[here] = 0x38;
+    bytes[here + 1..here + 5].copy_from_slice(&(map as u32).to_be_bytes());
+    let read = theirs(&bytes).0;
+    assert_eq!(read, ["1.0.0.0/8 FR", "2.0.0.0/8 FR"]);
+    assert_eq!(ours(&bytes).0, read);
+}
+
 /// Pointers of 28 bits, of which the highest four share a byte.
 #[test]
 fn of_a_tree_of_28_bits() {
@@ -129,4 +212,13 @@ fn of_a_tree_of_32_bits() {
     assert_eq!(Reader::from_source(&wide).unwrap().metadata().record_size, 32);
     assert_eq!(ours(&wide), ours(bytes));
     assert_eq!(ours(&wide), theirs(&wide));
+}
+#[test]
+fn zz() {
+    let bytes = with_pointers(10);
+    std::fs::write("/tmp/zz.mmdb", &bytes).unwrap();
+    println!("{:?} {:?}", ours(&bytes), theirs(&bytes));
+    let r = Reader::from_source(&bytes).unwrap();
+    let v: Option<serde_json::Value> = r.lookup([4, 0, 0, 1].into()).unwrap().decode().unwrap();
+    println!("{v:?}");
 }

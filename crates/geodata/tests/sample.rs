@@ -123,7 +123,7 @@ fn files_of_a_small_sample() {
             "database_type": "IPFire-Country-Sample",
             "built": "2026-06-25T04:33:59Z",
             "form": "mmdb",
-            "sha256": "48ee146e75592277fb4c658dc980ad3ca2f83efb127d76993a9679146f50dde8",
+            "sha256": "672f03cacf8eb342d08c7da5639014fb34ea093927a42d3f4b70677e1f93b458",
             "country_from": [
               "located",
               "registered"
@@ -566,6 +566,44 @@ fn another_form_and_another_order_give_the_same_rows() {
                 "database.sha256",
                 "database.attribution"
             ]
+        );
+    }
+}
+
+/// A row that is there again, and one that is there for another country.
+#[test]
+fn a_network_that_is_there_twice_gives_no_two_rows() {
+    for again in ["1", "2"] {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, content: &str| {
+            let path = folder.path().join(format!("GeoLite2-Country-{name}.csv"));
+            std::fs::write(path, content).unwrap();
+        };
+        write(
+            "Locations-en",
+            "geoname_id,country_iso_code,country_name\n1,FR,France\n2,SG,Singapore\n",
+        );
+        write(
+            "Blocks-IPv4",
+            &format!("network,geoname_id\n1.0.0.0/24,1\n1.0.0.0/24,{again}\n2.0.0.0/24,1\n3.0.0.0/24,2\n"),
+        );
+        let database = Database::open(folder.path()).unwrap();
+        let rows = |rows: usize, outliers: usize| {
+            let spec = SampleSpec::default()
+                .countries(["FR"])
+                .training_rows(rows)
+                .held_out_rows(0);
+            spec.outliers(outliers)
+                .evaluation_outliers(0)
+                .allow_fewer(true)
+                .check()
+                .unwrap()
+        };
+        let error = sample(&database, &rows(3, 2), 1).unwrap_err();
+        let repeated = "1.0.0.0/24".parse().unwrap();
+        assert!(
+            matches!(error, Error::RepeatedNetwork { network, .. } if network == repeated),
+            "{error:?}"
         );
     }
 }

@@ -78,6 +78,44 @@ fn twice_into_the_same_folder() {
 }
 
 #[test]
+fn over_an_older_sample_with_a_part_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::from_bytes(geodata_sample::DATABASE).unwrap();
+    let spec = SampleSpec::default()
+        .training_rows(1)
+        .held_out_rows(1)
+        .control_rows(2)
+        .evaluation_outliers(1);
+    let older = sample(&database, &spec.check().unwrap(), 5).unwrap();
+    older.write_to(folder.path()).unwrap();
+    let before = contents(folder.path());
+    assert!(before.contains_key(&folder.path().join("control.csv")));
+
+    // A sample that cannot be written leaves it all.
+    let mut broken = small();
+    broken.test.push(AccessEvent::new("", [1, 2, 3, 4].into()));
+    broken.write_to(folder.path()).unwrap_err();
+    assert_eq!(contents(folder.path()), before);
+
+    small().write_to(folder.path()).unwrap();
+    let names: Vec<_> = contents(folder.path()).into_keys().collect();
+    assert_eq!(names.len(), 5, "{names:?}");
+    assert!(!folder.path().join("control.csv").exists());
+}
+
+/// What no manifest says is of a sample is somebody's own.
+#[test]
+fn beside_a_file_of_the_same_name_from_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("control.csv");
+    fs::write(&own, "mine").unwrap();
+    for _ in 0..2 {
+        small().write_to(folder.path()).unwrap();
+        assert_eq!(fs::read(&own).unwrap(), b"mine");
+    }
+}
+
+#[test]
 fn a_relative_folder_of_one_part() {
     // Its parent is the empty path.
     let error = small().write_to("Cargo.toml").unwrap_err();

@@ -21,6 +21,8 @@ fn values_of_every_size() {
     let record = json!({
         "texts": [long(0), long(1), long(28), long(29), long(30), long(284), long(285), long(286), long(65_820), long(65_821), long(70_000)],
         "numbers": [0, 1, 255, 256, 65_535, 65_536, u32::MAX, u64::from(u32::MAX) + 1, u64::MAX],
+        "signed": [-1, -256, i32::MIN],
+        "fractions": [48.8566, -0.5, 1e300],
         "flags": [true, false],
         "nested": { "list": [[], {}, [[1]]], long(300): "long key" },
         "é": "ü",
@@ -57,6 +59,36 @@ fn equal_records_are_written_once() {
     );
 }
 
+/// Texts, keys, maps and lists, in the same record and in others; not what is as short as a pointer.
+#[test]
+fn what_comes_again_is_a_pointer() {
+    let names = json!({ "en": "Sweden", "de": "Schweden" });
+    let records = [
+        json!({ "country": { "iso_code": "SE", "names": names }, "list": [[1, "Sweden"], [1, "Sweden"]] }),
+        json!({ "country": { "iso_code": "SE", "names": names }, "registered_country": { "iso_code": "SE", "names": names } }),
+        json!({ "registered_country": "Schweden", "Schweden": names, "n": ["n"] }),
+        names.clone(),
+    ];
+    let mut writer = Writer::new("Test-Country");
+    for (index, record) in records.iter().enumerate() {
+        writer
+            .insert(net(&format!("{}.0.0.0/8", index + 1)), record)
+            .unwrap();
+    }
+    let bytes = writer.to_bytes().unwrap();
+    let reader = maxminddb::Reader::from_source(&bytes).unwrap();
+    reader.verify().unwrap();
+    for (index, record) in records.iter().enumerate() {
+        let found = reader.lookup([index as u8 + 1, 0, 0, 1].into()).unwrap();
+        assert_eq!(found.decode::<Value>().unwrap().as_ref(), Some(record));
+    }
+    let times = |text: &[u8]| bytes.windows(text.len()).filter(|window| *window == text).count();
+    for text in ["Sweden", "Schweden", "registered_country", "names", "iso_code"] {
+        assert_eq!(times(text.as_bytes()), 1, "{text}");
+    }
+    assert_eq!(times(b"\x41n\x01\x04\x41n"), 1, "the shortest are written again");
+}
+
 #[test]
 fn overlaps_and_what_does_not_fit() {
     let mut writer = Writer::new("Test-Country");
@@ -73,8 +105,7 @@ fn overlaps_and_what_does_not_fit() {
         ("2a00::/12", json!({})),
         ("0.0.0.0/0", json!({})),
         ("11.0.0.0/8", json!(null)),
-        ("11.0.0.0/8", json!([-1])),
-        ("11.0.0.0/8", json!({ "a": 1.5 })),
+        ("11.0.0.0/8", json!([i64::from(i32::MIN) - 1])),
     ] {
         let error = writer.insert(net(network), &record).unwrap_err();
         assert!(matches!(error, Error::Unwritable { .. }), "{error:?}");
@@ -91,10 +122,10 @@ fn overlaps_and_what_does_not_fit() {
 #[test]
 fn wide_trees() {
     let mut writer = Writer::new("Test-Country");
-    let filler = "x".repeat(16_000_000);
-    writer.insert(net("1.0.0.0/8"), &json!({ "a": filler })).unwrap();
+    let [x, y] = ["x", "y"].map(|letter| letter.repeat(16_000_000));
+    writer.insert(net("1.0.0.0/8"), &json!({ "a": x })).unwrap();
     writer
-        .insert(net("2.0.0.0/8"), &json!({ "a": filler, "b": 1 }))
+        .insert(net("2.0.0.0/8"), &json!({ "a": y, "b": 1 }))
         .unwrap();
     writer.insert(net("3.0.0.0/8"), &json!({ "b": 2 })).unwrap();
     let reader = maxminddb::Reader::from_source(writer.to_bytes().unwrap()).unwrap();

@@ -67,6 +67,8 @@ pub enum Error {
         status: u16,
         /// How often it was asked.
         attempts: u32,
+        /// When it says that it may be asked again.
+        retry_after: Option<Duration>,
     },
     /// No answer, or one that broke off.
     #[error("no complete answer came from `{host}`, asked {}", times(*attempts))]
@@ -153,6 +155,14 @@ impl Error {
             self,
             Self::LimitReached { .. } | Self::ServerFailed { .. } | Self::Unreachable { .. }
         )
+    }
+
+    /// The pause that the server asks for.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::LimitReached { retry_after, .. } | Self::ServerFailed { retry_after, .. } => *retry_after,
+            _ => None,
+        }
     }
 
     /// The same after so many attempts.

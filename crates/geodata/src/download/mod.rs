@@ -51,7 +51,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ::http::header::{DATE, RETRY_AFTER};
-use ::http::{HeaderMap, Method, StatusCode};
+use ::http::{HeaderMap, Method};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
@@ -337,10 +337,8 @@ impl Fetcher {
         }
         let sum = self.sum(edition, &mut attempts).await?;
         if let Some(record) = there.with_archive(&sum, self.keeps_download(edition), edition, now) {
-            let record = Record {
-                release: head,
-                ..record
-            };
+            let release = head.or(record.release);
+            let record = Record { release, ..record };
             // The file is as it should be, whether or not that can be written down.
             if let Err(error) = place.write_record(&record) {
                 attempts.tell(Event::Warning {
@@ -364,7 +362,9 @@ impl Fetcher {
             }
         }
         attempts.tell(Event::Unpacking);
-        let release = if release.time().is_some() { release } else { head };
+        let time = release.time().or(head.time());
+        // What the next HEAD is compared with; of a download, servers may say something else.
+        let release = head.or(release);
         let archive_sha256 = found.sha256.clone();
         let (file, written) = if self.keeps_download(edition) {
             check_beginning(edition, download.as_file_mut())?;
@@ -373,7 +373,7 @@ impl Fetcher {
             self.unpack(edition, &place, download, &folder).await?
         };
         if self.settings.preserve_file_times
-            && let Some(time) = release.time()
+            && let Some(time) = time
         {
             file.as_file()
                 .set_modified(time.into())
@@ -508,9 +508,11 @@ impl Fetcher {
         loop {
             let asked = async {
                 let answer = self.http.ask(&Method::HEAD, &self.settings, &path).await?;
-                match answer.status {
+                match answer.status.as_u16() {
                     // A mirror that does not know HEAD: the checksum will tell.
-                    StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Ok(Release::default()),
+                    405 | 501 => Ok(Release::default()),
+                    // Storage to which we are sent with an address that was signed for GET alone.
+                    401 | 403 | 404 if !self.is_home(&answer) => Ok(Release::default()),
                     _ => {
                         self.judge(edition, &answer, attempts.now)?;
                         Ok(Release::of(&answer.headers, &self.settings.auth))
@@ -659,31 +661,30 @@ impl Fetcher {
         })
     }
 
+    /// Whether who answered is the host of the settings, and not whom it sends us to.
+    fn is_home(&self, answer: &Answer) -> bool {
+        answer.host == *self.settings.host()
+    }
+
     /// What the status of an answer means.
     fn judge(&self, edition: &Edition, answer: &Answer, now: Timestamp) -> Result<(), Error> {
         let host = answer.host.clone();
         let edition = edition.clone();
-        let home = host == *self.settings.host();
+        let home = self.is_home(answer);
         let status = answer.status.as_u16();
+        let retry_after = retry_after(&answer.headers, now);
         Err(match status {
             200 => return Ok(()),
-            429 => Error::LimitReached {
-                host,
-                retry_after: retry_after(&answer.headers, now),
-            },
-            500..=599 => Error::ServerFailed {
-                host,
-                status,
-                attempts: 1,
-            },
+            429 => Error::LimitReached { host, retry_after },
             401 if home => Error::Unauthorized { host },
             403 if home => Error::Forbidden { host, edition },
             404 if home => Error::NotFound { host, edition },
             // The storage is asked with a signed address that runs out, not with the key.
-            401 | 403 | 404 => Error::ServerFailed {
+            401 | 403 | 404 | 500..=599 => Error::ServerFailed {
                 host,
                 status,
                 attempts: 1,
+                retry_after,
             },
             _ => Error::Unexpected { host, status },
         })
@@ -856,13 +857,7 @@ impl<'a> Attempts<'a> {
         if !error.passes() || self.made >= limits.attempts {
             return Err(error.after(self.made));
         }
-        let wait = match &error {
-            Error::LimitReached {
-                retry_after: Some(wait),
-                ..
-            } => *wait,
-            _ => self.pause(),
-        };
+        let wait = error.retry_after().unwrap_or_else(|| self.pause());
         // A limit that ends tomorrow is nothing to wait for.
         if self.waited.saturating_add(wait) > settings.retry_for {
             return Err(error.after(self.made));

@@ -26,7 +26,7 @@ pub(super) struct Record {
     pub(super) sha256: String,
     /// Of what was downloaded, in hexadecimal: the file itself, or the archive that it was in.
     pub(super) archive_sha256: String,
-    /// What the server said of the download.
+    /// What the server says of it: to a HEAD request, where it knows those.
     pub(super) release: Release,
     /// When, as RFC 3339 writes it: for people.
     pub(super) fetched: String,
@@ -61,6 +61,11 @@ impl Release {
     /// When it was released, as far as the server says.
     pub(super) fn time(&self) -> Option<Timestamp> {
         self.last_modified.as_deref().and_then(time)
+    }
+
+    /// This, or the other one where this says no time.
+    pub(super) fn or(self, other: Self) -> Self {
+        if self.time().is_some() { self } else { other }
     }
 
     /// Whether the two are one release for sure: the times are there and equal, and nothing else speaks against it.

@@ -13,6 +13,7 @@ fn network(prefix: Ipv4Net, code: &str) -> Network {
     let country = Country {
         code: code.parse().unwrap(),
         name: format!("Country {code}").into(),
+        english: None,
     };
     Network {
         prefix,

@@ -49,6 +49,7 @@ pub fn draw(args: &Sampling, progress: &Progress) -> anyhow::Result<Sample> {
     }
     let spec = SampleSpec::default()
         .countries(&args.countries)
+        .published_test_rows(published)
         .training_rows(args.per_country)
         .held_out_rows(args.held_out)
         .control_rows(args.control)

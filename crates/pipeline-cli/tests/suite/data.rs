@@ -405,7 +405,7 @@ fn addresses_are_looked_up() {
         expect![[r#"
             {
               "version": 1,
-              "database": {"type":"GeoLite2-Country","built":"2026-06-21T00:00:00Z","sha256":"ef143c419c83931a667c846e945fbe4871e476a58236054886914c89bb67c0fa"},
+              "database": {"type":"GeoLite2-Country","built":"2026-06-21T00:00:00Z","sha256":"7b12fdb3b66c16576c3dd60479ed394ca94e3aee5aeca2affd7cd4c43ca41f27"},
               "addresses": [
                 {"address":"1.0.1.255","network":"1.0.1.0/24","code":"AU","country":"Australia"},
                 {"address":"10.0.0.1","network":null},
@@ -462,20 +462,20 @@ fn addresses_come_from_stdin_and_bad_ones_are_told() {
     check(
         &answer,
         expect![[r#"
-        {
-          "version": 1,
-          "database": {"type":"GeoLite2-Country","built":"2026-06-21T00:00:00Z","sha256":"ef143c419c83931a667c846e945fbe4871e476a58236054886914c89bb67c0fa"},
-          "addresses": [
-            {"address":"1.0.0.1","network":"1.0.0.0/24","code":"AU","country":"Australia"},
-            {"line":2,"text":"x�","error":"not an IPv4 address"}
-          ],
-          "known": 1,
-          "unknown": 0,
-          "bad": 1
-        }
-        --- 3
-        error: 1 of 2 cannot be looked up, the first in line 2, `x�`: not an IPv4 address
-    "#]],
+            {
+              "version": 1,
+              "database": {"type":"GeoLite2-Country","built":"2026-06-21T00:00:00Z","sha256":"7b12fdb3b66c16576c3dd60479ed394ca94e3aee5aeca2affd7cd4c43ca41f27"},
+              "addresses": [
+                {"address":"1.0.0.1","network":"1.0.0.0/24","code":"AU","country":"Australia"},
+                {"line":2,"text":"x�","error":"not an IPv4 address"}
+              ],
+              "known": 1,
+              "unknown": 0,
+              "bad": 1
+            }
+            --- 3
+            error: 1 of 2 cannot be looked up, the first in line 2, `x�`: not an IPv4 address
+        "#]],
     );
     assert_eq!(json(&answer)["bad"], 1);
     check(
@@ -540,7 +540,7 @@ fn databases_are_verified() {
                   "nodes": 58,
                   "record_size": 24,
                   "records": 5,
-                  "data_bytes": 272
+                  "data_bytes": 217
                 },
                 "csv": null,
                 "notes": []
@@ -686,7 +686,7 @@ fn a_sample_that_cannot_be_the_same_is_told() {
         &output(path, &[&from[..], &["--database", "now.mmdb"]].concat()),
         expect![[r#"
              differs                      in the manifest    now
-             database.sha256              8b0498c4d3b7de9c…  830ce9298c0b2d2d…
+             database.sha256              9fea95f702b22452…  a401d384beed1603…
              countries.DE.networks        20                 21
              files.validation.csv.sha256  510a2924c175c799…  380f6c8d8eb1c941…
             --- 14
@@ -716,7 +716,7 @@ fn a_sample_that_cannot_be_the_same_is_told() {
         &output(path, &[&from[..], &["--database", "small.mmdb"]].concat()),
         expect![[r#"
              differs          in the manifest    now
-             database.sha256  8b0498c4d3b7de9c…  a4faa4d641bf42a0…
+             database.sha256  9fea95f702b22452…  a4faa4d641bf42a0…
             --- 14
             error: the sample is not the one of `then/manifest.json`; nothing was written
               because: unknown countries `DE`, `SG`; the database GeoLite2-Country has FR

@@ -419,6 +419,9 @@ pub struct VerifyArgs {
     /// Language of the countries' names, such as de or pt-BR [default: en]
     #[arg(long, value_name = "LANGUAGE")]
     pub language: Option<String>,
+    /// Tell every defect, a line each, rather than the first hundred
+    #[arg(long)]
+    pub all: bool,
     /// For a report: the database that its sample was drawn from [default: the built-in sample]
     #[arg(long, value_name = "FILE")]
     pub database: Option<PathBuf>,

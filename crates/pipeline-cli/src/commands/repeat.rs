@@ -35,8 +35,8 @@ pub(super) async fn run(
     args: &VerifyArgs,
     output: &Output,
 ) -> anyhow::Result<()> {
-    if args.language.is_some() {
-        return Err(Failure::usage("--language is for databases; a report's manifest has its own").into());
+    if args.language.is_some() || args.all {
+        return Err(Failure::usage("--language and --all are for databases, not for a report").into());
     }
     let target = args.target.unwrap_or(Target::Local);
     let signals = Signals::listen();

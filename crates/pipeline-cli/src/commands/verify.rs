@@ -1,6 +1,6 @@
 //! `ipinsights verify`: a whole database, and every defect of it; or a run, repeated.
 
-use std::io::Read;
+use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
 use geodata::{Defect, OpenOptions, Verification};
@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::{Common, VerifyArgs};
 use crate::commands::repeat;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Output, table};
+use crate::output::{Output, printable, table};
 use crate::progress::Progress;
 
 /// The JSON answer.
@@ -49,23 +49,35 @@ fn database(args: &VerifyArgs, output: &Output) -> anyhow::Result<()> {
     if let Some(language) = &args.language {
         options = options.language(language);
     }
+    let mut each = Each {
+        out: BufWriter::new(std::io::stdout()),
+        json: output.is_json(),
+        file: args.file.as_deref(),
+        told: 0,
+        failure: None,
+    };
+    let mut tell = |defect: &Defect| {
+        if args.all {
+            each.tell(defect);
+        }
+    };
     let found = match &args.file {
         Some(path) => {
             progress.now(&format!("reading all of `{}`", path.display()));
-            geodata::verify_with(path, &options)?
+            geodata::verify_each(path, &options, &mut tell)?
         }
-        None => geodata::verify_bytes(geodata_sample::DATABASE, &options)?,
+        None => geodata::verify_bytes_each(geodata_sample::DATABASE, &options, &mut tell)?,
     };
     progress.finish();
-    if output.is_json() {
-        output.json(&Answer {
+    match (args.all, output.is_json()) {
+        (true, _) => each.end(&found)?,
+        (false, true) => output.json(&Answer {
             version: 1,
             file: args.file.as_deref(),
             sound: found.is_sound(),
             found: &found,
-        })?;
-    } else {
-        output.text(&text(&found))?;
+        })?,
+        (false, false) => output.text(&(summary(&found) + &listed(&found)))?,
     }
     if found.is_sound() {
         return Ok(());
@@ -86,7 +98,67 @@ fn database(args: &VerifyArgs, output: &Output) -> anyhow::Result<()> {
     .into())
 }
 
-fn text(found: &Verification) -> String {
+/// Prints every defect as it is found, however many there are.
+struct Each<'a, W: Write> {
+    out: W,
+    json: bool,
+    file: Option<&'a Path>,
+    told: u64,
+    failure: Option<std::io::Error>,
+}
+
+impl<W: Write> Each<'_, W> {
+    fn tell(&mut self, defect: &Defect) {
+        if self.failure.is_none() {
+            self.failure = self.write(defect).err();
+        }
+    }
+
+    fn write(&mut self, defect: &Defect) -> std::io::Result<()> {
+        let Defect { place, what, .. } = defect;
+        if self.json {
+            self.begin()?;
+            let comma = if self.told == 0 { "" } else { "," };
+            write!(self.out, "{comma}\n    {}", serde_json::to_string(defect)?)?;
+        } else {
+            writeln!(self.out, "{}: {}", printable(place), printable(what))?;
+        }
+        self.told += 1;
+        Ok(())
+    }
+
+    fn begin(&mut self) -> std::io::Result<()> {
+        if self.told == 0 {
+            let file = serde_json::to_string(&self.file)?;
+            write!(
+                self.out,
+                "{{\n  \"version\": 1,\n  \"file\": {file},\n  \"defects\": ["
+            )?;
+        }
+        Ok(())
+    }
+
+    /// What is known at the end.
+    fn end(mut self, found: &Verification) -> anyhow::Result<()> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure.into());
+        }
+        if self.json {
+            self.begin()?;
+            let (sound, found) = (found.is_sound(), serde_json::to_string(found)?);
+            writeln!(
+                self.out,
+                "\n  ],\n  \"sound\": {sound},\n  \"found\": {found}\n}}"
+            )?;
+        } else {
+            write!(self.out, "{}", printable(&summary(found)))?;
+        }
+        Ok(self.out.flush()?)
+    }
+}
+
+/// What it is, how much is in it, and how much is wrong.
+fn summary(found: &Verification) -> String {
     let kind = if found.database_type.is_empty() {
         "unknown type"
     } else {
@@ -102,16 +174,22 @@ fn text(found: &Verification) -> String {
     for note in &found.notes {
         text.push_str(&format!("note: {note}\n"));
     }
-    if !found.is_sound() {
-        let mut defects = table(["place", "defect"]);
-        for Defect { place, what, .. } in &found.defects {
-            defects.add_row([place, what]);
-        }
-        text.push_str(&format!("\n{}\n", defects.trim_fmt()));
-        let more = found.defect_count - found.defects.len() as u64;
-        if more > 0 {
-            text.push_str(&format!("and {more} more\n"));
-        }
+    text
+}
+
+/// The first defects, where there are any.
+fn listed(found: &Verification) -> String {
+    if found.is_sound() {
+        return String::new();
+    }
+    let mut defects = table(["place", "defect"]);
+    for Defect { place, what, .. } in &found.defects {
+        defects.add_row([place, what]);
+    }
+    let mut text = format!("\n{}\n", defects.trim_fmt());
+    let more = found.defect_count - found.defects.len() as u64;
+    if more > 0 {
+        text.push_str(&format!("and {more} more (--all tells every one)\n"));
     }
     text
 }

@@ -571,6 +571,36 @@ fn databases_are_verified() {
     assert_eq!((&answer["version"], &answer["sound"]), (&json!(1), &json!(false)));
     assert!(!answer["found"]["defects"].as_array().unwrap().is_empty());
 
+    // More than are listed.
+    let csv = path.join("damaged");
+    std::fs::create_dir(&csv).unwrap();
+    let locations = "geoname_id,locale_code,continent_code,continent_name,country_iso_code,country_name,is_in_european_union\n";
+    std::fs::write(csv.join("GeoLite2-Country-Locations-en.csv"), locations).unwrap();
+    let mut blocks =
+        "network,geoname_id,registered_country_geoname_id,represented_country_geoname_id,is_anonymous_proxy,\
+                      is_satellite_provider\n"
+            .to_owned();
+    for number in 0..150 {
+        blocks += &format!("1.0.{number}.0/24,7,,,0,0\n");
+    }
+    std::fs::write(csv.join("GeoLite2-Country-Blocks-IPv4.csv"), blocks).unwrap();
+    let listed = shown(&output(path, &["verify", "damaged"]));
+    assert!(listed.contains("and 50 more (--all tells every one)"), "{listed}");
+    let all = output(path, &["verify", "damaged", "--all"]);
+    assert_eq!(all.status.code(), Some(1), "{}", shown(&all));
+    let lines = String::from_utf8(all.stdout).unwrap();
+    let defects = lines.lines().filter(|line| line.starts_with("line "));
+    assert_eq!(defects.count(), 150, "{lines}");
+    assert!(lines.contains("0 IPv6 networks, 150 defects\n"), "{lines}");
+    let all = json(&output(path, &["verify", "damaged", "--all", "--format", "json"]));
+    assert_eq!(all["defects"].as_array().unwrap().len(), 150);
+    assert_eq!(all["found"]["defect_count"], 150);
+    let sound = json(&output(
+        path,
+        &["verify", "asn.mmdb", "--all", "--format", "json"],
+    ));
+    assert_eq!((&sound["defects"], &sound["sound"]), (&json!([]), &json!(true)));
+
     std::fs::write(path.join("text"), "no database").unwrap();
     assert_eq!(output(path, &["verify", "text"]).status.code(), Some(3));
     assert_eq!(output(path, &["verify", "nowhere.mmdb"]).status.code(), Some(7));

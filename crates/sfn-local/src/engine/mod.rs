@@ -411,14 +411,21 @@ impl<'m> Engine<'m> {
                 output: output.to_string(),
             },
             Outcome::Failed { error, cause } => Event::ExecutionFailed { error, cause },
-            Outcome::TimedOut { error, cause } => Event::ExecutionTimedOut { error, cause },
+            // The event alone names the error, and follows no other: so recordings show it.
+            Outcome::TimedOut { error, cause } => Event::ExecutionTimedOut {
+                error: error.or_else(|| Some("States.Timeout".to_owned())),
+                cause,
+            },
             Outcome::Aborted { error, cause } => Event::ExecutionAborted { error, cause },
         };
-        let mut previous = self
-            .threads
-            .get(ROOT)
-            .and_then(Option::as_ref)
-            .map_or(0, |root| root.previous);
+        let mut previous = match &outcome {
+            Outcome::TimedOut { .. } => 0,
+            _ => self
+                .threads
+                .get(ROOT)
+                .and_then(Option::as_ref)
+                .map_or(0, |root| root.previous),
+        };
         self.emit(&mut previous, event);
         self.stand_still(previous);
         self.outcome = Some(outcome);

@@ -119,7 +119,8 @@ pub enum Event {
         /// A text for people.
         cause: Option<String>,
     },
-    /// The map run was stopped.
+    /// The map run was stopped. Histories of the service may have it; it is read, and never written: no recording shows where in
+    /// a history it would stand.
     MapRunAborted,
     /// The map run was started again, in a redriven execution.
     MapRunRedriven {
@@ -281,7 +282,7 @@ pub enum Event {
     },
     /// The execution took longer than its machine allows.
     ExecutionTimedOut {
-        /// The error's name.
+        /// The error's name: `States.Timeout`.
         error: Option<String>,
         /// A text for people.
         cause: Option<String>,

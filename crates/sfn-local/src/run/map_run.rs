@@ -90,6 +90,8 @@ impl Runner<'_> {
         let mut in_a_row = 0;
         // A child that was waited for has ended: the counts are to be told.
         let mut ended_late = false;
+        // Asked for before the settings, so that no change is missed.
+        let mut settings_changed = self.observer.settings_changed(run.map_run_arn());
         loop {
             let mut ended = None;
             let mut changed = std::mem::take(&mut ended_late);
@@ -129,13 +131,17 @@ impl Runner<'_> {
                     }
                     child
                 }
-                None => match running.next().await {
-                    Some(child) => {
+                None => match select(running.next(), &mut settings_changed).await {
+                    Either::Left((Some(child), _)) => {
                         told.status.running -= 1;
                         ended_late = true;
                         child
                     }
-                    None => break,
+                    Either::Left((None, _)) => break,
+                    Either::Right(_) => {
+                        settings_changed = self.observer.settings_changed(run.map_run_arn());
+                        continue;
+                    }
                 },
             }?;
             let status = &mut told.status;
@@ -276,8 +282,8 @@ impl Drop for Told<'_> {
         let status = &mut self.status;
         if status.status == "RUNNING" {
             status.status = "ABORTED".to_owned();
-            status.aborted += status.running + status.pending;
-            (status.running, status.pending) = (0, 0);
+            // Those that have not begun stay pending.
+            status.aborted += std::mem::take(&mut status.running);
             self.tell();
         }
     }
@@ -415,8 +421,9 @@ fn outcome_of(event: &Event) -> Option<Outcome> {
             error: error.clone(),
             cause: cause.clone(),
         },
-        Event::ExecutionTimedOut { error, cause } => Outcome::TimedOut {
-            error: error.clone(),
+        // Only the event names its error.
+        Event::ExecutionTimedOut { cause, .. } => Outcome::TimedOut {
+            error: None,
             cause: cause.clone(),
         },
         Event::ExecutionAborted { error, cause } => Outcome::Aborted {

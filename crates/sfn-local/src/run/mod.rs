@@ -82,10 +82,16 @@ pub trait Observer: Send + Sync {
     }
 
     /// What a map run has to keep to from now on, when that has been changed since it began. It is asked for before a child
-    /// execution is started, and after one has ended.
+    /// execution is started, after one has ended, and when the settings [have changed](Self::settings_changed).
     fn settings(&self, map_run_arn: &str) -> Option<MapRunSettings> {
         let _ = map_run_arn;
         None
+    }
+
+    /// Until [`settings`](Self::settings) of a map run may say something else than when this was called.
+    fn settings_changed(&self, map_run_arn: &str) -> BoxFuture<'_, ()> {
+        let _ = map_run_arn;
+        std::future::pending().boxed()
     }
 }
 

@@ -115,6 +115,8 @@ impl States {
         if let Some(settings) = changed.transpose()? {
             all_settings.insert(arn, settings);
         }
+        drop(all_settings);
+        self.map_runs_updated.notify_waiters();
         Ok(json!({}))
     }
 

@@ -2,16 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::collections::HashMap;
+use std::io;
 use std::sync::Mutex;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::channel::oneshot;
 use serde_json::{Value, json};
 use sfn_builder::StateMachine;
 use sfn_local::{
-    BoxFuture, Execution, HistoryEvent, MapRunSettings, MapRunStatus, Observer, Outcome, Runner, TaskCall,
-    TaskFailure, VirtualClock,
+    BoxFuture, Clock, Execution, HistoryEvent, MapRunSettings, MapRunStatus, Observer, Outcome, Runner,
+    TaskCall, TaskFailure, VirtualClock,
 };
 
 /// Keeps what it is told, and tells settings.
@@ -21,6 +24,9 @@ struct Watching {
     settings: Mutex<Option<MapRunSettings>>,
     /// Who waits for other settings.
     waiting: Mutex<Vec<oneshot::Sender<()>>>,
+    /// The children that have begun, in that order.
+    begun: Mutex<Vec<String>>,
+    to_redrive: Mutex<HashMap<String, String>>,
 }
 
 impl Watching {
@@ -41,6 +47,22 @@ impl Watching {
 }
 
 impl Observer for Watching {
+    fn child_event(&self, _: &str, child: &Execution, event: &HistoryEvent) {
+        if event.id == 1 {
+            self.begun.lock().unwrap().push(child.arn.clone());
+        }
+    }
+
+    fn children_to_redrive(
+        &self,
+        _: &str,
+        redrives: u64,
+    ) -> BoxFuture<'_, io::Result<HashMap<String, String>>> {
+        assert_eq!(redrives, 1);
+        let to_redrive = self.to_redrive.lock().unwrap().clone();
+        async { Ok(to_redrive) }.boxed()
+    }
+
     fn map_run(&self, _: &str, status: &MapRunStatus) {
         self.told.lock().unwrap().push(status.clone());
     }
@@ -118,4 +140,49 @@ fn more_may_run_at_once_before_any_has_ended() {
         poll(&mut running);
         assert_eq!(watching.last(), ("RUNNING".to_owned(), pending, runs, 0));
     }
+}
+
+#[test]
+fn children_that_are_not_redriven_are_what_they_were() {
+    let (machine, execution) = (machine(2), execution());
+    let (watching, clock) = (
+        Watching::default(),
+        VirtualClock::new("2026-01-31T12:00:00Z".parse().unwrap()),
+    );
+    // Two are under way when the first fails.
+    let sleeping = clock.clone();
+    let failing = move |_: TaskCall| -> BoxFuture<'static, Result<Value, TaskFailure>> {
+        let second = sleeping.sleep(Duration::from_secs(1));
+        Box::pin(async move {
+            second.await;
+            Err(TaskFailure::new("E", ""))
+        })
+    };
+    let mut history = Vec::new();
+    let mut record = |event: &HistoryEvent| history.push(event.clone());
+    let runner = Runner::new(&failing, &clock).with_observer(&watching);
+    let outcome = clock.block_on(runner.run(&machine, &execution, &mut record));
+    assert_eq!(outcome.status(), "FAILED");
+    let begun = watching.begun.lock().unwrap().clone();
+    let before = ["FAILED", "TIMED_OUT"].map(str::to_owned);
+    *watching.to_redrive.lock().unwrap() = begun.into_iter().zip(before).collect();
+    watching.set_max_concurrency(1);
+    let runner = Runner::new(&silent, &clock).with_observer(&watching);
+    let mut record = |_: &HistoryEvent| {};
+    let redriven = runner.redrive(&machine, &execution, history, &mut record);
+    let mut running = redriven.map(|outcome| outcome.unwrap().unwrap()).boxed();
+    let last = || watching.told.lock().unwrap().last().unwrap().clone();
+    poll(&mut running);
+    let status = last();
+    assert_eq!(
+        (status.pending, status.pending_redrive, status.running),
+        (3, 1, 1)
+    );
+    drop(running);
+    let status = last();
+    assert_eq!(
+        (status.pending, status.pending_redrive, status.running),
+        (3, 0, 0)
+    );
+    assert_eq!((status.failed, status.timed_out, status.aborted), (0, 1, 1));
 }

@@ -3,7 +3,7 @@
 //! An execution is its history: what it has done is in its events, and a start of the server goes on from the last of them.
 //! Events are written before anything of what they say has an effect outside.
 
-use std::{io, sync::Arc};
+use std::{collections::HashMap, io, sync::Arc};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params, types::Type};
@@ -98,7 +98,12 @@ pub(super) struct Counts {
     pub(super) timed_out: u64,
     pub(super) aborted: u64,
     pub(super) written: u64,
+    #[serde(default)]
+    pub(super) pending_redrive: u64,
 }
+
+/// The status of a child execution that waits to be redriven with its map run.
+const PENDING_REDRIVE: &str = "PENDING_REDRIVE";
 
 /// Which executions are listed.
 pub(super) enum Of<'a> {
@@ -355,6 +360,51 @@ impl Journal {
         Ok(vec![first, read_event(&ended)?])
     }
 
+    /// The child executions that wait to be redriven with their map run, which was redriven so often by now: by ARN the status with
+    /// which each has ended before. With a redrive that is new all begin to wait that have not ended well.
+    pub(super) fn children_to_redrive(
+        &self,
+        map_run_arn: &str,
+        redrives: u64,
+    ) -> io::Result<HashMap<String, String>> {
+        self.database.transaction(|transaction| {
+            if map_run(transaction, map_run_arn)?.is_some_and(|run| run.redrives < redrives) {
+                for id in children(transaction, map_run_arn, "'FAILED', 'TIMED_OUT', 'ABORTED'")? {
+                    change(transaction, id, |child| child.status = PENDING_REDRIVE.to_owned())?;
+                }
+            }
+            let mut waiting = HashMap::new();
+            for id in children(transaction, map_run_arn, "'PENDING_REDRIVE'")? {
+                let arn = transaction
+                    .prepare_cached("SELECT arn FROM executions WHERE id = ?1")?
+                    .query_row([id], |row| row.get(0))?;
+                waiting.insert(arn, status_before(transaction, id)?.to_owned());
+            }
+            let mut express =
+                transaction.prepare_cached("SELECT arn, ended FROM express_children WHERE map_run = ?1")?;
+            let mut rows = express.query([map_run_arn])?;
+            while let Some(row) = rows.next()? {
+                let ended = read_event(&row.get::<_, String>(1)?).ok();
+                let status = ended.and_then(|ended| status_of(&ended.event));
+                if let Some(status) = status.filter(|status| *status != "SUCCEEDED") {
+                    waiting.insert(row.get(0)?, status.to_owned());
+                }
+            }
+            Ok(waiting)
+        })
+    }
+
+    /// The rows of the child executions of an execution, and of theirs.
+    pub(super) fn descendants(&self, execution: &str) -> io::Result<Vec<i64>> {
+        let query = format!("{RUNS} SELECT id FROM executions WHERE map_run IN (SELECT arn FROM runs)");
+        self.database.with(|connection| {
+            connection
+                .prepare(&query)?
+                .query_map([execution], |row| row.get(0))?
+                .collect()
+        })
+    }
+
     /// Those that an execution has started, in that order.
     pub(super) fn map_runs(&self, execution: &str) -> io::Result<Vec<MapRun>> {
         let texts = self.database.with(|connection| {
@@ -448,9 +498,15 @@ impl Journal {
                         insert(transaction, execution, text)?;
                     }
                     Write::ChildGoesOn(arn, redrive) => {
-                        change(transaction, arn, |child| child.goes_on(*redrive))?;
+                        if let Some(id) = row_of(transaction, arn)? {
+                            change(transaction, id, |child| child.goes_on(*redrive))?;
+                        }
                     }
-                    Write::ChildEnded(arn, end) => change(transaction, arn, |child| child.has_ended(end))?,
+                    Write::ChildEnded(arn, end) => {
+                        if let Some(id) = row_of(transaction, arn)? {
+                            change(transaction, id, |child| child.has_ended(end))?;
+                        }
+                    }
                     Write::ChildEvent(arn, event) => {
                         if let Some(id) = row_of(transaction, arn)? {
                             add_event(transaction, id, event, text)?;
@@ -471,7 +527,9 @@ impl Journal {
                     }
                     Write::ForgetExpressOf(execution) => {
                         transaction
-                            .prepare_cached(FORGET_EXPRESS_OF)?
+                            .prepare_cached(&format!(
+                                "{RUNS} DELETE FROM express_children WHERE map_run IN (SELECT arn FROM runs)"
+                            ))?
                             .execute([execution])?;
                     }
                     Write::MapRun(run) => put_map_run(transaction, run)?,
@@ -592,16 +650,15 @@ impl Execution {
     }
 }
 
-/// What is kept of child executions of type `EXPRESS`, down to any depth.
-const FORGET_EXPRESS_OF: &str = "
+/// The map runs of an execution, down to any depth, as a table `runs` of what comes behind.
+const RUNS: &str = "
     WITH RECURSIVE runs (arn) AS (
         SELECT arn FROM map_runs WHERE execution = ?1
         UNION
         SELECT map_runs.arn FROM runs
             JOIN executions ON executions.map_run = runs.arn
             JOIN map_runs ON map_runs.execution = executions.arn
-    )
-    DELETE FROM express_children WHERE map_run IN (SELECT arn FROM runs)";
+    )";
 
 fn row_of(connection: &Connection, arn: &str) -> rusqlite::Result<Option<i64>> {
     connection
@@ -610,20 +667,59 @@ fn row_of(connection: &Connection, arn: &str) -> rusqlite::Result<Option<i64>> {
         .optional()
 }
 
-/// Changes the record of an execution, which is left as it is when it cannot be read.
+/// Changes the record in a row, which is left as it is when it cannot be read: then there is no execution.
 fn change(
     transaction: &Transaction<'_>,
-    arn: &str,
+    id: i64,
     change: impl FnOnce(&mut Execution),
-) -> rusqlite::Result<()> {
-    let Some((id, record)) = find(transaction, arn)? else {
-        return Ok(());
-    };
+) -> rusqlite::Result<Option<Execution>> {
+    let record: String = transaction
+        .prepare_cached("SELECT record FROM executions WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))?;
     let Ok(mut execution) = serde_json::from_str(&record) else {
-        return Ok(());
+        return Ok(None);
     };
     change(&mut execution);
-    replace(transaction, id, &execution, &text_of(&execution)?)
+    replace(transaction, id, &execution, &text_of(&execution)?)?;
+    Ok(Some(execution))
+}
+
+/// The rows of the child executions of a map run with one of these statuses.
+fn children(connection: &Connection, map_run: &str, statuses: &str) -> rusqlite::Result<Vec<i64>> {
+    let query = format!("SELECT id FROM executions WHERE map_run = ?1 AND status IN ({statuses})");
+    connection
+        .prepare_cached(&query)?
+        .query_map([map_run], |row| row.get(0))?
+        .collect()
+}
+
+/// The last event of the execution in that row: its number, and itself unless it is damaged.
+fn last_event(connection: &Connection, id: i64) -> rusqlite::Result<(u64, Option<HistoryEvent>)> {
+    let last = connection
+        .prepare_cached("SELECT id, event FROM events WHERE execution = ?1 ORDER BY id DESC LIMIT 1")?
+        .query_row([id], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?)))
+        .optional()?;
+    Ok(match last {
+        Some((number, text)) => (number, read_event(&text).ok()),
+        None => (0, None),
+    })
+}
+
+/// The status with which the execution in that row, which waits to be redriven, has ended before.
+fn status_before(connection: &Connection, id: i64) -> rusqlite::Result<&'static str> {
+    let (_, last) = last_event(connection, id)?;
+    Ok(last.and_then(|last| status_of(&last.event)).unwrap_or("FAILED"))
+}
+
+/// The status of an execution whose last event this is; none while it runs.
+pub(super) fn status_of(event: &Event) -> Option<&'static str> {
+    Some(match event {
+        Event::ExecutionSucceeded { .. } => "SUCCEEDED",
+        Event::ExecutionFailed { .. } => "FAILED",
+        Event::ExecutionTimedOut { .. } => "TIMED_OUT",
+        Event::ExecutionAborted { .. } => "ABORTED",
+        _ => return None,
+    })
 }
 
 fn find(connection: &Connection, arn: &str) -> rusqlite::Result<Option<(i64, String)>> {
@@ -739,14 +835,7 @@ fn save_map_run(connection: &Connection, run: &MapRun) -> rusqlite::Result<()> {
 
 /// Closes the history of an execution that is stopped. Its last event is all that is read of it, and may be damaged.
 fn close(transaction: &Transaction<'_>, id: i64, at: Timestamp, why: &Why) -> rusqlite::Result<()> {
-    let last = transaction
-        .prepare_cached("SELECT id, event FROM events WHERE execution = ?1 ORDER BY id DESC LIMIT 1")?
-        .query_row([id], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?)))
-        .optional()?;
-    let (number, last) = match last {
-        Some((number, text)) => (number, read_event(&text).ok()),
-        None => (0, None),
-    };
+    let (number, last) = last_event(transaction, id)?;
     let (error, cause) = why.clone();
     for mut event in sfn_local::abort(last.as_slice(), at, error, cause) {
         event.id = number + 1;
@@ -755,37 +844,49 @@ fn close(transaction: &Transaction<'_>, id: i64, at: Timestamp, why: &Why) -> ru
     Ok(())
 }
 
-/// Stops the child executions of a map run that run still.
+/// Stops the child executions of a map run that run still. Those that wait to be redriven are what they were.
 fn abort_children(transaction: &Transaction<'_>, map_run: &str, at: Timestamp) -> rusqlite::Result<()> {
-    let running = transaction
-        .prepare_cached("SELECT id FROM executions WHERE map_run = ?1 AND status = 'RUNNING'")?
-        .query_map([map_run], |row| row.get(0))?
-        .collect::<rusqlite::Result<Vec<i64>>>()?;
-    for id in running {
+    for id in children(transaction, map_run, "'RUNNING'")? {
         abort_child(transaction, id, at, &(None, None))?;
+    }
+    for id in children(transaction, map_run, "'PENDING_REDRIVE'")? {
+        let before = status_before(transaction, id)?;
+        change(transaction, id, |child| child.status = before.to_owned())?;
     }
     Ok(())
 }
 
 /// Stops the child execution in that row, whose record and history are left as they are when the record cannot be read.
 fn abort_child(transaction: &Transaction<'_>, id: i64, at: Timestamp, why: &Why) -> rusqlite::Result<()> {
-    let record: String = transaction
-        .prepare_cached("SELECT record FROM executions WHERE id = ?1")?
-        .query_row([id], |row| row.get(0))?;
-    let Ok(mut child) = serde_json::from_str::<Execution>(&record) else {
-        return Ok(());
-    };
-    close(transaction, id, at, why)?;
     let (error, cause) = why.clone();
-    child.has_ended(&End {
+    let end = End {
         status: "ABORTED",
         stopped: seconds_of(at),
         output: None,
         error,
         cause,
-    });
-    replace(transaction, id, &child, &text_of(&child)?)?;
+    };
+    let Some(child) = change(transaction, id, |child| child.has_ended(&end))? else {
+        return Ok(());
+    };
+    close(transaction, id, at, why)?;
     abort_map_runs(transaction, &child.arn, at)
+}
+
+impl Counts {
+    /// Children that wait to be redriven count as what they were. Those of type `EXPRESS`, which have no rows, have failed.
+    fn withdraw_redrives(&mut self, connection: &Connection, map_run: &str) -> rusqlite::Result<()> {
+        for id in children(connection, map_run, "'PENDING_REDRIVE'")? {
+            self.pending_redrive = self.pending_redrive.saturating_sub(1);
+            match status_before(connection, id)? {
+                "TIMED_OUT" => self.timed_out += 1,
+                "ABORTED" => self.aborted += 1,
+                _ => self.failed += 1,
+            }
+        }
+        self.failed += std::mem::take(&mut self.pending_redrive);
+        Ok(())
+    }
 }
 
 /// Stops the map runs of an execution that run still.
@@ -800,6 +901,7 @@ fn abort_map_runs(transaction: &Transaction<'_>, execution: &str, at: Timestamp)
         run.stopped = Some(seconds_of(at));
         // Those that have not begun stay pending.
         run.counts.aborted += std::mem::take(&mut run.counts.running);
+        run.counts.withdraw_redrives(transaction, &run.arn)?;
         save_map_run(transaction, &run)?;
         abort_children(transaction, &run.arn, at)?;
     }

@@ -154,6 +154,7 @@ impl Counts {
             timed_out: items(self.timed_out),
             aborted: items(self.aborted),
             written: items(self.written),
+            pending_redrive: items(self.pending_redrive),
         }
     }
 }
@@ -169,6 +170,6 @@ fn counts(counts: &Counts) -> Value {
         "total": counts.total,
         "resultsWritten": counts.written,
         "failuresNotRedrivable": 0,
-        "pendingRedrive": 0,
+        "pendingRedrive": counts.pending_redrive,
     })
 }

@@ -214,6 +214,26 @@ impl States {
         self.insist(arn, control, read).await
     }
 
+    /// The histories of the child executions, down to any depth, of an execution of a test case that goes on: their calls have
+    /// had mocked answers. Children of type `EXPRESS` have none, and those that cannot be read do not go on.
+    async fn counted_children(
+        &self,
+        execution: &Execution,
+        again: bool,
+        control: &Control,
+    ) -> Option<Vec<Vec<HistoryEvent>>> {
+        let mut histories = Vec::new();
+        if !again || execution.test_case.is_none() {
+            return Some(histories);
+        }
+        let rows = || self.journal.descendants(&execution.arn);
+        for row in self.insist(&execution.arn, control, rows).await? {
+            let history = self.history_of(row, &execution.arn, control).await?;
+            histories.extend(history.ok());
+        }
+        Some(histories)
+    }
+
     async fn drive(
         self: Arc<Self>,
         id: i64,
@@ -247,12 +267,15 @@ impl States {
             again,
             control.clone(),
         ));
-        let handler = Tasks::of(
-            &self,
-            &execution,
-            history.as_deref().unwrap_or_default(),
-            Some(recorder.clone()),
-        );
+        let Some(children) = self.counted_children(&execution, again, control).await else {
+            return;
+        };
+        let histories: Vec<&[HistoryEvent]> = history
+            .as_deref()
+            .into_iter()
+            .chain(children.iter().map(Vec::as_slice))
+            .collect();
+        let handler = Tasks::of(&self, &execution, &histories, Some(recorder.clone()));
         let runner = self.runner(&handler).with_observer(&*recorder);
         let redrives = execution.redrives;
         let mut record = |event: &HistoryEvent| recorder.add(Write::Event(id, event.clone()));
@@ -738,6 +761,7 @@ impl Observer for Recorder {
             timed_out: status.timed_out,
             aborted: status.aborted,
             written: status.written,
+            pending_redrive: status.pending_redrive,
         };
         let run = inner.runs.entry(arn.clone()).or_insert_with(|| MapRun {
             arn: arn.clone(),
@@ -818,6 +842,22 @@ impl Observer for Recorder {
             };
             match self.states.insist(&arn, &self.control, read).await {
                 Some(history) => history,
+                // The server stops, and with it the execution.
+                None => pending().await,
+            }
+        })
+    }
+
+    fn children_to_redrive(
+        &self,
+        map_run_arn: &str,
+        redrives: u64,
+    ) -> BoxFuture<'_, io::Result<HashMap<String, String>>> {
+        let arn = map_run_arn.to_owned();
+        Box::pin(async move {
+            let read = || self.states.journal.children_to_redrive(&arn, redrives);
+            match self.states.insist(&self.execution.arn, &self.control, read).await {
+                Some(children) => Ok(children),
                 // The server stops, and with it the execution.
                 None => pending().await,
             }

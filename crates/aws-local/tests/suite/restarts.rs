@@ -641,6 +641,39 @@ async fn mocked_answers_go_on_where_they_were() {
 }
 
 #[tokio::test]
+async fn mocked_answers_of_children_go_on_where_they_were() {
+    let folder = TempDir::new().unwrap();
+    let mocks = r#"{"StateMachines": {"m": {"TestCases": {"Counted": {"Q": "Answers"}}}},
+        "MockedResponses": {"Answers": {"0": {"Return": "first"}, "1": {"Return": "second"}}}}"#;
+    let serve = || {
+        let builder = Server::builder(folder.path()).mock_config(MockConfig::parse(mocks).unwrap());
+        async move { builder.start().await.unwrap() }
+    };
+    let server = serve().await;
+    let activity = activity(&server, "a").await;
+    let mut mocked = task("arn:aws:states:::aws-sdk:sfn:listStateMachines", json!({}));
+    mocked.as_object_mut().unwrap().remove("End");
+    mocked["Next"] = json!("A");
+    let processor = json!({"StartAt": "Q", "States": {
+        "Q": mocked,
+        "A": {"Type": "Task", "Resource": activity, "ResultPath": null, "End": true},
+    }});
+    let map = distributed(&processor, &json!({"MaxConcurrency": 1}));
+    let arn = machine(&server, "m", &of(json!({"M": map}))).await;
+    let execution = start(&server, &format!("{arn}#Counted"), json!([1, 2])).await;
+    take(&server, &activity).await;
+    server.shutdown().await;
+    let server = serve().await;
+    for answer in ["\"first\"", "\"second\""] {
+        let task = take(&server, &activity).await;
+        assert_eq!(task["input"], answer);
+        succeed(&server, &task).await;
+    }
+    let described = ended(&server, &execution).await;
+    assert_eq!(described["output"], r#"["first","second"]"#, "{described}");
+}
+
+#[tokio::test]
 async fn a_mocked_execution_needs_its_mock_file() {
     let folder = TempDir::new().unwrap();
     let mocks = r#"{"StateMachines": {"m": {"TestCases": {"Good": {"Q": "Answer"}}}},
@@ -792,6 +825,77 @@ async fn a_map_run_counts_its_own_redrives() {
     let again = map_run(&server, &execution).await;
     assert_eq!(again["redriveCount"], 1);
     assert!(again["redriveDate"].as_f64() > told["startDate"].as_f64());
+}
+
+#[tokio::test]
+async fn children_wait_to_be_redriven() {
+    let world = World::new().await;
+    let activity = activity(&world.server, "a").await;
+    let settings = json!({"MaxConcurrency": 1, "ToleratedFailureCount": 1});
+    let map = distributed(&waits_or_fails(&activity), &settings);
+    let arn = machine(&world.server, "m", &of(json!({"M": map}))).await;
+    let execution = start(&world.server, &arn, json!([1, 3, 4])).await;
+    for _ in 0..2 {
+        let task = take(&world.server, &activity).await;
+        let failure = json!({"taskToken": task["taskToken"], "error": "E"});
+        ok(&world.server, "SendTaskFailure", failure).await;
+    }
+    assert_eq!(ended(&world.server, &execution).await["status"], "FAILED");
+    async fn counts(server: &Server, execution: &str) -> [u64; 6] {
+        let run = map_run(server, execution).await;
+        assert_eq!(run["executionCounts"], run["itemCounts"]);
+        let names = [
+            "pending",
+            "pendingRedrive",
+            "running",
+            "failed",
+            "aborted",
+            "succeeded",
+        ];
+        names.map(|name| run["executionCounts"][name].as_u64().unwrap())
+    }
+    assert_eq!(counts(&world.server, &execution).await, [1, 0, 0, 2, 0, 0]);
+    let redrive = json!({"executionArn": execution});
+    ok(&world.server, "RedriveExecution", redrive.clone()).await;
+    assert_eq!(take(&world.server, &activity).await["input"], "1");
+    let run = map_run(&world.server, &execution).await["mapRunArn"].clone();
+    let waiting = json!({"mapRunArn": run, "statusFilter": "PENDING_REDRIVE"});
+    let mut world = world;
+    for restarts in 0..2 {
+        if restarts > 0 {
+            world = world.restart().await;
+            assert_eq!(take(&world.server, &activity).await["input"], "1");
+        }
+        assert_eq!(counts(&world.server, &execution).await, [1, 1, 1, 0, 0, 0]);
+        let listed = ok(&world.server, "ListExecutions", waiting.clone()).await;
+        let listed = listed["executions"].as_array().unwrap();
+        assert_eq!(listed.len(), 1, "{listed:?}");
+        let child = describe(&world.server, listed[0]["executionArn"].as_str().unwrap()).await;
+        assert_eq!(
+            (&child["input"], &child["status"]),
+            (&json!("3"), &json!("PENDING_REDRIVE"))
+        );
+    }
+    // Stopped, the one that waits is what it was.
+    ok(&world.server, "StopExecution", redrive.clone()).await;
+    assert_eq!(counts(&world.server, &execution).await, [1, 0, 0, 1, 1, 0]);
+    let told = map_run(&world.server, &execution).await;
+    let children = children(&world.server, &told).await;
+    let statuses: Vec<_> = children
+        .iter()
+        .map(|(_, status, last)| (status.as_str(), last.as_str()))
+        .collect();
+    assert_eq!(
+        statuses,
+        [("ABORTED", "ExecutionAborted"), ("FAILED", "ExecutionFailed")]
+    );
+    ok(&world.server, "RedriveExecution", redrive).await;
+    for _ in 0..3 {
+        let task = take(&world.server, &activity).await;
+        succeed(&world.server, &task).await;
+    }
+    assert_eq!(ended(&world.server, &execution).await["status"], "SUCCEEDED");
+    assert_eq!(counts(&world.server, &execution).await, [0, 0, 0, 0, 0, 3]);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ mod items;
 mod map_run;
 mod writer;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -53,6 +53,17 @@ pub trait Observer: Send + Sync {
     ) -> BoxFuture<'_, io::Result<Vec<HistoryEvent>>> {
         let _ = (map_run_arn, child);
         std::future::ready(Ok(Vec::new())).boxed()
+    }
+
+    /// The child executions that wait to be redriven with their map run, which was redriven so often by now: by ARN the status with
+    /// which each has ended before, `FAILED`, `TIMED_OUT` or `ABORTED`. After an error the map run fails.
+    fn children_to_redrive(
+        &self,
+        map_run_arn: &str,
+        redrives: u64,
+    ) -> BoxFuture<'_, io::Result<HashMap<String, String>>> {
+        let _ = (map_run_arn, redrives);
+        std::future::ready(Ok(HashMap::new())).boxed()
     }
 
     /// Until somebody stops this child execution: the error and cause that were given. Its map run goes on.
@@ -118,6 +129,8 @@ pub struct MapRunStatus {
     pub total: u64,
     /// Those that have not begun.
     pub pending: u64,
+    /// Those that have not ended well before, and wait to be redriven.
+    pub pending_redrive: u64,
     /// Those that run.
     pub running: u64,
     /// Those that have ended well.

@@ -218,11 +218,11 @@ fn without_report(mut task: TaskCall) -> (sfn_local::Submitted, TaskCall) {
 }
 
 impl Tasks {
-    /// The tasks of an execution with that history.
+    /// The tasks of an execution with that history, and those of its child executions.
     pub(super) fn of(
         states: &Arc<States>,
         execution: &Execution,
-        history: &[HistoryEvent],
+        histories: &[&[HistoryEvent]],
         recorder: Option<Arc<Recorder>>,
     ) -> Self {
         let machine = execution.machine_arn.rsplit(':').next().unwrap_or_default();
@@ -237,7 +237,10 @@ impl Tasks {
         Self {
             states: states.clone(),
             recorder,
-            mocked: mocked.map(|mocked| mocked.after(history)),
+            mocked: mocked.map(|mocked| {
+                let after = |mocked: MockedTasks, history: &&[HistoryEvent]| mocked.after(history);
+                histories.iter().fold(mocked, after)
+            }),
             without_mocks,
         }
     }

@@ -419,6 +419,28 @@ async fn nested_executions() {
             .await
             .contains(&"TaskSubmitted".to_owned())
     );
+    // One that is waited for is stopped with what has started it.
+    let waits = of(json!({"W": {"Type": "Wait", "Seconds": 600, "End": true}}));
+    let waits = machine(&server, "waits", &waits).await;
+    let outer = task(".sync:2", json!({"StateMachineArn": waits}));
+    let outer = machine(&server, "stopped", &outer).await;
+    let stopped = start(&server, &outer, json!({})).await;
+    let nested = eventually(|| async {
+        let listed = ok(&server, "ListExecutions", json!({"stateMachineArn": waits})).await;
+        listed["executions"][0]["executionArn"]
+            .as_str()
+            .map(str::to_owned)
+    })
+    .await;
+    ok(&server, "StopExecution", json!({"executionArn": stopped})).await;
+    let described = ended(&server, &nested).await;
+    let cause = format!(
+        "The Task state in AWS Step Functions execution [{stopped}] which was managing this resource was aborted"
+    );
+    assert_eq!(
+        (&described["status"], &described["cause"], &described["error"]),
+        (&json!("ABORTED"), &json!(cause), &Value::Null)
+    );
     // Through the generic integration.
     let generic = of(
         json!({"T": {"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:sfn:describeExecution",

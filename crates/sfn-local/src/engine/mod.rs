@@ -538,7 +538,8 @@ impl<'m> Engine<'m> {
             thread.status = Status::Failed(failure);
             return;
         };
-        self.stop_children(thread);
+        let cut_by = (!failure.is_fatal()).then_some(thread.previous);
+        self.stop_children(thread, cut_by);
         if let Some(location) = &failure.evaluation {
             let event = Event::EvaluationFailed {
                 state: state.name.clone(),
@@ -556,7 +557,7 @@ impl<'m> Engine<'m> {
             return;
         }
         let state_type = type_of(state);
-        let own_runtime_error = !failure.inner && failure.error.as_deref() == Some("States.Runtime");
+        let own_runtime_error = !failure.inner && failure.is_fatal();
         if matches!(state_type, StateType::Parallel | StateType::Map) && !own_runtime_error {
             self.emit(&mut thread.previous, Event::StateFailed { state_type });
         }

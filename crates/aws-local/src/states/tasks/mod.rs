@@ -277,7 +277,8 @@ impl Tasks {
                         .entry("Name")
                         .or_insert_with(|| name_of_call(&execution_arn, number).into());
                 }
-                self.start_execution(style, parameters, submitted, resumed).await
+                self.start_execution(style, parameters, submitted, resumed, &execution_arn)
+                    .await
             }
             Some(Target::Objects(style, action)) => {
                 objects::call(&self.states.objects, style, action, &parameters)
@@ -379,6 +380,7 @@ impl Tasks {
         parameters: Value,
         submitted: sfn_local::Submitted,
         resumed: bool,
+        execution_arn: &str,
     ) -> Result<Value, TaskFailure> {
         let mut request = renamed_top(parameters, &char::to_lowercase);
         // Here the input is JSON, there it is a text.
@@ -409,6 +411,7 @@ impl Tasks {
         let mut guard = StopExecutionOnDrop {
             states: &self.states,
             arn: Some(arn.clone()),
+            outer: execution_arn,
         };
         let described = loop {
             let control = self.states.controls().get(&arn).cloned();
@@ -517,6 +520,8 @@ fn renamed<I: Iterator<Item = char>>(value: Value, change: &impl Fn(char) -> I) 
 struct StopExecutionOnDrop<'a> {
     states: &'a Arc<States>,
     arn: Option<String>,
+    /// The execution that has started it.
+    outer: &'a str,
 }
 
 impl Drop for StopExecutionOnDrop<'_> {
@@ -525,7 +530,11 @@ impl Drop for StopExecutionOnDrop<'_> {
         if let Some(arn) = self.arn.take().filter(|_| !self.states.stop.is_cancelled())
             && let Some(control) = self.states.controls().get(&arn).cloned()
         {
-            control.stop(None, None);
+            let cause = format!(
+                "The Task state in AWS Step Functions execution [{}] which was managing this resource was aborted",
+                self.outer
+            );
+            control.stop(None, Some(cause));
         }
     }
 }

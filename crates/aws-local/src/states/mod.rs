@@ -1,6 +1,7 @@
 //! Step Functions: state machines and their executions, run by `sfn-local`.
 
 mod activities;
+mod answers;
 mod arn;
 mod earlier;
 mod executions;

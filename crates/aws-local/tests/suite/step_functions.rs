@@ -1066,6 +1066,131 @@ async fn states_by_themselves() {
 }
 
 #[tokio::test]
+async fn mocked_results_are_held_against_their_api() {
+    let (server, _folder) = server().await;
+    let test = async |state: Value, mode: &str, mock: Value| {
+        let mut request = json!({"definition": state.to_string(), "mock": mock});
+        request["mock"]["fieldValidationMode"] = mode.into();
+        match call(&server, "TestState", request).await {
+            Ok(tested) => text(&tested["status"]),
+            Err(error) => error.to_string(),
+        }
+    };
+    let task = |call: &str| json!({"Type": "Task", "Resource": format!("arn:aws:states:::{call}"), "Parameters": {}, "End": true});
+    let error = |what: &str| format!("ValidationException: Mock result schema validation error: {what}");
+    let missing = |name: &str| error(&format!("Required field '{name}' is missing"));
+    let kind = |name: &str, wanted: &str| error(&format!("Field '{name}' must be {wanted}"));
+    let succeeded = || "SUCCEEDED".to_owned();
+    for (call, mode, result, expected) in [
+        (
+            "states:startExecution",
+            "STRICT",
+            json!({"ExecutionArn": "a", "StartDate": "d"}),
+            succeeded(),
+        ),
+        (
+            "states:startExecution",
+            "STRICT",
+            json!({"ExecutionArn": "a"}),
+            missing("StartDate"),
+        ),
+        (
+            "states:startExecution",
+            "PRESENT",
+            json!({"ExecutionArn": "a"}),
+            succeeded(),
+        ),
+        (
+            "states:startExecution",
+            "PRESENT",
+            json!({"StartDate": true}),
+            kind("StartDate", "a string"),
+        ),
+        (
+            "states:startExecution",
+            "NONE",
+            json!({"StartDate": true}),
+            succeeded(),
+        ),
+        (
+            "aws-sdk:sfn:startExecution",
+            "STRICT",
+            json!({}),
+            missing("ExecutionArn"),
+        ),
+        (
+            "lambda:invoke",
+            "STRICT",
+            json!({"Payload": {"a": 1}}),
+            kind("Payload", "a string"),
+        ),
+        (
+            "lambda:invoke",
+            "STRICT",
+            json!({"StatusCode": "200"}),
+            kind("StatusCode", "a number"),
+        ),
+        (
+            "lambda:invoke",
+            "STRICT",
+            json!({"Payload": "{}", "StatusCode": 200, "Other": [1]}),
+            succeeded(),
+        ),
+        (
+            "events:putEvents",
+            "PRESENT",
+            json!({"Entries": {}}),
+            kind("Entries", "an array"),
+        ),
+        (
+            "events:putEvents",
+            "PRESENT",
+            json!({"Entries": [{"EventId": 1}]}),
+            kind("EventId", "a string"),
+        ),
+        (
+            "sagemaker:createModel",
+            "STRICT",
+            json!({"ModelArn": "a"}),
+            succeeded(),
+        ),
+        ("sagemaker:createModel", "STRICT", json!({}), missing("ModelArn")),
+        (
+            "sagemaker:createModel",
+            "STRICT",
+            json!([]),
+            "ValidationException: Mocked result must be a JSON object.".to_owned(),
+        ),
+    ] {
+        let mock = json!({"result": result.to_string()});
+        assert_eq!(
+            test(task(call), mode, mock).await,
+            expected,
+            "{call} {mode} {result}"
+        );
+    }
+    // There is nothing to hold them against.
+    let failure = json!({"errorOutput": {"error": "E"}});
+    assert_eq!(
+        test(task("sagemaker:createModel"), "STRICT", failure).await,
+        "FAILED"
+    );
+    let function = "arn:aws:lambda:us-east-1:000000000000:function:f";
+    let function = json!({"Type": "Task", "Resource": function, "End": true});
+    assert_eq!(
+        test(function, "STRICT", json!({"result": "1"})).await,
+        "SUCCEEDED"
+    );
+    let unknown = test(
+        task("sagemaker:createTrainingJob.sync"),
+        "STRICT",
+        json!({"result": "{}"}),
+    )
+    .await;
+    assert!(unknown.ends_with("by aws-local."), "{unknown}");
+}
+
+#[tokio::test]
 async fn definitions_are_validated() {
     let (server, _folder) = server().await;
     let validate = async |definition: Value, more: Value| {

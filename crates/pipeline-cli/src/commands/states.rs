@@ -241,6 +241,8 @@ impl Follower {
         let said = |member: &str| details.and_then(|details| details[member].as_str());
         let state = match (kind.ends_with("StateEntered"), said("name")) {
             (true, Some(name)) => Some(name.to_owned()),
+            // It follows the event that has failed beside it.
+            _ if kind.ends_with("Aborted") => None,
             _ => event["previousEventId"]
                 .as_u64()
                 .and_then(|previous| self.states.get(&previous).cloned()),

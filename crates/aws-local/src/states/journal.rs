@@ -712,7 +712,7 @@ fn status_before(connection: &Connection, id: i64) -> rusqlite::Result<&'static 
 }
 
 /// The status of an execution whose last event this is; none while it runs.
-pub(super) fn status_of(event: &Event) -> Option<&'static str> {
+fn status_of(event: &Event) -> Option<&'static str> {
     Some(match event {
         Event::ExecutionSucceeded { .. } => "SUCCEEDED",
         Event::ExecutionFailed { .. } => "FAILED",

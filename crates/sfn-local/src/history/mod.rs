@@ -69,8 +69,8 @@ pub enum Event {
         /// The variables that the state assigned: names, and values as JSON text.
         assigned: Vec<(String, String)>,
     },
-    /// `TaskStateAborted` and its kind: the state was stopped, by who stopped the execution or because a state beside it
-    /// failed. Only Task, Wait, Parallel and Map have it.
+    /// `TaskStateAborted` and its kind: the state was stopped because one beside it failed, whose last event this follows. Only
+    /// Task, Wait, Parallel and Map have it.
     StateAborted {
         /// The state's type.
         state_type: StateType,

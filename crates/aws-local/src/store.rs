@@ -19,8 +19,8 @@ use crate::disk;
 
 /// The database's file in the data folder.
 const FILE: &str = "records.sqlite3";
-/// What `user_version` says of a database of this form.
-const VERSION: i64 = 1;
+/// What `user_version` says of a database of this form. Whoever has a table in it brings that into this form.
+const VERSION: i64 = 2;
 
 /// The database of a data folder.
 pub(crate) struct Database {
@@ -88,8 +88,19 @@ impl Database {
 
 impl Database {
     /// Until what was changed is on the disk: a power cut takes nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be written, or another program keeps it from being, and has not let go after some seconds.
     pub(crate) fn settle(&self) -> io::Result<()> {
-        self.with(|connection| connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(())))
+        let checkpoint = |connection: &Connection| {
+            connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get::<_, bool>(0))
+        };
+        if self.with(checkpoint)? {
+            let message = format!("another program uses `{FILE}`: close it, and start again");
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
+        }
+        Ok(())
     }
 }
 
@@ -407,6 +418,8 @@ pub(crate) fn file_in(folder: &Path, name: &str, extension: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tempfile::TempDir;
 
     use super::*;
@@ -434,6 +447,29 @@ mod tests {
         assert_eq!(tags.get("a").unwrap().len(), 200);
         let again: Collection<Vec<u32>> = Collection::open(shelf.join("tags")).unwrap();
         assert_eq!(again.get("a"), tags.get("a"));
+    }
+
+    #[test]
+    fn a_reader_that_holds_on_to_what_was_keeps_the_database_from_settling() {
+        let folder = TempDir::new().unwrap();
+        let database = Database::open(folder.path()).unwrap();
+        database
+            .with(|connection| connection.busy_timeout(Duration::ZERO))
+            .unwrap();
+        let shelf = Shelf::new(database.clone(), folder.path());
+        let records: Collection<u32> = Collection::open(shelf).unwrap();
+        let reader = Connection::open(folder.path().join(FILE)).unwrap();
+        reader
+            .execute_batch("BEGIN; SELECT * FROM records LIMIT 1")
+            .unwrap();
+        records.insert_new("a", 1).unwrap().unwrap();
+        let error = database.settle().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "another program uses `records.sqlite3`: close it, and start again"
+        );
+        reader.execute_batch("COMMIT").unwrap();
+        database.settle().unwrap();
     }
 
     #[test]

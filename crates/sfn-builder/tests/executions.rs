@@ -133,6 +133,36 @@ fn a_branch_that_fails_stops_the_others_and_is_caught_outside() {
     );
 }
 
+/// What is cut off follows the event that has failed, not its own state.
+#[test]
+fn branches_that_are_cut_off_are_told_apart_from_the_one_that_fails() {
+    check(
+        &["Both", "Fails", "Waits", "Works", "Inner"],
+        &[
+            ("ExecutionStarted", 0, ""),
+            ("ParallelStateEntered", 0, "Both"),
+            ("ParallelStateStarted", 2, ""),
+            ("TaskStateEntered", 3, "Works"),
+            ("WaitStateEntered", 3, "Waits"),
+            ("ParallelStateEntered", 3, "Inner"),
+            ("TaskScheduled", 4, ""),
+            ("FailStateEntered", 3, "Fails"),
+            ("TaskStateAborted", 8, ""),
+            ("WaitStateAborted", 8, ""),
+            ("ParallelStateAborted", 8, ""),
+            ("ParallelStateFailed", 8, ""),
+            ("ExecutionFailed", 12, ""),
+        ],
+        &expect![[r#"
+            Both: Failed 10 s, entered 1, retries 0
+            Fails: Failed 0 s, entered 1, retries 0
+            Waits: Aborted 5 s, entered 1, retries 0
+            Works: Aborted 5 s, entered 1, retries 0
+            Inner: Aborted 5 s, entered 1, retries 0
+        "#]],
+    );
+}
+
 #[test]
 fn iterations_of_a_map_count_together() {
     check(

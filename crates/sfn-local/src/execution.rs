@@ -110,7 +110,7 @@ pub enum Outcome {
     },
     /// `TIMED_OUT`: the machine's own `TimeoutSeconds` ran out.
     TimedOut {
-        /// The error's name.
+        /// The error's name; none for a machine's `TimeoutSeconds`, of which only the history says `States.Timeout`.
         error: Option<String>,
         /// A text for people.
         cause: Option<String>,

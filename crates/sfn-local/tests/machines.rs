@@ -402,7 +402,7 @@ fn a_machine_that_takes_too_long() {
             2<0 WaitStateEntered stateEnteredEventDetails {"name":"W","input":"{}","inputDetails":{"truncated":false}}
             3<2 WaitStateExited stateExitedEventDetails {"name":"W","output":"{}","outputDetails":{"truncated":false}}
             4<3 WaitStateEntered stateEnteredEventDetails {"name":"W2","input":"{}","inputDetails":{"truncated":false}}
-            5<4 ExecutionTimedOut executionTimedOutEventDetails {}
+            5<0 ExecutionTimedOut executionTimedOutEventDetails {"error":"States.Timeout"}
             TIMED_OUT after 5 s
         "#]],
     );

@@ -192,7 +192,9 @@ proptest! {
         prop_assert!(history.len() <= 25_000);
         for (at, event) in history.iter().enumerate() {
             prop_assert_eq!(event.id, at as u64 + 1);
-            prop_assert_eq!(event.previous_event_id, if at < 2 { 0 } else { at as u64 });
+            // The machine's timeout follows no other event.
+            let follows_none = at < 2 || matches!(event.event, Event::ExecutionTimedOut { .. });
+            prop_assert_eq!(event.previous_event_id, if follows_none { 0 } else { at as u64 });
             prop_assert_eq!(event.event.is_final(), at + 1 == history.len());
         }
         prop_assert!(history.windows(2).all(|pair| pair[0].timestamp <= pair[1].timestamp));

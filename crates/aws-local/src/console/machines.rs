@@ -649,8 +649,12 @@ fn event_section(arn: &str, events: &[Value], until: Option<u64>) -> Markup {
     for event in events {
         let id = event["id"].as_u64().unwrap_or(0);
         let named = details(event).and_then(|told| told["name"].as_str());
-        let before = event["previousEventId"].as_u64().unwrap_or(0);
-        if let Some(name) = named.or_else(|| state_of.get(&before).copied()) {
+        // What is cut off follows the event that has failed beside it.
+        let before = match text(event, "type").ends_with("StateAborted") {
+            true => None,
+            false => event["previousEventId"].as_u64(),
+        };
+        if let Some(name) = named.or_else(|| state_of.get(&before?).copied()) {
             state_of.insert(id, name);
         }
     }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
+use sfn_builder::StateMachine;
 use sfn_local::{HistoryEvent, Outcome};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -50,30 +51,33 @@ struct Asked {
 
 impl States {
     pub(super) fn start_execution(self: &Arc<Self>, input: &Value) -> ApiResult<Value> {
+        // The revision stays there until the execution is.
+        let changing = self.changing();
         let Asked { execution, kind } = self.asked(input)?;
         let machine = self.machine_of(&execution.revision)?;
         let answer =
             |execution: &Execution| json!({"executionArn": execution.arn, "startDate": execution.started});
         if kind == Kind::Express {
+            let run = self.express_run(&execution)?;
+            drop(changing);
             let this = self.clone();
             let answer = answer(&execution);
             let run = async move {
                 tokio::select! {
                     () = this.stop.cancelled() => {}
-                    _ = this.run_express(&execution, &machine) => {}
+                    _ = this.run_express(&execution, &run, &machine) => {}
                 }
             };
             self.tasks.spawn(self.clock.watch(Box::pin(run)));
             return Ok(answer);
         }
-        // Whoever finds it in the database finds its control. The machine may be gone by now.
+        // Whoever finds it in the database finds its control.
         let mut controls = self.controls();
-        self.machine(&execution.machine_arn)?.not_deleting()?;
         match self.journal.insert(&execution)? {
             Ok(id) => {
                 let control = Arc::<Control>::default();
                 controls.insert(execution.arn.clone(), control.clone());
-                drop(controls);
+                drop((controls, changing));
                 let answer = answer(&execution);
                 self.spawn(id, execution, Ok(machine), Begin::New, control);
                 Ok(answer)
@@ -87,7 +91,7 @@ impl States {
         }
     }
 
-    /// Reads a request to start an execution, and finds what it is to run.
+    /// Reads a request to start an execution, and finds what it is to run. The caller keeps others from changing machines.
     fn asked(&self, input: &Value) -> ApiResult<Asked> {
         let mut check = Check::new(input);
         let arn = check.required("stateMachineArn", TEXT);
@@ -185,16 +189,12 @@ impl States {
         let mut check = Check::new(input);
         let included = included_data(&mut check);
         check.finish()?;
-        let Asked { execution, kind } = self.asked(input)?;
-        if kind == Kind::Standard {
-            return Err(type_not_supported());
-        }
-        let machine = self.machine_of(&execution.revision)?;
+        let (execution, run, machine) = self.asked_express(input)?;
         let outcome = tokio::select! {
             () = self.stop.cancelled() => {
                 return Err(ApiError::new("InternalFailure", "the server stops"));
             }
-            outcome = self.run_express(&execution, &machine) => outcome,
+            outcome = self.run_express(&execution, &run, &machine) => outcome,
         };
         let stopped = self.now();
         let took = millis(stopped).saturating_sub(millis(execution.started));
@@ -238,24 +238,39 @@ impl States {
         Ok(answer)
     }
 
+    /// What a request for an Express execution asks to run.
+    fn asked_express(
+        &self,
+        input: &Value,
+    ) -> ApiResult<(Execution, sfn_local::Execution, Arc<StateMachine>)> {
+        let _changing = self.changing();
+        let Asked { execution, kind } = self.asked(input)?;
+        if kind == Kind::Standard {
+            return Err(type_not_supported());
+        }
+        let machine = self.machine_of(&execution.revision)?;
+        let run = self.express_run(&execution)?;
+        Ok((execution, run, machine))
+    }
+
+    fn express_run(&self, execution: &Execution) -> ApiResult<sfn_local::Execution> {
+        self.run_of(execution)
+            .map_err(|error| ApiError::new("InvalidExecutionInput", error.to_string()))
+    }
+
     /// Runs an Express execution, which leaves no history.
     async fn run_express(
         self: &Arc<Self>,
         execution: &Execution,
-        machine: &sfn_builder::StateMachine,
+        run: &sfn_local::Execution,
+        machine: &StateMachine,
     ) -> Outcome {
-        let Ok(run) = self.run_of(execution) else {
-            return Outcome::Failed {
-                error: Some("States.Runtime".to_owned()),
-                cause: None,
-            };
-        };
         let handler = Tasks::of(self, execution, &[], None);
         let runner = self.runner(&handler);
         let mut record = |_: &HistoryEvent| {};
         tokio::select! {
             biased;
-            outcome = runner.run(machine, &run, &mut record) => outcome,
+            outcome = runner.run(machine, run, &mut record) => outcome,
             () = self.clock.sleep(EXPRESS_LIMIT) => Outcome::TimedOut {
                 error: Some("States.Timeout".to_owned()),
                 cause: None,
@@ -347,6 +362,8 @@ impl States {
             },
         );
         check.finish()?;
+        // One request at a time: what each finds is as the one before has left it.
+        let changing = self.changing();
         let (id, mut execution) = self.execution_of(input)?;
         let now = self.now();
         if let Some(token) = token
@@ -382,17 +399,11 @@ impl States {
             let surplus = execution.redrive_tokens.len().saturating_sub(TOKENS);
             execution.redrive_tokens.drain(..surplus);
         }
-        let _changing = self.changing();
-        // Another request may have come first.
-        if self.execution(&execution.arn)?.1.status == RUNNING {
-            let reason = format!("Execution is {RUNNING} and cannot be redriven");
-            return Err(ApiError::new("ExecutionNotRedrivable", reason));
-        }
         let mut controls = self.controls();
         self.journal.update(id, &execution)?;
         let control = Arc::<Control>::default();
         controls.insert(execution.arn.clone(), control.clone());
-        drop(controls);
+        drop((controls, changing));
         self.spawn(id, execution, Ok(machine), Begin::Again, control);
         Ok(json!({"redriveDate": now}))
     }

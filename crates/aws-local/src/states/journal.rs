@@ -3,7 +3,7 @@
 //! An execution is its history: what it has done is in its events, and a start of the server goes on from the last of them.
 //! Events are written before anything of what they say has an effect outside.
 
-use std::{io, sync::Arc};
+use std::{collections::HashMap, io, sync::Arc};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params, types::Type};
@@ -98,7 +98,12 @@ pub(super) struct Counts {
     pub(super) timed_out: u64,
     pub(super) aborted: u64,
     pub(super) written: u64,
+    #[serde(default)]
+    pub(super) pending_redrive: u64,
 }
+
+/// The status of a child execution that waits to be redriven with its map run.
+const PENDING_REDRIVE: &str = "PENDING_REDRIVE";
 
 /// Which executions are listed.
 pub(super) enum Of<'a> {
@@ -126,8 +131,10 @@ const SCHEMA: &str = "
         status TEXT NOT NULL,
         redrives INTEGER NOT NULL,
         started INTEGER NOT NULL,
-        record TEXT NOT NULL
+        record TEXT NOT NULL,
+        revision TEXT
     );
+    CREATE INDEX IF NOT EXISTS executions_of_revision ON executions (revision) WHERE map_run IS NULL;
     CREATE INDEX IF NOT EXISTS executions_of_machine ON executions (machine, started DESC, id DESC);
     CREATE INDEX IF NOT EXISTS executions_of_map_run ON executions (map_run, started DESC, id DESC)
         WHERE map_run IS NOT NULL;
@@ -165,7 +172,10 @@ const SCHEMA: &str = "
 
 impl Journal {
     pub(super) fn open(database: Arc<Database>) -> io::Result<Self> {
-        database.with(|connection| connection.execute_batch(SCHEMA))?;
+        database.transaction(|transaction| {
+            add_revisions(transaction)?;
+            transaction.execute_batch(SCHEMA)
+        })?;
         Ok(Self { database })
     }
 
@@ -193,12 +203,7 @@ impl Journal {
 
     /// The row of the execution of that ARN.
     pub(super) fn row(&self, arn: &str) -> io::Result<Option<i64>> {
-        self.database.with(|connection| {
-            connection
-                .prepare_cached("SELECT id FROM executions WHERE arn = ?1")?
-                .query_row([arn], |row| row.get(0))
-                .optional()
-        })
+        self.database.with(|connection| row_of(connection, arn))
     }
 
     /// Those that ran when the server before this one ended; not those that belong to a map run, which begin again with it.
@@ -232,15 +237,12 @@ impl Journal {
         })
     }
 
-    /// Whether an execution of that machine runs, or ran, that revision of it.
-    pub(super) fn has_revision(&self, machine: &str, revision: &str) -> io::Result<bool> {
+    /// Whether an execution runs, or ran, that revision of its machine. Child executions have that of the one that started them.
+    pub(super) fn has_revision(&self, revision: &str) -> io::Result<bool> {
         self.database.with(|connection| {
             connection
-                .prepare_cached(
-                    "SELECT 1 FROM executions WHERE machine = ?1 AND json_extract(record, '$.revision') = ?2
-                     ORDER BY started DESC, id DESC LIMIT 1",
-                )?
-                .exists([machine, revision])
+                .prepare_cached("SELECT 1 FROM executions WHERE revision = ?1 AND map_run IS NULL")?
+                .exists([revision])
         })
     }
 
@@ -358,6 +360,51 @@ impl Journal {
         Ok(vec![first, read_event(&ended)?])
     }
 
+    /// The child executions that wait to be redriven with their map run, which was redriven so often by now: by ARN the status with
+    /// which each has ended before. With a redrive that is new all begin to wait that have not ended well.
+    pub(super) fn children_to_redrive(
+        &self,
+        map_run_arn: &str,
+        redrives: u64,
+    ) -> io::Result<HashMap<String, String>> {
+        self.database.transaction(|transaction| {
+            if map_run(transaction, map_run_arn)?.is_some_and(|run| run.redrives < redrives) {
+                for id in children(transaction, map_run_arn, "'FAILED', 'TIMED_OUT', 'ABORTED'")? {
+                    change(transaction, id, |child| child.status = PENDING_REDRIVE.to_owned())?;
+                }
+            }
+            let mut waiting = HashMap::new();
+            for id in children(transaction, map_run_arn, "'PENDING_REDRIVE'")? {
+                let arn = transaction
+                    .prepare_cached("SELECT arn FROM executions WHERE id = ?1")?
+                    .query_row([id], |row| row.get(0))?;
+                waiting.insert(arn, status_before(transaction, id)?.to_owned());
+            }
+            let mut express =
+                transaction.prepare_cached("SELECT arn, ended FROM express_children WHERE map_run = ?1")?;
+            let mut rows = express.query([map_run_arn])?;
+            while let Some(row) = rows.next()? {
+                let ended = read_event(&row.get::<_, String>(1)?).ok();
+                let status = ended.and_then(|ended| status_of(&ended.event));
+                if let Some(status) = status.filter(|status| *status != "SUCCEEDED") {
+                    waiting.insert(row.get(0)?, status.to_owned());
+                }
+            }
+            Ok(waiting)
+        })
+    }
+
+    /// The rows of the child executions of an execution, and of theirs.
+    pub(super) fn descendants(&self, execution: &str) -> io::Result<Vec<i64>> {
+        let query = format!("{RUNS} SELECT id FROM executions WHERE map_run IN (SELECT arn FROM runs)");
+        self.database.with(|connection| {
+            connection
+                .prepare(&query)?
+                .query_map([execution], |row| row.get(0))?
+                .collect()
+        })
+    }
+
     /// Those that an execution has started, in that order.
     pub(super) fn map_runs(&self, execution: &str) -> io::Result<Vec<MapRun>> {
         let texts = self.database.with(|connection| {
@@ -397,7 +444,7 @@ impl Journal {
             };
             let changed = change(&mut run);
             if changed.is_ok() {
-                put_map_run(transaction, &run)?;
+                save_map_run(transaction, &run)?;
             }
             Ok(Some(changed))
         })
@@ -420,17 +467,21 @@ impl Journal {
                 Write::Event(_, event)
                 | Write::ChildEvent(_, event)
                 | Write::ExpressChild(_, _, _, event) => Ok(event.to_record().to_string()),
-                Write::Record(_, execution) | Write::ChildBegun(execution) | Write::Child(execution) => {
+                Write::Record(_, execution) | Write::ChildBegun(execution) => {
                     serde_json::to_string(execution)
                 }
-                Write::MapRun(_)
+                Write::Stopped(..)
+                | Write::ChildGoesOn(..)
+                | Write::ChildEnded(..)
+                | Write::ChildStopped(..)
+                | Write::MapRun(_)
                 | Write::ChildrenOver(..)
                 | Write::RunsOver(..)
-                | Write::ChildStopped(..)
                 | Write::TokenOpens(..)
                 | Write::TokenCloses(_)
                 | Write::TokensOver(_)
-                | Write::ForgetExpress(_) => Ok(String::new()),
+                | Write::ForgetExpress(_)
+                | Write::ForgetExpressOf(_) => Ok(String::new()),
             })
             .collect::<Result<Vec<_>, _>>()?;
         self.database.transaction(|transaction| {
@@ -438,20 +489,26 @@ impl Journal {
                 match write {
                     Write::Event(id, event) => add_event(transaction, *id, event, text)?,
                     Write::Record(id, execution) => replace(transaction, *id, execution, text)?,
+                    Write::Stopped(id, at, why) => close(transaction, *id, *at, why)?,
                     Write::ChildBegun(execution) => {
-                        if let Some((id, _)) = find(transaction, &execution.arn)? {
+                        if let Some(id) = row_of(transaction, &execution.arn)? {
                             // The map run has begun again.
                             remove(transaction, id)?;
                         }
                         insert(transaction, execution, text)?;
                     }
-                    Write::Child(execution) => {
-                        if let Some((id, _)) = find(transaction, &execution.arn)? {
-                            replace(transaction, id, execution, text)?;
+                    Write::ChildGoesOn(arn, redrive) => {
+                        if let Some(id) = row_of(transaction, arn)? {
+                            change(transaction, id, |child| child.goes_on(*redrive))?;
+                        }
+                    }
+                    Write::ChildEnded(arn, end) => {
+                        if let Some(id) = row_of(transaction, arn)? {
+                            change(transaction, id, |child| child.has_ended(end))?;
                         }
                     }
                     Write::ChildEvent(arn, event) => {
-                        if let Some((id, _)) = find(transaction, arn)? {
+                        if let Some(id) = row_of(transaction, arn)? {
                             add_event(transaction, id, event, text)?;
                         }
                     }
@@ -467,6 +524,13 @@ impl Journal {
                         transaction
                             .prepare_cached("DELETE FROM express_children WHERE map_run = ?1")?
                             .execute([map_run])?;
+                    }
+                    Write::ForgetExpressOf(execution) => {
+                        transaction
+                            .prepare_cached(&format!(
+                                "{RUNS} DELETE FROM express_children WHERE map_run IN (SELECT arn FROM runs)"
+                            ))?
+                            .execute([execution])?;
                     }
                     Write::MapRun(run) => put_map_run(transaction, run)?,
                     Write::ChildrenOver(map_run, at) => abort_children(transaction, map_run, *at)?,
@@ -487,9 +551,9 @@ impl Journal {
                             .prepare_cached("DELETE FROM tokens WHERE execution = ?1")?
                             .execute([execution])?;
                     }
-                    Write::ChildStopped(arn, at, (error, cause)) => {
-                        if let Some((id, record)) = find(transaction, arn)? {
-                            abort_child(transaction, id, &record, *at, error.clone(), cause.clone())?;
+                    Write::ChildStopped(arn, at, why) => {
+                        if let Some(id) = row_of(transaction, arn)? {
+                            abort_child(transaction, id, *at, why)?;
                         }
                     }
                     Write::RunsOver(execution, at) => abort_map_runs(transaction, execution, *at)?,
@@ -507,16 +571,22 @@ pub(super) enum Write {
     Event(i64, HistoryEvent),
     /// What has become of the execution in that row.
     Record(i64, Box<Execution>),
+    /// The history of the execution in that row is closed: it was stopped.
+    Stopped(i64, Timestamp, Why),
     /// A child execution of a map run has begun.
     ChildBegun(Box<Execution>),
+    /// A child execution that has begun before goes on; how often it was redriven by now, and when, if it has just been.
+    ChildGoesOn(String, Option<(u64, Seconds)>),
     /// What has become of a child execution.
-    Child(Box<Execution>),
+    ChildEnded(String, Box<End>),
     /// An event of a child execution.
     ChildEvent(String, HistoryEvent),
     /// A child execution of type `EXPRESS` of that map run, its ARN and its beginning, has ended with this event.
     ExpressChild(String, String, Timestamp, HistoryEvent),
     /// Child executions of type `EXPRESS` of that map run are not asked for any more.
     ForgetExpress(String),
+    /// The same of every map run of the execution of that ARN, and of its child executions.
+    ForgetExpressOf(String),
     /// A map run has begun, or come further.
     MapRun(Box<MapRun>),
     /// A task of the execution of that ARN, or of a child of it, waits for a token.
@@ -525,12 +595,131 @@ pub(super) enum Write {
     TokenCloses(String),
     /// The execution of that ARN is over: nothing waits for its tokens.
     TokensOver(String),
-    /// The child execution of that ARN was stopped, with that error and cause.
-    ChildStopped(String, Timestamp, (Option<String>, Option<String>)),
+    /// The child execution of that ARN was stopped.
+    ChildStopped(String, Timestamp, Why),
     /// A map run is over: child executions of it that run still are stopped.
     ChildrenOver(String, Timestamp),
     /// The execution of that ARN is over: map runs of it that run still are stopped, and their child executions.
     RunsOver(String, Timestamp),
+}
+
+/// Adds the column `revision` to a database of form 1, which had it in the records only.
+fn add_revisions(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let columns: Vec<String> = transaction
+        .prepare("SELECT name FROM pragma_table_info('executions')")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    if columns.is_empty() || columns.iter().any(|column| column == "revision") {
+        return Ok(());
+    }
+    transaction.execute_batch(
+        "ALTER TABLE executions ADD COLUMN revision TEXT;
+         UPDATE executions SET revision = json_extract(record, '$.revision') WHERE json_valid(record);",
+    )
+}
+
+/// The error and the cause of whoever has stopped an execution.
+pub(super) type Why = (Option<String>, Option<String>);
+
+/// How an execution has ended.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) status: &'static str,
+    pub(super) stopped: Seconds,
+    pub(super) output: Option<String>,
+    pub(super) error: Option<String>,
+    pub(super) cause: Option<String>,
+}
+
+impl Execution {
+    fn goes_on(&mut self, redrive: Option<(u64, Seconds)>) {
+        self.status = RUNNING.to_owned();
+        (self.stopped, self.error, self.cause) = (None, None, None);
+        if let Some((count, moment)) = redrive {
+            self.redrives = count;
+            self.redriven = Some(moment);
+        }
+    }
+
+    fn has_ended(&mut self, end: &End) {
+        self.status = end.status.to_owned();
+        self.stopped = Some(end.stopped);
+        self.output.clone_from(&end.output);
+        self.error.clone_from(&end.error);
+        self.cause.clone_from(&end.cause);
+    }
+}
+
+/// The map runs of an execution, down to any depth, as a table `runs` of what comes behind.
+const RUNS: &str = "
+    WITH RECURSIVE runs (arn) AS (
+        SELECT arn FROM map_runs WHERE execution = ?1
+        UNION
+        SELECT map_runs.arn FROM runs
+            JOIN executions ON executions.map_run = runs.arn
+            JOIN map_runs ON map_runs.execution = executions.arn
+    )";
+
+fn row_of(connection: &Connection, arn: &str) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT id FROM executions WHERE arn = ?1")?
+        .query_row([arn], |row| row.get(0))
+        .optional()
+}
+
+/// Changes the record in a row, which is left as it is when it cannot be read: then there is no execution.
+fn change(
+    transaction: &Transaction<'_>,
+    id: i64,
+    change: impl FnOnce(&mut Execution),
+) -> rusqlite::Result<Option<Execution>> {
+    let record: String = transaction
+        .prepare_cached("SELECT record FROM executions WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))?;
+    let Ok(mut execution) = serde_json::from_str(&record) else {
+        return Ok(None);
+    };
+    change(&mut execution);
+    replace(transaction, id, &execution, &text_of(&execution)?)?;
+    Ok(Some(execution))
+}
+
+/// The rows of the child executions of a map run with one of these statuses.
+fn children(connection: &Connection, map_run: &str, statuses: &str) -> rusqlite::Result<Vec<i64>> {
+    let query = format!("SELECT id FROM executions WHERE map_run = ?1 AND status IN ({statuses})");
+    connection
+        .prepare_cached(&query)?
+        .query_map([map_run], |row| row.get(0))?
+        .collect()
+}
+
+/// The last event of the execution in that row: its number, and itself unless it is damaged.
+fn last_event(connection: &Connection, id: i64) -> rusqlite::Result<(u64, Option<HistoryEvent>)> {
+    let last = connection
+        .prepare_cached("SELECT id, event FROM events WHERE execution = ?1 ORDER BY id DESC LIMIT 1")?
+        .query_row([id], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?)))
+        .optional()?;
+    Ok(match last {
+        Some((number, text)) => (number, read_event(&text).ok()),
+        None => (0, None),
+    })
+}
+
+/// The status with which the execution in that row, which waits to be redriven, has ended before.
+fn status_before(connection: &Connection, id: i64) -> rusqlite::Result<&'static str> {
+    let (_, last) = last_event(connection, id)?;
+    Ok(last.and_then(|last| status_of(&last.event)).unwrap_or("FAILED"))
+}
+
+/// The status of an execution whose last event this is; none while it runs.
+fn status_of(event: &Event) -> Option<&'static str> {
+    Some(match event {
+        Event::ExecutionSucceeded { .. } => "SUCCEEDED",
+        Event::ExecutionFailed { .. } => "FAILED",
+        Event::ExecutionTimedOut { .. } => "TIMED_OUT",
+        Event::ExecutionAborted { .. } => "ABORTED",
+        _ => return None,
+    })
 }
 
 fn find(connection: &Connection, arn: &str) -> rusqlite::Result<Option<(i64, String)>> {
@@ -543,8 +732,8 @@ fn find(connection: &Connection, arn: &str) -> rusqlite::Result<Option<(i64, Str
 fn insert(transaction: &Transaction<'_>, execution: &Execution, record: &str) -> rusqlite::Result<i64> {
     transaction
         .prepare_cached(
-            "INSERT INTO executions (arn, machine, version, alias, map_run, status, redrives, started, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO executions (arn, machine, version, alias, map_run, status, redrives, started, record, revision)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute(params![
             execution.arn,
@@ -556,6 +745,7 @@ fn insert(transaction: &Transaction<'_>, execution: &Execution, record: &str) ->
             execution.redrives,
             millis(execution.started),
             record,
+            execution.revision,
         ])?;
     Ok(transaction.last_insert_rowid())
 }
@@ -614,12 +804,22 @@ fn text_of<T: Serialize>(record: &T) -> rusqlite::Result<String> {
     serde_json::to_string(record).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
-/// Writes a map run's record. One that goes on began when it first did.
+/// Writes how far a map run is. One that goes on began when it first did, and one that ran keeps to what it was told meanwhile.
 fn put_map_run(connection: &Connection, run: &MapRun) -> rusqlite::Result<()> {
     let mut run = run.clone();
     if let Some(there) = map_run(connection, &run.arn)? {
         run.started = there.started;
+        if there.updated && there.status == RUNNING {
+            run.updated = true;
+            run.max_concurrency = there.max_concurrency;
+            run.tolerated_failure_count = there.tolerated_failure_count;
+            run.tolerated_failure_percentage = there.tolerated_failure_percentage;
+        }
     }
+    save_map_run(connection, &run)
+}
+
+fn save_map_run(connection: &Connection, run: &MapRun) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO map_runs (arn, execution, started, record) VALUES (?1, ?2, ?3, ?4)",
@@ -628,49 +828,65 @@ fn put_map_run(connection: &Connection, run: &MapRun) -> rusqlite::Result<()> {
             run.arn,
             run.execution_arn,
             millis(run.started),
-            text_of(&run)?
+            text_of(run)?
         ])?;
     Ok(())
 }
 
-/// Stops the child executions of a map run that run still.
-fn abort_children(transaction: &Transaction<'_>, map_run: &str, at: Timestamp) -> rusqlite::Result<()> {
-    let running = transaction
-        .prepare_cached("SELECT id, record FROM executions WHERE map_run = ?1 AND status = 'RUNNING'")?
-        .query_map([map_run], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<Vec<(i64, String)>>>()?;
-    for (id, record) in running {
-        abort_child(transaction, id, &record, at, None, None)?;
+/// Closes the history of an execution that is stopped. Its last event is all that is read of it, and may be damaged.
+fn close(transaction: &Transaction<'_>, id: i64, at: Timestamp, why: &Why) -> rusqlite::Result<()> {
+    let (number, last) = last_event(transaction, id)?;
+    let (error, cause) = why.clone();
+    for mut event in sfn_local::abort(last.as_slice(), at, error, cause) {
+        event.id = number + 1;
+        add_event(transaction, id, &event, &event.to_record().to_string())?;
     }
     Ok(())
 }
 
-/// Stops the child execution in that row, whose record and history are left as they are when they cannot be read.
-fn abort_child(
-    transaction: &Transaction<'_>,
-    id: i64,
-    record: &str,
-    at: Timestamp,
-    error: Option<String>,
-    cause: Option<String>,
-) -> rusqlite::Result<()> {
-    let Ok(mut child) = serde_json::from_str::<Execution>(record) else {
+/// Stops the child executions of a map run that run still. Those that wait to be redriven are what they were.
+fn abort_children(transaction: &Transaction<'_>, map_run: &str, at: Timestamp) -> rusqlite::Result<()> {
+    for id in children(transaction, map_run, "'RUNNING'")? {
+        abort_child(transaction, id, at, &(None, None))?;
+    }
+    for id in children(transaction, map_run, "'PENDING_REDRIVE'")? {
+        let before = status_before(transaction, id)?;
+        change(transaction, id, |child| child.status = before.to_owned())?;
+    }
+    Ok(())
+}
+
+/// Stops the child execution in that row, whose record and history are left as they are when the record cannot be read.
+fn abort_child(transaction: &Transaction<'_>, id: i64, at: Timestamp, why: &Why) -> rusqlite::Result<()> {
+    let (error, cause) = why.clone();
+    let end = End {
+        status: "ABORTED",
+        stopped: seconds_of(at),
+        output: None,
+        error,
+        cause,
+    };
+    let Some(child) = change(transaction, id, |child| child.has_ended(&end))? else {
         return Ok(());
     };
-    let history = transaction
-        .prepare_cached("SELECT event FROM events WHERE execution = ?1 ORDER BY id")?
-        .query_map([id], |row| row.get::<_, String>(0))?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    let history: io::Result<Vec<HistoryEvent>> = history.iter().map(|text| read_event(text)).collect();
-    let closing = history.map(|history| sfn_local::abort(&history, at, error.clone(), cause.clone()));
-    for event in closing.unwrap_or_default() {
-        add_event(transaction, id, &event, &event.to_record().to_string())?;
-    }
-    child.status = "ABORTED".to_owned();
-    child.stopped = Some(seconds_of(at));
-    (child.error, child.cause) = (error, cause);
-    replace(transaction, id, &child, &text_of(&child)?)?;
+    close(transaction, id, at, why)?;
     abort_map_runs(transaction, &child.arn, at)
+}
+
+impl Counts {
+    /// Children that wait to be redriven count as what they were. Those of type `EXPRESS`, which have no rows, have failed.
+    fn withdraw_redrives(&mut self, connection: &Connection, map_run: &str) -> rusqlite::Result<()> {
+        for id in children(connection, map_run, "'PENDING_REDRIVE'")? {
+            self.pending_redrive = self.pending_redrive.saturating_sub(1);
+            match status_before(connection, id)? {
+                "TIMED_OUT" => self.timed_out += 1,
+                "ABORTED" => self.aborted += 1,
+                _ => self.failed += 1,
+            }
+        }
+        self.failed += std::mem::take(&mut self.pending_redrive);
+        Ok(())
+    }
 }
 
 /// Stops the map runs of an execution that run still.
@@ -683,9 +899,10 @@ fn abort_map_runs(transaction: &Transaction<'_>, execution: &str, at: Timestamp)
     for mut run in runs.filter(|run| run.status == RUNNING) {
         run.status = "ABORTED".to_owned();
         run.stopped = Some(seconds_of(at));
-        run.counts.aborted += run.counts.running + run.counts.pending;
-        (run.counts.running, run.counts.pending) = (0, 0);
-        put_map_run(transaction, &run)?;
+        // Those that have not begun stay pending.
+        run.counts.aborted += std::mem::take(&mut run.counts.running);
+        run.counts.withdraw_redrives(transaction, &run.arn)?;
+        save_map_run(transaction, &run)?;
         abort_children(transaction, &run.arn, at)?;
     }
     Ok(())

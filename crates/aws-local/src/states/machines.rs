@@ -270,7 +270,7 @@ impl States {
         let mut changes = Changes::default();
         changes.put(&self.revisions, &key, revision)?;
         let before = std::mem::replace(&mut machine.revision, key.clone());
-        self.forget_revision(&mut changes, arn, &before, None)?;
+        self.forget_revision(&mut changes, &before, None)?;
         machine.revision_id = Some(id);
         if publish {
             let version = self.publish(&mut changes, machine, description)?;
@@ -291,6 +291,8 @@ impl States {
         let included = included_data(&mut check);
         check.finish()?;
         let named = arn::machine(arn)?;
+        // An update replaces machine and revision together.
+        let changing = self.changing();
         let machine = self.machine(&machine_part(&named))?;
         let (revision, version) = match &named.qualifier {
             None => (machine.revision.clone(), None),
@@ -300,6 +302,7 @@ impl States {
             }
         };
         let revision = self.revision(&revision).ok_or_else(|| missing_machine(arn))?;
+        drop(changing);
         let mut definition = revision.definition.clone();
         let mut name = machine.name.clone();
         if let Some(label) = &named.label {
@@ -392,7 +395,7 @@ impl States {
         for version in self.versions.select(|version| version.machine_arn == arn) {
             changes.remove(&self.versions, &version.arn);
             if version.revision != machine.revision {
-                self.forget_revision(&mut changes, &arn, &version.revision, Some(&version.arn))?;
+                self.forget_revision(&mut changes, &version.revision, Some(&version.arn))?;
             }
         }
         if self.journal.is_running(&arn)? {
@@ -414,7 +417,7 @@ impl States {
     fn remove_machine<'c>(&'c self, changes: &mut Changes<'c>, machine: &Machine) -> ApiResult<()> {
         changes.remove(&self.machines, &machine.arn);
         changes.remove(&self.tags, &machine.arn);
-        self.forget_revision(changes, &machine.arn, &machine.revision, None)
+        self.forget_revision(changes, &machine.revision, None)
     }
 
     /// Removes a machine that is to go, unless something of it runs.
@@ -443,14 +446,13 @@ impl States {
     pub(super) fn forget_revision<'c>(
         &'c self,
         changes: &mut Changes<'c>,
-        machine: &str,
         revision: &str,
         version: Option<&str>,
     ) -> ApiResult<()> {
         let others = self
             .versions
             .select(|other| other.revision == revision && Some(other.arn.as_str()) != version);
-        if others.is_empty() && !self.journal.has_revision(machine, revision)? {
+        if others.is_empty() && !self.journal.has_revision(revision)? {
             changes.remove(&self.revisions, revision);
             self.parsed().remove(revision);
         }
@@ -492,7 +494,7 @@ impl States {
         self.parsed.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Keeps others from changing machines, versions and aliases.
+    /// Keeps others from changing machines, versions and aliases, and from starting executions of them.
     pub(super) fn changing(&self) -> std::sync::MutexGuard<'_, ()> {
         self.change.lock().unwrap_or_else(|e| e.into_inner())
     }

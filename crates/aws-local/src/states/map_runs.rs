@@ -115,6 +115,8 @@ impl States {
         if let Some(settings) = changed.transpose()? {
             all_settings.insert(arn, settings);
         }
+        drop(all_settings);
+        self.map_runs_updated.notify_waiters();
         Ok(json!({}))
     }
 
@@ -152,6 +154,7 @@ impl Counts {
             timed_out: items(self.timed_out),
             aborted: items(self.aborted),
             written: items(self.written),
+            pending_redrive: items(self.pending_redrive),
         }
     }
 }
@@ -167,6 +170,6 @@ fn counts(counts: &Counts) -> Value {
         "total": counts.total,
         "resultsWritten": counts.written,
         "failuresNotRedrivable": 0,
-        "pendingRedrive": 0,
+        "pendingRedrive": counts.pending_redrive,
     })
 }

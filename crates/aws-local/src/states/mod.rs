@@ -1,6 +1,7 @@
 //! Step Functions: state machines and their executions, run by `sfn-local`.
 
 mod activities;
+mod answers;
 mod arn;
 mod earlier;
 mod executions;
@@ -24,6 +25,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 use sfn_builder::StateMachine;
 use sfn_local::{Clock, MapRunSettings, TaskHandler, handlers::MockConfig};
+use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -51,7 +53,7 @@ pub(crate) struct States {
     tags: Collection<BTreeMap<String, String>>,
     /// Machines that are ready to run, by revision.
     parsed: Mutex<HashMap<String, Arc<StateMachine>>>,
-    /// Held by whoever changes machines, versions or aliases.
+    /// Held by whoever changes machines, versions or aliases, or starts an execution of what one names.
     change: Mutex<()>,
     activities: activities::Activities,
     tokens: tokens::Tokens,
@@ -60,6 +62,8 @@ pub(crate) struct States {
     running: Mutex<HashMap<String, Arc<running::Control>>>,
     /// What map runs were told to keep to since they began.
     map_run_settings: Mutex<HashMap<String, MapRunSettings>>,
+    /// Some map run was told to keep to something else.
+    map_runs_updated: Notify,
     clock: Arc<dyn Clock>,
     wait_scale: f64,
     mocks: Option<MockConfig>,
@@ -113,6 +117,7 @@ impl States {
             journal: journal::Journal::open(shelf.database().clone())?,
             running: Mutex::default(),
             map_run_settings: Mutex::default(),
+            map_runs_updated: Notify::new(),
             clock: settings.clock,
             wait_scale: settings.wait_scale,
             mocks: settings.mocks,

@@ -1,7 +1,7 @@
 //! Executions under way: driven, written down, stopped, taken up again.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     future::{pending, poll_fn, ready},
     io,
     pin::pin,
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     States,
-    journal::{Counts, Execution, Journal, MapRun, RUNNING, Write},
+    journal::{Counts, End, Execution, Journal, MapRun, RUNNING, Why, Write},
     tasks::Tasks,
 };
 use crate::time::{Seconds, seconds_of};
@@ -44,14 +44,22 @@ pub(super) struct Control {
     stop: CancellationToken,
     ended: CancellationToken,
     /// The error and cause of whoever stops it.
-    why: Mutex<Option<(Option<String>, Option<String>)>>,
-    /// Why the data folder cannot be used at the moment.
-    trouble: watch::Sender<Option<String>>,
+    why: Mutex<Option<Why>>,
+    /// Why the data folder cannot be used at the moment: for an execution and its child executions, which are written together.
+    trouble: Arc<watch::Sender<Option<String>>>,
     /// Its machine has been deleted: it enters no other state.
     deleted: AtomicBool,
 }
 
 impl Control {
+    /// The control of a child execution.
+    fn of_child(&self) -> Self {
+        Self {
+            trouble: self.trouble.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Stops it; the first to do so says why.
     pub(super) fn stop(&self, error: Option<String>, cause: Option<String>) {
         self.why
@@ -72,12 +80,12 @@ impl Control {
     }
 
     /// Until somebody stops it: the error and the cause.
-    async fn stopped(&self) -> (Option<String>, Option<String>) {
+    async fn stopped(&self) -> Why {
         self.stop.cancelled().await;
         self.why().unwrap_or_default()
     }
 
-    fn why(&self) -> Option<(Option<String>, Option<String>)> {
+    fn why(&self) -> Option<Why> {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -206,6 +214,26 @@ impl States {
         self.insist(arn, control, read).await
     }
 
+    /// The histories of the child executions, down to any depth, of an execution of a test case that goes on: their calls have
+    /// had mocked answers. Children of type `EXPRESS` have none, and those that cannot be read do not go on.
+    async fn counted_children(
+        &self,
+        execution: &Execution,
+        again: bool,
+        control: &Control,
+    ) -> Option<Vec<Vec<HistoryEvent>>> {
+        let mut histories = Vec::new();
+        if !again || execution.test_case.is_none() {
+            return Some(histories);
+        }
+        let rows = || self.journal.descendants(&execution.arn);
+        for row in self.insist(&execution.arn, control, rows).await? {
+            let history = self.history_of(row, &execution.arn, control).await?;
+            histories.extend(history.ok());
+        }
+        Some(histories)
+    }
+
     async fn drive(
         self: Arc<Self>,
         id: i64,
@@ -239,12 +267,15 @@ impl States {
             again,
             control.clone(),
         ));
-        let handler = Tasks::of(
-            &self,
-            &execution,
-            history.as_deref().unwrap_or_default(),
-            Some(recorder.clone()),
-        );
+        let Some(children) = self.counted_children(&execution, again, control).await else {
+            return;
+        };
+        let histories: Vec<&[HistoryEvent]> = history
+            .as_deref()
+            .into_iter()
+            .chain(children.iter().map(Vec::as_slice))
+            .collect();
+        let handler = Tasks::of(&self, &execution, &histories, Some(recorder.clone()));
         let runner = self.runner(&handler).with_observer(&*recorder);
         let redrives = execution.redrives;
         let mut record = |event: &HistoryEvent| recorder.add(Write::Event(id, event.clone()));
@@ -354,19 +385,11 @@ impl States {
         if !recorder.write_down().await {
             return;
         }
-        let Some(history) = self.history_of(id, &execution.arn, control).await else {
-            return;
-        };
         let (error, cause) = control.why().unwrap_or_default();
-        // A history that cannot be read is not closed.
-        for event in history
-            .map(|history| sfn_local::abort(&history, self.clock.now(), error.clone(), cause.clone()))
-            .unwrap_or_default()
-        {
-            recorder.add(Write::Event(id, event));
-        }
+        let now = self.clock.now();
+        recorder.add(Write::Stopped(id, now, (error.clone(), cause.clone())));
         execution.status = "ABORTED".to_owned();
-        execution.stopped = Some(self.now());
+        execution.stopped = Some(seconds_of(now));
         (execution.error, execution.cause) = (error, cause);
         recorder.end(id, execution.clone());
         recorder.write_down().await;
@@ -448,8 +471,8 @@ struct Recorded {
     writes: Vec<Write>,
     /// The execution is left as it is: what falls with it is not written.
     closed: bool,
-    /// Child executions that run.
-    children: HashMap<String, Execution>,
+    /// Child executions that run, by their ARNs, and their map runs.
+    children: HashMap<String, String>,
     runs: HashMap<String, MapRun>,
     /// Those that run and whose counts are to be written.
     counted: BTreeMap<String, MapRun>,
@@ -461,6 +484,8 @@ struct Recorded {
     controls: HashMap<String, (String, Arc<Control>)>,
     /// The controls of those whose end is to be written.
     over: Vec<String>,
+    /// The map runs whose end is to be written.
+    runs_over: Vec<String>,
     /// Tokens of tasks were handed out.
     has_tokens: bool,
     /// Who waits until the end of a call, by execution and number, is written.
@@ -506,6 +531,12 @@ impl Recorder {
                 self.end_control(&arn, &control);
             }
         }
+        if !inner.runs_over.is_empty() {
+            let mut settings = self.states.map_run_settings();
+            for arn in inner.runs_over.drain(..) {
+                settings.remove(&arn);
+            }
+        }
         for told in inner.told.drain(..) {
             // Whoever asked may be gone.
             let _ = told.send(());
@@ -540,7 +571,7 @@ impl Recorder {
     /// A child execution runs: it can be stopped.
     fn can_be_stopped(&self, inner: &mut Recorded, map_run_arn: &str, child: &str) {
         if !inner.controls.contains_key(child) {
-            let control = Arc::<Control>::default();
+            let control = Arc::new(self.control.of_child());
             self.states.controls().insert(child.to_owned(), control.clone());
             inner
                 .controls
@@ -566,6 +597,13 @@ impl Recorder {
         inner.children.clear();
         let children: Vec<String> = inner.controls.keys().cloned().collect();
         inner.over.extend(children);
+        let runs: Vec<String> = inner.runs.keys().cloned().collect();
+        inner.runs_over.extend(runs);
+        // Nothing of it is done again.
+        if execution.status == "SUCCEEDED" && (self.again || inner.express.values().any(|express| *express)) {
+            let forgotten = Write::ForgetExpressOf(execution.arn.clone());
+            inner.writes.push(forgotten);
+        }
         if self.again || inner.has_tokens {
             inner.writes.push(Write::TokensOver(execution.arn.clone()));
         }
@@ -633,20 +671,15 @@ impl Observer for Recorder {
         }
         if event.id == 1 {
             let record = self.child(map_run_arn, child, moment);
-            inner.writes.push(Write::ChildBegun(Box::new(record.clone())));
-            inner.children.insert(child.arn.clone(), record);
-        } else if !inner.children.contains_key(&child.arn)
-            && let Ok(Some((_, mut record))) = self.states.journal.get(&child.arn)
-        {
-            // It goes on.
-            record.status = RUNNING.to_owned();
-            (record.stopped, record.error, record.cause) = (None, None, None);
-            if let Event::ExecutionRedriven { redrive_count } = &event.event {
-                record.redrives = *redrive_count;
-                record.redriven = Some(moment);
-            }
-            inner.writes.push(Write::Child(Box::new(record.clone())));
-            inner.children.insert(child.arn.clone(), record);
+            inner.writes.push(Write::ChildBegun(Box::new(record)));
+            inner.children.insert(child.arn.clone(), map_run_arn.to_owned());
+        } else if let Entry::Vacant(goes_on) = inner.children.entry(child.arn.clone()) {
+            goes_on.insert(map_run_arn.to_owned());
+            let redrive = match event.event {
+                Event::ExecutionRedriven { redrive_count } => Some((redrive_count, moment)),
+                _ => None,
+            };
+            inner.writes.push(Write::ChildGoesOn(child.arn.clone(), redrive));
         }
         self.can_be_stopped(&mut inner, map_run_arn, &child.arn);
         inner
@@ -655,23 +688,25 @@ impl Observer for Recorder {
         let (status, output, error, cause) = match &event.event {
             Event::ExecutionSucceeded { output } => ("SUCCEEDED", Some(output.clone()), None, None),
             Event::ExecutionFailed { error, cause } => ("FAILED", None, error.clone(), cause.clone()),
-            Event::ExecutionTimedOut { error, cause } => ("TIMED_OUT", None, error.clone(), cause.clone()),
+            // Only the event names its error.
+            Event::ExecutionTimedOut { cause, .. } => ("TIMED_OUT", None, None, cause.clone()),
             _ => return,
         };
-        if let Some(mut record) = inner.children.remove(&child.arn) {
-            record.status = status.to_owned();
-            record.stopped = Some(moment);
-            (record.output, record.error, record.cause) = (output, error, cause);
-            inner.writes.push(Write::Child(Box::new(record)));
-        }
+        inner.children.remove(&child.arn);
+        let end = End {
+            status,
+            stopped: moment,
+            output,
+            error,
+            cause,
+        };
+        inner
+            .writes
+            .push(Write::ChildEnded(child.arn.clone(), Box::new(end)));
         inner.over.push(child.arn.clone());
     }
 
-    fn child_stop(
-        &self,
-        map_run_arn: &str,
-        child: &sfn_local::Execution,
-    ) -> BoxFuture<'_, (Option<String>, Option<String>)> {
+    fn child_stop(&self, map_run_arn: &str, child: &sfn_local::Execution) -> BoxFuture<'_, Why> {
         let mut inner = self.lock();
         if inner.express.get(map_run_arn).copied().unwrap_or(false) {
             return Box::pin(pending());
@@ -726,6 +761,7 @@ impl Observer for Recorder {
             timed_out: status.timed_out,
             aborted: status.aborted,
             written: status.written,
+            pending_redrive: status.pending_redrive,
         };
         let run = inner.runs.entry(arn.clone()).or_insert_with(|| MapRun {
             arn: arn.clone(),
@@ -763,13 +799,11 @@ impl Observer for Recorder {
         }
         run.stopped = Some(self.states.now());
         let run = run.clone();
-        self.states.map_run_settings().remove(arn);
+        inner.runs_over.push(arn.clone());
         inner.counted.remove(arn);
         inner.writes.push(Write::MapRun(Box::new(run)));
         // Nobody drives the children that have not ended any more.
-        inner
-            .children
-            .retain(|_, child| child.map_run_arn.as_deref() != Some(arn));
+        inner.children.retain(|_, run| run != arn);
         let of_run = |(child, (run, _)): (&String, &(String, _))| (run == arn).then(|| child.clone());
         let children: Vec<String> = inner.controls.iter().filter_map(of_run).collect();
         inner.over.extend(children);
@@ -814,6 +848,22 @@ impl Observer for Recorder {
         })
     }
 
+    fn children_to_redrive(
+        &self,
+        map_run_arn: &str,
+        redrives: u64,
+    ) -> BoxFuture<'_, io::Result<HashMap<String, String>>> {
+        let arn = map_run_arn.to_owned();
+        Box::pin(async move {
+            let read = || self.states.journal.children_to_redrive(&arn, redrives);
+            match self.states.insist(&self.execution.arn, &self.control, read).await {
+                Some(children) => Ok(children),
+                // The server stops, and with it the execution.
+                None => pending().await,
+            }
+        })
+    }
+
     fn refuses_states(&self) -> Option<TaskFailure> {
         if !self.control.deleted.load(Ordering::Relaxed) {
             return None;
@@ -825,6 +875,11 @@ impl Observer for Recorder {
 
     fn settings(&self, map_run_arn: &str) -> Option<MapRunSettings> {
         self.states.map_run_settings().get(map_run_arn).copied()
+    }
+
+    fn settings_changed(&self, _map_run_arn: &str) -> BoxFuture<'_, ()> {
+        // It is known from its creation on, before it is polled.
+        Box::pin(self.states.map_runs_updated.notified())
     }
 }
 

@@ -14,6 +14,7 @@ use sfn_local::{
 
 use super::{
     MAX_DATA, States,
+    answers::Answer,
     journal::{Execution, RUNNING},
     parse_json,
     tasks::Tasks,
@@ -101,10 +102,6 @@ impl States {
         let validation = check.choice("mock.fieldValidationMode", &["STRICT", "PRESENT", "NONE"]);
         let reveals = check.flag("revealSecrets");
         std::mem::replace(check, Check::new(request)).finish()?;
-        if let Some(mode @ ("STRICT" | "PRESENT")) = validation {
-            let what = format!("The fieldValidationMode {mode} (mocks are held against no API model: NONE)");
-            return Err(ApiError::not_implemented(&what));
-        }
         if reveals && check.get("mock").is_some() {
             let message = "TestState does not support RevealSecrets when a mock is specified.";
             return Err(ApiError::validation(message));
@@ -158,6 +155,9 @@ impl States {
         }
         if let Some(Ok(result)) = &mock {
             fits(&kind, &state, result)?;
+            if let (Some(mode), "Task") = (validation, kind.as_str()) {
+                conforms(mode, resource, result)?;
+            }
         }
         if mock.is_none() {
             let waits = resource.contains(":activity:")
@@ -681,6 +681,21 @@ fn find(machine: &Value, name: &str, language: &str) -> Option<(Map<String, Valu
             .chain(state.get("Iterator"))
             .find_map(|inner| find(inner, name, language))
     })
+}
+
+/// Whether a mocked result conforms to the API of what a Task calls, as the `fieldValidationMode` asks for it. Activities and
+/// functions have no API.
+fn conforms(mode: &str, resource: &str, result: &Value) -> ApiResult<()> {
+    if mode == "NONE" || !resource.contains(":states:::") {
+        return Ok(());
+    }
+    let Some(answer) = Answer::of(resource) else {
+        let what = format!("The fieldValidationMode {mode} for `{resource}`, whose answer is not known,");
+        return Err(ApiError::not_implemented(&what));
+    };
+    answer
+        .check(result, mode == "STRICT")
+        .map_err(ApiError::validation)
 }
 
 /// A mocked result has to be what comes out of a Map or Parallel state.

@@ -209,7 +209,7 @@ impl States {
                 machine.revision == version.revision
             });
             if in_force != Some(true) {
-                self.forget_revision(&mut changes, &version.machine_arn, &version.revision, Some(arn))?;
+                self.forget_revision(&mut changes, &version.revision, Some(arn))?;
             }
             changes.commit(&self.database)?;
         }

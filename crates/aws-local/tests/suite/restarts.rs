@@ -276,11 +276,7 @@ async fn executions_wait_for_a_folder_that_cannot_be_written() {
         eventually(|| started(execution.clone())).await;
     }
     let database = database(&folder);
-    database
-        .execute_batch(
-            "CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'the disk is full'); END",
-        )
-        .unwrap();
+    database.execute_batch(FULL).unwrap();
     let acknowledged = std::cell::Cell::new(false);
     let answered = async {
         succeed(&server, &task).await;
@@ -295,14 +291,7 @@ async fn executions_wait_for_a_folder_that_cannot_be_written() {
         for execution in [&going_on, &stopped] {
             assert_eq!(describe(&server, execution).await["status"], "RUNNING");
         }
-        let logged = || async {
-            let name = going_on.rsplit(':').next().unwrap();
-            let asked = json!({"logGroupName": "/aws-local/states", "logStreamName": name});
-            let found = server.call("Logs_20140328.GetLogEvents", &asked).await.ok()?;
-            let events = found["events"].as_array()?.clone();
-            (!events.is_empty()).then_some(events)
-        };
-        let logged = eventually(logged).await;
+        let logged = logged(&server, &going_on).await;
         assert_eq!(
             (logged.len(), text(&logged[0]["message"])),
             (
@@ -382,10 +371,190 @@ async fn children_end_with_their_map_run() {
     take(&server, &activity).await;
     server.shutdown().await;
     let server = Server::builder(folder.path()).start().await.unwrap();
-    assert_eq!(ended(&server, &execution).await["status"], "TIMED_OUT");
+    let described = ended(&server, &execution).await;
+    assert_eq!(described["status"], "TIMED_OUT");
+    // Only the history names the error.
+    assert!(described.get("error").is_none(), "{described}");
+    let last = json!({"executionArn": execution, "reverseOrder": true, "maxResults": 1});
+    let last = ok(&server, "GetExecutionHistory", last).await["events"][0].clone();
+    assert_eq!(
+        (
+            &last["type"],
+            &last["previousEventId"],
+            &last["executionTimedOutEventDetails"]
+        ),
+        (
+            &json!("ExecutionTimedOut"),
+            &json!(0),
+            &json!({"error": "States.Timeout"})
+        )
+    );
     let run = map_run(&server, &execution).await;
     assert_eq!(run["status"], "ABORTED");
     assert_eq!(children(&server, &run).await, [aborted("4")]);
+}
+
+#[tokio::test]
+async fn children_that_have_not_begun_stay_pending() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::builder(folder.path()).start().await.unwrap();
+    let activity = activity(&server, "a").await;
+    let map = distributed(&waits_or_fails(&activity), &json!({"MaxConcurrency": 1}));
+    let arn = machine(&server, "m", &of(json!({"M": map}))).await;
+    let execution = start(&server, &arn, json!([1, 3, 4])).await;
+    take(&server, &activity).await;
+    ok(&server, "StopExecution", json!({"executionArn": execution})).await;
+    let run = map_run(&server, &execution).await;
+    assert_eq!(run["status"], "ABORTED");
+    for counts in ["executionCounts", "itemCounts"] {
+        let counts = &run[counts];
+        assert_eq!(
+            (
+                &counts["total"],
+                &counts["pending"],
+                &counts["running"],
+                &counts["aborted"]
+            ),
+            (&json!(3), &json!(2), &json!(0), &json!(1))
+        );
+    }
+}
+
+#[tokio::test]
+async fn more_children_run_as_soon_as_they_may() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::builder(folder.path()).start().await.unwrap();
+    let activity = activity(&server, "a").await;
+    let map = distributed(&waits_or_fails(&activity), &json!({"MaxConcurrency": 1}));
+    let arn = machine(&server, "m", &of(json!({"M": map}))).await;
+    let execution = start(&server, &arn, json!([1, 3, 4])).await;
+    let mut tasks = vec![take(&server, &activity).await];
+    let run = map_run(&server, &execution).await["mapRunArn"].clone();
+    ok(
+        &server,
+        "UpdateMapRun",
+        json!({"mapRunArn": run, "maxConcurrency": 3}),
+    )
+    .await;
+    tasks.push(take(&server, &activity).await);
+    tasks.push(take(&server, &activity).await);
+    let inputs: Vec<String> = tasks.iter().map(|task| text(&task["input"])).collect();
+    assert_eq!(inputs, ["1", "3", "4"]);
+    for task in &tasks {
+        succeed(&server, task).await;
+    }
+    assert_eq!(ended(&server, &execution).await["status"], "SUCCEEDED");
+}
+
+/// What the log says of an execution that waits for the data folder, as soon as it does.
+async fn logged(server: &Server, execution: &str) -> Vec<Value> {
+    eventually(|| async {
+        let name = execution.rsplit(':').next().unwrap();
+        let asked = json!({"logGroupName": "/aws-local/states", "logStreamName": name});
+        let found = server.call("Logs_20140328.GetLogEvents", &asked).await.ok()?;
+        let events = found["events"].as_array()?.clone();
+        (!events.is_empty()).then_some(events)
+    })
+    .await
+}
+
+const FULL: &str =
+    "CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
+
+#[tokio::test]
+async fn whoever_stops_a_child_is_told_of_a_folder_that_cannot_be_written() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::builder(folder.path()).start().await.unwrap();
+    let activity = activity(&server, "a").await;
+    let map = distributed(&waits_or_fails(&activity), &json!({}));
+    let arn = machine(&server, "m", &of(json!({"M": map}))).await;
+    let execution = start(&server, &arn, json!([1])).await;
+    take(&server, &activity).await;
+    let run = map_run(&server, &execution).await;
+    let listed = ok(&server, "ListExecutions", json!({"mapRunArn": run["mapRunArn"]})).await;
+    let child = text(&listed["executions"][0]["executionArn"]);
+    let database = database(&folder);
+    database.execute_batch(FULL).unwrap();
+    let told = refused(&server, "StopExecution", json!({"executionArn": child})).await;
+    assert_eq!(
+        told,
+        "InternalFailure: the execution runs still: the data folder cannot be used: the disk is full; ask again"
+    );
+    database.execute_batch("DROP TRIGGER full").unwrap();
+    assert_eq!(ended(&server, &child).await["status"], "ABORTED");
+    ended(&server, &execution).await;
+}
+
+#[tokio::test]
+async fn what_a_map_run_is_told_outlasts_what_was_to_be_written() {
+    let world = World::new().await;
+    let activity = activity(&world.server, "a").await;
+    let map = distributed(&waits_or_fails(&activity), &json!({}));
+    let arn = machine(&world.server, "m", &of(json!({"M": map}))).await;
+    let execution = start(&world.server, &arn, json!([1, 3])).await;
+    let task = take(&world.server, &activity).await;
+    take(&world.server, &activity).await;
+    let run = map_run(&world.server, &execution).await["mapRunArn"].clone();
+    let database = database(&world.folder);
+    database.execute_batch(FULL).unwrap();
+    let meanwhile = async {
+        // The counts of the child that has ended wait to be written.
+        logged(&world.server, &execution).await;
+        let update = json!({"mapRunArn": run, "toleratedFailureCount": 5});
+        ok(&world.server, "UpdateMapRun", update).await;
+        database.execute_batch("DROP TRIGGER full").unwrap();
+    };
+    tokio::join!(succeed(&world.server, &task), meanwhile);
+    let told = map_run(&world.server, &execution).await;
+    assert_eq!(
+        (
+            &told["toleratedFailureCount"],
+            &told["executionCounts"]["succeeded"]
+        ),
+        (&json!(5), &json!(1))
+    );
+    let world = world.restart().await;
+    take(&world.server, &activity).await;
+    let told = map_run(&world.server, &execution).await;
+    assert_eq!(told["toleratedFailureCount"], 5);
+}
+
+#[tokio::test]
+async fn a_child_ends_when_the_folder_can_be_read_again() {
+    let folder = TempDir::new().unwrap();
+    let clock = VirtualClock::new("2026-01-31T12:00:00Z".parse().unwrap());
+    let serve = || {
+        Server::builder(folder.path())
+            .clock(Arc::new(clock.clone()))
+            .start()
+    };
+    let server = serve().await.unwrap();
+    let processor = of(json!({"W": {"Type": "Wait", "Seconds": 60, "End": true}}));
+    let map = distributed(&processor, &json!({}));
+    let arn = machine(&server, "m", &of(json!({"M": map}))).await;
+    let execution = start(&server, &arn, json!([1])).await;
+    clock.idle().await;
+    server.shutdown().await;
+    let server = serve().await.unwrap();
+    clock.idle().await;
+    let database = database(&folder);
+    database
+        .execute_batch("ALTER TABLE executions RENAME TO hidden")
+        .unwrap();
+    // All that is left for the child to do is done in one turn.
+    assert!(clock.advance_to_next());
+    logged(&server, &execution).await;
+    database
+        .execute_batch("ALTER TABLE hidden RENAME TO executions")
+        .unwrap();
+    assert_eq!(ended(&server, &execution).await["status"], "SUCCEEDED");
+    let run = map_run(&server, &execution).await;
+    let succeeded = (
+        "1".to_owned(),
+        "SUCCEEDED".to_owned(),
+        "ExecutionSucceeded".to_owned(),
+    );
+    assert_eq!(children(&server, &run).await, [succeeded]);
 }
 
 #[tokio::test]
@@ -469,6 +638,39 @@ async fn mocked_answers_go_on_where_they_were() {
         (&json!("SUCCEEDED"), &json!("1")),
         "{described}"
     );
+}
+
+#[tokio::test]
+async fn mocked_answers_of_children_go_on_where_they_were() {
+    let folder = TempDir::new().unwrap();
+    let mocks = r#"{"StateMachines": {"m": {"TestCases": {"Counted": {"Q": "Answers"}}}},
+        "MockedResponses": {"Answers": {"0": {"Return": "first"}, "1": {"Return": "second"}}}}"#;
+    let serve = || {
+        let builder = Server::builder(folder.path()).mock_config(MockConfig::parse(mocks).unwrap());
+        async move { builder.start().await.unwrap() }
+    };
+    let server = serve().await;
+    let activity = activity(&server, "a").await;
+    let mut mocked = task("arn:aws:states:::aws-sdk:sfn:listStateMachines", json!({}));
+    mocked.as_object_mut().unwrap().remove("End");
+    mocked["Next"] = json!("A");
+    let processor = json!({"StartAt": "Q", "States": {
+        "Q": mocked,
+        "A": {"Type": "Task", "Resource": activity, "ResultPath": null, "End": true},
+    }});
+    let map = distributed(&processor, &json!({"MaxConcurrency": 1}));
+    let arn = machine(&server, "m", &of(json!({"M": map}))).await;
+    let execution = start(&server, &format!("{arn}#Counted"), json!([1, 2])).await;
+    take(&server, &activity).await;
+    server.shutdown().await;
+    let server = serve().await;
+    for answer in ["\"first\"", "\"second\""] {
+        let task = take(&server, &activity).await;
+        assert_eq!(task["input"], answer);
+        succeed(&server, &task).await;
+    }
+    let described = ended(&server, &execution).await;
+    assert_eq!(described["output"], r#"["first","second"]"#, "{described}");
 }
 
 #[tokio::test]
@@ -626,7 +828,78 @@ async fn a_map_run_counts_its_own_redrives() {
 }
 
 #[tokio::test]
-async fn a_damaged_history_is_kept_as_it_is() {
+async fn children_wait_to_be_redriven() {
+    let world = World::new().await;
+    let activity = activity(&world.server, "a").await;
+    let settings = json!({"MaxConcurrency": 1, "ToleratedFailureCount": 1});
+    let map = distributed(&waits_or_fails(&activity), &settings);
+    let arn = machine(&world.server, "m", &of(json!({"M": map}))).await;
+    let execution = start(&world.server, &arn, json!([1, 3, 4])).await;
+    for _ in 0..2 {
+        let task = take(&world.server, &activity).await;
+        let failure = json!({"taskToken": task["taskToken"], "error": "E"});
+        ok(&world.server, "SendTaskFailure", failure).await;
+    }
+    assert_eq!(ended(&world.server, &execution).await["status"], "FAILED");
+    async fn counts(server: &Server, execution: &str) -> [u64; 6] {
+        let run = map_run(server, execution).await;
+        assert_eq!(run["executionCounts"], run["itemCounts"]);
+        let names = [
+            "pending",
+            "pendingRedrive",
+            "running",
+            "failed",
+            "aborted",
+            "succeeded",
+        ];
+        names.map(|name| run["executionCounts"][name].as_u64().unwrap())
+    }
+    assert_eq!(counts(&world.server, &execution).await, [1, 0, 0, 2, 0, 0]);
+    let redrive = json!({"executionArn": execution});
+    ok(&world.server, "RedriveExecution", redrive.clone()).await;
+    assert_eq!(take(&world.server, &activity).await["input"], "1");
+    let run = map_run(&world.server, &execution).await["mapRunArn"].clone();
+    let waiting = json!({"mapRunArn": run, "statusFilter": "PENDING_REDRIVE"});
+    let mut world = world;
+    for restarts in 0..2 {
+        if restarts > 0 {
+            world = world.restart().await;
+            assert_eq!(take(&world.server, &activity).await["input"], "1");
+        }
+        assert_eq!(counts(&world.server, &execution).await, [1, 1, 1, 0, 0, 0]);
+        let listed = ok(&world.server, "ListExecutions", waiting.clone()).await;
+        let listed = listed["executions"].as_array().unwrap();
+        assert_eq!(listed.len(), 1, "{listed:?}");
+        let child = describe(&world.server, listed[0]["executionArn"].as_str().unwrap()).await;
+        assert_eq!(
+            (&child["input"], &child["status"]),
+            (&json!("3"), &json!("PENDING_REDRIVE"))
+        );
+    }
+    // Stopped, the one that waits is what it was.
+    ok(&world.server, "StopExecution", redrive.clone()).await;
+    assert_eq!(counts(&world.server, &execution).await, [1, 0, 0, 1, 1, 0]);
+    let told = map_run(&world.server, &execution).await;
+    let children = children(&world.server, &told).await;
+    let statuses: Vec<_> = children
+        .iter()
+        .map(|(_, status, last)| (status.as_str(), last.as_str()))
+        .collect();
+    assert_eq!(
+        statuses,
+        [("ABORTED", "ExecutionAborted"), ("FAILED", "ExecutionFailed")]
+    );
+    ok(&world.server, "RedriveExecution", redrive).await;
+    for _ in 0..3 {
+        let task = take(&world.server, &activity).await;
+        succeed(&world.server, &task).await;
+    }
+    assert_eq!(ended(&world.server, &execution).await["status"], "SUCCEEDED");
+    assert_eq!(counts(&world.server, &execution).await, [0, 0, 0, 0, 0, 3]);
+}
+
+#[tokio::test]
+async fn a_damaged_history_is_kept_and_closed() {
     let folder = TempDir::new().unwrap();
     let server = Server::builder(folder.path()).start().await.unwrap();
     let activity = activity(&server, "a").await;
@@ -638,18 +911,17 @@ async fn a_damaged_history_is_kept_as_it_is() {
     let listed = ok(&server, "ListExecutions", json!({"mapRunArn": run["mapRunArn"]})).await;
     let child = text(&listed["executions"][0]["executionArn"]);
     server.shutdown().await;
-    let events = || {
+    let events = |execution: &str| {
         let database = database(&folder);
-        let count =
-            "SELECT COUNT(*) FROM events WHERE execution = (SELECT id FROM executions WHERE arn = ?1)";
-        database
-            .query_row(count, [&child], |row| row.get::<_, u64>(0))
-            .unwrap()
+        let texts = "SELECT event FROM events WHERE execution = (SELECT id FROM executions WHERE arn = ?1) ORDER BY id";
+        let mut statement = database.prepare(texts).unwrap();
+        let rows = statement.query_map([execution], |row| row.get(0)).unwrap();
+        rows.collect::<rusqlite::Result<Vec<String>>>().unwrap()
     };
     let damage = "UPDATE events SET event = '{' WHERE id = 2
          AND execution = (SELECT id FROM executions WHERE arn = ?1)";
     assert_eq!(database(&folder).execute(damage, [&child]).unwrap(), 1);
-    let before = events();
+    let before = events(&child);
     let server = Server::builder(folder.path()).start().await.unwrap();
     let described = ended(&server, &execution).await;
     assert_eq!(
@@ -660,7 +932,75 @@ async fn a_damaged_history_is_kept_as_it_is() {
     let told = format!("The history of the child execution {child} cannot be read: ");
     assert!(cause.starts_with(&told), "{cause}");
     assert_eq!(describe(&server, &child).await["status"], "ABORTED");
-    assert_eq!(events(), before);
+    let is_closed = |before: Vec<String>, after: Vec<String>| {
+        assert_eq!(after.len(), before.len() + 1);
+        assert_eq!(after[..before.len()], before);
+        assert!(after[before.len()].contains("\"ExecutionAborted\""), "{after:?}");
+    };
+    is_closed(before, events(&child));
+    // The same of an execution that is stopped, whichever of its events is damaged.
+    let alone = of(json!({"T": {"Type": "Task", "Resource": activity, "End": true}}));
+    let arn = machine(&server, "alone", &alone).await;
+    for event in [2, 4] {
+        let execution = start(&server, &arn, json!({})).await;
+        take(&server, &activity).await;
+        let started = || async { (events(&execution).len() == 4).then_some(()) };
+        eventually(started).await;
+        let damage = "UPDATE events SET event = '{' WHERE id = ?2
+             AND execution = (SELECT id FROM executions WHERE arn = ?1)";
+        let damaged = database(&folder).execute(damage, rusqlite::params![execution, event]);
+        assert_eq!(damaged.unwrap(), 1);
+        let before = events(&execution);
+        ok(&server, "StopExecution", json!({"executionArn": execution})).await;
+        assert_eq!(describe(&server, &execution).await["status"], "ABORTED");
+        is_closed(before, events(&execution));
+    }
+}
+
+#[tokio::test]
+async fn of_express_children_nothing_is_left_when_the_execution_has_succeeded() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::builder(folder.path()).start().await.unwrap();
+    // Fails for the item 2.
+    let fails = |at: &str| {
+        let name = |state: &str| format!("{state} {at}");
+        let is_two = json!({"Variable": "$", "NumericEquals": 2, "Next": name("F")});
+        let processor = json!({"StartAt": name("C"), "States": {
+            name("C"): {"Type": "Choice", "Default": name("P"), "Choices": [is_two]},
+            name("F"): {"Type": "Fail", "Error": "Two"},
+            name("P"): {"Type": "Pass", "End": true},
+        }});
+        let mut map = distributed(&processor, &json!({"MaxConcurrency": 1}));
+        map["ItemProcessor"]["ProcessorConfig"]["ExecutionType"] = json!("EXPRESS");
+        map
+    };
+    let mut caught = fails("at the top");
+    caught.as_object_mut().unwrap().remove("End");
+    caught["Next"] = json!("P");
+    caught["Catch"] = json!([{"ErrorEquals": ["States.ALL"], "Next": "P"}]);
+    let in_a_child = of(json!({"I": fails("in a child")}));
+    let mut definition = of(json!({
+        "M": caught,
+        "P": {"Type": "Pass", "Result": [[1, 2]], "Next": "O"},
+        "O": distributed(&in_a_child, &json!({"ToleratedFailureCount": 1})),
+    }));
+    let rows = || {
+        let count = "SELECT COUNT(*) FROM express_children";
+        database(&folder)
+            .query_row(count, [], |row| row.get::<_, u64>(0))
+            .unwrap()
+    };
+    let arn = machine(&server, "m", &definition).await;
+    let execution = start(&server, &arn, json!([1, 2])).await;
+    let described = ended(&server, &execution).await;
+    assert_eq!(described["status"], "SUCCEEDED", "{described}");
+    assert_eq!(rows(), 0);
+    // They are asked for when it is redriven.
+    definition["States"]["O"]["ToleratedFailureCount"] = json!(0);
+    let arn = machine(&server, "fails", &definition).await;
+    let execution = start(&server, &arn, json!([1, 2])).await;
+    assert_eq!(ended(&server, &execution).await["status"], "FAILED");
+    assert!(rows() > 0);
 }
 
 /// How many executions a machine has.

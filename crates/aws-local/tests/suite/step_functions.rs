@@ -1,11 +1,15 @@
 //! Step Functions beyond machines and executions: versions, aliases, activities, tokens, redrives, map runs, tests of states.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Barrier},
+    time::Duration,
+};
 
 use aws_local::{MockConfig, OperationError, Server};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 
 use crate::common::{ROLE, World, eventually};
 
@@ -414,6 +418,28 @@ async fn nested_executions() {
         types(&server, &execution)
             .await
             .contains(&"TaskSubmitted".to_owned())
+    );
+    // One that is waited for is stopped with what has started it.
+    let waits = of(json!({"W": {"Type": "Wait", "Seconds": 600, "End": true}}));
+    let waits = machine(&server, "waits", &waits).await;
+    let outer = task(".sync:2", json!({"StateMachineArn": waits}));
+    let outer = machine(&server, "stopped", &outer).await;
+    let stopped = start(&server, &outer, json!({})).await;
+    let nested = eventually(|| async {
+        let listed = ok(&server, "ListExecutions", json!({"stateMachineArn": waits})).await;
+        listed["executions"][0]["executionArn"]
+            .as_str()
+            .map(str::to_owned)
+    })
+    .await;
+    ok(&server, "StopExecution", json!({"executionArn": stopped})).await;
+    let described = ended(&server, &nested).await;
+    let cause = format!(
+        "The Task state in AWS Step Functions execution [{stopped}] which was managing this resource was aborted"
+    );
+    assert_eq!(
+        (&described["status"], &described["cause"], &described["error"]),
+        (&json!("ABORTED"), &json!(cause), &Value::Null)
     );
     // Through the generic integration.
     let generic = of(
@@ -1040,6 +1066,131 @@ async fn states_by_themselves() {
 }
 
 #[tokio::test]
+async fn mocked_results_are_held_against_their_api() {
+    let (server, _folder) = server().await;
+    let test = async |state: Value, mode: &str, mock: Value| {
+        let mut request = json!({"definition": state.to_string(), "mock": mock});
+        request["mock"]["fieldValidationMode"] = mode.into();
+        match call(&server, "TestState", request).await {
+            Ok(tested) => text(&tested["status"]),
+            Err(error) => error.to_string(),
+        }
+    };
+    let task = |call: &str| json!({"Type": "Task", "Resource": format!("arn:aws:states:::{call}"), "Parameters": {}, "End": true});
+    let error = |what: &str| format!("ValidationException: Mock result schema validation error: {what}");
+    let missing = |name: &str| error(&format!("Required field '{name}' is missing"));
+    let kind = |name: &str, wanted: &str| error(&format!("Field '{name}' must be {wanted}"));
+    let succeeded = || "SUCCEEDED".to_owned();
+    for (call, mode, result, expected) in [
+        (
+            "states:startExecution",
+            "STRICT",
+            json!({"ExecutionArn": "a", "StartDate": "d"}),
+            succeeded(),
+        ),
+        (
+            "states:startExecution",
+            "STRICT",
+            json!({"ExecutionArn": "a"}),
+            missing("StartDate"),
+        ),
+        (
+            "states:startExecution",
+            "PRESENT",
+            json!({"ExecutionArn": "a"}),
+            succeeded(),
+        ),
+        (
+            "states:startExecution",
+            "PRESENT",
+            json!({"StartDate": true}),
+            kind("StartDate", "a string"),
+        ),
+        (
+            "states:startExecution",
+            "NONE",
+            json!({"StartDate": true}),
+            succeeded(),
+        ),
+        (
+            "aws-sdk:sfn:startExecution",
+            "STRICT",
+            json!({}),
+            missing("ExecutionArn"),
+        ),
+        (
+            "lambda:invoke",
+            "STRICT",
+            json!({"Payload": {"a": 1}}),
+            kind("Payload", "a string"),
+        ),
+        (
+            "lambda:invoke",
+            "STRICT",
+            json!({"StatusCode": "200"}),
+            kind("StatusCode", "a number"),
+        ),
+        (
+            "lambda:invoke",
+            "STRICT",
+            json!({"Payload": "{}", "StatusCode": 200, "Other": [1]}),
+            succeeded(),
+        ),
+        (
+            "events:putEvents",
+            "PRESENT",
+            json!({"Entries": {}}),
+            kind("Entries", "an array"),
+        ),
+        (
+            "events:putEvents",
+            "PRESENT",
+            json!({"Entries": [{"EventId": 1}]}),
+            kind("EventId", "a string"),
+        ),
+        (
+            "sagemaker:createModel",
+            "STRICT",
+            json!({"ModelArn": "a"}),
+            succeeded(),
+        ),
+        ("sagemaker:createModel", "STRICT", json!({}), missing("ModelArn")),
+        (
+            "sagemaker:createModel",
+            "STRICT",
+            json!([]),
+            "ValidationException: Mocked result must be a JSON object.".to_owned(),
+        ),
+    ] {
+        let mock = json!({"result": result.to_string()});
+        assert_eq!(
+            test(task(call), mode, mock).await,
+            expected,
+            "{call} {mode} {result}"
+        );
+    }
+    // There is nothing to hold them against.
+    let failure = json!({"errorOutput": {"error": "E"}});
+    assert_eq!(
+        test(task("sagemaker:createModel"), "STRICT", failure).await,
+        "FAILED"
+    );
+    let function = "arn:aws:lambda:us-east-1:000000000000:function:f";
+    let function = json!({"Type": "Task", "Resource": function, "End": true});
+    assert_eq!(
+        test(function, "STRICT", json!({"result": "1"})).await,
+        "SUCCEEDED"
+    );
+    let unknown = test(
+        task("sagemaker:createTrainingJob.sync"),
+        "STRICT",
+        json!({"result": "{}"}),
+    )
+    .await;
+    assert!(unknown.ends_with("by aws-local."), "{unknown}");
+}
+
+#[tokio::test]
 async fn definitions_are_validated() {
     let (server, _folder) = server().await;
     let validate = async |definition: Value, more: Value| {
@@ -1472,6 +1623,104 @@ async fn revisions_that_nothing_has_are_gone() {
         text(&described["definition"]).contains("\"Result\":5"),
         "{described}"
     );
+}
+
+/// A folder of the form before the executions' revisions had a column of their own.
+#[tokio::test]
+async fn revisions_of_earlier_executions_are_found() {
+    let (server, folder) = server().await;
+    let arn = machine(&server, "m", &pass()).await;
+    let execution = start(&server, &arn, json!({})).await;
+    ended(&server, &execution).await;
+    server.shutdown().await;
+    database(&folder)
+        .execute_batch(
+            "DROP INDEX executions_of_revision;
+             ALTER TABLE executions DROP COLUMN revision;
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+    let server = Server::builder(folder.path()).start().await.unwrap();
+    let other = of(json!({"P": {"Type": "Pass", "Result": 1, "End": true}}));
+    let update = json!({"stateMachineArn": arn, "definition": other.to_string()});
+    ok(&server, "UpdateStateMachine", update).await;
+    let of_execution = json!({"executionArn": execution});
+    let described = ok(&server, "DescribeStateMachineForExecution", of_execution).await;
+    assert_eq!(described["definition"], pass().to_string());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_machine_is_there_while_it_is_updated() {
+    let (server, _folder) = server().await;
+    let server = Arc::new(server);
+    let arn = machine(&server, "m", &pass()).await;
+    let updates = 300;
+    let update = {
+        let (server, arn) = (server.clone(), arn.clone());
+        tokio::spawn(async move {
+            for number in 0..updates {
+                let other = of(json!({"P": {"Type": "Pass", "Result": number, "End": true}}));
+                let update =
+                    json!({"stateMachineArn": arn, "definition": other.to_string(), "publish": true});
+                let published = ok(&server, "UpdateStateMachine", update).await;
+                let version = json!({"stateMachineVersionArn": published["stateMachineVersionArn"]});
+                ok(&server, "DeleteStateMachineVersion", version).await;
+            }
+        })
+    };
+    let others = ["StartExecution", "DescribeStateMachine", "StartExecution"].map(|operation| {
+        let (server, arn) = (server.clone(), arn.clone());
+        tokio::spawn(async move {
+            let mut executions = Vec::new();
+            for _ in 0..updates {
+                let answer = ok(&server, operation, json!({"stateMachineArn": arn})).await;
+                executions.extend(answer["executionArn"].as_str().map(str::to_owned));
+            }
+            executions
+        })
+    });
+    update.await.unwrap();
+    for other in others {
+        for execution in other.await.unwrap() {
+            let described = ended(&server, &execution).await;
+            assert_eq!(described["status"], "SUCCEEDED", "{described}");
+            let of_execution = json!({"executionArn": execution});
+            ok(&server, "DescribeStateMachineForExecution", of_execution).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn requests_to_redrive_at_once_have_one_answer() {
+    let (server, _folder) = server().await;
+    let server = Arc::new(server);
+    let activity = text(&ok(&server, "CreateActivity", json!({"name": "a"})).await["activityArn"]);
+    let definition = of(json!({"T": {"Type": "Task", "Resource": activity, "End": true}}));
+    let arn = machine(&server, "m", &definition).await;
+    let execution = start(&server, &arn, json!({})).await;
+    for round in 0..60 {
+        ok(&server, "StopExecution", json!({"executionArn": execution})).await;
+        let redrive = json!({"executionArn": execution, "clientToken": format!("t{round}")});
+        let all_are_there = Arc::new(Barrier::new(8));
+        let requests: Vec<_> = (0..8)
+            .map(|_| {
+                let (server, redrive) = (server.clone(), redrive.clone());
+                let (all_are_there, runtime) = (all_are_there.clone(), Handle::current());
+                tokio::task::spawn_blocking(move || {
+                    all_are_there.wait();
+                    runtime.block_on(ok(&server, "RedriveExecution", redrive))
+                })
+            })
+            .collect();
+        let mut dates = Vec::new();
+        for request in requests {
+            dates.push(request.await.unwrap()["redriveDate"].clone());
+        }
+        dates.dedup();
+        assert_eq!(dates.len(), 1, "{dates:?}");
+        let described = ok(&server, "DescribeExecution", json!({"executionArn": execution})).await;
+        assert_eq!(described["redriveCount"], round + 1);
+    }
 }
 
 #[tokio::test]

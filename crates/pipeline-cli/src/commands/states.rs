@@ -177,9 +177,9 @@ impl Run<'_> {
         for event in self.events(follower.last).await? {
             eprintln!("{}", follower.line(&event));
         }
-        for run in follower.runs.clone() {
-            let described = call(self.server, "DescribeMapRun", json!({"mapRunArn": run})).await?;
-            if let Some(line) = follower.counts(&described) {
+        for run in std::mem::take(&mut follower.runs) {
+            let described = call(self.server, "DescribeMapRun", json!({"mapRunArn": run.arn})).await?;
+            if let Some(line) = follower.counts(run, &described) {
                 eprintln!("{line}");
             }
         }
@@ -214,9 +214,17 @@ struct Follower {
     started: f64,
     /// The state that each event is of.
     states: HashMap<u64, String>,
-    /// Map runs that have not ended, and the counts that were told last.
-    runs: Vec<String>,
-    told: HashMap<String, String>,
+    /// Map runs whose last counts were not told.
+    runs: Vec<MapRun>,
+}
+
+/// A map run that is followed.
+struct MapRun {
+    arn: String,
+    /// Of the Map state.
+    state: String,
+    /// The line that was told last.
+    told: Option<String>,
 }
 
 impl Follower {
@@ -233,6 +241,8 @@ impl Follower {
         let said = |member: &str| details.and_then(|details| details[member].as_str());
         let state = match (kind.ends_with("StateEntered"), said("name")) {
             (true, Some(name)) => Some(name.to_owned()),
+            // It follows the event that has failed beside it.
+            _ if kind.ends_with("Aborted") => None,
             _ => event["previousEventId"]
                 .as_u64()
                 .and_then(|previous| self.states.get(&previous).cloned()),
@@ -240,11 +250,12 @@ impl Follower {
         if let Some(state) = &state {
             self.states.insert(id, state.clone());
         }
-        match (kind, said("mapRunArn")) {
-            ("MapRunStarted" | "MapRunRedriven", Some(run)) => self.runs.push(run.to_owned()),
-            // They end with their state, of which there is one at a time in most machines.
-            ("MapRunSucceeded" | "MapRunFailed" | "MapRunAborted", _) => self.runs.clear(),
-            _ => {}
+        if let ("MapRunStarted" | "MapRunRedriven", Some(run)) = (kind, said("mapRunArn")) {
+            self.runs.push(MapRun {
+                arn: run.to_owned(),
+                state: state.clone().unwrap_or_default(),
+                told: None,
+            });
         }
         let what = match said("error") {
             Some(error) => match said("cause").filter(|cause| !cause.is_empty()) {
@@ -267,25 +278,29 @@ impl Follower {
         line.trim_end().to_owned()
     }
 
-    /// How far a map run is; nothing when that was told.
-    fn counts(&mut self, run: &Value) -> Option<String> {
-        let counts = &run["executionCounts"];
+    /// How far a map run is; nothing when that was told. It is followed for as long as it runs.
+    fn counts(&mut self, mut run: MapRun, described: &Value) -> Option<String> {
+        let counts = &described["executionCounts"];
         let count = |name: &str| counts[name].as_u64().unwrap_or_default();
         let failed = count("failed") + count("timedOut") + count("aborted");
         let line = format!(
-            "{:>12}  map run: {} of {} ended well, {failed} otherwise, {} running",
+            "{:>12}  {:<24} map run: {} of {} ended well, {failed} otherwise, {} running",
             "",
+            run.state,
             count("succeeded"),
             count("total"),
             count("running")
         );
-        let arn = run["mapRunArn"].as_str().unwrap_or_default().to_owned();
-        let before = self.told.insert(arn, line.clone());
-        (before.as_ref() != Some(&line)).then_some(line)
+        let is_new = run.told.as_ref() != Some(&line);
+        if described["status"] == "RUNNING" {
+            run.told = Some(line.clone());
+            self.runs.push(run);
+        }
+        is_new.then_some(line)
     }
 }
 
-/// `+1 h 02 min 03.004 s`, without what is zero in front.
+/// `+1 h 2 min 3.004 s`, without the units in front that are zero.
 fn elapsed(seconds: f64) -> String {
     #[expect(
         clippy::cast_possible_truncation,

@@ -197,6 +197,53 @@ fn what_happens_is_told_while_it_happens() {
 }
 
 #[test]
+fn the_last_counts_of_every_map_run_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let branch = |state: &str, seconds: u64| {
+        let wait = format!("Wait in {state}");
+        let processor = json!({
+            "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+            "StartAt": wait, "States": {wait.as_str(): {"Type": "Wait", "Seconds": seconds, "End": true}},
+        });
+        let map = json!({"Type": "Map", "MaxConcurrency": 1, "ItemProcessor": processor, "End": true});
+        json!({"StartAt": state, "States": {state: map}})
+    };
+    // The first is over while the second still runs.
+    let branches = json!([branch("Short", 1), branch("Long", 60)]);
+    let both = json!({"StartAt": "Both", "States": {"Both": {"Type": "Parallel", "Branches": branches, "End": true}}});
+    write(folder.path(), "both.json", &both);
+    let args = [
+        "run",
+        "both.json",
+        "--input",
+        "[1, 2]",
+        "--virtual-time",
+        "--follow",
+    ];
+    let (code, _, said) = told(folder.path(), &args);
+    assert_eq!(code, 0, "{said}");
+    for state in ["Short", "Long"] {
+        let lines: Vec<&str> = said
+            .lines()
+            .filter_map(|line| {
+                line.split_once("map run: ")
+                    .filter(|(of, _)| of.trim() == state)
+                    .map(|(_, counts)| counts)
+            })
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "0 of 2 ended well, 0 otherwise, 1 running",
+                "1 of 2 ended well, 0 otherwise, 1 running",
+                "2 of 2 ended well, 0 otherwise, 0 running",
+            ],
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn time_does_not_wait_for_what_does_not_come() {
     let folder = tempfile::tempdir().unwrap();
     let create = "arn:aws:states:::aws-sdk:sfn:createActivity.waitForTaskToken";

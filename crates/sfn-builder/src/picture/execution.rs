@@ -263,7 +263,11 @@ impl Replay {
                 (!matches!(event.kind, "ExecutionStarted" | "ExecutionRedriven")).then_some(event.time);
             return;
         }
-        let Some(visit) = self.visit_of(event, before) else {
+        let visit = match event.kind.strip_suffix("StateAborted") {
+            Some(kind) => self.cut_off(kind, before),
+            None => self.visit_of(event, before),
+        };
+        let Some(visit) = visit else {
             return;
         };
         self.of_event.insert(event.id, visit);
@@ -320,6 +324,24 @@ impl Replay {
             (0..self.visits.len())
                 .rev()
                 .find(|at| self.visits[*at].ended.is_none() && self.visits[*at].name == name)
+        })
+    }
+
+    /// The visit of a state of that kind that was cut off: that of the event before, or, as the service tells it, one beside that
+    /// which has failed there.
+    fn cut_off(&self, kind: &str, before: Option<usize>) -> Option<usize> {
+        let ancestors =
+            |at: usize| std::iter::successors(self.visits[at].parent, |at| self.visits[*at].parent);
+        let failed: Vec<usize> = before.into_iter().flat_map(ancestors).collect();
+        let is_open = |at: usize| {
+            let visit = &self.visits[at];
+            visit.ended.is_none() && !visit.failed && visit.kind == kind
+        };
+        before.filter(|at| is_open(*at)).or_else(|| {
+            failed.iter().find_map(|around| {
+                let beside = |at: &usize| ancestors(*at).any(|outer| outer == *around);
+                (0..self.visits.len()).find(|at| is_open(*at) && !failed.contains(at) && beside(at))
+            })
         })
     }
 

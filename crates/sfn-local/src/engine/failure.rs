@@ -21,7 +21,7 @@ pub(crate) struct Failure {
     pub(super) evaluation: Option<String>,
     /// Another name to which it answers.
     pub(super) alias: Option<&'static str>,
-    /// A state inside has failed, or the map run; not the state's own fields.
+    /// A state inside has failed, and not the whole execution with it, or the map run; not the state's own fields.
     pub(super) inner: bool,
 }
 
@@ -34,6 +34,11 @@ impl Failure {
             alias: None,
             inner: false,
         }
+    }
+
+    /// "Will always cause the execution to fail", says the developer guide, even when it is named.
+    pub(super) fn is_fatal(&self) -> bool {
+        self.error.as_deref() == Some("States.Runtime")
     }
 }
 
@@ -92,11 +97,10 @@ pub(super) fn cause(thread: &Thread<'_>, reason: &str) -> String {
 
 /// Whether a list of error names covers an error.
 pub(super) fn matches(error_equals: &[String], failure: &Failure) -> bool {
-    let error = failure.error.as_deref().unwrap_or_default();
-    // "Will always cause the execution to fail", says the developer guide, even when it is named.
-    if error == "States.Runtime" {
+    if failure.is_fatal() {
         return false;
     }
+    let error = failure.error.as_deref().unwrap_or_default();
     error_equals.iter().any(|name| match name.as_str() {
         // The guide excepts `States.DataLimitExceeded`; recordings show that it is caught.
         "States.ALL" => true,

@@ -359,30 +359,33 @@ impl<'m> Engine<'m> {
             return;
         };
         if let (Status::Fan, Some(state)) = (&thread.status, thread.state) {
+            let fatal = failure.is_fatal();
             let mut failure = Failure {
                 evaluation: None,
-                inner: true,
+                inner: !fatal,
                 ..failure
             };
-            if type_of(state) == StateType::Map {
+            // What ends the execution at once is all that its history says.
+            self.stop_children(&mut thread, (!fatal).then_some(previous));
+            if type_of(state) != StateType::Map {
+                failure.alias.get_or_insert("States.BranchFailed");
+            } else if !fatal {
                 let failed = Event::MapIteration {
                     phase: Phase::Failed,
                     name: state.name.clone(),
                     index: index as u64,
                 };
                 self.emit_beside(previous, failed);
-            } else {
-                failure.alias.get_or_insert("States.BranchFailed");
             }
-            self.stop_children(&mut thread);
             thread.previous = previous;
             self.fail(id, &mut thread, failure);
         }
         self.put_back(id, thread);
     }
 
-    /// Stops every chain inside a state, in their order.
-    pub(super) fn stop_children(&mut self, thread: &mut Thread<'m>) {
+    /// Stops every chain inside a state, in their order. What is told of them follows the event that cut them off; without one
+    /// nothing is told.
+    pub(super) fn stop_children(&mut self, thread: &mut Thread<'m>, cut_by: Option<u64>) {
         let Some(fan) = &mut thread.fan else { return };
         fan.running = 0;
         let children: Vec<ThreadId> = fan.children.iter().flatten().copied().collect();
@@ -391,29 +394,29 @@ impl<'m> Engine<'m> {
             .filter(|state| type_of(state) == StateType::Map)
             .map(|state| state.name.as_str());
         for child in children {
-            self.stop(child, map);
+            self.stop(child, map, cut_by);
         }
     }
 
-    fn stop(&mut self, id: ThreadId, map: Option<&str>) {
+    fn stop(&mut self, id: ThreadId, map: Option<&str>, cut_by: Option<u64>) {
         let Some(mut thread) = self.threads.get_mut(id).and_then(Option::take) else {
             return;
         };
         if !matches!(thread.status, Status::Stopped | Status::Done(_)) {
-            self.stop_children(&mut thread);
-            if self.halt(&mut thread)
-                && let Some(state) = thread.state
-            {
-                let state_type = type_of(state);
-                self.emit(&mut thread.previous, Event::StateAborted { state_type });
-            }
-            if let Some(name) = map {
+            if let (Some(name), Some(cut_by)) = (map, cut_by) {
                 let aborted = Event::MapIteration {
                     phase: Phase::Aborted,
                     name: name.to_owned(),
                     index: thread.index as u64,
                 };
-                self.emit_beside(thread.previous, aborted);
+                self.emit_beside(cut_by, aborted);
+            }
+            self.stop_children(&mut thread, cut_by);
+            if self.halt(&mut thread)
+                && let (Some(state), Some(cut_by)) = (thread.state, cut_by)
+            {
+                let state_type = type_of(state);
+                self.emit_beside(cut_by, Event::StateAborted { state_type });
             }
             thread.status = Status::Stopped;
         }

@@ -411,14 +411,21 @@ impl<'m> Engine<'m> {
                 output: output.to_string(),
             },
             Outcome::Failed { error, cause } => Event::ExecutionFailed { error, cause },
-            Outcome::TimedOut { error, cause } => Event::ExecutionTimedOut { error, cause },
+            // The event alone names the error, and follows no other: so recordings show it.
+            Outcome::TimedOut { error, cause } => Event::ExecutionTimedOut {
+                error: error.or_else(|| Some("States.Timeout".to_owned())),
+                cause,
+            },
             Outcome::Aborted { error, cause } => Event::ExecutionAborted { error, cause },
         };
-        let mut previous = self
-            .threads
-            .get(ROOT)
-            .and_then(Option::as_ref)
-            .map_or(0, |root| root.previous);
+        let mut previous = match &outcome {
+            Outcome::TimedOut { .. } => 0,
+            _ => self
+                .threads
+                .get(ROOT)
+                .and_then(Option::as_ref)
+                .map_or(0, |root| root.previous),
+        };
         self.emit(&mut previous, event);
         self.stand_still(previous);
         self.outcome = Some(outcome);
@@ -531,7 +538,8 @@ impl<'m> Engine<'m> {
             thread.status = Status::Failed(failure);
             return;
         };
-        self.stop_children(thread);
+        let cut_by = (!failure.is_fatal()).then_some(thread.previous);
+        self.stop_children(thread, cut_by);
         if let Some(location) = &failure.evaluation {
             let event = Event::EvaluationFailed {
                 state: state.name.clone(),
@@ -549,7 +557,7 @@ impl<'m> Engine<'m> {
             return;
         }
         let state_type = type_of(state);
-        let own_runtime_error = !failure.inner && failure.error.as_deref() == Some("States.Runtime");
+        let own_runtime_error = !failure.inner && failure.is_fatal();
         if matches!(state_type, StateType::Parallel | StateType::Map) && !own_runtime_error {
             self.emit(&mut thread.previous, Event::StateFailed { state_type });
         }

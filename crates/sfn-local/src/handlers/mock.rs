@@ -212,11 +212,12 @@ pub struct MockedTasks {
 }
 
 impl MockedTasks {
-    /// The tasks of an execution that goes on from this history: calls that have ended are counted.
+    /// The tasks of an execution that goes on from this history: calls that have ended are counted. Those of its child
+    /// executions are, too, after each of their histories.
     #[must_use]
-    pub fn after(self, history: &[HistoryEvent]) -> Self {
+    pub fn after(mut self, history: &[HistoryEvent]) -> Self {
         let mut states: HashMap<u64, &str> = HashMap::new();
-        let mut calls: HashMap<String, u64> = HashMap::new();
+        let calls = self.calls.get_mut().unwrap_or_else(PoisonError::into_inner);
         for event in history {
             let state = match &event.event {
                 Event::StateEntered { name, .. } => Some(name.as_str()),
@@ -242,10 +243,7 @@ impl MockedTasks {
                 *calls.entry(state.to_owned()).or_default() += 1;
             }
         }
-        Self {
-            calls: Mutex::new(calls),
-            ..self
-        }
+        self
     }
 
     /// Whether the test case names the state.

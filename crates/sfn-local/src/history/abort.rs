@@ -8,7 +8,8 @@ use super::{Event, HistoryEvent};
 /// first, then these are appended.
 ///
 /// That is `ExecutionAborted` alone, which follows no other event: the service writes nothing about the states that were under
-/// way. An execution that has ended already gets nothing.
+/// way. Recordings show it for Wait; that it is so inside of Parallel and Map states, too, is not proven. An execution that has
+/// ended already gets nothing. Of `history` only the last event is looked at.
 #[must_use]
 pub fn abort(
     history: &[HistoryEvent],

@@ -69,8 +69,8 @@ pub enum Event {
         /// The variables that the state assigned: names, and values as JSON text.
         assigned: Vec<(String, String)>,
     },
-    /// `TaskStateAborted` and its kind: the state was stopped, by who stopped the execution or because a state beside it
-    /// failed. Only Task, Wait, Parallel and Map have it.
+    /// `TaskStateAborted` and its kind: the state was stopped because one beside it failed, whose last event this follows. Only
+    /// Task, Wait, Parallel and Map have it.
     StateAborted {
         /// The state's type.
         state_type: StateType,
@@ -119,7 +119,8 @@ pub enum Event {
         /// A text for people.
         cause: Option<String>,
     },
-    /// The map run was stopped.
+    /// The map run was stopped. Histories of the service may have it; it is read, and never written: no recording shows where in
+    /// a history it would stand.
     MapRunAborted,
     /// The map run was started again, in a redriven execution.
     MapRunRedriven {
@@ -281,7 +282,7 @@ pub enum Event {
     },
     /// The execution took longer than its machine allows.
     ExecutionTimedOut {
-        /// The error's name.
+        /// The error's name: `States.Timeout`.
         error: Option<String>,
         /// A text for people.
         cause: Option<String>,

@@ -1,6 +1,6 @@
 //! Running the items of a distributed Map state in child executions.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use futures::StreamExt;
 use futures::future::{Either, select};
@@ -52,9 +52,11 @@ impl Runner<'_> {
             runner: *self,
             execution: run.execution,
             status,
+            to_redrive: self.children_to_redrive(&run).await?,
         };
         told.status.total = inputs.len() as u64;
-        told.status.pending = told.status.total;
+        told.status.pending_redrive = told.to_redrive.len() as u64;
+        told.status.pending = told.status.total.saturating_sub(told.status.pending_redrive);
         told.tell();
         let children = self.run_children(&run, inputs, &mut told).await;
         let result = match children {
@@ -66,15 +68,28 @@ impl Runner<'_> {
                 }
                 result
             }
-            Err(failure) => {
-                let status = &mut told.status;
-                status.aborted += std::mem::take(&mut status.running);
-                Err(failure)
-            }
+            Err(failure) => Err(failure),
         };
-        told.status.status = if result.is_ok() { "SUCCEEDED" } else { "FAILED" }.to_owned();
-        told.tell();
+        told.end(if result.is_ok() { "SUCCEEDED" } else { "FAILED" });
         result
+    }
+
+    /// The children that wait to be redriven; none when the run was not.
+    async fn children_to_redrive(&self, run: &MapRun<'_>) -> Result<HashMap<String, String>, TaskFailure> {
+        if run.redriven_at.is_none() {
+            return Ok(HashMap::new());
+        }
+        let found = self
+            .observer
+            .children_to_redrive(run.map_run_arn(), run.redrives)
+            .await;
+        found.map_err(|error| {
+            let cause = format!(
+                "The child executions of {} cannot be read: {error}",
+                run.map_run_arn()
+            );
+            TaskFailure::new("States.Runtime", cause)
+        })
     }
 
     async fn run_children(
@@ -90,6 +105,8 @@ impl Runner<'_> {
         let mut in_a_row = 0;
         // A child that was waited for has ended: the counts are to be told.
         let mut ended_late = false;
+        // Asked for before the settings, so that no change is missed.
+        let mut settings_changed = self.observer.settings_changed(run.map_run_arn());
         loop {
             let mut ended = None;
             let mut changed = std::mem::take(&mut ended_late);
@@ -105,13 +122,14 @@ impl Runner<'_> {
                 let Some((index, input)) = inputs.next() else {
                     break;
                 };
-                status.pending -= 1;
-                let mut starting = Box::pin(self.run_child(run, index, input));
+                let execution = run.child(index, input);
+                told.begins(&execution);
+                let mut starting = Box::pin(self.run_child(run, index, execution));
                 // Many a child needs no waiting, and no place among those that run.
                 match futures::poll!(starting.as_mut()) {
                     std::task::Poll::Ready(child) => ended = Some(child),
                     std::task::Poll::Pending => {
-                        status.running += 1;
+                        told.status.running += 1;
                         running.push(starting);
                         changed = true;
                     }
@@ -129,13 +147,17 @@ impl Runner<'_> {
                     }
                     child
                 }
-                None => match running.next().await {
-                    Some(child) => {
+                None => match select(running.next(), &mut settings_changed).await {
+                    Either::Left((Some(child), _)) => {
                         told.status.running -= 1;
                         ended_late = true;
                         child
                     }
-                    None => break,
+                    Either::Left((None, _)) => break,
+                    Either::Right(_) => {
+                        settings_changed = self.observer.settings_changed(run.map_run_arn());
+                        continue;
+                    }
                 },
             }?;
             let status = &mut told.status;
@@ -157,8 +179,12 @@ impl Runner<'_> {
         Ok(children.into_iter().flatten().collect())
     }
 
-    async fn run_child(&self, run: &MapRun<'_>, index: usize, input: Value) -> Result<Child, TaskFailure> {
-        let execution = run.child(index, input);
+    async fn run_child(
+        &self,
+        run: &MapRun<'_>,
+        index: usize,
+        execution: Execution,
+    ) -> Result<Child, TaskFailure> {
         let started = self.clock.now();
         let mut record = |event: &crate::HistoryEvent| {
             self.observer.child_event(run.map_run_arn(), &execution, event);
@@ -263,22 +289,46 @@ struct Told<'r> {
     runner: Runner<'r>,
     execution: &'r Execution,
     status: MapRunStatus,
+    /// The children that wait to be redriven, and how they have ended before.
+    to_redrive: HashMap<String, String>,
 }
 
 impl Told<'_> {
     fn tell(&self) {
         self.runner.observer.map_run(&self.execution.arn, &self.status);
     }
+
+    /// A child is started.
+    fn begins(&mut self, child: &Execution) {
+        let status = &mut self.status;
+        match self.to_redrive.remove(&child.arn) {
+            Some(_) => status.pending_redrive -= 1,
+            None => status.pending = status.pending.saturating_sub(1),
+        }
+    }
+
+    /// The run is over. Children that run are stopped, those that have not begun stay pending, and those that were not redriven are
+    /// what they were.
+    fn end(&mut self, with: &str) {
+        let status = &mut self.status;
+        status.aborted += std::mem::take(&mut status.running);
+        status.pending_redrive = 0;
+        for before in self.to_redrive.drain().map(|(_, before)| before) {
+            match before.as_str() {
+                "TIMED_OUT" => status.timed_out += 1,
+                "ABORTED" => status.aborted += 1,
+                _ => status.failed += 1,
+            }
+        }
+        status.status = with.to_owned();
+        self.tell();
+    }
 }
 
 impl Drop for Told<'_> {
     fn drop(&mut self) {
-        let status = &mut self.status;
-        if status.status == "RUNNING" {
-            status.status = "ABORTED".to_owned();
-            status.aborted += status.running + status.pending;
-            (status.running, status.pending) = (0, 0);
-            self.tell();
+        if self.status.status == "RUNNING" {
+            self.end("ABORTED");
         }
     }
 }
@@ -415,8 +465,9 @@ fn outcome_of(event: &Event) -> Option<Outcome> {
             error: error.clone(),
             cause: cause.clone(),
         },
-        Event::ExecutionTimedOut { error, cause } => Outcome::TimedOut {
-            error: error.clone(),
+        // Only the event names its error.
+        Event::ExecutionTimedOut { cause, .. } => Outcome::TimedOut {
+            error: None,
             cause: cause.clone(),
         },
         Event::ExecutionAborted { error, cause } => Outcome::Aborted {

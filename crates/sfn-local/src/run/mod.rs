@@ -4,7 +4,7 @@ mod items;
 mod map_run;
 mod writer;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -55,6 +55,17 @@ pub trait Observer: Send + Sync {
         std::future::ready(Ok(Vec::new())).boxed()
     }
 
+    /// The child executions that wait to be redriven with their map run, which was redriven so often by now: by ARN the status with
+    /// which each has ended before, `FAILED`, `TIMED_OUT` or `ABORTED`. After an error the map run fails.
+    fn children_to_redrive(
+        &self,
+        map_run_arn: &str,
+        redrives: u64,
+    ) -> BoxFuture<'_, io::Result<HashMap<String, String>>> {
+        let _ = (map_run_arn, redrives);
+        std::future::ready(Ok(HashMap::new())).boxed()
+    }
+
     /// Until somebody stops this child execution: the error and cause that were given. Its map run goes on.
     fn child_stop(
         &self,
@@ -82,10 +93,16 @@ pub trait Observer: Send + Sync {
     }
 
     /// What a map run has to keep to from now on, when that has been changed since it began. It is asked for before a child
-    /// execution is started, and after one has ended.
+    /// execution is started, after one has ended, and when the settings [have changed](Self::settings_changed).
     fn settings(&self, map_run_arn: &str) -> Option<MapRunSettings> {
         let _ = map_run_arn;
         None
+    }
+
+    /// Until [`settings`](Self::settings) of a map run may say something else than when this was called.
+    fn settings_changed(&self, map_run_arn: &str) -> BoxFuture<'_, ()> {
+        let _ = map_run_arn;
+        std::future::pending().boxed()
     }
 }
 
@@ -112,6 +129,8 @@ pub struct MapRunStatus {
     pub total: u64,
     /// Those that have not begun.
     pub pending: u64,
+    /// Those that have not ended well before, and wait to be redriven.
+    pub pending_redrive: u64,
     /// Those that run.
     pub running: u64,
     /// Those that have ended well.

@@ -218,11 +218,11 @@ fn without_report(mut task: TaskCall) -> (sfn_local::Submitted, TaskCall) {
 }
 
 impl Tasks {
-    /// The tasks of an execution with that history.
+    /// The tasks of an execution with that history, and those of its child executions.
     pub(super) fn of(
         states: &Arc<States>,
         execution: &Execution,
-        history: &[HistoryEvent],
+        histories: &[&[HistoryEvent]],
         recorder: Option<Arc<Recorder>>,
     ) -> Self {
         let machine = execution.machine_arn.rsplit(':').next().unwrap_or_default();
@@ -237,7 +237,10 @@ impl Tasks {
         Self {
             states: states.clone(),
             recorder,
-            mocked: mocked.map(|mocked| mocked.after(history)),
+            mocked: mocked.map(|mocked| {
+                let after = |mocked: MockedTasks, history: &&[HistoryEvent]| mocked.after(history);
+                histories.iter().fold(mocked, after)
+            }),
             without_mocks,
         }
     }
@@ -274,7 +277,8 @@ impl Tasks {
                         .entry("Name")
                         .or_insert_with(|| name_of_call(&execution_arn, number).into());
                 }
-                self.start_execution(style, parameters, submitted, resumed).await
+                self.start_execution(style, parameters, submitted, resumed, &execution_arn)
+                    .await
             }
             Some(Target::Objects(style, action)) => {
                 objects::call(&self.states.objects, style, action, &parameters)
@@ -376,6 +380,7 @@ impl Tasks {
         parameters: Value,
         submitted: sfn_local::Submitted,
         resumed: bool,
+        execution_arn: &str,
     ) -> Result<Value, TaskFailure> {
         let mut request = renamed_top(parameters, &char::to_lowercase);
         // Here the input is JSON, there it is a text.
@@ -406,6 +411,7 @@ impl Tasks {
         let mut guard = StopExecutionOnDrop {
             states: &self.states,
             arn: Some(arn.clone()),
+            outer: execution_arn,
         };
         let described = loop {
             let control = self.states.controls().get(&arn).cloned();
@@ -514,6 +520,8 @@ fn renamed<I: Iterator<Item = char>>(value: Value, change: &impl Fn(char) -> I) 
 struct StopExecutionOnDrop<'a> {
     states: &'a Arc<States>,
     arn: Option<String>,
+    /// The execution that has started it.
+    outer: &'a str,
 }
 
 impl Drop for StopExecutionOnDrop<'_> {
@@ -522,7 +530,11 @@ impl Drop for StopExecutionOnDrop<'_> {
         if let Some(arn) = self.arn.take().filter(|_| !self.states.stop.is_cancelled())
             && let Some(control) = self.states.controls().get(&arn).cloned()
         {
-            control.stop(None, None);
+            let cause = format!(
+                "The Task state in AWS Step Functions execution [{}] which was managing this resource was aborted",
+                self.outer
+            );
+            control.stop(None, Some(cause));
         }
     }
 }

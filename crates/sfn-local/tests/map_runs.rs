@@ -1,0 +1,188 @@
+//! Map runs, as their observer sees them.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Mutex;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::channel::oneshot;
+use serde_json::{Value, json};
+use sfn_builder::StateMachine;
+use sfn_local::{
+    BoxFuture, Clock, Execution, HistoryEvent, MapRunSettings, MapRunStatus, Observer, Outcome, Runner,
+    TaskCall, TaskFailure, VirtualClock,
+};
+
+/// Keeps what it is told, and tells settings.
+#[derive(Default)]
+struct Watching {
+    told: Mutex<Vec<MapRunStatus>>,
+    settings: Mutex<Option<MapRunSettings>>,
+    /// Who waits for other settings.
+    waiting: Mutex<Vec<oneshot::Sender<()>>>,
+    /// The children that have begun, in that order.
+    begun: Mutex<Vec<String>>,
+    to_redrive: Mutex<HashMap<String, String>>,
+}
+
+impl Watching {
+    fn set_max_concurrency(&self, max_concurrency: u64) {
+        *self.settings.lock().unwrap() = Some(MapRunSettings {
+            max_concurrency,
+            ..MapRunSettings::default()
+        });
+        self.waiting.lock().unwrap().clear();
+    }
+
+    /// The status that was told last, with the children that are pending, run, and were stopped.
+    fn last(&self) -> (String, u64, u64, u64) {
+        let told = self.told.lock().unwrap();
+        let last = told.last().unwrap();
+        (last.status.clone(), last.pending, last.running, last.aborted)
+    }
+}
+
+impl Observer for Watching {
+    fn child_event(&self, _: &str, child: &Execution, event: &HistoryEvent) {
+        if event.id == 1 {
+            self.begun.lock().unwrap().push(child.arn.clone());
+        }
+    }
+
+    fn children_to_redrive(
+        &self,
+        _: &str,
+        redrives: u64,
+    ) -> BoxFuture<'_, io::Result<HashMap<String, String>>> {
+        assert_eq!(redrives, 1);
+        let to_redrive = self.to_redrive.lock().unwrap().clone();
+        async { Ok(to_redrive) }.boxed()
+    }
+
+    fn map_run(&self, _: &str, status: &MapRunStatus) {
+        self.told.lock().unwrap().push(status.clone());
+    }
+
+    fn settings(&self, _: &str) -> Option<MapRunSettings> {
+        *self.settings.lock().unwrap()
+    }
+
+    fn settings_changed(&self, _: &str) -> BoxFuture<'_, ()> {
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.lock().unwrap().push(sender);
+        receiver.map(|_| ()).boxed()
+    }
+}
+
+/// A distributed Map state over five items, whose children wait for a task.
+fn machine(max_concurrency: u64) -> StateMachine {
+    let definition = json!({"StartAt": "M", "States": {"M": {
+        "Type": "Map", "MaxConcurrency": max_concurrency, "End": true,
+        "ItemProcessor": {
+            "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+            "StartAt": "T", "States": {"T": {
+                "Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "Parameters": {}, "End": true,
+            }},
+        },
+    }}});
+    StateMachine::from_json(&definition.to_string()).unwrap()
+}
+
+fn execution() -> Execution {
+    let arn = "arn:aws:states:us-east-1:000000000000:stateMachine:m";
+    Execution::new(arn, "e", json!([1, 2, 3, 4, 5]))
+}
+
+fn silent(_: TaskCall) -> BoxFuture<'static, Result<Value, TaskFailure>> {
+    Box::pin(std::future::pending())
+}
+
+/// Polls until nothing changes any more.
+fn poll(running: &mut BoxFuture<'_, Outcome>) {
+    for _ in 0..4 {
+        let polled = running.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending());
+    }
+}
+
+#[test]
+fn of_an_aborted_run_only_those_that_ran_are_aborted() {
+    let (machine, execution) = (machine(2), execution());
+    let (watching, clock) = (
+        Watching::default(),
+        VirtualClock::new("2026-01-31T12:00:00Z".parse().unwrap()),
+    );
+    let mut record = |_: &HistoryEvent| {};
+    let runner = Runner::new(&silent, &clock).with_observer(&watching);
+    let mut running = runner.run(&machine, &execution, &mut record).boxed();
+    poll(&mut running);
+    assert_eq!(watching.last(), ("RUNNING".to_owned(), 3, 2, 0));
+    drop(running);
+    assert_eq!(watching.last(), ("ABORTED".to_owned(), 3, 0, 2));
+}
+
+#[test]
+fn more_may_run_at_once_before_any_has_ended() {
+    let (machine, execution) = (machine(1), execution());
+    let (watching, clock) = (
+        Watching::default(),
+        VirtualClock::new("2026-01-31T12:00:00Z".parse().unwrap()),
+    );
+    let mut record = |_: &HistoryEvent| {};
+    let runner = Runner::new(&silent, &clock).with_observer(&watching);
+    let mut running = runner.run(&machine, &execution, &mut record).boxed();
+    for (max_concurrency, pending, runs) in [(1, 4, 1), (3, 2, 3), (2, 2, 3), (0, 0, 5)] {
+        watching.set_max_concurrency(max_concurrency);
+        poll(&mut running);
+        assert_eq!(watching.last(), ("RUNNING".to_owned(), pending, runs, 0));
+    }
+}
+
+#[test]
+fn children_that_are_not_redriven_are_what_they_were() {
+    let (machine, execution) = (machine(2), execution());
+    let (watching, clock) = (
+        Watching::default(),
+        VirtualClock::new("2026-01-31T12:00:00Z".parse().unwrap()),
+    );
+    // Two are under way when the first fails.
+    let sleeping = clock.clone();
+    let failing = move |_: TaskCall| -> BoxFuture<'static, Result<Value, TaskFailure>> {
+        let second = sleeping.sleep(Duration::from_secs(1));
+        Box::pin(async move {
+            second.await;
+            Err(TaskFailure::new("E", ""))
+        })
+    };
+    let mut history = Vec::new();
+    let mut record = |event: &HistoryEvent| history.push(event.clone());
+    let runner = Runner::new(&failing, &clock).with_observer(&watching);
+    let outcome = clock.block_on(runner.run(&machine, &execution, &mut record));
+    assert_eq!(outcome.status(), "FAILED");
+    let begun = watching.begun.lock().unwrap().clone();
+    let before = ["FAILED", "TIMED_OUT"].map(str::to_owned);
+    *watching.to_redrive.lock().unwrap() = begun.into_iter().zip(before).collect();
+    watching.set_max_concurrency(1);
+    let runner = Runner::new(&silent, &clock).with_observer(&watching);
+    let mut record = |_: &HistoryEvent| {};
+    let redriven = runner.redrive(&machine, &execution, history, &mut record);
+    let mut running = redriven.map(|outcome| outcome.unwrap().unwrap()).boxed();
+    let last = || watching.told.lock().unwrap().last().unwrap().clone();
+    poll(&mut running);
+    let status = last();
+    assert_eq!(
+        (status.pending, status.pending_redrive, status.running),
+        (3, 1, 1)
+    );
+    drop(running);
+    let status = last();
+    assert_eq!(
+        (status.pending, status.pending_redrive, status.running),
+        (3, 0, 0)
+    );
+    assert_eq!((status.failed, status.timed_out, status.aborted), (0, 1, 1));
+}

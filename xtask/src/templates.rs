@@ -98,8 +98,10 @@ fn no_role_is_allowed_everything() {
             }
             // A trust policy has a principal and no resource.
             if get(statement, &["Principal"]).is_some() {
-                if actions != ["sts:AssumeRole"] {
-                    problem(format!("a trust policy allows {actions:?}"));
+                match actions[..] {
+                    ["sts:AssumeRole"] => {}
+                    ["sts:AssumeRoleWithWebIdentity"] if names_one_branch(statement) => {}
+                    _ => problem(format!("a trust policy allows {actions:?}")),
                 }
                 continue;
             }
@@ -119,6 +121,96 @@ fn no_role_is_allowed_everything() {
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     assert!(seen > 20, "only {seen} statements: are they found at all?");
+}
+
+/// Whether a token of GitHub's has to be of one branch of one repository.
+fn names_one_branch(statement: &Node) -> bool {
+    let claim = |name: &str| {
+        let key = format!("token.actions.githubusercontent.com:{name}");
+        get(statement, &["Condition", "StringEquals", &key]).and_then(Node::text)
+    };
+    get(statement, &["Principal", "Federated"]).is_some()
+        && claim("aud") == Some("sts.amazonaws.com")
+        && claim("sub").is_some_and(|text| text == "repo:${RepositoryId}:ref:refs/heads/${BranchName}")
+}
+
+/// The pipeline's state machine, as a test of `pipeline` holds it.
+const DEFINITION: &str = "crates/pipeline/tests/definition.asl.json";
+
+/// Every action of the state machine is allowed to its role.
+#[test]
+fn the_state_machine_may_do_what_it_does() {
+    let text = std::fs::read_to_string(workspace::root().join(DEFINITION)).unwrap();
+    let definition: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut needed = BTreeSet::new();
+    for (name, state) in definition["States"].as_object().unwrap() {
+        let Some(resource) = state["Resource"].as_str() else {
+            continue;
+        };
+        let action = resource.rsplit(':').next().unwrap_or_default();
+        let action = action.trim_end_matches(".sync");
+        assert!(resource.contains("sagemaker"), "{name}: {resource}");
+        let (first, rest) = action.split_at(1);
+        needed.insert(format!("sagemaker:{}{rest}", first.to_uppercase()));
+    }
+    assert!(needed.len() > 5, "{needed:?}");
+    let templates = templates();
+    let (_, pipeline) = templates.iter().find(|(name, _)| name == "pipeline.yml").unwrap();
+    let role = get(pipeline, &["Resources", "StateMachineRole"]).unwrap();
+    let allowed: BTreeSet<String> = statements(role)
+        .into_iter()
+        .flat_map(|statement| get(statement, &["Action"]).map(texts).unwrap_or_default())
+        .map(str::to_owned)
+        .collect();
+    let missing: Vec<&String> = needed.difference(&allowed).collect();
+    assert!(missing.is_empty(), "the role lacks {missing:?}");
+}
+
+/// A build keeps its cache, writes its report of the tests, and waits for a person only where that is asked for.
+#[test]
+fn the_build_has_its_cache_and_its_report_and_approval_is_a_choice() {
+    let templates = templates();
+    let (_, pipeline) = templates.iter().find(|(name, _)| name == "pipeline.yml").unwrap();
+    let cache = get(
+        pipeline,
+        &["Resources", "Build", "Properties", "Cache", "Location"],
+    );
+    assert_eq!(cache.and_then(Node::text), Some("${Bucket}/cache"));
+    let role = get(pipeline, &["Resources", "BuildRole"]).unwrap();
+    let reports = [
+        "codebuild:BatchPutTestCases",
+        "codebuild:CreateReport",
+        "codebuild:CreateReportGroup",
+        "codebuild:UpdateReport",
+    ];
+    assert!(statements(role).into_iter().any(|statement| {
+        get(statement, &["Action"])
+            .map(texts)
+            .is_some_and(|actions| actions == reports)
+    }));
+    let stages = get(pipeline, &["Resources", "Pipeline", "Properties", "Stages"]).unwrap();
+    let choice = stages
+        .items()
+        .unwrap()
+        .iter()
+        .find_map(|stage| get(stage, &["Fn::If"]))
+        .unwrap();
+    let [condition, approval, otherwise] = choice.items().unwrap() else {
+        panic!("line {}: what otherwise?", choice.line)
+    };
+    assert_eq!(
+        (condition.text(), otherwise.text()),
+        (Some("IsApproved"), Some("AWS::NoValue"))
+    );
+    assert_eq!(get(approval, &["Name"]).and_then(Node::text), Some("Approval"));
+    for (given, is_approved) in [("no", false), ("yes", true)] {
+        let parameters = &[("ManualApproval", given)];
+        let stack = Stack {
+            template: pipeline,
+            parameters,
+        };
+        assert_eq!(stack.named("IsApproved"), is_approved);
+    }
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Report {
                     (self.summary())
                     (self.outliers_section())
                     (self.machine_section(machine))
-                    (pictures_section(&self.pictures, "Held-out rows of the right country, \"normal\", against further outliers, \"anomalous\"."))
+                    (pictures_section(&self.pictures, self.sides()))
                     (self.held_out_section())
                     (self.data_section())
                     (self.training_section())
@@ -95,7 +95,7 @@ impl Report {
             section aria-labelledby="rows" {
                 h2 #rows { "Scored rows" }
                 div.wide {
-                    table {
+                    table.stacked {
                         thead { tr {
                             th scope="col" { "claims to be" }
                             th scope="col" { "address" }
@@ -107,11 +107,11 @@ impl Report {
                         tbody {
                             @for row in &self.rows {
                                 tr {
-                                    td { (row.entity) }
-                                    td.code.whole { (row.ip) }
-                                    td.number { (format!("{:.3}", row.score)) }
-                                    td.number { (per_cent(row.percentile)) }
-                                    td {
+                                    td data-label="claims to be" { (row.entity) }
+                                    td.code.whole data-label="address" { (row.ip) }
+                                    td.number data-label="score" { (format!("{:.3}", row.score)) }
+                                    td.number data-label="held-out rows scoring lower" { (per_cent(row.percentile)) }
+                                    td data-label="verdict" {
                                         @if row.anomalous { span.flag { "anomalous" } } @else { "not told apart" }
                                     }
                                     @if let Some(reason) = &row.reason { td.reason { (reason) } }
@@ -129,7 +129,12 @@ impl Report {
         for visit in &self.execution.states {
             let before = execution.state(&visit.name).cloned();
             let seconds = Duration::try_from_secs_f64(visit.seconds).unwrap_or_default();
-            let mut run = StateRun::new(StateStatus::Succeeded);
+            let status = match visit.caught {
+                Some(_) => StateStatus::Caught,
+                None => StateStatus::Succeeded,
+            };
+            let worst = before.as_ref().map_or(status, |before| before.status.max(status));
+            let mut run = StateRun::new(worst);
             run.entered = before.as_ref().map_or(1, |run| run.entered + 1);
             run.duration = Some(seconds + before.and_then(|run| run.duration).unwrap_or_default());
             execution.insert(visit.name.clone(), run);
@@ -144,18 +149,30 @@ impl Report {
             section aria-labelledby="machine" {
                 h2 #machine { "State machine" }
                 p { "Execution " span.code { (self.execution.arn) } " ended as " (self.execution.status) "." }
-                figure {
+                figure.machine {
                     (image(&machine.to_svg_with(&execution), &format!("The state machine; the execution went through {}.", names.join(", "))))
                 }
                 details {
                     summary { "States in the order in which they were passed" }
                     ol {
                         @for visit in &self.execution.states {
-                            li { (visit.name) " (" (format!("{:.3}", visit.seconds)) " s)" }
+                            li {
+                                (visit.name) " (" (format!("{:.3}", visit.seconds)) " s)"
+                                @if let Some(error) = &visit.caught { ": failed with " span.code { (error) } ", which was caught" }
+                            }
                         }
                     }
                 }
             }
+        }
+    }
+
+    /// What the pictures compare.
+    fn sides(&self) -> &'static str {
+        if self.evaluation.rows > 0 {
+            "Held-out rows of the right country, \"normal\", against further outliers, \"anomalous\"."
+        } else {
+            "Held-out rows of the right country, \"normal\", against the outliers, \"anomalous\"."
         }
     }
 
@@ -200,6 +217,9 @@ impl Report {
 
     fn data_section(&self) -> Markup {
         let manifest = &self.manifest;
+        let has_control = list(&manifest["countries"])
+            .iter()
+            .any(|country| country["control"].as_u64().is_some_and(|rows| rows > 0));
         html! {
             section aria-labelledby="data" {
                 h2 #data { "Data" }
@@ -216,6 +236,7 @@ impl Report {
                             th.number scope="col" { "trained on" }
                             th.number scope="col" { "held out" }
                             th.number scope="col" { "outliers" }
+                            @if has_control { th.number scope="col" { "control" } }
                         } }
                         tbody {
                             @for country in list(&manifest["countries"]) {
@@ -225,6 +246,7 @@ impl Report {
                                     td.number { (shown(&country["train"])) }
                                     td.number { (shown(&country["validation"])) }
                                     td.number { "0" }
+                                    @if has_control { td.number { (shown(&country["control"])) } }
                                 }
                             }
                             @let outliers = &manifest["outliers"];
@@ -235,9 +257,22 @@ impl Report {
                                     td.number { "0" }
                                     td.number { "0" }
                                     td.number { (shown(&outliers["test"])) " and " (shown(&outliers["evaluation"])) }
+                                    @if has_control { td.number { "0" } }
                                 }
                             }
                         }
+                    }
+                }
+                @if manifest["test_rows"] == "published" {
+                    p { "The scored rows are those of the published experiment, not drawn ones." }
+                }
+                @if has_control {
+                    p { "The control rows are in the folder of the report, and were neither trained on nor scored." }
+                }
+                @for shortage in list(&manifest["shortages"]) {
+                    p {
+                        "Fewer than asked for: of the " (shown(&shortage["asked"])) " rows of " (shown(&shortage["code"])) " for "
+                        (shown(&shortage["part"])) " there are " (shown(&shortage["drawn"])) "."
                     }
                 }
                 @let skipped: Vec<&Value> = list(&manifest["skipped"]).iter().filter(|skip| skip["networks"] != 0).collect();
@@ -428,12 +463,26 @@ pub fn evaluation_to_html(
     ))
 }
 
+/// So few rows of one side say little, whatever they say.
+const FEW: usize = 30;
+
 fn worth_in_words(report: &ipinsights::evaluation::Report) -> String {
+    let interval = report.auc_interval;
+    // Judged by what is certain, not by luck.
     let mut text = format!(
-        "A random normal row scores higher than a random anomalous one with probability {:.3} (0.5 is a coin, 1 is perfect): this model {}.",
+        "A random normal row scores higher than a random anomalous one with probability {:.3} (0.5 is a coin, 1 is perfect), {:.3} to \
+         {:.3} with 95 % confidence: going by the lower end, this model {}.",
         report.auc,
-        worth(report.auc)
+        interval.low,
+        interval.high,
+        worth(interval.low, "anomalous rows", "normal ones")
     );
+    if report.normal.min(report.anomalous) < FEW {
+        text += &format!(
+            " With {} normal and {} anomalous rows that is little to go by.",
+            report.normal, report.anomalous
+        );
+    }
     if let Some(at) = &report.at_threshold {
         text += &format!(
             " At its threshold it finds {} of the anomalous rows and flags {} of the normal ones.",
@@ -449,10 +498,10 @@ fn pictures_section(pictures: &[Picture], sides: &str) -> Markup {
         @if !pictures.is_empty() {
             section aria-labelledby="curves" {
                 h2 #curves { "How scores are spread" }
-                p { (sides) " The dot is the threshold in use." }
+                p { (sides) " A dot, or a dashed line, is the threshold in use, where there is one." }
                 div.pictures {
                     @for picture in pictures {
-                        figure { (image(&picture.svg, picture.name.trim_end_matches(".svg"))) }
+                        figure { (image(&picture.svg, &picture.description)) }
                     }
                 }
             }
@@ -539,14 +588,17 @@ mod tests {
                     report::StateVisit {
                         name: "A".to_owned(),
                         seconds: 1.5,
+                        caught: None,
                     },
                     report::StateVisit {
                         name: evil.to_owned(),
                         seconds: -1.0,
+                        caught: None,
                     },
                     report::StateVisit {
                         name: "A".to_owned(),
                         seconds: f64::NAN,
+                        caught: None,
                     },
                 ],
             },

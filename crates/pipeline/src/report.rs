@@ -105,6 +105,9 @@ pub struct StateVisit {
     pub name: String,
     /// Seconds from entering to leaving it, by the service's clock.
     pub seconds: f64,
+    /// The error with which it failed, where a catcher took over; otherwise it ended well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caught: Option<String>,
 }
 
 /// The training job.
@@ -340,7 +343,7 @@ pub(crate) fn verdict(figures: &Figures<'_>) -> String {
                  this model {}.",
                 evaluation.rows,
                 per_cent(share(evaluation.flagged, evaluation.rows)),
-                worth(auc),
+                worth(auc, FOREIGN[0], FOREIGN[1]),
             );
         }
         Some(auc) => {
@@ -348,7 +351,7 @@ pub(crate) fn verdict(figures: &Figures<'_>) -> String {
                 " The AUC against the outliers is {auc:.2} (0.5 is a coin, 1 is perfect); with only {} of them that figure \
                  is rough: this model {}.",
                 rows.len(),
-                worth(auc)
+                worth(auc, FOREIGN[0], FOREIGN[1])
             );
         }
         None => text += " There are no outliers to measure against.",
@@ -368,16 +371,19 @@ pub(crate) fn verdict(figures: &Figures<'_>) -> String {
     text
 }
 
-/// What an AUC is worth, in words. The steps are the usual rough reading of a ROC area.
-pub(crate) fn worth(auc: f64) -> &'static str {
+/// What an AUC is worth, in words: how well these are told from those. The steps are the usual rough reading of a ROC area.
+pub(crate) fn worth(auc: f64, these: &str, those: &str) -> String {
     match auc {
-        auc if auc < 0.6 => "cannot tell foreign addresses from native ones",
-        auc if auc < 0.75 => "is a weak hint, not a detector",
-        auc if auc < 0.9 => "is a useful signal beside others, not proof",
-        auc if auc < 0.97 => "tells most foreign addresses from native ones",
-        _ => "tells foreign addresses from native ones well",
+        auc if auc < 0.6 => format!("cannot tell {these} from {those}"),
+        auc if auc < 0.75 => "is a weak hint, not a detector".to_owned(),
+        auc if auc < 0.9 => "is a useful signal beside others, not proof".to_owned(),
+        auc if auc < 0.97 => format!("tells most {these} from {those}"),
+        _ => format!("tells {these} from {those} well"),
     }
 }
+
+/// What a run's model is asked to tell apart.
+const FOREIGN: [&str; 2] = ["foreign addresses", "native ones"];
 
 fn share(part: usize, whole: usize) -> f64 {
     if whole == 0 {

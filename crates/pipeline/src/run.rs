@@ -500,6 +500,8 @@ struct Watch<'a> {
     seen: i64,
     state: String,
     entered: f64,
+    /// The error of the last try, where it failed.
+    failed: Option<String>,
     visits: Vec<report::StateVisit>,
 }
 
@@ -510,6 +512,7 @@ impl<'a> Watch<'a> {
             seen: 0,
             state: String::new(),
             entered: 0.0,
+            failed: None,
             visits: Vec::new(),
         }
     }
@@ -591,6 +594,7 @@ impl<'a> Watch<'a> {
         if let Some(details) = &event.state_entered_event_details {
             self.state.clone_from(&details.name);
             self.entered = moment;
+            self.failed = None;
             observe(Event::StateEntered {
                 state: details.name.clone(),
             });
@@ -600,13 +604,32 @@ impl<'a> Watch<'a> {
             self.visits.push(report::StateVisit {
                 name: details.name.clone(),
                 seconds,
+                caught: self.failed.take(),
             });
             observe(Event::StateExited {
                 state: details.name.clone(),
                 seconds,
             });
         }
+        // A retrier tries again.
+        if event.task_scheduled_event_details.is_some() {
+            self.failed = None;
+        }
+        if let Some(details) = &event.task_timed_out_event_details {
+            self.failed = Some(
+                details
+                    .error
+                    .clone()
+                    .unwrap_or_else(|| "States.Timeout".to_owned()),
+            );
+        }
         if let Some(details) = &event.task_failed_event_details {
+            self.failed = Some(
+                details
+                    .error
+                    .clone()
+                    .unwrap_or_else(|| "States.TaskFailed".to_owned()),
+            );
             observe(Event::TaskFailed {
                 state: self.state.clone(),
                 error: details.error.clone().unwrap_or_default(),

@@ -58,6 +58,8 @@ pub fn document() -> Value {
             "version": VERSION.to_string(),
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"}
         },
+        // Below where this document is: a stage or a custom domain has a path before it.
+        "servers": [{"url": "."}],
         "paths": {
             SCORE: {
                 "post": {

@@ -25,7 +25,11 @@ async fn scorer(status: StatusCode, error: &'static str, body: &'static str) -> 
         .unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
+    asking(url)
+}
 
+/// A scorer that asks the server at this URL.
+fn asking(url: String) -> EndpointScorer {
     let config = aws_config::SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
@@ -85,4 +89,16 @@ async fn failures_say_whether_to_try_again() {
         .await
         .unwrap_err();
     assert!(matches!(failure, ScoreFailure::Failed { .. }), "{failure:?}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_answer_is_not_available() {
+    let silent = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let scorer = asking(url).timeout(std::time::Duration::from_millis(50));
+    let failure = scorer.score(&events()).await.unwrap_err();
+    assert!(matches!(failure, ScoreFailure::Unavailable { .. }), "{failure:?}");
+    drop(silent);
 }

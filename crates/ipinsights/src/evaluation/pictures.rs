@@ -34,6 +34,8 @@ const DARK: [(RGBColor, &str); 6] = [
 pub struct Picture {
     /// A name for its file, such as `roc.svg`.
     pub name: &'static str,
+    /// What it shows, in words, for those who do not see it.
+    pub description: String,
     /// An SVG document.
     pub svg: String,
 }
@@ -557,7 +559,11 @@ fn draw(
         escaped(title),
         escaped(description)
     );
-    Ok(Picture { name, svg })
+    Ok(Picture {
+        name,
+        description: description.to_owned(),
+        svg,
+    })
 }
 
 fn escaped(text: &str) -> String {

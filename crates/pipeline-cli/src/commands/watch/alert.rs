@@ -93,15 +93,22 @@ impl Source {
     }
 }
 
-/// The id of an event: of what it says and of where it stands, but not of the file's name, which rotation changes.
+/// The id of an event: of what it says and of where it stands, with the name of an object, which it keeps, but not of a file, which
+/// rotation changes.
 pub(super) fn id(seen: &Seen) -> String {
     let mut hash = Sha256::new();
     let time = seen.time.map(|time| time.to_string()).unwrap_or_default();
+    let object = if seen.file.starts_with("s3://") {
+        &*seen.file
+    } else {
+        ""
+    };
     for part in [
-        &seen.event.entity,
+        seen.event.entity.as_str(),
         &seen.event.ip.to_string(),
         &time,
         &seen.place.to_string(),
+        object,
     ] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use crate::checked::QueryLanguage;
 use crate::finding::{Code, Finding};
 
-/// The order in which the fields of a state are printed; others follow as they came.
-const ORDER: [&str; 45] = [
+/// The order in which the fields of a state are printed.
+const ORDER: [&str; 47] = [
     "Type",
     "Comment",
     "QueryLanguage",
@@ -52,6 +52,8 @@ const ORDER: [&str; 45] = [
     "ErrorPath",
     "Cause",
     "CausePath",
+    "Next",
+    "End",
 ];
 
 /// A state of any type, unchecked.
@@ -106,13 +108,7 @@ impl State {
                 format!("there is no text `{parameter}` among the parameters, so no retry can change it");
             self.found.push(Finding::new(Code::MissingField, "", message));
         }
-        let last = ORDER.len();
-        // What has no place stays behind, as it came.
-        self.fields.0.sort_by_key(|(key, _)| match key.as_str() {
-            "Next" => last,
-            "End" => last + 1,
-            key => ORDER.iter().position(|known| *known == key).unwrap_or(last + 2),
-        });
+        self.fields.0.sort_by_key(|entry| entry.rank);
         self
     }
 
@@ -148,17 +144,36 @@ impl State {
 
 /// The fields of a state: so few that a search beats hashing them, which is done once, when they become JSON.
 #[derive(Debug, Clone)]
-pub(crate) struct Entries(Vec<(String, Value)>);
+pub(crate) struct Entries(Vec<Entry>);
+
+#[derive(Debug, Clone)]
+struct Entry {
+    key: String,
+    value: Value,
+    /// Its place in [`ORDER`]; what has none there stays behind, as it came.
+    rank: usize,
+}
+
+impl Entry {
+    fn new(key: String, value: Value) -> Self {
+        let rank = ORDER.iter().position(|known| *known == key);
+        Self {
+            key,
+            value,
+            rank: rank.unwrap_or(ORDER.len()),
+        }
+    }
+}
 
 impl Entries {
     pub(crate) fn get(&self, field: &str) -> Option<&Value> {
-        let mut entries = self.0.iter();
-        entries.find(|(key, _)| key == field).map(|(_, value)| value)
+        let entry = self.0.iter().find(|entry| entry.key == field)?;
+        Some(&entry.value)
     }
 
     pub(crate) fn get_mut(&mut self, field: &str) -> Option<&mut Value> {
-        let mut entries = self.0.iter_mut();
-        entries.find(|(key, _)| key == field).map(|(_, value)| value)
+        let entry = self.0.iter_mut().find(|entry| entry.key == field)?;
+        Some(&mut entry.value)
     }
 
     pub(crate) fn contains(&self, field: &str) -> bool {
@@ -169,32 +184,33 @@ impl Entries {
     pub(crate) fn insert(&mut self, field: &str, value: Value) {
         match self.get_mut(field) {
             Some(place) => *place = value,
-            None => self.0.push((field.to_owned(), value)),
+            None => self.0.push(Entry::new(field.to_owned(), value)),
         }
     }
 
     pub(crate) fn remove(&mut self, field: &str) -> Option<Value> {
-        let at = self.0.iter().position(|(key, _)| key == field)?;
-        Some(self.0.remove(at).1)
+        let at = self.0.iter().position(|entry| entry.key == field)?;
+        Some(self.0.remove(at).value)
     }
 
     fn into_map(self) -> Map<String, Value> {
         let mut map = Map::with_capacity(self.0.len());
-        map.extend(self.0);
+        map.extend(self.0.into_iter().map(|entry| (entry.key, entry.value)));
         map
     }
 }
 
 impl From<Map<String, Value>> for Entries {
     fn from(map: Map<String, Value>) -> Self {
-        Self(map.into_iter().collect())
+        let entries = map.into_iter();
+        Self(entries.map(|(key, value)| Entry::new(key, value)).collect())
     }
 }
 
 /// The order does not count, as it does not in JSON.
 impl PartialEq for Entries {
     fn eq(&self, other: &Self) -> bool {
-        let has = |(key, value): &(String, Value)| other.get(key) == Some(value);
+        let has = |entry: &Entry| other.get(&entry.key) == Some(&entry.value);
         self.0.len() == other.0.len() && self.0.iter().all(has)
     }
 }

@@ -469,7 +469,16 @@ impl ServiceDiagnostic {
 
 /// Appends one escaped token to a JSON pointer.
 pub(crate) fn push(pointer: &str, token: &str) -> String {
-    format!("{pointer}/{}", escape(token))
+    let mut longer = String::with_capacity(pointer.len() + 1 + token.len());
+    longer.push_str(pointer);
+    append(&mut longer, token);
+    longer
+}
+
+/// Appends one escaped token to a JSON pointer in place.
+pub(crate) fn append(pointer: &mut String, token: &str) {
+    pointer.push('/');
+    pointer.push_str(&escape(token));
 }
 
 /// A token of a JSON pointer (RFC 6901, section 3).

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use jsonata_core::ast::{AstNode, PathStep, Stage};
 
@@ -23,10 +24,13 @@ use jsonata_core::ast::{AstNode, PathStep, Stage};
 /// # Ok::<(), sfn_builder::jsonata::JsonataError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Jsonata {
+pub struct Jsonata(Arc<Parsed>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Parsed {
     // INVARIANT: begins with `{%`, ends with `%}`.
     text: String,
-    references: Box<References>,
+    references: References,
 }
 
 /// What an expression refers to.
@@ -91,34 +95,34 @@ impl Jsonata {
             bound: Vec::new(),
         };
         walk.node(&node, true);
-        Ok(Self {
+        Ok(Self(Arc::new(Parsed {
             text: text.to_owned(),
-            references: Box::new(walk.references),
-        })
+            references: walk.references,
+        })))
     }
 
     /// The text as it was written, with `{%` and `%}`.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// The expression alone.
     #[must_use]
     pub fn expression(&self) -> &str {
-        self.text[2..self.text.len() - 2].trim()
+        self.0.text[2..self.0.text.len() - 2].trim()
     }
 
     /// What it refers to.
     #[must_use]
     pub fn references(&self) -> &References {
-        &self.references
+        &self.0.references
     }
 }
 
 impl fmt::Display for Jsonata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 

@@ -49,6 +49,13 @@ pub(crate) fn actions(service: &str) -> impl Iterator<Item = &'static Action> + 
     ACTIONS.iter().filter(move |action| action.service == service)
 }
 
+/// The action of this name of a service that Step Functions integrates.
+pub(crate) fn action(service: &str, name: &str) -> Option<&'static Action> {
+    // Few services have actions of one name.
+    let mut named = ACTIONS.iter().filter(|action| action.name == name);
+    named.find(|action| action.service == service)
+}
+
 /// The services that Step Functions integrates itself, each once.
 pub(crate) fn services() -> impl Iterator<Item = &'static str> {
     let before = std::iter::once("").chain(ACTIONS.iter().map(|action| action.service));

@@ -59,7 +59,7 @@ pub enum Expression {
     /// A JSONPath.
     Path(Path),
     /// An intrinsic function.
-    Call(Call),
+    Call(Box<Call>),
     /// A JSONata expression.
     Jsonata(Jsonata),
 }
@@ -127,7 +127,7 @@ impl Expression {
         if parser.at != text.len() {
             return Err(parser.error("more text after the call"));
         }
-        Ok(Self::Call(call))
+        Ok(Self::Call(Box::new(call)))
     }
 }
 

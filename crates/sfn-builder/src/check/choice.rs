@@ -157,7 +157,7 @@ impl<'d> Checker<'d> {
     fn condition(
         &mut self,
         pointer: At<'_>,
-        map: &Map<String, Value>,
+        map: &'d Map<String, Value>,
         top: bool,
         depth: usize,
     ) -> Option<Condition> {
@@ -245,8 +245,8 @@ impl<'d> Checker<'d> {
         })
     }
 
-    fn nesting(&mut self, key: &str, pointer: At<'_>, value: &Value, depth: usize) -> Option<Condition> {
-        let inner = |checker: &mut Self, pointer: At<'_>, value: &Value| match value {
+    fn nesting(&mut self, key: &str, pointer: At<'_>, value: &'d Value, depth: usize) -> Option<Condition> {
+        let inner = |checker: &mut Self, pointer: At<'_>, value: &'d Value| match value {
             Value::Object(map) => checker.condition(pointer, map, false, depth + 1),
             other => {
                 checker.wrong_type(
@@ -293,7 +293,7 @@ impl<'d> Checker<'d> {
         from_path: bool,
         key: &str,
         pointer: At<'_>,
-        value: &Value,
+        value: &'d Value,
     ) -> Option<Test> {
         if from_path {
             let Value::String(text) = value else {

@@ -214,7 +214,12 @@ impl<'d> Checker<'d> {
     }
 
     /// A text that may be computed in a JSONata state.
-    fn dynamic_text(&mut self, fields: &Fields<'_, '_>, field: &str, text: &str) -> Option<Dynamic<String>> {
+    fn dynamic_text(
+        &mut self,
+        fields: &Fields<'_, '_>,
+        field: &str,
+        text: &'d str,
+    ) -> Option<Dynamic<String>> {
         if fields.is_json_path() || !Jsonata::is_meant(text) {
             return Some(Dynamic::Fixed(text.to_owned()));
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
 use super::State;
@@ -154,19 +155,30 @@ pub(crate) fn states_to_json(states: Vec<(String, State)>) -> (Map<String, Value
     let mut map = Map::with_capacity(states.len());
     let mut found = Vec::new();
     for (name, state) in states {
-        if map.contains_key(&name) {
+        let entry = map.entry(name);
+        let name = entry.key();
+        if matches!(entry, Entry::Occupied(_)) {
             let message = format!("two states have the name `{name}`");
             found.push(Finding::new(
                 Code::DuplicateStateName,
-                push("/States", &name),
+                push("/States", name),
                 message,
             ));
         }
         found.extend(state.found.into_iter().map(|mut finding| {
-            finding.pointer = format!("{}{}", push("/States", &name), finding.pointer);
+            finding.pointer = format!("{}{}", push("/States", name), finding.pointer);
             finding
         }));
-        map.insert(name, Value::Object(state.fields.into_map()));
+        let fields = Value::Object(state.fields.into_map());
+        match entry {
+            Entry::Vacant(entry) => {
+                entry.insert(fields);
+            }
+            // Of two the last counts, as in JSON.
+            Entry::Occupied(mut entry) => {
+                entry.insert(fields);
+            }
+        }
     }
     (map, found)
 }

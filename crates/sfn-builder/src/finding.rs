@@ -483,7 +483,7 @@ pub(crate) fn append(pointer: &mut String, token: &str) {
 
 /// A token of a JSON pointer (RFC 6901, section 3).
 pub(crate) fn escape(token: &str) -> std::borrow::Cow<'_, str> {
-    if token.contains(['~', '/']) {
+    if token.bytes().any(|byte| matches!(byte, b'~' | b'/')) {
         token.replace('~', "~0").replace('/', "~1").into()
     } else {
         token.into()

@@ -422,7 +422,8 @@ pub(crate) enum Part<'t> {
 
 /// Whether a placeholder is in the text.
 pub(crate) fn has_placeholder(text: &str) -> bool {
-    text.contains(OPEN)
+    // In few texts is a byte with which one could begin.
+    text.bytes().any(|byte| byte == 0xEE) && text.contains(OPEN)
 }
 
 /// The text in its parts.

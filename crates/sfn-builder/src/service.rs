@@ -34,6 +34,8 @@
 //! Written as text, the same is a finding of the build (`UNSUPPORTED_PATTERN`): one table is behind both. What is not in it
 //! is called by [`aws_sdk`], [`Task::service`] or [`Task::new`].
 
+use std::borrow::Cow;
+
 use crate::checked::Pattern;
 use crate::draft::Task;
 
@@ -72,21 +74,21 @@ macro_rules! kinds {
             #[derive(Debug, Clone, PartialEq, Eq)]
             #[must_use]
             pub struct $kind {
-                service: String,
-                action: String,
+                service: Cow<'static, str>,
+                action: Cow<'static, str>,
             }
 
             impl $kind {
                 const PATTERNS: &'static [Pattern] = &[$(Pattern::$pattern),+];
 
-                fn new(service: &str, action: &str) -> Self {
-                    Self { service: service.to_owned(), action: action.to_owned() }
+                fn new(service: impl Into<Cow<'static, str>>, action: impl Into<Cow<'static, str>>) -> Self {
+                    Self { service: service.into(), action: action.into() }
                 }
 
                 $(
                     #[doc = $doc]
                     pub fn $method(self) -> Task {
-                        Task::new(format!(concat!("arn:aws:states:::{}:{}", $suffix), self.service, self.action))
+                        Task::new(["arn:aws:states:::", &self.service, ":", &self.action, $suffix].concat())
                     }
                 )+
             }
@@ -321,5 +323,5 @@ pub mod s3 {
 /// Any action of any service by the AWS SDK, both names as Step Functions writes them: the service in lower case, such as
 /// `sagemaker`, the action in camel case, such as `describeEndpoint`.
 pub fn aws_sdk(service: &str, action: &str) -> Callback {
-    Callback::new(&format!("aws-sdk:{service}"), action)
+    Callback::new(format!("aws-sdk:{service}"), action.to_owned())
 }

@@ -487,7 +487,7 @@ impl<'d> Checker<'d> {
                 return Vec::new();
             }
         };
-        let mut entries = Vec::new();
+        let mut entries = Vec::with_capacity(list.len());
         for (index, value) in list.iter().enumerate() {
             let here = At::Item(&pointer, index);
             let Value::Object(map) = value else {

@@ -291,6 +291,8 @@ codes! {
         "The label of a Map state is longer than 40 characters, or has one that it cannot have.";
     DuplicateLabel = "DUPLICATE_LABEL", Error, SAME_LABEL:
         "Two Map states have the same label; labels are unique in a definition.";
+    EmptyResultWriter = "EMPTY_RESULT_WRITER", Warning, SCHEMA:
+        "A `ResultWriter` says neither where the results go nor in what form. The service takes it, but the execution fails.";
     DeprecatedField = "DEPRECATED_FIELD", Warning, SCHEMA:
         "The field still works, but another has replaced it: `Iterator`, or `Parameters` of a Map state.";
     LargePayload = "LARGE_PAYLOAD", Warning, SCHEMA:
@@ -321,6 +323,7 @@ impl Code {
                 | Self::DistributedOnly
                 | Self::ConflictingFields
                 | Self::DeprecatedField
+                | Self::EmptyResultWriter
                 | Self::UnusedSubstitution
                 | Self::MissingField
                 | Self::InvalidStateName

@@ -295,7 +295,7 @@ fn parallel_and_map() {
                    "Label": "a", "ToleratedFailureCount": 1, "ResultWriter": {}}),
             expect![[r#"
                 NOT_A_REFERENCE_PATH /States/S/ItemsPath: `$.x[*]` is not a reference path; only fields and indices from the front may stand in it
-                MISSING_FIELD /States/S/ResultWriter: the field `Resource` is missing; a `ResultWriter` has `Resource` and `Parameters`, `WriterConfig`, or all three
+                EMPTY_RESULT_WRITER /States/S/ResultWriter: the `ResultWriter` is empty: the execution fails there; `Resource` and `Parameters` say where the results go, `WriterConfig` in what form
                 DISTRIBUTED_ONLY /States/S/ResultWriter: an inline Map state has no `ResultWriter`; set `Mode` in `ProcessorConfig` to `DISTRIBUTED`
                 DISTRIBUTED_ONLY /States/S/ToleratedFailureCount: an inline Map state has no `ToleratedFailureCount`; set `Mode` in `ProcessorConfig` to `DISTRIBUTED`
                 DISTRIBUTED_ONLY /States/S/Label: an inline Map state has no `Label`; set `Mode` in `ProcessorConfig` to `DISTRIBUTED`
@@ -322,7 +322,7 @@ fn parallel_and_map() {
             expect![[r#"
                 MISSING_FIELD /States/S/ItemReader: the field `Resource` is missing
                 MISSING_FIELD /States/S/ItemBatcher: an `ItemBatcher` has `MaxItemsPerBatch`, `MaxInputBytesPerBatch` or both, not none
-                MISSING_FIELD /States/S/ResultWriter: the field `Resource` is missing; a `ResultWriter` has `Resource` and `Parameters`, `WriterConfig`, or all three
+                EMPTY_RESULT_WRITER /States/S/ResultWriter: the `ResultWriter` is empty: the execution fails there; `Resource` and `Parameters` say where the results go, `WriterConfig` in what form
                 OUT_OF_RANGE /States/S/ToleratedFailurePercentage: `ToleratedFailurePercentage` is a number from 0 to 100, not `101`
                 INVALID_LABEL /States/S/Label: a label cannot have the character ` `
             "#]],
@@ -341,9 +341,7 @@ fn parallel_and_map() {
                 INVALID_VALUE /States/S/ItemReader/ReaderConfig/CSVDelimiter: `CSVDelimiter` is `COMMA`, `PIPE`, `SEMICOLON`, `SPACE` or `TAB`, not `,`
                 MISSING_FIELD /States/S/ItemReader/ReaderConfig: the field `CSVHeaders` is missing: the header's location is `GIVEN`
                 INVALID_VALUE /States/S/ItemReader/ReaderConfig/ItemsPointer: `ItemsPointer` is a JSON pointer such as `/a/b`, not `a`
-                OUT_OF_RANGE /States/S/ItemReader/ReaderConfig/MaxItems: `MaxItems` is a whole number from 1 to 100000000, not `0`
-                OUT_OF_RANGE /States/S/ItemBatcher/MaxItemsPerBatch: `MaxItemsPerBatch` is a whole number of at least 1, not `0`
-                OUT_OF_RANGE /States/S/ItemBatcher/MaxInputBytesPerBatch: `MaxInputBytesPerBatch` is a whole number from 1 to 262144, not `262145`
+                OUT_OF_RANGE /States/S/ItemBatcher/MaxInputBytesPerBatch: `MaxInputBytesPerBatch` is a whole number from 0 to 262144, not `262145`
                 UNKNOWN_FIELD /States/S/ItemBatcher/BatchSize: an `ItemBatcher` has no field `BatchSize` (did you mean `BatchInput`?)
                 MISSING_FIELD /States/S/ResultWriter: the field `Parameters` is missing; a `ResultWriter` has `Resource` and `Parameters`, `WriterConfig`, or all three
                 INVALID_LABEL /States/S/Label: a label has at most 40 characters, this has 41
@@ -780,6 +778,7 @@ fn codes_are_stable_unique_and_explained() {
             "UNASSIGNED_VARIABLE",
             "SHADOWED_VARIABLE",
             "UNKNOWN_ERROR_NAME",
+            "EMPTY_RESULT_WRITER",
             "DEPRECATED_FIELD",
             "LARGE_PAYLOAD",
             "NO_DEFINITION",

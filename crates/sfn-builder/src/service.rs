@@ -226,6 +226,10 @@ integrations! {
         invoke_model = "invokeModel": Callback, "Runs a model: parameters `ModelId` and `Body`.";
         create_model_customization_job = "createModelCustomizationJob": Job, "Fits a model to data of one's own.";
     }
+    /// Amazon Bedrock AgentCore.
+    bedrockagentcore = "bedrockagentcore" {
+        invoke_harness = "invokeHarness": Request, "Runs an agent: parameters `HarnessArn`, `RuntimeSessionId` and `Messages`.";
+    }
     /// Amazon EKS. The guide's table has task tokens for it, its page on the service has none; neither is refused.
     eks = "eks" {
         create_cluster = "createCluster": JobOrCallback, "Creates a cluster.";

@@ -431,11 +431,10 @@ impl Parser<'_> {
                     self.at += 1;
                     if self.eat('.') {
                         segments.push(Segment::Descendants);
-                        if self.peek() == Some('[') {
-                            continue;
-                        }
-                    } else if self.peek() == Some('[') {
-                        return Err(self.error("`.` before `[`"));
+                    }
+                    // Jayway reads `$.[0]` as `$[0]`.
+                    if self.peek() == Some('[') {
+                        continue;
                     }
                     if self.eat('*') {
                         segments.push(Segment::Wildcard);

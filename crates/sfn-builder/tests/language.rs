@@ -584,6 +584,9 @@ fn paths_of_the_whole_dialect() {
         ("$.a[?(@['b'][0] =~ /a\\/b.*/i)]", "$['a'][?]"),
         ("$.a[?(@.n contains 'x')]", "$['a'][?]"),
         ("$.a.length()", "$['a'].length()"),
+        ("$.[0].a", "$[0]['a']"),
+        ("$.a.['b', 'c']", "$['a']['b','c']"),
+        ("$.a.[?(@.[0] == 1)]", "$['a'][?]"),
         ("$var", "$"),
         ("$var.a[0]", "$['a'][0]"),
     ] {
@@ -602,6 +605,8 @@ fn paths_of_the_whole_dialect() {
     assert!(!path.is_definite());
     for (text, problem) in [
         ("$..", "a name is missing"),
+        ("$.", "a name is missing"),
+        ("$.a.[", "expected a number"),
         ("$.a[(@.length-1)]", "a script"),
         ("$.a[0:9:2]", "a slice has no step"),
         ("$.a[?(@.b ==)]", "expected `@`"),

@@ -124,6 +124,8 @@ impl Expression {
             depth: 0,
         };
         let call = parser.call()?;
+        // The service takes blanks behind a call, not in front of it.
+        parser.blanks();
         if parser.at != text.len() {
             return Err(parser.error("more text after the call"));
         }

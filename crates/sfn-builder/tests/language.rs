@@ -632,6 +632,9 @@ fn paths_of_the_whole_dialect() {
 fn every_intrinsic_function_has_its_count_of_arguments() {
     for (call, valid) in [
         ("States.Format('a')", true),
+        ("States.Format('a')  ", true),
+        (" States.Format('a')", false),
+        ("States.Format('a') b", false),
         ("States.Format()", false),
         ("States.StringToJson($.a)", true),
         ("States.StringToJson()", false),

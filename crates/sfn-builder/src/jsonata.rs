@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use jsonata_core::ast::{AstNode, PathStep, Stage};
+use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage};
 
 /// An expression that parses, such as `{% $states.input.count + $total %}`.
 ///
@@ -78,7 +78,8 @@ impl Jsonata {
     ///
     /// # Errors
     ///
-    /// `{%` and `%}` do not enclose the whole text, or what they enclose does not parse.
+    /// `{%` and `%}` do not enclose the whole text, or what they enclose does not parse, or is of a later version of the
+    /// language than the service's, 2.0.6 (developer guide, "Transforming data with JSONata in Step Functions").
     pub fn parse(text: &str) -> Result<Self, JsonataError> {
         let inner = text
             .strip_prefix("{%")
@@ -93,8 +94,14 @@ impl Jsonata {
         let mut walk = Walk {
             references: References::default(),
             bound: Vec::new(),
+            newer: None,
         };
         walk.node(&node, true);
+        if let Some((operator, instead)) = walk.newer {
+            return Err(JsonataError(format!(
+                "the operator `{operator}` came with JSONata 2.1, the service has 2.0.6: `{instead}` says the same"
+            )));
+        }
         Ok(Self(Arc::new(Parsed {
             text: text.to_owned(),
             references: walk.references,
@@ -138,6 +145,8 @@ fn shorten(text: &str) -> String {
 struct Walk {
     references: References,
     bound: Vec<String>,
+    /// An operator that the service's version of the language does not have, and what says the same in it.
+    newer: Option<(&'static str, &'static str)>,
 }
 
 impl Walk {
@@ -243,7 +252,12 @@ impl Walk {
                 }
             }),
             AstNode::Binary { op, lhs, rhs } => {
-                if let (jsonata_core::ast::BinaryOp::ColonEqual, AstNode::Variable(name)) = (op, &**lhs) {
+                match op {
+                    BinaryOp::Coalesce => self.newer = Some(("??", "$exists(a) ? a : b")),
+                    BinaryOp::Default => self.newer = Some(("?:", "a ? a : b")),
+                    _ => {}
+                }
+                if let (BinaryOp::ColonEqual, AstNode::Variable(name)) = (op, &**lhs) {
                     // A function may call itself by the name it is bound to.
                     self.bound.push(name.clone());
                     self.node(rhs, top);

@@ -587,6 +587,7 @@ fn paths_of_the_whole_dialect() {
         ("$.[0].a", "$[0]['a']"),
         ("$.a.['b', 'c']", "$['a']['b','c']"),
         ("$.a.[?(@.[0] == 1)]", "$['a'][?]"),
+        ("$.a[?(@.b == some_word)]..c", "$['a'][?]..['c']"),
         ("$var", "$"),
         ("$var.a[0]", "$['a'][0]"),
     ] {
@@ -610,6 +611,8 @@ fn paths_of_the_whole_dialect() {
         ("$.a[(@.length-1)]", "a script"),
         ("$.a[0:9:2]", "a slice has no step"),
         ("$.a[?(@.b ==)]", "expected `@`"),
+        ("$.a[?(@.b == 1x)]", "expected `@`"),
+        ("$.a[?(@.b == one two)]", "expected `)`"),
         ("$.a[?(@.b]", "expected `)`"),
         ("$.a[?@.b]", "expected `(`"),
         ("$.a.nope()", "no path function `nope`"),

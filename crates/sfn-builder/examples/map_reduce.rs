@@ -24,7 +24,7 @@ fn machine() -> Result<(Input, StateMachine), InvalidDefinition> {
     let mut input = Input::new();
     let bucket = input.add(Member::text("Bucket").description("holds the texts, and gets the counts"));
     let prefix = input.add(Member::text("Prefix").description("the folder of the texts"));
-    let runs = input.add(Member::integer("MaxConcurrency").minimum(1).maximum(1000));
+    input.add(Member::integer("MaxConcurrency").minimum(1).maximum(1000));
 
     let busy = Retry::on(["Lambda.TooManyRequestsException", "Lambda.ServiceException"])
         .interval_seconds(2)
@@ -48,7 +48,8 @@ fn machine() -> Result<(Input, StateMachine), InvalidDefinition> {
         .result_writer(ResultWriter::put_object(
             json!({ "Bucket": bucket, "Prefix": format!("{prefix}-counts") }),
         ))
-        .max_concurrency_path(&runs)
+        // The state's own input, which is that of the execution: the service takes no path of the context object here.
+        .max_concurrency_path("$.MaxConcurrency")
         .tolerated_failure_percentage(1.0)
         .result_path("$.Counts")
         .catch(Catch::all("Counting Failed").result_path("$.Error"));

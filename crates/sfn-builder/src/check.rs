@@ -12,15 +12,15 @@ mod results;
 mod state;
 mod variables;
 
-use std::collections::HashMap;
-
-use foldhash::{HashSet, HashSetExt};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use serde_json::{Map, Value};
 
 use self::at::At;
 use self::fields::{Fields, kind_of};
 use crate::checked::{Machine, QueryLanguage};
 use crate::finding::{Code, Finding, Severity, nearest, push};
+use crate::jsonata::Jsonata;
+use crate::path::Path;
 use crate::source::{MAX_DEPTH, nests_deeper};
 
 /// The longest time the service counts, in seconds.
@@ -36,10 +36,12 @@ pub(crate) fn check(root: &Value, found: Vec<Finding>, built: bool) -> (Option<M
     let mut checker = Checker {
         root,
         findings: found,
-        names: HashSet::new(),
+        names: HashSet::with_capacity(root["States"].as_object().map_or(0, Map::len)),
         places: None,
         comparisons: MAX_COMPARISONS,
         labels: HashMap::new(),
+        paths: HashMap::new(),
+        expressions: HashMap::new(),
     };
     // Nothing below goes deeper than this.
     if built && deeper_than(root, MAX_DEPTH) {
@@ -79,6 +81,9 @@ struct Checker<'d> {
     comparisons: usize,
     /// Where each label stands.
     labels: HashMap<String, String>,
+    /// Paths and expressions by their texts: most come again, and share what was read of them.
+    paths: HashMap<&'d str, Path>,
+    expressions: HashMap<&'d str, Jsonata>,
 }
 
 /// What a machine is told by what it stands in.

@@ -1,8 +1,8 @@
 //! States that belong together: what people want where a service has no single call for it.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::draft::{Catch, Choice, Condition, Entries, Fail, Fragment, Pass, Retry, State, Task, Wait};
+use crate::draft::{Catch, Choice, Condition, Fail, Fragment, Pass, Retry, State, Task, Wait};
 use crate::path::quote;
 use crate::service::{aws_sdk, sagemaker};
 
@@ -334,7 +334,7 @@ impl From<MetricGate> for Fragment {
 }
 
 /// Gives one of the call's parameters, a name, another value for each attempt. Says whether there is such a parameter.
-pub(crate) fn make_unique(fields: &mut Entries, parameter: &str) -> bool {
+pub(crate) fn make_unique(fields: &mut Map<String, Value>, parameter: &str) -> bool {
     let count = crate::Placeholder::retry_count();
     for holder in ["Parameters", "Arguments"] {
         let Some(Value::Object(map)) = fields.get_mut(holder) else {

@@ -6,7 +6,7 @@ use crate::checked::QueryLanguage;
 use crate::finding::{Code, Finding};
 
 /// The order in which the fields of a state are printed; others follow as they came.
-const ORDER: [&str; 45] = [
+const ORDER: [&str; 47] = [
     "Type",
     "Comment",
     "QueryLanguage",
@@ -52,6 +52,8 @@ const ORDER: [&str; 45] = [
     "ErrorPath",
     "Cause",
     "CausePath",
+    "Next",
+    "End",
 ];
 
 /// A state of any type, unchecked.
@@ -59,7 +61,7 @@ const ORDER: [&str; 45] = [
 /// States Language, section "State Types".
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
-    fields: Entries,
+    fields: Map<String, Value>,
     /// What JSON cannot hold, such as two states of a branch with one name; pointers begin below the state.
     found: Vec<Finding>,
     /// The parameter that gets another value for each attempt.
@@ -70,10 +72,10 @@ impl State {
     /// A state from its JSON, for what has no setter. What is not supported is refused when the machine is built.
     #[must_use]
     pub fn from_json(fields: Map<String, Value>) -> Self {
-        Self::new(fields.into())
+        Self::new(fields)
     }
 
-    fn new(fields: Entries) -> Self {
+    fn new(fields: Map<String, Value>) -> Self {
         Self {
             fields,
             found: Vec::new(),
@@ -84,7 +86,7 @@ impl State {
     /// Its JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        Value::Object(self.fields.clone().into_map())
+        Value::Object(self.fields.clone())
     }
 
     /// A [`Fragment`] of this state alone.
@@ -93,8 +95,9 @@ impl State {
     }
 
     fn of_type(name: &str) -> Self {
-        let mut fields = Entries(Vec::with_capacity(7));
-        fields.insert("Type", name.into());
+        // As many as most states have.
+        let mut fields = Map::with_capacity(7);
+        fields.insert("Type".to_owned(), name.into());
         Self::new(fields)
     }
 
@@ -106,96 +109,49 @@ impl State {
                 format!("there is no text `{parameter}` among the parameters, so no retry can change it");
             self.found.push(Finding::new(Code::MissingField, "", message));
         }
-        let last = ORDER.len();
-        // What has no place stays behind, as it came.
-        self.fields.0.sort_by_key(|(key, _)| match key.as_str() {
-            "Next" => last,
-            "End" => last + 1,
-            key => ORDER.iter().position(|known| *known == key).unwrap_or(last + 2),
-        });
+        let mut order = ORDER.iter();
+        let is_in_order = self.fields.keys().all(|key| order.any(|known| known == key));
+        if !is_in_order {
+            let mut fields: Vec<(String, Value)> = self.fields.into_iter().collect();
+            fields.sort_by_key(|(key, _)| {
+                let place = ORDER.iter().position(|known| known == key);
+                place.unwrap_or(ORDER.len())
+            });
+            self.fields = fields.into_iter().collect();
+        }
         self
     }
 
     fn set(mut self, field: &str, value: impl Into<Value>) -> Self {
-        self.fields.insert(field, value.into());
+        self.fields.insert(field.to_owned(), value.into());
         self
+    }
+
+    fn remove(&mut self, field: &str) {
+        // Most often it is not there, and a search among so few beats hashing.
+        if self.fields.keys().any(|key| key == field) {
+            self.fields.shift_remove(field);
+        }
     }
 
     /// Adds an entry to the object that a field holds.
     fn insert(mut self, field: &str, key: String, value: Value) -> Self {
-        match self.fields.get_mut(field) {
-            Some(Value::Object(map)) => {
+        match self.fields.entry(field).or_insert(Value::Null) {
+            Value::Object(map) => {
                 map.insert(key, value);
             }
-            _ => {
-                self.fields.insert(field, Map::from_iter([(key, value)]).into());
-            }
+            other => *other = Map::from_iter([(key, value)]).into(),
         }
         self
     }
 
     /// Adds an entry to the array that a field holds.
     fn append(mut self, field: &str, entry: impl Into<Value>) -> Self {
-        match self.fields.get_mut(field) {
-            Some(Value::Array(list)) => list.push(entry.into()),
-            _ => {
-                self.fields.insert(field, Value::Array(vec![entry.into()]));
-            }
+        match self.fields.entry(field).or_insert(Value::Null) {
+            Value::Array(list) => list.push(entry.into()),
+            other => *other = Value::Array(vec![entry.into()]),
         }
         self
-    }
-}
-
-/// The fields of a state: so few that a search beats hashing them, which is done once, when they become JSON.
-#[derive(Debug, Clone)]
-pub(crate) struct Entries(Vec<(String, Value)>);
-
-impl Entries {
-    pub(crate) fn get(&self, field: &str) -> Option<&Value> {
-        let mut entries = self.0.iter();
-        entries.find(|(key, _)| key == field).map(|(_, value)| value)
-    }
-
-    pub(crate) fn get_mut(&mut self, field: &str) -> Option<&mut Value> {
-        let mut entries = self.0.iter_mut();
-        entries.find(|(key, _)| key == field).map(|(_, value)| value)
-    }
-
-    pub(crate) fn contains(&self, field: &str) -> bool {
-        self.get(field).is_some()
-    }
-
-    /// A field that is there already keeps its place.
-    pub(crate) fn insert(&mut self, field: &str, value: Value) {
-        match self.get_mut(field) {
-            Some(place) => *place = value,
-            None => self.0.push((field.to_owned(), value)),
-        }
-    }
-
-    pub(crate) fn remove(&mut self, field: &str) -> Option<Value> {
-        let at = self.0.iter().position(|(key, _)| key == field)?;
-        Some(self.0.remove(at).1)
-    }
-
-    fn into_map(self) -> Map<String, Value> {
-        let mut map = Map::with_capacity(self.0.len());
-        map.extend(self.0);
-        map
-    }
-}
-
-impl From<Map<String, Value>> for Entries {
-    fn from(map: Map<String, Value>) -> Self {
-        Self(map.into_iter().collect())
-    }
-}
-
-/// The order does not count, as it does not in JSON.
-impl PartialEq for Entries {
-    fn eq(&self, other: &Self) -> bool {
-        let has = |(key, value): &(String, Value)| other.get(key) == Some(value);
-        self.0.len() == other.0.len() && self.0.iter().all(has)
     }
 }
 
@@ -358,7 +314,7 @@ macro_rules! shared {
         ///
         /// States Language, section "Transitions".
         pub fn next(mut self, state: impl Into<String>) -> Self {
-            self.0.fields.remove("End");
+            self.0.remove("End");
             self.set("Next", state.into())
         }
 
@@ -366,7 +322,7 @@ macro_rules! shared {
         ///
         /// States Language, section "Transitions".
         pub fn end(mut self) -> Self {
-            self.0.fields.remove("Next");
+            self.0.remove("Next");
             self.set("End", true)
         }
     };

@@ -291,6 +291,8 @@ codes! {
         "The label of a Map state is longer than 40 characters, or has one that it cannot have.";
     DuplicateLabel = "DUPLICATE_LABEL", Error, SAME_LABEL:
         "Two Map states have the same label; labels are unique in a definition.";
+    EmptyResultWriter = "EMPTY_RESULT_WRITER", Warning, SCHEMA:
+        "A `ResultWriter` says neither where the results go nor in what form. The service takes it, but the execution fails.";
     DeprecatedField = "DEPRECATED_FIELD", Warning, SCHEMA:
         "The field still works, but another has replaced it: `Iterator`, or `Parameters` of a Map state.";
     LargePayload = "LARGE_PAYLOAD", Warning, SCHEMA:
@@ -321,6 +323,7 @@ impl Code {
                 | Self::DistributedOnly
                 | Self::ConflictingFields
                 | Self::DeprecatedField
+                | Self::EmptyResultWriter
                 | Self::UnusedSubstitution
                 | Self::MissingField
                 | Self::InvalidStateName
@@ -469,12 +472,21 @@ impl ServiceDiagnostic {
 
 /// Appends one escaped token to a JSON pointer.
 pub(crate) fn push(pointer: &str, token: &str) -> String {
-    format!("{pointer}/{}", escape(token))
+    let mut longer = String::with_capacity(pointer.len() + 1 + token.len());
+    longer.push_str(pointer);
+    append(&mut longer, token);
+    longer
+}
+
+/// Appends one escaped token to a JSON pointer in place.
+pub(crate) fn append(pointer: &mut String, token: &str) {
+    pointer.push('/');
+    pointer.push_str(&escape(token));
 }
 
 /// A token of a JSON pointer (RFC 6901, section 3).
 pub(crate) fn escape(token: &str) -> std::borrow::Cow<'_, str> {
-    if token.contains(['~', '/']) {
+    if token.bytes().any(|byte| matches!(byte, b'~' | b'/')) {
         token.replace('~', "~0").replace('/', "~1").into()
     } else {
         token.into()

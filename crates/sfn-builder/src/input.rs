@@ -16,7 +16,8 @@ const CLOSE: char = '\u{E002}';
 
 /// What an execution of a machine is started with: an object of typed members.
 ///
-/// Each member that is added gives a [`Placeholder`], which stands for its value in any field of any state.
+/// Each member that is added gives a [`Placeholder`], which stands for its value in any field of any state that
+/// the service computes from the input.
 /// [`MachineBuilder::input`](crate::MachineBuilder::input) has the build check that every placeholder, and every path into
 /// the execution's input that is written by hand, names a member, of a type that its field takes.
 ///
@@ -422,7 +423,8 @@ pub(crate) enum Part<'t> {
 
 /// Whether a placeholder is in the text.
 pub(crate) fn has_placeholder(text: &str) -> bool {
-    text.contains(OPEN)
+    // In few texts is a byte with which one could begin.
+    text.bytes().any(|byte| byte == 0xEE) && text.contains(OPEN)
 }
 
 /// The text in its parts.

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
-use jsonata_core::ast::{AstNode, PathStep, Stage};
+use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage};
 
 /// An expression that parses, such as `{% $states.input.count + $total %}`.
 ///
@@ -23,10 +24,13 @@ use jsonata_core::ast::{AstNode, PathStep, Stage};
 /// # Ok::<(), sfn_builder::jsonata::JsonataError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Jsonata {
+pub struct Jsonata(Arc<Parsed>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Parsed {
     // INVARIANT: begins with `{%`, ends with `%}`.
     text: String,
-    references: Box<References>,
+    references: References,
 }
 
 /// What an expression refers to.
@@ -74,7 +78,8 @@ impl Jsonata {
     ///
     /// # Errors
     ///
-    /// `{%` and `%}` do not enclose the whole text, or what they enclose does not parse.
+    /// `{%` and `%}` do not enclose the whole text, or what they enclose does not parse, or is of a later version of the
+    /// language than the service's, 2.0.6 (developer guide, "Transforming data with JSONata in Step Functions").
     pub fn parse(text: &str) -> Result<Self, JsonataError> {
         let inner = text
             .strip_prefix("{%")
@@ -89,36 +94,42 @@ impl Jsonata {
         let mut walk = Walk {
             references: References::default(),
             bound: Vec::new(),
+            newer: None,
         };
         walk.node(&node, true);
-        Ok(Self {
+        if let Some((operator, instead)) = walk.newer {
+            return Err(JsonataError(format!(
+                "the operator `{operator}` came with JSONata 2.1, the service has 2.0.6: `{instead}` says the same"
+            )));
+        }
+        Ok(Self(Arc::new(Parsed {
             text: text.to_owned(),
-            references: Box::new(walk.references),
-        })
+            references: walk.references,
+        })))
     }
 
     /// The text as it was written, with `{%` and `%}`.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// The expression alone.
     #[must_use]
     pub fn expression(&self) -> &str {
-        self.text[2..self.text.len() - 2].trim()
+        self.0.text[2..self.0.text.len() - 2].trim()
     }
 
     /// What it refers to.
     #[must_use]
     pub fn references(&self) -> &References {
-        &self.references
+        &self.0.references
     }
 }
 
 impl fmt::Display for Jsonata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 
@@ -134,6 +145,8 @@ fn shorten(text: &str) -> String {
 struct Walk {
     references: References,
     bound: Vec<String>,
+    /// An operator that the service's version of the language does not have, and what says the same in it.
+    newer: Option<(&'static str, &'static str)>,
 }
 
 impl Walk {
@@ -239,7 +252,12 @@ impl Walk {
                 }
             }),
             AstNode::Binary { op, lhs, rhs } => {
-                if let (jsonata_core::ast::BinaryOp::ColonEqual, AstNode::Variable(name)) = (op, &**lhs) {
+                match op {
+                    BinaryOp::Coalesce => self.newer = Some(("??", "$exists(a) ? a : b")),
+                    BinaryOp::Default => self.newer = Some(("?:", "a ? a : b")),
+                    _ => {}
+                }
+                if let (BinaryOp::ColonEqual, AstNode::Variable(name)) = (op, &**lhs) {
                     // A function may call itself by the name it is bound to.
                     self.bound.push(name.clone());
                     self.node(rhs, top);

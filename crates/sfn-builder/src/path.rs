@@ -431,11 +431,10 @@ impl Parser<'_> {
                     self.at += 1;
                     if self.eat('.') {
                         segments.push(Segment::Descendants);
-                        if self.peek() == Some('[') {
-                            continue;
-                        }
-                    } else if self.peek() == Some('[') {
-                        return Err(self.error("`.` before `[`"));
+                    }
+                    // Jayway reads `$.[0]` as `$[0]`.
+                    if self.peek() == Some('[') {
+                        continue;
                     }
                     if self.eat('*') {
                         segments.push(Segment::Wildcard);
@@ -728,9 +727,11 @@ impl Parser<'_> {
             }
             _ => {
                 let start = self.at;
-                let word = self.take_while(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+                let word = self.take_while(|c| c.is_ascii_alphanumeric() || "+-._".contains(c));
                 match serde_json::from_str::<Value>(&word) {
                     Ok(value) => Ok(value),
+                    // The service takes a word without quotes for a text.
+                    Err(_) if word.starts_with(|c: char| c.is_ascii_alphabetic()) => Ok(Value::String(word)),
                     Err(_) => {
                         self.at = start;
                         Err(self.error("expected `@`, `$`, a text, a number, `true`, `false` or `null`"))

@@ -34,6 +34,8 @@
 //! Written as text, the same is a finding of the build (`UNSUPPORTED_PATTERN`): one table is behind both. What is not in it
 //! is called by [`aws_sdk`], [`Task::service`] or [`Task::new`].
 
+use std::borrow::Cow;
+
 use crate::checked::Pattern;
 use crate::draft::Task;
 
@@ -47,6 +49,13 @@ pub(crate) struct Action {
 /// The actions of this service that Step Functions integrates, none when the table does not know the service.
 pub(crate) fn actions(service: &str) -> impl Iterator<Item = &'static Action> + Clone {
     ACTIONS.iter().filter(move |action| action.service == service)
+}
+
+/// The action of this name of a service that Step Functions integrates.
+pub(crate) fn action(service: &str, name: &str) -> Option<&'static Action> {
+    // Few services have actions of one name.
+    let mut named = ACTIONS.iter().filter(|action| action.name == name);
+    named.find(|action| action.service == service)
 }
 
 /// The services that Step Functions integrates itself, each once.
@@ -65,21 +74,21 @@ macro_rules! kinds {
             #[derive(Debug, Clone, PartialEq, Eq)]
             #[must_use]
             pub struct $kind {
-                service: String,
-                action: String,
+                service: Cow<'static, str>,
+                action: Cow<'static, str>,
             }
 
             impl $kind {
                 const PATTERNS: &'static [Pattern] = &[$(Pattern::$pattern),+];
 
-                fn new(service: &str, action: &str) -> Self {
-                    Self { service: service.to_owned(), action: action.to_owned() }
+                fn new(service: impl Into<Cow<'static, str>>, action: impl Into<Cow<'static, str>>) -> Self {
+                    Self { service: service.into(), action: action.into() }
                 }
 
                 $(
                     #[doc = $doc]
                     pub fn $method(self) -> Task {
-                        Task::new(format!(concat!("arn:aws:states:::{}:{}", $suffix), self.service, self.action))
+                        Task::new(["arn:aws:states:::", &self.service, ":", &self.action, $suffix].concat())
                     }
                 )+
             }
@@ -217,6 +226,10 @@ integrations! {
         invoke_model = "invokeModel": Callback, "Runs a model: parameters `ModelId` and `Body`.";
         create_model_customization_job = "createModelCustomizationJob": Job, "Fits a model to data of one's own.";
     }
+    /// Amazon Bedrock AgentCore.
+    bedrockagentcore = "bedrockagentcore" {
+        invoke_harness = "invokeHarness": Request, "Runs an agent: parameters `HarnessArn`, `RuntimeSessionId` and `Messages`.";
+    }
     /// Amazon EKS. The guide's table has task tokens for it, its page on the service has none; neither is refused.
     eks = "eks" {
         create_cluster = "createCluster": JobOrCallback, "Creates a cluster.";
@@ -314,5 +327,5 @@ pub mod s3 {
 /// Any action of any service by the AWS SDK, both names as Step Functions writes them: the service in lower case, such as
 /// `sagemaker`, the action in camel case, such as `describeEndpoint`.
 pub fn aws_sdk(service: &str, action: &str) -> Callback {
-    Callback::new(&format!("aws-sdk:{service}"), action)
+    Callback::new(format!("aws-sdk:{service}"), action.to_owned())
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde_json::{Map, Number, Value};
 
-use crate::finding::escape;
+use crate::finding::append;
 
 /// A place in a text, as an editor counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -157,8 +157,7 @@ struct Finder<'p> {
 
 impl Visit for Finder<'_> {
     fn key(&mut self, name: &str, _: usize) {
-        self.pointer.push('/');
-        self.pointer.push_str(&escape(name));
+        append(&mut self.pointer, name);
     }
 
     fn item(&mut self, index: usize) {

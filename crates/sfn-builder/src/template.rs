@@ -59,7 +59,7 @@ pub enum Expression {
     /// A JSONPath.
     Path(Path),
     /// An intrinsic function.
-    Call(Call),
+    Call(Box<Call>),
     /// A JSONata expression.
     Jsonata(Jsonata),
 }
@@ -124,10 +124,12 @@ impl Expression {
             depth: 0,
         };
         let call = parser.call()?;
+        // The service takes blanks behind a call, not in front of it.
+        parser.blanks();
         if parser.at != text.len() {
             return Err(parser.error("more text after the call"));
         }
-        Ok(Self::Call(call))
+        Ok(Self::Call(Box::new(call)))
     }
 }
 

@@ -8,9 +8,9 @@ use proptest::sample::select;
 use serde_json::{Map, Value, json};
 use sfn_builder::checked::{ExecutionType, QueryLanguage};
 use sfn_builder::service::{
-    apigateway, athena, batch, bedrock, codebuild, databrew, dynamodb, ecs, eks, elasticmapreduce,
-    emr_containers, emr_serverless, events, glue, http, lambda, mediaconvert, s3, sagemaker, sns, sqs,
-    states,
+    apigateway, athena, batch, bedrock, bedrockagentcore, codebuild, databrew, dynamodb, ecs, eks,
+    elasticmapreduce, emr_containers, emr_serverless, events, glue, http, lambda, mediaconvert, s3,
+    sagemaker, sns, sqs, states,
 };
 use sfn_builder::{
     Catch, Choice, Condition, Document, Fail, Fragment, ItemBatcher, ItemReader, MapState, Parallel, Pass,
@@ -60,7 +60,7 @@ enum Step {
     },
 }
 
-const CALLS: [fn() -> Task; 40] = [
+const CALLS: [fn() -> Task; 41] = [
     || Task::lambda("arn:aws:lambda:eu-west-1:123456789012:function:f:$LATEST"),
     || Task::new("arn:aws-cn:states:cn-north-1:123456789012:activity:a"),
     || sagemaker::create_training_job().sync(),
@@ -92,6 +92,7 @@ const CALLS: [fn() -> Task; 40] = [
     || apigateway::invoke().call(),
     || athena::start_query_execution().sync(),
     || bedrock::invoke_model().call(),
+    || bedrockagentcore::invoke_harness().call(),
     || eks::run_job().sync(),
     || elasticmapreduce::add_step().sync(),
     || emr_containers::start_job_run().sync(),

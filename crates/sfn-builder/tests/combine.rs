@@ -254,10 +254,9 @@ fn placeholders_stand_in_any_field_of_json_path() {
         .then(Wait::seconds_path(&seconds).named("Wait"))
         .then(
             MapState::distributed(Pass::new().parameter("name.$", "$$.Execution.Input.own").named("One"), sfn_builder::checked::ExecutionType::Express)
-                .item_reader(ItemReader::get_object(json!({"Bucket": name, "Key": "k"})).json_lines().config("MaxItems", &seconds))
-                .item_batcher(ItemBatcher::new().max_items_path(&seconds).batch_input(json!({"n": name})))
+                .item_reader(ItemReader::get_object(json!({"Bucket": name, "Key": "k"})).json_lines())
+                .item_batcher(ItemBatcher::new().max_items(2).batch_input(json!({"n": name})))
                 .item_selector(json!({"item": Placeholder::map_item()}))
-                .field("ToleratedFailurePercentage", of("share"))
                 .named("Map"),
         )
         .then(
@@ -326,15 +325,14 @@ fn placeholders_stand_in_any_field_of_json_path() {
                     "Key": "k"
                   },
                   "ReaderConfig": {
-                    "InputType": "JSONL",
-                    "MaxItemsPath": "$$.Execution.Input['seconds']"
+                    "InputType": "JSONL"
                   }
                 },
                 "ItemSelector": {
                   "item.$": "$$.Map.Item.Value"
                 },
                 "ItemBatcher": {
-                  "MaxItemsPerBatchPath": "$$.Execution.Input['seconds']",
+                  "MaxItemsPerBatch": 2,
                   "BatchInput": {
                     "n.$": "$$.Execution.Input['name']"
                   }
@@ -355,7 +353,6 @@ fn placeholders_stand_in_any_field_of_json_path() {
                     }
                   }
                 },
-                "ToleratedFailurePercentagePath": "$$.Execution.Input['share']",
                 "Next": "Choice"
               },
               "Choice": {
@@ -481,6 +478,11 @@ fn what_a_placeholder_cannot_do_is_reported() {
         .field("HeartbeatSeconds", format!("{name}0"))
         .named("Task")
         .then(Pass::new().result(json!({"a": name})).named("Pass"))
+        .then(
+            MapState::inline(Pass::new().named("Each"))
+                .field("MaxConcurrency", of("seconds"))
+                .named("Map"),
+        )
         .then(Parallel::new().branch(Pass::new().parameters(&name).named("In")).named("Both"))
         .then(
             Choice::new()
@@ -502,12 +504,14 @@ fn what_a_placeholder_cannot_do_is_reported() {
             WRONG_TYPE /States/Task/TimeoutSeconds: a whole number is wanted here, the placeholder stands for a text
             MISPLACED_PLACEHOLDER /States/Task/HeartbeatSeconds: a placeholder cannot stand here; it has to stand alone: the service formats no text here
             MISPLACED_PLACEHOLDER /States/Pass/Result/a: a placeholder cannot stand here; the service takes only what is written in the definition
+            MISPLACED_PLACEHOLDER /States/Map/MaxConcurrency: a placeholder cannot stand here; a JSONata state takes it here, or `MaxConcurrencyPath` a path into the state's own input
             MISPLACED_PLACEHOLDER /States/Both/Branches/0/States/In/Parameters: a placeholder cannot stand here; put it into a member of an object
             WRONG_TYPE /States/Choice/Choices/0/NumericEquals: a number is wanted here, the placeholder stands for a text
             MISPLACED_PLACEHOLDER /States/Choice/Choices/1/StringMatches: a placeholder cannot stand here; the operator compares with what is written in the definition
             UNKNOWN_INPUT /States/Task/Parameters/unknown.$: the execution's input has no `nam` (did you mean `name`?)
             UNKNOWN_INPUT /States/Task/Parameters/by hand.$: the execution's input has no `sekonds` (did you mean `seconds`?)
             WRONG_TYPE /States/Task/HeartbeatSeconds: `HeartbeatSeconds` is a whole number from 1 to 99999999, not `"ExecutionInputname0"`
+            WRONG_TYPE /States/Map/MaxConcurrency: `MaxConcurrency` is a whole number of at least 0, not `"ExecutionInputseconds"`
             UNREACHABLE_STATE /States/End2: no path leads from `Task` to the state `End2`
         "#]],
     );

@@ -295,7 +295,7 @@ fn parallel_and_map() {
                    "Label": "a", "ToleratedFailureCount": 1, "ResultWriter": {}}),
             expect![[r#"
                 NOT_A_REFERENCE_PATH /States/S/ItemsPath: `$.x[*]` is not a reference path; only fields and indices from the front may stand in it
-                MISSING_FIELD /States/S/ResultWriter: the field `Resource` is missing; a `ResultWriter` has `Resource` and `Parameters`, `WriterConfig`, or all three
+                EMPTY_RESULT_WRITER /States/S/ResultWriter: the `ResultWriter` is empty: the execution fails there; `Resource` and `Parameters` say where the results go, `WriterConfig` in what form
                 DISTRIBUTED_ONLY /States/S/ResultWriter: an inline Map state has no `ResultWriter`; set `Mode` in `ProcessorConfig` to `DISTRIBUTED`
                 DISTRIBUTED_ONLY /States/S/ToleratedFailureCount: an inline Map state has no `ToleratedFailureCount`; set `Mode` in `ProcessorConfig` to `DISTRIBUTED`
                 DISTRIBUTED_ONLY /States/S/Label: an inline Map state has no `Label`; set `Mode` in `ProcessorConfig` to `DISTRIBUTED`
@@ -322,7 +322,7 @@ fn parallel_and_map() {
             expect![[r#"
                 MISSING_FIELD /States/S/ItemReader: the field `Resource` is missing
                 MISSING_FIELD /States/S/ItemBatcher: an `ItemBatcher` has `MaxItemsPerBatch`, `MaxInputBytesPerBatch` or both, not none
-                MISSING_FIELD /States/S/ResultWriter: the field `Resource` is missing; a `ResultWriter` has `Resource` and `Parameters`, `WriterConfig`, or all three
+                EMPTY_RESULT_WRITER /States/S/ResultWriter: the `ResultWriter` is empty: the execution fails there; `Resource` and `Parameters` say where the results go, `WriterConfig` in what form
                 OUT_OF_RANGE /States/S/ToleratedFailurePercentage: `ToleratedFailurePercentage` is a number from 0 to 100, not `101`
                 INVALID_LABEL /States/S/Label: a label cannot have the character ` `
             "#]],
@@ -341,9 +341,7 @@ fn parallel_and_map() {
                 INVALID_VALUE /States/S/ItemReader/ReaderConfig/CSVDelimiter: `CSVDelimiter` is `COMMA`, `PIPE`, `SEMICOLON`, `SPACE` or `TAB`, not `,`
                 MISSING_FIELD /States/S/ItemReader/ReaderConfig: the field `CSVHeaders` is missing: the header's location is `GIVEN`
                 INVALID_VALUE /States/S/ItemReader/ReaderConfig/ItemsPointer: `ItemsPointer` is a JSON pointer such as `/a/b`, not `a`
-                OUT_OF_RANGE /States/S/ItemReader/ReaderConfig/MaxItems: `MaxItems` is a whole number from 1 to 100000000, not `0`
-                OUT_OF_RANGE /States/S/ItemBatcher/MaxItemsPerBatch: `MaxItemsPerBatch` is a whole number of at least 1, not `0`
-                OUT_OF_RANGE /States/S/ItemBatcher/MaxInputBytesPerBatch: `MaxInputBytesPerBatch` is a whole number from 1 to 262144, not `262145`
+                OUT_OF_RANGE /States/S/ItemBatcher/MaxInputBytesPerBatch: `MaxInputBytesPerBatch` is a whole number from 0 to 262144, not `262145`
                 UNKNOWN_FIELD /States/S/ItemBatcher/BatchSize: an `ItemBatcher` has no field `BatchSize` (did you mean `BatchInput`?)
                 MISSING_FIELD /States/S/ResultWriter: the field `Parameters` is missing; a `ResultWriter` has `Resource` and `Parameters`, `WriterConfig`, or all three
                 INVALID_LABEL /States/S/Label: a label has at most 40 characters, this has 41
@@ -586,6 +584,10 @@ fn paths_of_the_whole_dialect() {
         ("$.a[?(@['b'][0] =~ /a\\/b.*/i)]", "$['a'][?]"),
         ("$.a[?(@.n contains 'x')]", "$['a'][?]"),
         ("$.a.length()", "$['a'].length()"),
+        ("$.[0].a", "$[0]['a']"),
+        ("$.a.['b', 'c']", "$['a']['b','c']"),
+        ("$.a.[?(@.[0] == 1)]", "$['a'][?]"),
+        ("$.a[?(@.b == some_word)]..c", "$['a'][?]..['c']"),
         ("$var", "$"),
         ("$var.a[0]", "$['a'][0]"),
     ] {
@@ -604,9 +606,13 @@ fn paths_of_the_whole_dialect() {
     assert!(!path.is_definite());
     for (text, problem) in [
         ("$..", "a name is missing"),
+        ("$.", "a name is missing"),
+        ("$.a.[", "expected a number"),
         ("$.a[(@.length-1)]", "a script"),
         ("$.a[0:9:2]", "a slice has no step"),
         ("$.a[?(@.b ==)]", "expected `@`"),
+        ("$.a[?(@.b == 1x)]", "expected `@`"),
+        ("$.a[?(@.b == one two)]", "expected `)`"),
         ("$.a[?(@.b]", "expected `)`"),
         ("$.a[?@.b]", "expected `(`"),
         ("$.a.nope()", "no path function `nope`"),
@@ -629,6 +635,9 @@ fn paths_of_the_whole_dialect() {
 fn every_intrinsic_function_has_its_count_of_arguments() {
     for (call, valid) in [
         ("States.Format('a')", true),
+        ("States.Format('a')  ", true),
+        (" States.Format('a')", false),
+        ("States.Format('a') b", false),
         ("States.Format()", false),
         ("States.StringToJson($.a)", true),
         ("States.StringToJson()", false),
@@ -780,6 +789,7 @@ fn codes_are_stable_unique_and_explained() {
             "UNASSIGNED_VARIABLE",
             "SHADOWED_VARIABLE",
             "UNKNOWN_ERROR_NAME",
+            "EMPTY_RESULT_WRITER",
             "DEPRECATED_FIELD",
             "LARGE_PAYLOAD",
             "NO_DEFINITION",

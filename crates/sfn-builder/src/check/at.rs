@@ -1,6 +1,6 @@
 //! The way down to a value, of which a JSON pointer is made only when there is something to say.
 
-use crate::finding::push;
+use crate::finding::append;
 
 /// A place in the document; each step borrows the one above it.
 #[derive(Clone, Copy)]
@@ -12,10 +12,24 @@ pub(super) enum At<'a> {
 
 impl At<'_> {
     pub(super) fn pointer(self) -> String {
+        // As long as most pointers to states.
+        let mut pointer = String::with_capacity(40);
+        self.write(&mut pointer);
+        pointer
+    }
+
+    fn write(self, pointer: &mut String) {
         match self {
-            Self::Pointer(pointer) => pointer.to_owned(),
-            Self::Key(above, key) => push(&above.pointer(), key),
-            Self::Item(above, index) => format!("{}/{index}", above.pointer()),
+            Self::Pointer(begin) => pointer.push_str(begin),
+            Self::Key(above, key) => {
+                above.write(pointer);
+                append(pointer, key);
+            }
+            Self::Item(above, index) => {
+                above.write(pointer);
+                pointer.push('/');
+                pointer.push_str(&index.to_string());
+            }
         }
     }
 

@@ -157,7 +157,7 @@ impl<'d> Checker<'d> {
     fn condition(
         &mut self,
         pointer: At<'_>,
-        map: &Map<String, Value>,
+        map: &'d Map<String, Value>,
         top: bool,
         depth: usize,
     ) -> Option<Condition> {
@@ -167,9 +167,9 @@ impl<'d> Checker<'d> {
             return None;
         }
         let mut fields = Fields::new(&pointer, map, crate::checked::QueryLanguage::JsonPath);
-        let mut found: Vec<&str> = Vec::new();
+        let mut found: Vec<(&str, &'d Value)> = Vec::new();
         let mut unknown = false;
-        for key in map.keys() {
+        for (key, value) in map {
             match key.as_str() {
                 "Variable" => {}
                 "Next" | "Assign" if top => {}
@@ -185,7 +185,7 @@ impl<'d> Checker<'d> {
                         .push(finding.hint("the query language here is JSONPath"));
                     unknown = true;
                 }
-                key if NESTING.contains(&key) || operator(key).is_some() => found.push(key),
+                key if NESTING.contains(&key) || operator(key).is_some() => found.push((key, value)),
                 key => {
                     unknown = true;
                     let names = OPERATORS.iter().map(|(name, _)| *name);
@@ -207,23 +207,23 @@ impl<'d> Checker<'d> {
                 }
             }
         }
-        let &[key] = found.as_slice() else {
+        let &[(key, value)] = found.as_slice() else {
             if unknown {
                 return None;
             }
             let message = if found.is_empty() {
                 "a condition needs an operator, such as `StringEquals`, or `And`, `Or`, `Not`".to_owned()
             } else {
+                let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
                 format!(
                     "a condition has one operator, not {}: `{}`",
-                    found.len(),
-                    found.join("`, `")
+                    names.len(),
+                    names.join("`, `")
                 )
             };
             self.report(Code::InvalidCondition, pointer, message);
             return None;
         };
-        let value = map.get(key)?;
         let at = fields.at(key);
         if NESTING.contains(&key) {
             if fields.has("Variable") {
@@ -245,8 +245,8 @@ impl<'d> Checker<'d> {
         })
     }
 
-    fn nesting(&mut self, key: &str, pointer: At<'_>, value: &Value, depth: usize) -> Option<Condition> {
-        let inner = |checker: &mut Self, pointer: At<'_>, value: &Value| match value {
+    fn nesting(&mut self, key: &str, pointer: At<'_>, value: &'d Value, depth: usize) -> Option<Condition> {
+        let inner = |checker: &mut Self, pointer: At<'_>, value: &'d Value| match value {
             Value::Object(map) => checker.condition(pointer, map, false, depth + 1),
             other => {
                 checker.wrong_type(
@@ -293,7 +293,7 @@ impl<'d> Checker<'d> {
         from_path: bool,
         key: &str,
         pointer: At<'_>,
-        value: &Value,
+        value: &'d Value,
     ) -> Option<Test> {
         if from_path {
             let Value::String(text) = value else {

@@ -53,7 +53,7 @@ pub(super) struct Shape {
     pub(super) result: bool,
 }
 
-impl Checker<'_> {
+impl<'d> Checker<'d> {
     fn expression_error(&mut self, pointer: At<'_>, error: &ExpressionError) {
         let code = if error.is_path {
             Code::InvalidPath
@@ -65,7 +65,10 @@ impl Checker<'_> {
     }
 
     /// A path or an intrinsic function.
-    pub(super) fn expression(&mut self, pointer: At<'_>, text: &str) -> Option<Expression> {
+    pub(super) fn expression(&mut self, pointer: At<'_>, text: &'d str) -> Option<Expression> {
+        if text.starts_with('$') {
+            return self.path(pointer, text).map(Expression::Path);
+        }
         match Expression::parse(text) {
             Ok(expression) => {
                 self.context_of(pointer, &expression);
@@ -78,15 +81,21 @@ impl Checker<'_> {
         }
     }
 
-    pub(super) fn path(&mut self, pointer: At<'_>, text: &str) -> Option<Path> {
+    pub(super) fn path(&mut self, pointer: At<'_>, text: &'d str) -> Option<Path> {
         let path = self.parsed(pointer, text)?;
         self.context(pointer, &path);
         Some(path)
     }
 
-    fn parsed(&mut self, pointer: At<'_>, text: &str) -> Option<Path> {
+    fn parsed(&mut self, pointer: At<'_>, text: &'d str) -> Option<Path> {
+        if let Some(path) = self.paths.get(text) {
+            return Some(path.clone());
+        }
         match text.parse::<Path>() {
-            Ok(path) => Some(path),
+            Ok(path) => {
+                self.paths.insert(text, path.clone());
+                Some(path)
+            }
             Err(error) => {
                 self.expression_error(pointer, &error.into());
                 None
@@ -95,7 +104,7 @@ impl Checker<'_> {
     }
 
     /// A path that names exactly one place.
-    pub(super) fn reference(&mut self, pointer: At<'_>, text: &str) -> Option<Path> {
+    pub(super) fn reference(&mut self, pointer: At<'_>, text: &'d str) -> Option<Path> {
         let path = self.path(pointer, text)?;
         self.names_one_place(pointer, &path).then_some(path)
     }
@@ -110,13 +119,24 @@ impl Checker<'_> {
         path.is_reference()
     }
 
-    pub(super) fn jsonata(&mut self, pointer: At<'_>, text: &str, available: Available) -> Option<Jsonata> {
-        let jsonata = match Jsonata::parse(text) {
-            Ok(jsonata) => jsonata,
-            Err(error) => {
-                self.report(Code::InvalidJsonata, pointer, error.to_string());
-                return None;
-            }
+    pub(super) fn jsonata(
+        &mut self,
+        pointer: At<'_>,
+        text: &'d str,
+        available: Available,
+    ) -> Option<Jsonata> {
+        let jsonata = match self.expressions.get(text) {
+            Some(jsonata) => jsonata.clone(),
+            None => match Jsonata::parse(text) {
+                Ok(jsonata) => {
+                    self.expressions.insert(text, jsonata.clone());
+                    jsonata
+                }
+                Err(error) => {
+                    self.report(Code::InvalidJsonata, pointer, error.to_string());
+                    return None;
+                }
+            },
         };
         self.references(pointer, &jsonata, available);
         Some(jsonata)
@@ -182,7 +202,7 @@ impl Checker<'_> {
     }
 
     /// A payload template; none when nothing in it is computed.
-    fn template(&mut self, at: At<'_>, value: &Value) -> Option<Template> {
+    fn template(&mut self, at: At<'_>, value: &'d Value) -> Option<Template> {
         match value {
             Value::Array(items) => computed_items(items, |index, item| {
                 if let Value::String(text) = item {
@@ -250,7 +270,7 @@ impl Checker<'_> {
         &mut self,
         (top, at): (At<'_>, At<'_>),
         field: &str,
-        value: &Value,
+        value: &'d Value,
         available: Available,
     ) -> Option<Template> {
         match value {
@@ -280,7 +300,7 @@ impl Checker<'_> {
     /// A field that holds a template in the language of its state.
     pub(super) fn template_field(
         &mut self,
-        fields: &mut Fields<'_, '_>,
+        fields: &mut Fields<'d, '_>,
         field: &'static str,
         available: Available,
     ) -> Option<Template> {
@@ -294,7 +314,7 @@ impl Checker<'_> {
     }
 
     /// `Parameters`, or in a JSONata state `Arguments`.
-    pub(super) fn arguments(&mut self, fields: &mut Fields<'_, '_>) -> Option<Template> {
+    pub(super) fn arguments(&mut self, fields: &mut Fields<'d, '_>) -> Option<Template> {
         let field = if fields.is_json_path() {
             "Parameters"
         } else {
@@ -315,7 +335,7 @@ impl Checker<'_> {
     }
 
     /// The fields of [`Data`].
-    pub(super) fn data(&mut self, fields: &mut Fields<'_, '_>, shape: Shape) -> Option<Data> {
+    pub(super) fn data(&mut self, fields: &mut Fields<'d, '_>, shape: Shape) -> Option<Data> {
         if !fields.is_json_path() {
             let arguments = shape.arguments.then(|| self.arguments(fields)).flatten();
             let available = Available {
@@ -348,7 +368,7 @@ impl Checker<'_> {
     }
 
     /// `InputPath` or `OutputPath`. What could not be read counts as absent: it has been reported.
-    fn selection(&mut self, fields: &mut Fields<'_, '_>, field: &'static str) -> Option<Selection> {
+    fn selection(&mut self, fields: &mut Fields<'d, '_>, field: &'static str) -> Option<Selection> {
         let whole = Selection::Path(Path::root_of_data());
         Some(match fields.get(field) {
             None => whole,
@@ -363,7 +383,7 @@ impl Checker<'_> {
     }
 
     /// `ResultPath`.
-    pub(super) fn placement(&mut self, fields: &mut Fields<'_, '_>) -> Option<Placement> {
+    pub(super) fn placement(&mut self, fields: &mut Fields<'d, '_>) -> Option<Placement> {
         match fields.get("ResultPath") {
             None => Some(Placement::At(Path::root_of_data())),
             Some(Value::Null) => Some(Placement::Discard),
@@ -394,10 +414,10 @@ impl Checker<'_> {
     /// state. `read` reads the fixed value, and reports.
     pub(super) fn dynamic<T>(
         &mut self,
-        fields: &mut Fields<'_, '_>,
+        fields: &mut Fields<'d, '_>,
         field: &'static str,
         path: &'static str,
-        read: impl FnOnce(&mut Self, At<'_>, &Value) -> Option<T>,
+        read: impl FnOnce(&mut Self, At<'_>, &'d Value) -> Option<T>,
     ) -> Option<Dynamic<T>> {
         if fields.is_json_path() {
             fields.exclusive(self, field, path);
@@ -421,7 +441,7 @@ impl Checker<'_> {
 
     pub(super) fn dynamic_integer(
         &mut self,
-        fields: &mut Fields<'_, '_>,
+        fields: &mut Fields<'d, '_>,
         field: &'static str,
         path: &'static str,
         range: RangeInclusive<u64>,
@@ -432,7 +452,7 @@ impl Checker<'_> {
     }
 
     /// `Assign`.
-    pub(super) fn assign(&mut self, fields: &mut Fields<'_, '_>, available: Available) -> Assign {
+    pub(super) fn assign(&mut self, fields: &mut Fields<'d, '_>, available: Available) -> Assign {
         let Some(map) = fields.object(self, "Assign") else {
             return Assign::default();
         };
@@ -490,9 +510,9 @@ fn variable_name(name: &str) -> Result<(), String> {
 }
 
 /// An array, when `template` finds something to compute in it. What stands for itself is copied only then.
-fn computed_items(
-    items: &[Value],
-    mut template: impl FnMut(usize, &Value) -> Option<Template>,
+fn computed_items<'d>(
+    items: &'d [Value],
+    mut template: impl FnMut(usize, &'d Value) -> Option<Template>,
 ) -> Option<Template> {
     let mut computed: Option<Vec<Template>> = None;
     for (index, item) in items.iter().enumerate() {

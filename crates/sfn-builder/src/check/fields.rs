@@ -88,6 +88,8 @@ pub(super) struct Fields<'d, 'p> {
     more: Vec<&'static str>,
     /// A bit for each of the first fields of the object that was asked for.
     asked: u64,
+    /// A bit for each length of a key: most of the fields that there could be need no search then.
+    lengths: u64,
 }
 
 /// Most objects have few fields, among which a search is faster than a hash.
@@ -105,6 +107,7 @@ impl<'d, 'p> Fields<'d, 'p> {
             asked_for: 0,
             more: Vec::new(),
             asked: 0,
+            lengths: map.keys().fold(0, |lengths, key| lengths | length_bit(key)),
         }
     }
 
@@ -131,6 +134,9 @@ impl<'d, 'p> Fields<'d, 'p> {
 
     /// The field and its bit, which is 0 where there are too many.
     fn find(&self, field: &str) -> Option<(u64, &'d Value)> {
+        if self.lengths & length_bit(field) == 0 {
+            return None;
+        }
         if self.map.len() > FEW {
             return self.map.get(field).map(|value| (0, value));
         }
@@ -325,6 +331,11 @@ impl Checker<'_> {
         self.report(code, pointer, message);
         None
     }
+}
+
+/// Long keys share one bit.
+fn length_bit(key: &str) -> u64 {
+    1 << key.len().min(63)
 }
 
 pub(super) fn kind_of(value: &Value) -> &'static str {

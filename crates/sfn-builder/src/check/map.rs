@@ -13,7 +13,8 @@ use crate::checked::{
 };
 use crate::finding::{Code, Finding};
 use crate::jsonata::Jsonata;
-use crate::template::Template;
+use crate::path::Root;
+use crate::template::{Expression, Template};
 
 /// The most bytes that a batch can have: the quota of a child execution's input.
 const MAX_BATCH_BYTES: u64 = 262_144;
@@ -50,19 +51,19 @@ impl<'d> Checker<'d> {
                     .push(finding.hint("set `Mode` in `ProcessorConfig` to `DISTRIBUTED`"));
             }
         }
-        let max_concurrency =
-            self.dynamic_integer(fields, "MaxConcurrency", "MaxConcurrencyPath", 0..=u64::MAX);
+        let max_concurrency = self.count(fields, "MaxConcurrency", "MaxConcurrencyPath", u64::MAX);
         let percentage = self.dynamic(
             fields,
             "ToleratedFailurePercentage",
             "ToleratedFailurePercentagePath",
             |checker, pointer, value| checker.percentage(pointer, value),
         );
-        let count = self.dynamic_integer(
+        let percentage = self.without_context(fields, "ToleratedFailurePercentagePath", percentage);
+        let count = self.count(
             fields,
             "ToleratedFailureCount",
             "ToleratedFailureCountPath",
-            0..=u64::MAX,
+            u64::MAX,
         );
         let label = self.label(fields);
         let retry = self.retry(fields);
@@ -84,6 +85,39 @@ impl<'d> Checker<'d> {
             catch,
             transition: transition?,
         })))
+    }
+
+    /// A whole number from 0 on, fixed or computed.
+    fn count(
+        &mut self,
+        fields: &mut Fields<'d, '_>,
+        field: &'static str,
+        path: &'static str,
+        max: u64,
+    ) -> Option<Dynamic<u64>> {
+        let number = self.dynamic_integer(fields, field, path, 0..=max);
+        self.without_context(fields, path, number)
+    }
+
+    /// A number that stands at a path in the state's input, or in a variable: the service takes no path of the context object
+    /// for it.
+    fn without_context<T>(
+        &mut self,
+        fields: &Fields<'d, '_>,
+        field: &str,
+        number: Option<Dynamic<T>>,
+    ) -> Option<Dynamic<T>> {
+        match number {
+            Some(Dynamic::Computed(Expression::Path(path))) if *path.root() == Root::Context => {
+                let message = format!("`{field}` cannot read the context object: `{path}`");
+                let finding = Finding::new(Code::NotAReferencePath, fields.at(field), message);
+                self.findings.push(
+                    finding.hint("of the fields of a Map state only `ItemsPath` and `ItemSelector` do"),
+                );
+                None
+            }
+            number => number,
+        }
     }
 
     fn items(&mut self, fields: &mut Fields<'d, '_>) -> Items {
@@ -278,7 +312,7 @@ impl<'d> Checker<'d> {
             let message = format!("`ItemsPointer` is a JSON pointer such as `/a/b`, not `{text}`");
             self.report(Code::InvalidValue, fields.at("ItemsPointer"), message);
         }
-        let max_items = self.dynamic_integer(fields, "MaxItems", "MaxItemsPath", 1..=MAX_ITEMS);
+        let max_items = self.count(fields, "MaxItems", "MaxItemsPath", MAX_ITEMS);
         fields.finish(self, "`ReaderConfig`");
         ReaderConfig {
             input_type,
@@ -332,17 +366,12 @@ impl<'d> Checker<'d> {
         let map = fields.object(self, "ItemBatcher")?;
         let here = fields.at("ItemBatcher");
         let mut batcher = Fields::new(&here, map, fields.language);
-        let max_items = self.dynamic_integer(
-            &mut batcher,
-            "MaxItemsPerBatch",
-            "MaxItemsPerBatchPath",
-            1..=u64::MAX,
-        );
-        let max_input_bytes = self.dynamic_integer(
+        let max_items = self.count(&mut batcher, "MaxItemsPerBatch", "MaxItemsPerBatchPath", u64::MAX);
+        let max_input_bytes = self.count(
             &mut batcher,
             "MaxInputBytesPerBatch",
             "MaxInputBytesPerBatchPath",
-            1..=MAX_BATCH_BYTES,
+            MAX_BATCH_BYTES,
         );
         let limited = [
             "MaxItemsPerBatch",
@@ -403,9 +432,16 @@ impl<'d> Checker<'d> {
         let missing = match (writer.has("Resource"), writer.has(arguments)) {
             (true, false) => Some(arguments),
             (false, true) => Some("Resource"),
-            (false, false) if !writer.has("WriterConfig") => Some("Resource"),
+            (false, false) if !writer.has("WriterConfig") && !map.is_empty() => Some("Resource"),
             _ => None,
         };
+        if map.is_empty() {
+            let message = "the `ResultWriter` is empty: the execution fails there";
+            let finding = Finding::new(Code::EmptyResultWriter, *writer.here, message);
+            self.findings.push(finding.hint(format!(
+                "`Resource` and `{arguments}` say where the results go, `WriterConfig` in what form"
+            )));
+        }
         if let Some(field) = missing {
             let message = format!("the field `{field}` is missing");
             let finding = Finding::new(Code::MissingField, *writer.here, message);

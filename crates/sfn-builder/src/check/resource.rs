@@ -16,7 +16,7 @@ impl Checker<'_> {
     pub(super) fn s3_resource(&mut self, pointer: At<'_>, arn: &str, actions: &[&str]) -> Option<Resource> {
         let action = arn.split_once(":states:::s3:").map(|(_, action)| action);
         let integration = match action.filter(|action| actions.contains(action)) {
-            Some(action) => partition(arn).map(|_| Integration::Service {
+            Some(action) => parts(arn).map(|_| Integration::Service {
                 resource_type: "s3".to_owned(),
                 resource: action.to_owned(),
                 action: action.to_owned(),
@@ -36,19 +36,13 @@ impl Checker<'_> {
 
     /// A role that is taken for a call.
     pub(super) fn role(&mut self, pointer: At<'_>, arn: &str) {
-        let parts: Vec<&str> = arn.splitn(6, ':').collect();
-        let is_role = matches!(
-            parts.as_slice(),
-            ["arn", _, "iam", "", account, role] if is_account(account) && role.starts_with("role/")
-        );
-        let judged = match partition(arn) {
-            Ok(_) if !is_role => Err(invalid(format!(
-                "`{arn}` is no role: `arn:aws:iam::123456789012:role/name` is wanted"
-            ))),
-            other => other.map(drop),
-        };
-        if let Err(problem) = judged {
-            self.problem(pointer, problem);
+        match parts(arn) {
+            Ok([_, "iam", "", account, role]) if is_account(account) && role.starts_with("role/") => {}
+            Ok(_) => {
+                let message = format!("`{arn}` is no role: `arn:aws:iam::123456789012:role/name` is wanted");
+                self.problem(pointer, invalid(message));
+            }
+            Err(problem) => self.problem(pointer, problem),
         }
     }
 
@@ -117,20 +111,24 @@ const PARTITIONS: [(&str, &str); 8] = [
     ("aws", ""),
 ];
 
-/// The partition, after `arn:`.
-fn partition(arn: &str) -> Result<&str, Problem> {
-    let mut parts = arn.splitn(6, ':');
-    let (prefix, partition) = (parts.next(), parts.next());
-    let Some(partition) = partition.filter(|_| parts.count() == 4) else {
-        return Err(invalid(format!("`{arn}` is not an ARN")));
-    };
-    if prefix != Some("arn") {
+/// The parts of an ARN after `arn`, the first of which is a partition that there is.
+fn parts(arn: &str) -> Result<[&str; 5], Problem> {
+    let mut rest = arn;
+    let mut parts = [""; 5];
+    for part in &mut parts {
+        let Some((first, others)) = rest.split_once(':') else {
+            return Err(invalid(format!("`{arn}` is not an ARN")));
+        };
+        (*part, rest) = (first, others);
+    }
+    let [prefix, partition, service, region, account] = parts;
+    if prefix != "arn" {
         return Err(invalid(format!(
             "`{arn}` is not an ARN: it does not start with `arn:`"
         )));
     }
     if PARTITIONS.iter().any(|(known, _)| *known == partition) {
-        return Ok(partition);
+        return Ok([partition, service, region, account, rest]);
     }
     Err(Problem {
         nearest: nearest(partition, ["aws", "aws-cn", "aws-us-gov"]),
@@ -179,11 +177,7 @@ fn own(arn: &str, partition: &str, region: &str, account: &str, rest: &str) -> R
 }
 
 fn parse(arn: &str) -> Result<Integration, Problem> {
-    // arn:partition:service:region:account:rest
-    let partition = partition(arn)?;
-    let mut parts = arn.splitn(6, ':').skip(2);
-    let mut part = || parts.next().unwrap_or_default();
-    let (service, region, account, rest) = (part(), part(), part(), part());
+    let [partition, service, region, account, rest] = parts(arn)?;
     match service {
         "lambda" if rest.starts_with("function:") => {
             own(arn, partition, region, account, rest).map(|()| Integration::Lambda)
@@ -312,6 +306,10 @@ fn sdk(arn: &str, service: &str, action: &str, pattern: Pattern) -> Result<(), P
 
 /// Step Functions' own integrations: by the table that the builder's typed calls are made of.
 fn optimized(service: &str, action: &str, pattern: Pattern) -> Result<(), Problem> {
+    let known = service::action(service, action);
+    if known.is_some_and(|known| known.patterns.contains(&pattern)) {
+        return Ok(());
+    }
     let actions = service::actions(service);
     if service == "s3" {
         return Err(Problem {
@@ -334,7 +332,7 @@ fn optimized(service: &str, action: &str, pattern: Pattern) -> Result<(), Proble
             ))
         });
     }
-    let Some(known) = actions.clone().find(|known| known.name == action) else {
+    if known.is_none() {
         return Err(Problem {
             nearest: nearest(action, actions.map(|known| known.name)),
             ..invalid(format!(
@@ -343,9 +341,6 @@ fn optimized(service: &str, action: &str, pattern: Pattern) -> Result<(), Proble
                 sdk_name(service)
             ))
         });
-    };
-    if known.patterns.contains(&pattern) {
-        return Ok(());
     }
     let endpoint = service == "sagemaker" && matches!(action, "createEndpoint" | "updateEndpoint");
     Err(match pattern {

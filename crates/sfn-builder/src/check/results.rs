@@ -41,23 +41,15 @@ const ADDED: [&str; 2] = ["SdkHttpMetadata", "SdkResponseMetadata"];
 impl Checker<'_> {
     /// Looks at what a Task reads of its result, in `ResultSelector` or through `$states.result`.
     pub(super) fn result(&mut self, fields: &Fields<'_, '_>, data: &Data) {
-        let resource = fields.peek("Resource").and_then(Value::as_str);
-        let Some(call) = resource.and_then(|arn| arn.split_once(":states:::")) else {
-            return;
+        let (field, template) = match data {
+            Data::JsonPath(data) => ("ResultSelector", &data.result_selector),
+            Data::Jsonata(data) => ("Output", &data.output),
         };
-        match data {
-            Data::JsonPath(data) => {
-                let at = fields.at("ResultSelector");
-                if let Some(template) = &data.result_selector {
-                    self.selected(call.1, at, template);
-                }
-            }
-            Data::Jsonata(data) => {
-                let at = fields.at("Output");
-                if let Some(template) = &data.output {
-                    self.selected(call.1, at, template);
-                }
-            }
+        let resource = fields.peek("Resource").and_then(Value::as_str);
+        if let Some(template) = template
+            && let Some((_, call)) = resource.and_then(|arn| arn.split_once(":states:::"))
+        {
+            self.selected(call, fields.at(field), template);
         }
     }
 

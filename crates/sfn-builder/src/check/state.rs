@@ -214,7 +214,12 @@ impl<'d> Checker<'d> {
     }
 
     /// A text that may be computed in a JSONata state.
-    fn dynamic_text(&mut self, fields: &Fields<'_, '_>, field: &str, text: &str) -> Option<Dynamic<String>> {
+    fn dynamic_text(
+        &mut self,
+        fields: &Fields<'_, '_>,
+        field: &str,
+        text: &'d str,
+    ) -> Option<Dynamic<String>> {
         if fields.is_json_path() || !Jsonata::is_meant(text) {
             return Some(Dynamic::Fixed(text.to_owned()));
         }
@@ -482,7 +487,7 @@ impl<'d> Checker<'d> {
                 return Vec::new();
             }
         };
-        let mut entries = Vec::new();
+        let mut entries = Vec::with_capacity(list.len());
         for (index, value) in list.iter().enumerate() {
             let here = At::Item(&pointer, index);
             let Value::Object(map) = value else {

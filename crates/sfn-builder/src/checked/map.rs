@@ -110,7 +110,7 @@ pub struct ReaderConfig {
     pub csv_header: Option<CsvHeader>,
     /// `ItemsPointer`: a JSON pointer to the array or object in a JSON file.
     pub items_pointer: Option<String>,
-    /// `MaxItems` or `MaxItemsPath`: how many items are read at most.
+    /// `MaxItems` or `MaxItemsPath`: how many items are read at most; 0 is as many as there are.
     pub max_items: Option<Dynamic<u64>>,
 }
 
@@ -192,7 +192,7 @@ pub enum CsvHeader {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ItemBatcher {
-    /// `MaxItemsPerBatch` or its path.
+    /// `MaxItemsPerBatch` or its path; 0 is no limit.
     pub max_items: Option<Dynamic<u64>>,
     /// `MaxInputBytesPerBatch` or its path, at most 262,144.
     pub max_input_bytes: Option<Dynamic<u64>>,

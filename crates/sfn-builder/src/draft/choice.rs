@@ -227,7 +227,8 @@ impl Condition {
     }
 
     fn test(variable: impl Into<String>, operator: &str, value: impl Into<Value>) -> Self {
-        let mut map = Map::new();
+        // With the `Next` of a rule.
+        let mut map = Map::with_capacity(3);
         map.insert("Variable".into(), variable.into().into());
         map.insert(operator.to_owned(), value.into());
         Self(map)

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
 use super::State;
@@ -90,15 +91,13 @@ impl Fragment {
         let mut names = HashSet::new();
         for (name, state) in &self.states {
             names.insert(name.clone());
-            inner_names(|field| state.fields.get(field), &mut names);
+            inner_names(&state.fields, &mut names);
         }
         let renaming = Renaming { names, prefix };
         self.start_at = renaming.name(&self.start_at);
         for (name, state) in &mut self.states {
             *name = renaming.name(name);
-            let mut fields = std::mem::replace(&mut state.fields, Map::new().into()).into_map();
-            renaming.state(&mut fields);
-            state.fields = fields.into();
+            renaming.state(&mut state.fields);
             for finding in &mut state.found {
                 finding.pointer = renaming.pointer(&finding.pointer);
             }
@@ -141,9 +140,9 @@ impl Fragment {
         for (_, state) in &mut self.states {
             let kind = state.fields.get("Type").and_then(Value::as_str);
             let leads = matches!(kind, Some("Task" | "Pass" | "Wait" | "Parallel" | "Map"));
-            let open = !state.fields.contains("Next") && !state.fields.contains("End");
+            let open = !state.fields.contains_key("Next") && !state.fields.contains_key("End");
             if leads && open {
-                state.fields.insert(field, value.clone());
+                state.fields.insert(field.to_owned(), value.clone());
             }
         }
     }
@@ -154,38 +153,50 @@ pub(crate) fn states_to_json(states: Vec<(String, State)>) -> (Map<String, Value
     let mut map = Map::with_capacity(states.len());
     let mut found = Vec::new();
     for (name, state) in states {
-        if map.contains_key(&name) {
+        let entry = map.entry(name);
+        let name = entry.key();
+        if matches!(entry, Entry::Occupied(_)) {
             let message = format!("two states have the name `{name}`");
             found.push(Finding::new(
                 Code::DuplicateStateName,
-                push("/States", &name),
+                push("/States", name),
                 message,
             ));
         }
         found.extend(state.found.into_iter().map(|mut finding| {
-            finding.pointer = format!("{}{}", push("/States", &name), finding.pointer);
+            finding.pointer = format!("{}{}", push("/States", name), finding.pointer);
             finding
         }));
-        map.insert(name, Value::Object(state.fields.into_map()));
+        let fields = Value::Object(state.fields);
+        match entry {
+            Entry::Vacant(entry) => {
+                entry.insert(fields);
+            }
+            // Of two the last counts, as in JSON.
+            Entry::Occupied(mut entry) => {
+                entry.insert(fields);
+            }
+        }
     }
     (map, found)
 }
 
-/// The names of all states inside a state, whose fields `get` has.
-fn inner_names<'v>(get: impl Fn(&str) -> Option<&'v Value>, names: &mut HashSet<String>) {
-    let branches = get("Branches").and_then(Value::as_array);
-    let processors = ["ItemProcessor", "Iterator"].into_iter().filter_map(get);
+/// The names of all states inside a state.
+fn inner_names(state: &Map<String, Value>, names: &mut HashSet<String>) {
+    let branches = state.get("Branches").and_then(Value::as_array);
+    let processors = ["ItemProcessor", "Iterator"]
+        .into_iter()
+        .filter_map(|field| state.get(field));
     let machines = branches.into_iter().flatten().chain(processors);
     for states in machines.filter_map(|machine| machine.get("States")?.as_object()) {
         for (name, state) in states {
             names.insert(name.clone());
-            all_names(state, names);
+            state
+                .as_object()
+                .into_iter()
+                .for_each(|state| inner_names(state, names));
         }
     }
-}
-
-fn all_names(state: &Value, names: &mut HashSet<String>) {
-    inner_names(|field| state.get(field), names);
 }
 
 struct Renaming<'p> {

@@ -157,5 +157,8 @@ fn error_equals<E: Into<String>>(errors: impl IntoIterator<Item = E>) -> Map<Str
         .into_iter()
         .map(|error| Value::String(error.into()))
         .collect();
-    Map::from_iter([("ErrorEquals".to_owned(), Value::Array(errors))])
+    // Most have some more fields.
+    let mut map = Map::with_capacity(3);
+    map.insert("ErrorEquals".to_owned(), Value::Array(errors));
+    map
 }

@@ -170,7 +170,7 @@ impl Task {
     }
 
     fn role(mut self, key: &str, role: String) -> Self {
-        self.0.fields.remove("Credentials");
+        self.0.remove("Credentials");
         Self(self.0.insert("Credentials", key.to_owned(), role.into()))
     }
 

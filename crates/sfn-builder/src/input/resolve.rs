@@ -8,19 +8,23 @@ use crate::finding::{Code, Finding, nearest, push};
 use crate::jsonata::Jsonata;
 
 /// Fields of a JSONPath state that have a form with `Path`, and what they take.
-const DYNAMIC: [(&str, Kind); 12] = [
+const DYNAMIC: [(&str, Kind); 6] = [
     ("Seconds", Kind::Integer),
     ("Timestamp", Kind::Text),
     ("TimeoutSeconds", Kind::Integer),
     ("HeartbeatSeconds", Kind::Integer),
     ("Error", Kind::Text),
     ("Cause", Kind::Text),
-    ("MaxConcurrency", Kind::Integer),
-    ("ToleratedFailurePercentage", Kind::Number),
-    ("ToleratedFailureCount", Kind::Integer),
-    ("MaxItems", Kind::Integer),
-    ("MaxItemsPerBatch", Kind::Integer),
-    ("MaxInputBytesPerBatch", Kind::Integer),
+];
+
+/// Numbers of a Map state, whose form with `Path` does not read the context object.
+const NUMBERS: [&str; 6] = [
+    "MaxConcurrency",
+    "ToleratedFailurePercentage",
+    "ToleratedFailureCount",
+    "MaxItems",
+    "MaxItemsPerBatch",
+    "MaxInputBytesPerBatch",
 ];
 
 /// Fields of a JSONPath state that hold a payload template.
@@ -171,6 +175,15 @@ impl Resolver<'_> {
                     let text_field = matches!(*name, "Error" | "Cause");
                     self.whole_or_format(text, &at, *kind, text_field)
                         .map(|path| (format!("{key}Path"), path.into()))
+                }
+                (Value::String(text), _) if NUMBERS.contains(&key.as_str()) && has_placeholder(text) => {
+                    self.misplaced(
+                        &at,
+                        &format!(
+                            "a JSONata state takes it here, or `{key}Path` a path into the state's own input"
+                        ),
+                    );
+                    None
                 }
                 (Value::String(text), _) if key.ends_with("Path") && has_placeholder(text) => {
                     Some((key.clone(), self.inline(text, &at).into()))

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use serde_json::{Map, Value, json};
 use sfn_builder::StateMachine;
 use sfn_local::{
@@ -202,8 +203,17 @@ fn is_answer(event: &Event) -> bool {
     })
 }
 
+/// Whether a task has been heard of.
+fn is_progress(event: &Event) -> bool {
+    ["TaskStarted", "TaskSubmitted"].contains(&event.type_name())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    // The seeds of failures stand in `resume.proptest-regressions`.
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/resume.proptest-regressions"))),
+        ..ProptestConfig::with_cases(64)
+    })]
 
     #[test]
     fn killed_after_any_event_it_goes_on_the_same(seed: u64) {
@@ -226,7 +236,13 @@ proptest! {
             // Of two tasks that end at the same moment, a kill in between leaves one to be called again at that moment: the
             // oracle cannot know that it is to answer at once.
             let now = whole[end - 1].timestamp;
-            if whole[end..].iter().any(|event| event.timestamp == now && is_answer(&event.event)) {
+            let soon = || whole[end..].iter().filter(|event| event.timestamp == now);
+            if soon().any(|event| is_answer(&event.event)) {
+                continue;
+            }
+            // Likewise of a task that is only just heard of, and a map run that ends, which both begin anew.
+            let of_map_run = |event: &&HistoryEvent| event.event.type_name().starts_with("MapRun");
+            if soon().any(|event| is_progress(&event.event)) && soon().any(|event| of_map_run(&event)) {
                 continue;
             }
             // As it was kept.

@@ -49,6 +49,7 @@ const STEPS: &[Step] = &[
         needs: Some("cargo-deny"),
         ..Step::new("deny", &["deny", "--locked", "check"])
     },
+    Step::new("spelling", &["xtask", "spelling"]),
     Step::new("validators", &["xtask", "validators"]),
     Step::new("moto", &["xtask", "moto"]),
     Step::new("test", &["test", "--workspace"]),

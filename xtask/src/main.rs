@@ -21,6 +21,7 @@ mod rehearsal;
 mod release;
 mod sample_db;
 mod scorer;
+mod spelling;
 #[cfg(test)]
 mod templates;
 mod tools;
@@ -62,6 +63,8 @@ enum Task {
     SampleDb(sample_db::Args),
     Scorer(scorer::Args),
     Validators(validators::Args),
+    /// Look for misspelt words with typos (PyPI)
+    Spelling(spelling::Args),
 }
 
 fn main() -> ExitCode {
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Task::DeployInfra(args) => (deploy::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Scorer(args) => (scorer::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::SampleDb(args) => (sample_db::run(args).map(|()| ExitCode::SUCCESS), 1),
+        Task::Spelling(args) => (spelling::run(args).map(|()| ExitCode::SUCCESS), 1),
         Task::Validators(args) => (validators::run(args).map(|()| ExitCode::SUCCESS), 1),
     };
     result.unwrap_or_else(|error| {

@@ -200,3 +200,23 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
             text
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::SeekFrom;
+
+    use super::*;
+
+    /// Where reading at a place moves the cursor, as on Windows, it is anywhere when the whole is read.
+    #[test]
+    fn a_file_is_read_from_its_beginning() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "0123456789").unwrap();
+        let opened = Opened::open(&path).unwrap();
+        for place in [0, 4, 10] {
+            (&opened.file).seek(SeekFrom::Start(place)).unwrap();
+            assert_eq!(opened.bytes(false).unwrap().as_ref(), b"0123456789");
+        }
+    }
+}

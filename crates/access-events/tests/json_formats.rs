@@ -286,16 +286,18 @@ mod cloudtrail {
             (
                 "quote-missing.json",
                 expect![[r#"
-                1: AIDAGOOD1 | 8.8.4.4
-                2: ! from byte 87: expected `,` or `}` at byte 127; the rest is lost
-            "#]],
+                    1: AIDAGOOD1 | 8.8.4.4
+                    2: ! from byte 87: expected `,` or `}` at byte 127
+                    3: AIDAGOOD2 | 8.8.4.4
+                "#]],
             ),
             (
                 "comma-missing.json",
                 expect![[r#"
-                1: AIDAGOOD1 | 8.8.4.4
-                2: ! from byte 86: expected `,` or `]` after a record; the rest is lost
-            "#]],
+                    1: AIDAGOOD1 | 8.8.4.4
+                    2: ! from byte 86: expected `,` or `]` after a record
+                    3: AIDAX | 8.8.4.5
+                "#]],
             ),
             (
                 "cut.json",
@@ -327,13 +329,113 @@ mod cloudtrail {
             (
                 "no-objects.json",
                 expect![[r#"
-                1: ! from byte 0: expected a JSON object or array
-                2: AIDAGOOD1 | 8.8.4.4
-                3: ! from byte 85: expected a JSON object or array
-            "#]],
+                    1: ! from byte 0: expected a JSON object or array
+                    2: ! from byte 9: expected a JSON object or array
+                    3: AIDAGOOD1 | 8.8.4.4
+                    4: ! from byte 85: expected a JSON object or array
+                "#]],
             ),
         ] {
             check(&log(), &format!("hostile/cloudtrail/{name}"), expected);
+        }
+    }
+
+    /// Records stand by their names; `{B!}` is one at fault, `{B"}` one with a quote that nobody closes, `{` a bracket that nobody does.
+    fn after_faults(text: &str) -> String {
+        let mut log = String::new();
+        for part in text.split_inclusive('}') {
+            let record = part.rfind('{').filter(|_| part.ends_with('}'));
+            let Some((before, name)) = record.map(|at| part.split_at(at)) else {
+                log.push_str(part);
+                continue;
+            };
+            log.push_str(before);
+            match name {
+                "{B!}" => log.push_str(r#"{"userIdentity":{"principalId":"B"},"x":NaN}"#),
+                "{B\"}" => log.push_str(r#"{"userIdentity":{"principalId":"B},"sourceIPAddress":"8.8.4.4"}"#),
+                name if name.len() == 3 => {
+                    let name = &name[1..2];
+                    log.push_str(&format!(
+                        r#"{{"userIdentity":{{"principalId":"{name}"}},"sourceIPAddress":"8.8.4.4"}}"#
+                    ));
+                }
+                other => log.push_str(other),
+            }
+        }
+        let told = notes(&super::cloudtrail::log(), log.as_bytes());
+        let mut short = String::new();
+        for line in told.lines() {
+            let (_, line) = line.split_once(": ").unwrap();
+            let lost = if line.ends_with("the rest is lost") {
+                "…"
+            } else {
+                ""
+            };
+            match line.split_once(" | ") {
+                Some((name, _)) => short.push_str(name),
+                None => short.push_str(&format!("!{lost}")),
+            }
+        }
+        short
+    }
+
+    #[test]
+    fn what_comes_after_a_fault_is_told_or_the_loss_is() {
+        for (text, expected) in [
+            // Side by side on one line.
+            ("{A}{B!}{C}{D}", "A!CD"),
+            ("{A} {B!} {C}\n{D}", "A!CD"),
+            ("{A}{B\"}{C}{D}\n{E}", "A!…E"),
+            ("{A}{B\"}\n{C}", "A!C"),
+            ("{A}{B\"}", "A!"),
+            ("{A} text {C}\n{D}", "A!…D"),
+            ("{A},\n{C},\n{D}", "A!C!D"),
+            // Lines.
+            ("{A}\n{B!}\n{C}", "A!C"),
+            ("{A}\n{B\"}\n{C}", "A!C"),
+            ("{A}\n{\n{C}", "A!C"),
+            ("{B\"}\n{B!}\ntext\n17\n\n{B\"}\n{C}", "!!!!!C"),
+            ("text {A}\ntext {C}\n{D}", "!!D"),
+            // Indented lines; what is indented deeper is part of what is at fault.
+            ("  {A}\n  {B\"}\n  {C}\n{D}", "A!CD"),
+            (" {A}\n {B\"}\n  {C}\n {D}", "A!…D"),
+            ("{A}\n{\n  \"x\": NaN,\n  \"y\": {\n  }\n}\n{C}", "A!C"),
+            (
+                "{A}\n{\n  \"x\": \"NaN,\n  \"y\": {\n  },\n  \"z\": 1\n}\n{C}",
+                "A!C",
+            ),
+            // Inside of arrays.
+            ("{\"Records\":[{A}{C},{D}]}\n{\"Records\":[{E}]}", "A!CDE"),
+            ("{\"Records\":[{A},{B!},{C}]}{\"Records\":[{D}]}", "A!CD"),
+            ("{\"Records\":[{A},NaN,{C}]}", "A!C"),
+            ("{\"Records\":[{A},]}\n{C}", "A!C"),
+            ("{\"Records\":[{A},{B\"},{C}]}\n{\"Records\":[{D}]}", "A!…D"),
+            (
+                "{\"Records\":[\n{A},\n{B\"},\n{C}\n]}\n{\"Records\":[{D}]}",
+                "A!CD",
+            ),
+            ("{\"Records\":[\n  {A},\n  {B\"},\n  {C}\n]\n}\n{D}", "A!CD"),
+            ("{\"Records\":[{A} text {C},{D}]}\n{E}", "A!…E"),
+            ("[{A},{B!},{C}]", "A!C"),
+            ("[{A},{B\"},{C}]", "A!…"),
+            // Files that were cut, and others after them.
+            ("{\"Records\":[{A},{\"x\":\n{\"Records\":[{C}]}\n{D}", "A!CD"),
+            ("{\"Records\":[{A},\n{\"Records\":[{C}]}", "A!C"),
+            ("{\"Records\":[{A}\n{\"Records\":[{C}]}", "A!C"),
+            ("{\"Records\":[{A}\n{C}", "A!C"),
+            ("{\"Records\":[{A},{C}", "AC!…"),
+            // Arrays of documents.
+            ("[{\"Records\":[{A}]},{\"Records\":[{C},{D}]}]\n{E}", "ACDE"),
+            // Faults beside the records of a document.
+            ("{\"x\":NaN,\"Records\":[{A}]}{C}", "!AC"),
+            ("{\"Records\":[{A}],\"x\":NaN}{C}", "A!C"),
+            ("{\"Records\":[{A}],\"x\":[},\"y\":[1,2]}{C}", "A!C"),
+            ("{\"Records\":[{A}] \"x\":1}\n{C}", "A!C"),
+            // A file begins with a byte order mark, wherever it stands.
+            ("\u{feff}{A}\u{feff}{C}\n\u{feff}{\"Records\":[{D}]}\n", "ACD"),
+            ("{A}\n{B\"}\n\u{feff}{C}", "A!C"),
+        ] {
+            assert_eq!(after_faults(text), expected, "{text}");
         }
     }
 
@@ -671,6 +773,33 @@ proptest! {
         ] {
             prop_assert_eq!(&names(&CloudTrail::new(), text.as_bytes()), &expected, "{}", text);
         }
+    }
+
+    /// Where text is spoilt, every record is told, or malformed, or the loss is told.
+    #[test]
+    fn no_record_disappears(
+        count in 2_usize..6,
+        separator in prop::sample::select(vec!["", " ", "\n", "\r\n  "]),
+        around in prop::sample::select(vec![("", ""), ("[", "]"), ("{\"Records\":[", "]}"), ("{\"Records\": [\n", "\n]\n}")]),
+        (at, how) in (any::<prop::sample::Index>(), 0..3),
+    ) {
+        let comma = if around.0.is_empty() { "" } else { "," };
+        let record = |n| format!(r#"{{"userIdentity":{{"principalId":"AIDA{n}"}},"x":[{{"y":1}}],"sourceIPAddress":"8.8.4.4"}}"#);
+        let records = (0..count).map(record).collect::<Vec<_>>().join(&format!("{comma}{separator}"));
+        let mut bytes = format!("{}{records}{}", around.0, around.1).into_bytes();
+        let at = at.index(bytes.len());
+        match how {
+            0 => drop(bytes.remove(at)),
+            1 => bytes[at] = b'N',
+            _ => bytes.insert(at, b'"'),
+        }
+        // With another key it is another document.
+        if serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok() {
+            return Ok(());
+        }
+        let text = notes(&CloudTrail::new(), &bytes);
+        let told = text.lines().count();
+        prop_assert!(told >= count || text.contains("the rest is lost"), "{}\n{text}", String::from_utf8_lossy(&bytes));
     }
 
     /// What a sloppy copy may do to a file: the records before the cut are there, and the loss is told.

@@ -177,10 +177,10 @@ impl Extract {
         };
         let left_out = match &source {
             Source::LeftOut(reason) => Some(*reason),
-            Source::Open(_) => self
-                .format
-                .as_ref()
-                .and_then(|format| format.leaves_out(&reading.name)),
+            Source::Open(_) => match &self.format {
+                Some(format) => format.leaves_out(&reading.name),
+                None => guess::leaves_out(&reading.name),
+            },
         };
         match (source, left_out) {
             (Source::Open(open), None) => match open() {
@@ -473,7 +473,7 @@ impl Sink for Reading<'_> {
             return Err(Stopped);
         }
         self.summary.malformed(record);
-        if rest_lost {
+        if rest_lost && self.summary.cut_short == 0 {
             self.cut_short(problem);
         }
         Ok(())

@@ -32,6 +32,10 @@ pub enum DropReason {
     DigestFile,
     /// A file whose name begins with a dot, found while walking a folder.
     HiddenFile,
+    /// Neither a file nor a folder but a pipe, a socket or a device, found while walking a folder.
+    NotAFile,
+    /// A folder that was walked before, found again by a link.
+    FolderAgain,
     /// A flow log's note that there was no traffic.
     FlowNoData,
     /// A flow log's note that flows are missing from it: some were skipped when it was written.
@@ -80,6 +84,8 @@ impl DropReason {
             Self::InsightEvent => "insight-event",
             Self::DigestFile => "digest-file",
             Self::HiddenFile => "hidden-file",
+            Self::NotAFile => "not-a-file",
+            Self::FolderAgain => "folder-again",
             Self::FlowNoData => "flow-no-data",
             Self::FlowSkipData => "flow-skip-data",
             Self::FlowRejected => "flow-rejected",
@@ -114,7 +120,7 @@ pub struct Summary {
     pub inputs: u64,
     /// Inputs by the [name](crate::format::Format::name) of their format; one that is empty has none when it is to be guessed.
     pub formats: BTreeMap<&'static str, u64>,
-    /// Inputs that were not opened, by reason: digest files, hidden files.
+    /// Inputs that were not opened, by reason: digest files, hidden files, pipes, folders found again.
     pub inputs_left_out: BTreeMap<DropReason, u64>,
     /// Bytes as stored, compressed or not.
     pub bytes_stored: u64,
@@ -130,7 +136,7 @@ pub struct Summary {
     pub malformed: u64,
     /// The first few of them, at most [`EXAMPLES`](Self::EXAMPLES).
     pub malformed_examples: Vec<MalformedRecord>,
-    /// Inputs that end before their end, or are damaged. What was whole before that place is kept.
+    /// Inputs that end before their end, are damaged, or of which records may have been passed over. What was whole before that place is kept.
     pub cut_short: u64,
     /// The first few of them, at most [`EXAMPLES`](Self::EXAMPLES).
     pub cut_short_examples: Vec<CutShort>,
@@ -200,7 +206,7 @@ pub struct MalformedRecord {
     pub fault: Malformed,
 }
 
-/// An input that ends before its end, or is damaged from some place on.
+/// An input that ends before its end, is damaged, or of which records may have been passed over from some place on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CutShort {
     /// The input's name.

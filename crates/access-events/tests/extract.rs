@@ -3,11 +3,13 @@
 
 use std::io::{Read, Write};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use access_events::extract::{ExtractError, OnError};
 use access_events::format::CloudTrail;
+use access_events::input::walk;
 use access_events::{Dated, DropReason, Extract, Input, Summary};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -45,7 +47,7 @@ fn numbered(numbers: std::ops::Range<u32>) -> String {
     let records: Vec<_> = numbers
         .map(|n| {
             let [_, a, b, c] = n.to_be_bytes();
-            format!(r#"{{"userIdentity":{{"principalId":"AIDA{n}"}},"sourceIPAddress":"8.{a}.{b}.{c}"}}"#)
+            format!(r#"{{"eventVersion":"1.11","userIdentity":{{"principalId":"AIDA{n}"}},"sourceIPAddress":"8.{a}.{b}.{c}"}}"#)
         })
         .collect();
     format!("{{\"Records\":[{}]}}", records.join(","))
@@ -185,6 +187,103 @@ fn the_order_is_that_of_the_inputs_on_any_number_of_threads() {
     for threads in [2, 3, 8] {
         assert!(on(threads) == one, "{threads} threads");
     }
+}
+
+/// The pairs of a folder, and what was left out there.
+fn of_folder(extract: &Extract, folder: &Path) -> (Vec<String>, Vec<String>, Summary) {
+    let (pairs, summary) = run(extract, walk(folder).collect());
+    let summary = summary.unwrap();
+    let left_out = summary.inputs_left_out.iter();
+    let left_out = left_out.map(|(reason, n)| format!("{reason} {n}")).collect();
+    (pairs, left_out, summary)
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn the_folder_of_a_trail_is_read_with_and_without_its_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join("AWSLogs/123456789012").join(name);
+    let day = "us-east-2/2025/03/04/123456789012";
+    let digest = include_bytes!("samples/cloudtrail/digest.json");
+    let insight = include_bytes!("samples/cloudtrail/insight.json");
+    for (name, bytes) in [
+        (
+            format!("CloudTrail/{day}_CloudTrail_us-east-2_20250304T0910Z_b.json.gz"),
+            gzip(numbered(2..4).as_bytes()),
+        ),
+        (
+            format!("CloudTrail/{day}_CloudTrail_us-east-2_20250304T0905Z_a.json.gz"),
+            gzip(numbered(0..2).as_bytes()),
+        ),
+        (
+            format!("CloudTrail/{day}_CloudTrail_us-east-2_20250304T0915Z_c.json.gz"),
+            gzip(numbered(0..0).as_bytes()),
+        ),
+        (
+            format!("CloudTrail-Digest/{day}_CloudTrail-Digest_us-east-2_t_us-east-2_2025.json.gz"),
+            gzip(digest),
+        ),
+        (
+            format!("CloudTrail-Insight/{day}_CloudTrail-Insight_us-east-2_2025_x.json.gz"),
+            gzip(insight),
+        ),
+        ("CloudTrail/renamed-digest.json".to_owned(), digest.to_vec()),
+        ("CloudTrail/renamed-insight.json".to_owned(), insight.to_vec()),
+        ("CloudTrail/.partial".to_owned(), b"?".to_vec()),
+        ("CloudTrail/empty".to_owned(), Vec::new()),
+    ] {
+        write(&path(&name), &bytes);
+    }
+    for extract in [Extract::of(CloudTrail::new()), Extract::guessing()] {
+        let (pairs, left_out, summary) = of_folder(&extract, folder.path());
+        assert_eq!(
+            pairs,
+            ["AIDA0,8.0.0.0", "AIDA1,8.0.0.1", "AIDA2,8.0.0.2", "AIDA3,8.0.0.3"]
+        );
+        assert_eq!(left_out, ["insight-event 1", "digest-file 1", "hidden-file 1"]);
+        assert_eq!((summary.inputs, summary.records), (6, 6));
+        assert_eq!(summary.drops[&DropReason::DigestFile], 1);
+        assert_eq!(summary.drops[&DropReason::InsightEvent], 1);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_is_read_once_and_what_is_no_file_in_it_is_left_out() {
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    write(&path("b/1.json"), numbered(0..1).as_bytes());
+    write(&path("b/c/2.json"), numbered(1..2).as_bytes());
+    symlink("c", path("b/to-c")).unwrap();
+    symlink("b", path("to-b")).unwrap();
+    symlink("..", path("b/c/up")).unwrap();
+    symlink(".", path("loop")).unwrap();
+    symlink("b/1.json", path("z-link.json")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(path("b/socket")).unwrap();
+    let pipe = std::process::Command::new("mkfifo")
+        .arg(path("pipe"))
+        .status()
+        .unwrap();
+    assert!(pipe.success());
+    let (pairs, left_out, _) = of_folder(&Extract::of(CloudTrail::new()), folder.path());
+    assert_eq!(pairs, ["AIDA0,8.0.0.0", "AIDA1,8.0.0.1", "AIDA0,8.0.0.0"]);
+    assert_eq!(left_out, ["not-a-file 2", "folder-again 4"]);
+
+    // Whoever names a pipe means it.
+    let writer = std::thread::spawn({
+        let pipe = path("pipe");
+        move || std::fs::write(pipe, numbered(7..8)).unwrap()
+    });
+    let (pairs, left_out, _) = of_folder(&Extract::of(CloudTrail::new()), &path("pipe"));
+    writer.join().unwrap();
+    assert_eq!(pairs, ["AIDA7,8.0.0.7"]);
+    assert!(left_out.is_empty());
 }
 
 #[test]

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::{FollowError, Place, Seen, Unread, listing};
+use super::{FollowError, Place, Seen, Unread};
 use crate::format::{Format, Malformed, Problem, ReadError, Sink, Stopped};
 use crate::policy::Verdict;
 use crate::report::{DropReason, MalformedRecord, Summary};
 use crate::sighting::Sighting;
-use crate::{AccessEvent, Extract, format};
+use crate::{AccessEvent, Extract, format, input};
 
 /// How much is decompressed at a time, in bytes.
 const BUFFER: usize = 64 * 1024;
@@ -34,7 +34,7 @@ impl Content {
     /// A file that was found under this name, as long as it has it: otherwise it is as if there were none.
     pub(super) fn found(path: &Path, id: &str) -> io::Result<Self> {
         let content = Self::open(path)?;
-        if listing::id(path, &content.file.metadata()?) == id {
+        if input::id(path, &content.file.metadata()?) == id {
             Ok(content)
         } else {
             Err(io::ErrorKind::NotFound.into())

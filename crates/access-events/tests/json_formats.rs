@@ -635,6 +635,81 @@ mod ocsf {
     }
 
     #[test]
+    fn network_activity_is_judged_as_flows_are() {
+        for (members, expected) in [
+            (
+                r#""action":"Allowed","action_id":1,"disposition":"Allowed""#,
+                "i-1 | 8.8.4.4",
+            ),
+            (
+                r#""activity_id":6,"connection_info":{"direction_id":1,"tcp_flags":2}"#,
+                "i-1 | 8.8.4.4",
+            ),
+            (
+                r#""connection_info":{"direction":"-","direction_id":99,"tcp_flags":null}"#,
+                "i-1 | 8.8.4.4",
+            ),
+            (r#""action_id":2"#, "(flow-rejected)"),
+            (r#""action":"Denied""#, "(flow-rejected)"),
+            (r#""action_id":0,"disposition_id":2"#, "(flow-rejected)"),
+            (r#""disposition":"Blocked""#, "(flow-rejected)"),
+            (r#""disposition_id":6"#, "(flow-rejected)"),
+            (r#""activity_id":5,"activity_name":"Refuse""#, "(flow-rejected)"),
+            (r#""activity_name":"Fail""#, "(flow-rejected)"),
+            (r#""connection_info":{"direction_id":2}"#, "(flow-outbound)"),
+            (
+                r#""connection_info":{"direction":"Outbound"},"action":"Allowed""#,
+                "(flow-outbound)",
+            ),
+            (
+                r#""connection_info":{"direction":"Inbound","tcp_flags":19}"#,
+                "(flow-answer)",
+            ),
+            (
+                r#""connection_info":[]"#,
+                "! from byte 0: `connection_info` is an array, not an object",
+            ),
+        ] {
+            let event = |class| {
+                format!(
+                    r#"{{"class_uid":{class},{members},"src_endpoint":{{"ip":"8.8.4.4"}},"dst_endpoint":{{"instance_uid":"i-1"}}}}"#
+                )
+            };
+            let told = notes(&log(), event(4001).as_bytes());
+            assert_eq!(told, format!("1: {expected}\n"), "{members}");
+            // The numbers mean other things elsewhere.
+            if !expected.starts_with('!') {
+                assert_eq!(
+                    notes(&log(), event(3002).as_bytes()),
+                    "1: i-1 | 8.8.4.4\n",
+                    "{members}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_local_time_gives_way_to_the_one_since_1970() {
+        let of = |times: &str| {
+            notes(
+                &log(),
+                format!(r#"{{{times},"src_endpoint":{{"ip":"8.8.4.4"}}}}"#).as_bytes(),
+            )
+        };
+        let time = "1: nobody | 8.8.4.4 | 2025-03-04T09:12:44Z\n";
+        assert_eq!(
+            of(r#""time_dt":"2025-03-04T10:12:44","time":1741079564000"#),
+            time
+        );
+        assert_eq!(of(r#""time_dt":"2025-03-04T10:12:44+01:00","time":0"#), time);
+        assert_eq!(of(r#""time_dt":null,"time":1741079564000"#), time);
+        assert_eq!(
+            of(r#""time_dt":"2025-03-04T10:12:44""#),
+            "1: ! from byte 0: `time_dt` is `2025-03-04T10:12:44`, which is no time\n"
+        );
+    }
+
+    #[test]
     fn events_at_fault() {
         check(
             &log(),

@@ -665,6 +665,11 @@ mod ocsf {
                 r#""connection_info":{"direction":"Inbound","tcp_flags":19}"#,
                 "(flow-answer)",
             ),
+            (r#""action_id":"2""#, "(flow-rejected)"),
+            (
+                r#""action_id":2.5,"action":7,"activity_name":["Refuse"],"disposition_id":{}"#,
+                "i-1 | 8.8.4.4",
+            ),
             (
                 r#""connection_info":[]"#,
                 "! from byte 0: `connection_info` is an array, not an object",

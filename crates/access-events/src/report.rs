@@ -128,6 +128,9 @@ pub struct Summary {
     pub bytes_read: u64,
     /// Records read, whatever became of them.
     pub records: u64,
+    /// Uses that records tell of, and reasons why they tell of none: at least one for each record that is not malformed, and several for
+    /// findings of many port probes. Each is a pair or a drop: `uses == pairs + dropped()`.
+    pub uses: u64,
     /// Pairs that came out. A record may give several, or none.
     pub pairs: u64,
     /// Uses and records that gave no pair, by reason.
@@ -151,8 +154,20 @@ impl Summary {
         self.drops.values().sum()
     }
 
+    /// Uses beyond the first one of their record: `records + further_uses() == pairs + dropped() + malformed`.
+    pub fn further_uses(&self) -> u64 {
+        (self.uses + self.malformed).saturating_sub(self.records)
+    }
+
+    /// Adds one to the pairs.
+    pub(crate) fn pair(&mut self) {
+        self.uses += 1;
+        self.pairs += 1;
+    }
+
     /// Adds one to what was left out for this reason.
     pub fn drop(&mut self, reason: DropReason) {
+        self.uses += 1;
         *self.drops.entry(reason).or_default() += 1;
     }
 
@@ -168,6 +183,7 @@ impl Summary {
         self.bytes_stored += later.bytes_stored;
         self.bytes_read += later.bytes_read;
         self.records += later.records;
+        self.uses += later.uses;
         self.pairs += later.pairs;
         for (reason, count) in later.drops {
             *self.drops.entry(reason).or_default() += count;

@@ -1,6 +1,8 @@
 //! From inputs to pairs: files, order, damage, counts.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails loudly")]
 
+mod support;
+
 use std::io::{Read, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -13,6 +15,9 @@ use access_events::input::walk;
 use access_events::{Dated, DropReason, Extract, Input, Summary};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use proptest::prelude::*;
+
+use support::hostile;
 
 const SAMPLE: &str = include_str!("samples/cloudtrail/records.json");
 
@@ -286,16 +291,34 @@ fn a_folder_is_read_once_and_what_is_no_file_in_it_is_left_out() {
     assert!(left_out.is_empty());
 }
 
+/// What another reader of gzip gets of a stream before it fails.
+fn readable(bytes: &[u8]) -> String {
+    let mut text = Vec::new();
+    let mut bytes = flate2::read::GzDecoder::new(bytes);
+    let mut buffer = [0; 100];
+    while let Ok(read @ 1..) = bytes.read(&mut buffer) {
+        text.extend_from_slice(&buffer[..read]);
+    }
+    String::from_utf8(text).unwrap()
+}
+
 #[test]
 fn a_truncated_gzip_keeps_what_was_whole() {
     let mut bytes = gzip(numbered(0..10_000).as_bytes());
     bytes.truncate(bytes.len() / 2);
+    // The first of two braces closes the identity, the second one the record.
+    let whole = readable(&bytes).matches("\"}").count() / 2;
     let (pairs, summary) = run(
         &Extract::of(CloudTrail::new()),
         vec![Input::bytes("half.json.gz", bytes)],
     );
     let summary = summary.unwrap();
     assert!(pairs.len() > 1_000 && pairs.len() < 9_000, "{}", pairs.len());
+    assert_eq!(pairs.len(), whole);
+    assert_eq!(
+        pairs.last().unwrap().split(',').next().unwrap(),
+        format!("AIDA{}", whole - 1)
+    );
     assert_eq!(summary.cut_short, 1);
     assert_eq!(
         summary.cut_short_examples[0].to_string(),
@@ -304,6 +327,136 @@ fn a_truncated_gzip_keeps_what_was_whole() {
             pairs.len()
         ),
     );
+}
+
+#[test]
+fn all_members_of_a_gzip_are_read_and_what_comes_after_them_is_told() {
+    let text = numbered(0..4_000);
+    let text = text.as_bytes();
+    let members: Vec<_> = text.chunks(1 + text.len() / 3).map(gzip).collect();
+    assert_eq!(members.len(), 3);
+    let followed =
+        "`log.gz` after record 4000: what comes after the gzip stream is not gzip, and is not read";
+    let zeros = vec![0; 200_000];
+    for (parts, note) in [
+        (members.clone(), None),
+        (vec![members.concat(), zeros.clone()], None),
+        (vec![members[0].clone(), vec![0; 3], members[1..].concat()], None),
+        (vec![members.concat(), gzip(b"")], None),
+        (vec![members.concat(), b"\n".to_vec()], Some(followed)),
+        (vec![members.concat(), zeros, b"x".to_vec()], Some(followed)),
+        (vec![members.concat(), b"\x1f".to_vec()], Some(followed)),
+        (vec![members.concat(), b"\x1f\x1f\x8b".to_vec()], Some(followed)),
+        (
+            vec![members.concat(), b"\x1f\x8b\x08".to_vec()],
+            Some("`log.gz` after record 4000: the gzip stream ends too early"),
+        ),
+    ] {
+        let bytes = parts.concat();
+        let slow = Input::new("log.gz", {
+            let bytes = bytes.clone();
+            move || Ok(Box::new(Slow(bytes, 0, None)) as _)
+        });
+        for input in [Input::bytes("log.gz", bytes), slow] {
+            let (pairs, summary) = run(&Extract::of(CloudTrail::new()), vec![input]);
+            let summary = summary.unwrap();
+            assert_eq!(pairs.len(), 4_000);
+            let notes: Vec<_> = summary
+                .cut_short_examples
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            assert_eq!(notes, Vec::from_iter(note.map(str::to_owned)));
+            assert_eq!(summary.cut_short, notes.len() as u64);
+            assert_eq!(summary.bytes_read, text.len() as u64);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_gzip_stops_or_keeps_what_was_whole() {
+    let whole = gzip(numbered(0..10_000).as_bytes());
+    let checksum = whole.len() - 8;
+    for (at, kept) in [(checksum, 10_000), (checksum + 4, 10_000), (whole.len() / 2, 0)] {
+        let mut bytes = whole.clone();
+        if kept == 0 {
+            // A block of a kind that there is not, once the decoder comes to it.
+            bytes.splice(at..at + 64, [0xff; 64]);
+        } else {
+            bytes[at] ^= 1;
+        }
+        let input = || vec![Input::bytes("log.gz", bytes.clone())];
+        let (stopped, error) = run(&Extract::of(CloudTrail::new()), input());
+        let error = error.unwrap_err();
+        let ExtractError::Read { record, source, .. } = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(*record, stopped.len() as u64);
+        assert!(
+            source.to_string().starts_with("the gzip stream is damaged: "),
+            "{source}"
+        );
+
+        let (pairs, summary) = run(&Extract::of(CloudTrail::new()).on_error(OnError::Skip), input());
+        let summary = summary.unwrap();
+        assert_eq!((pairs.len() as u64, &pairs), (*record, &stopped));
+        assert_eq!(summary.cut_short, 1);
+        assert!(
+            summary.cut_short_examples[0]
+                .problem
+                .starts_with("the gzip stream is damaged: ")
+        );
+        if kept > 0 {
+            assert_eq!(pairs.len(), kept);
+        } else {
+            assert!(pairs.len() > 1_000 && pairs.len() < 9_000, "{}", pairs.len());
+        }
+    }
+    // No header at all, behind the two bytes by which gzip is known.
+    let (pairs, error) = run(
+        &Extract::of(CloudTrail::new()),
+        vec![Input::bytes("log.gz", b"\x1f\x8bnothing of gzip".to_vec())],
+    );
+    assert!(pairs.is_empty());
+    assert!(matches!(error, Err(ExtractError::Read { record: 0, .. })));
+}
+
+#[test]
+fn a_record_that_is_blown_up_by_gzip_is_too_long() {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(b"{\"Records\":[{\"x\":\"").unwrap();
+    for _ in 0..64 {
+        encoder.write_all(&vec![b'x'; 1024 * 1024]).unwrap();
+    }
+    encoder.write_all(b"\"},").unwrap();
+    encoder
+        .write_all(&numbered(0..1).as_bytes()["{\"Records\":[".len()..])
+        .unwrap();
+    let bytes = encoder.finish().unwrap();
+    assert!(bytes.len() < 200_000);
+    let (pairs, summary) = run(
+        &Extract::of(CloudTrail::new()).on_error(OnError::Skip),
+        vec![Input::bytes("bomb.gz", bytes)],
+    );
+    let summary = summary.unwrap();
+    assert_eq!(pairs, ["AIDA0,8.0.0.0"]);
+    assert_eq!((summary.records, summary.malformed, summary.cut_short), (2, 1, 0));
+    assert!(summary.bytes_read > 64 << 20);
+}
+
+/// The sample is `gzip -9n` of the other one.
+#[test]
+fn a_compressed_sample_gives_what_the_other_gives() {
+    let packed = include_bytes!("samples/cloudtrail/records.json.gz");
+    let mut text = String::new();
+    flate2::read::MultiGzDecoder::new(&packed[..])
+        .read_to_string(&mut text)
+        .unwrap();
+    assert_eq!(text, SAMPLE);
+    let of = |bytes: &[u8]| run(&Extract::guessing(), vec![Input::bytes("sample", bytes.to_vec())]);
+    let (packed, summary) = of(packed);
+    assert_eq!(packed, of(SAMPLE.as_bytes()).0);
+    assert_eq!(summary.unwrap().formats["cloudtrail"], 1);
 }
 
 #[test]
@@ -324,4 +477,36 @@ fn a_malformed_record_stops_or_is_counted() {
     assert_eq!(pairs, ["A,8.8.8.8", "C,8.8.8.9"]);
     let summary = summary.unwrap();
     assert_eq!((summary.records, summary.malformed, summary.cut_short), (3, 1, 0));
+}
+
+proptest! {
+    /// Whatever comes: gunzipped, guessed and judged, it ends, and the counts add up.
+    #[test]
+    fn any_input_ends_and_its_counts_add_up(
+        text in hostile(&[
+            SAMPLE, include_str!("samples/guardduty/export.jsonl"), include_str!("samples/ocsf/security-lake-1.1.jsonl"),
+            include_str!("samples/flow-log/all-v5.log"), include_str!("samples/web-log/apache-combined.log"),
+            "{\"Records\":[", "]}", "{", "}", "\"", ",", "\u{feff}", "PAR1", "\0", "\x1f",
+        ]),
+        packed in any::<bool>(),
+        cut in 0_usize..40,
+        on_error in prop::sample::select(vec![OnError::Stop, OnError::Skip]),
+        piece in prop::sample::select(vec![1_usize, 1000]),
+    ) {
+        let mut bytes = if packed { gzip(&text) } else { text };
+        bytes.truncate(bytes.len().saturating_sub(cut));
+        let input = Input::new("input", move || Ok(Box::new(std::io::BufReader::with_capacity(piece, std::io::Cursor::new(bytes))) as _));
+        let (pairs, result) = run(&Extract::guessing().on_error(on_error), vec![input]);
+        match result {
+            Ok(summary) => {
+                prop_assert_eq!(summary.pairs, pairs.len() as u64);
+                prop_assert_eq!(summary.uses, summary.pairs + summary.dropped());
+                prop_assert_eq!(summary.records + summary.further_uses(), summary.uses + summary.malformed);
+            }
+            Err(error) => {
+                let known = matches!(error, ExtractError::UnknownFormat { .. });
+                prop_assert!(known || on_error == OnError::Stop, "{error:?}");
+            }
+        }
+    }
 }

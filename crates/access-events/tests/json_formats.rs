@@ -826,6 +826,95 @@ fn record() -> impl Strategy<Value = (Value, Option<String>)> {
     )
 }
 
+/// Records in each arrangement that a format knows.
+fn printed(records: Vec<Value>, pretty: bool, holder: Option<&str>) -> Vec<String> {
+    let print = |value: &Value| {
+        if pretty {
+            serde_json::to_string_pretty(value).unwrap()
+        } else {
+            value.to_string()
+        }
+    };
+    let mut texts = vec![
+        records.iter().map(print).collect::<Vec<_>>().join("\n"),
+        records.iter().map(print).collect(),
+    ];
+    texts.extend(holder.map(|holder| print(&json!({ holder: records }))));
+    texts.push(print(&Value::from(records)));
+    texts
+}
+
+const NAME: &str = "[A-Za-z0-9][a-zé\"\\\\@.\n{}\\[\\]]{0,12}";
+
+/// A finding, and what it tells: one use, or one for each probe of a port.
+fn finding() -> impl Strategy<Value = (Value, Vec<String>)> {
+    let seconds = 0_i64..4_000_000_000;
+    (NAME, prop::collection::vec(any::<[u8; 2]>(), 1..4), 0..3, seconds).prop_map(|(name, addresses, action, seconds)| {
+        let time = jiff::Timestamp::from_second(seconds).unwrap();
+        let addresses: Vec<_> = addresses.iter().map(|[c, d]| format!("8.8.{c}.{d}")).collect();
+        let remote = |address: &String| json!({ "country": {}, "ipAddressV4": address });
+        let (action, told, resource) = match action {
+            0 => (
+                json!({ "awsApiCallAction": { "remoteIpDetails": remote(&addresses[0]) } }),
+                &addresses[..1],
+                json!({ "accessKeyDetails": { "principalId": name } }),
+            ),
+            1 => (
+                json!({ "networkConnectionAction": { "connectionDirection": "INBOUND", "remoteIpDetails": remote(&addresses[0]) } }),
+                &addresses[..1],
+                json!({ "instanceDetails": { "instanceId": name } }),
+            ),
+            _ => {
+                let probes: Vec<_> = addresses.iter().map(|address| json!({ "remoteIpDetails": remote(address) })).collect();
+                (
+                    json!({ "portProbeAction": { "blocked": false, "portProbeDetails": probes } }),
+                    &addresses[..],
+                    json!({ "instanceDetails": { "instanceId": name } }),
+                )
+            }
+        };
+        let finding = json!({
+            "resource": resource,
+            "service": { "serviceName": "guardduty", "eventLastSeen": time.to_string(), "action": action },
+        });
+        let told = told.iter().map(|address| format!("{name} | {address} | {time}")).collect();
+        (finding, told)
+    })
+}
+
+/// An event of OCSF, and what it tells.
+fn event() -> impl Strategy<Value = (Value, String)> {
+    let millis = 0_i64..4_000_000_000_000;
+    (
+        NAME,
+        any::<[u8; 2]>(),
+        0..3,
+        prop::option::of(millis),
+        any::<bool>(),
+    )
+        .prop_map(|(name, [c, d], who, millis, text)| {
+            let address = format!("8.8.{c}.{d}");
+            let mut event = json!({ "class_uid": 3002, "src_endpoint": { "ip": address, "port": 443 } });
+            match who {
+                0 => {
+                    event["actor"] =
+                        json!({ "user": { "uid": name, "type": "User" }, "session": { "uid": "x" } })
+                }
+                1 => event["user"] = json!({ "name": name }),
+                _ => event["dst_endpoint"] = json!({ "instance_uid": name }),
+            }
+            let time = millis.map(|millis| jiff::Timestamp::from_millisecond(millis).unwrap());
+            if let Some(time) = time {
+                event["time"] = millis.into();
+                if text {
+                    event["time_dt"] = time.to_string().into();
+                }
+            }
+            let time = time.map(|time| format!(" | {time}")).unwrap_or_default();
+            (event, format!("{name} | {address}{time}"))
+        })
+}
+
 proptest! {
     #[test]
     fn what_is_printed_is_read_in_any_arrangement(records in prop::collection::vec(record(), 1..12), pretty in any::<bool>()) {
@@ -852,6 +941,32 @@ proptest! {
             lines,
         ] {
             prop_assert_eq!(&names(&CloudTrail::new(), text.as_bytes()), &expected, "{}", text);
+        }
+    }
+
+    #[test]
+    fn findings_are_read_as_they_are_printed(findings in prop::collection::vec(finding(), 1..8), pretty in any::<bool>()) {
+        let mut expected = String::new();
+        for (number, (_, told)) in findings.iter().enumerate() {
+            for told in told {
+                writeln!(expected, "{}: {told}", number + 1).unwrap();
+            }
+        }
+        let findings = findings.into_iter().map(|(finding, _)| finding).collect();
+        for text in printed(findings, pretty, Some("findings")) {
+            prop_assert_eq!(&notes(&GuardDuty::new(), text.as_bytes()), &expected, "{}", text);
+        }
+    }
+
+    #[test]
+    fn ocsf_is_read_as_it_is_printed(events in prop::collection::vec(event(), 1..8), pretty in any::<bool>()) {
+        let mut expected = String::new();
+        for (number, (_, told)) in events.iter().enumerate() {
+            writeln!(expected, "{}: {told}", number + 1).unwrap();
+        }
+        let events = events.into_iter().map(|(event, _)| event).collect();
+        for text in printed(events, pretty, None) {
+            prop_assert_eq!(&notes(&Ocsf::new(), text.as_bytes()), &expected, "{}", text);
         }
     }
 

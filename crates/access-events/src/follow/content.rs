@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
-
-use flate2::bufread::MultiGzDecoder;
+use std::sync::atomic::AtomicBool;
 
 use super::{FollowError, Place, Seen, Unread};
 use crate::format::{Format, Malformed, Problem, ReadError, Sink, Stopped};
+use crate::gunzip::{self, Gunzip};
 use crate::policy::Verdict;
 use crate::report::{DropReason, MalformedRecord, Summary};
 use crate::sighting::Sighting;
@@ -24,6 +24,8 @@ const SOME: usize = 1024;
 pub(super) struct Content {
     file: Arc<File>,
     is_packed: bool,
+    /// Whether something comes after the gzip stream, which is not read.
+    is_followed: AtomicBool,
 }
 
 impl Content {
@@ -48,7 +50,8 @@ impl Content {
         reader.take(2).read_to_end(&mut magic)?;
         Ok(Self {
             file: Arc::clone(file),
-            is_packed: magic == b"\x1f\x8b",
+            is_followed: AtomicBool::new(false),
+            is_packed: magic == gunzip::MAGIC,
         })
     }
 
@@ -68,7 +71,7 @@ impl Content {
             return Ok(Box::new(file));
         }
         file.seek(SeekFrom::Start(0))?;
-        let mut reader = MultiGzDecoder::new(BufReader::with_capacity(BUFFER, file));
+        let mut reader = Gunzip::new(BufReader::with_capacity(BUFFER, file), &self.is_followed);
         io::copy(&mut (&mut reader).take(at), &mut io::sink())?;
         Ok(Box::new(reader))
     }
@@ -292,7 +295,7 @@ impl Sink for Collect<'_, '_> {
         }
         match self.extract.policy_in_use().judge(&sighting) {
             Verdict::Pair { entity, ip } => {
-                self.collected.summary.pairs += 1;
+                self.collected.summary.pair();
                 let seen = Seen {
                     event: AccessEvent::new(entity, ip),
                     time: sighting.time,

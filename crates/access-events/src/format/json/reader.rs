@@ -33,6 +33,8 @@ pub(super) struct Reader<'r> {
     /// The input's bytes before `buffer`.
     pub(super) base: u64,
     pub(super) limit: usize,
+    /// What came in place of more bytes, while there were some to look at.
+    failure: Option<io::Error>,
     /// Bytes looked at more than once because a fault made it necessary.
     rescanned: u64,
     /// Where the last [`token`](Self::token) is.
@@ -69,6 +71,7 @@ impl<'r> Reader<'r> {
             mark: None,
             base: 0,
             limit,
+            failure: None,
             rescanned: 0,
             token_at: None,
             indent: 0,
@@ -99,6 +102,9 @@ impl<'r> Reader<'r> {
         if self.buffer.len() - self.end < CHUNK / 4 {
             self.buffer.resize(self.buffer.len() * 2, 0);
         }
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
         loop {
             match self.input.read(&mut self.buffer[self.end..]) {
                 Ok(0) => return Ok(false),
@@ -118,8 +124,18 @@ impl<'r> Reader<'r> {
         self.mark = Some(self.position);
         let had = self.end - self.position;
         while self.end - self.position < (2 * had).max(1) {
-            if self.end - self.position > self.limit || !self.fill()? {
+            if self.end - self.position > self.limit {
                 break;
+            }
+            match self.fill() {
+                Ok(true) => {}
+                Ok(false) => break,
+                // The record may be whole.
+                Err(failure) if self.end - self.position > had => {
+                    self.failure = Some(failure);
+                    break;
+                }
+                Err(failure) => return Err(failure),
             }
         }
         Ok(self.end - self.position > had)

@@ -65,6 +65,10 @@ pub(crate) fn leaves_out(name: &str) -> Option<DropReason> {
 /// The format of lines that the input begins with.
 pub(crate) fn line_format(first: &[u8]) -> Option<Arc<dyn Format>> {
     let line = first_line(first);
+    // A document of JSON is one long line.
+    if line.starts_with(b"{") {
+        return None;
+    }
     if flow_log::is_certain(line) {
         return Some(Arc::new(FlowLog::new()));
     }
@@ -172,7 +176,8 @@ fn without_mark(first: &[u8]) -> &[u8] {
 
 fn first_line(first: &[u8]) -> &[u8] {
     let text = without_mark(first);
-    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+    let line = &text[..end];
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 

@@ -11,7 +11,8 @@ use access_events::extract::OnError;
 use access_events::format::{CloudTrail, Csv, FlowLog, Format, GuardDuty, JsonLines, Ocsf, WebLog};
 use access_events::{Extract, Input};
 
-use support::notes;
+use proptest::prelude::*;
+use support::{hostile, notes};
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -99,4 +100,19 @@ fn the_counts_add_up() {
 
 fn is_foreign(record: &access_events::report::MalformedRecord) -> bool {
     matches!(record.fault.problem, access_events::format::Problem::Foreign(_))
+}
+
+proptest! {
+    /// What is told does not depend on the pieces in which bytes come.
+    #[test]
+    fn hostile_bytes(bytes in hostile(&[
+        "{\"Records\":[", "{\"findings\":[", "]}", "{", "}", "[", "]", ",", ":", "\"", "\\", "NaN", "17", "  ", "\r\n", "\u{feff}",
+        "{\"userIdentity\":{\"principalId\":\"A\"},\"sourceIPAddress\":\"8.8.4.4\"}", "{\"x\":NaN}", "{\"x\":\"",
+        "{\"x\":[{\"y\":\"0123456789012345678901234567890123456789012345678901234567890123456789\"},{\"z\":1}]",
+        "alice,9.9.9.9", "\"alice\",9.9.9.9",
+    ])) {
+        uses::json(&bytes);
+        uses::tables(&bytes);
+        uses::extract(&bytes);
+    }
 }

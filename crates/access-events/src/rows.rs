@@ -8,6 +8,9 @@ use ::csv::{ByteRecord, ReaderBuilder, Terminator};
 /// In how many times the limit the end of a quote is looked for in a line that is too long.
 const FARTHEST_QUOTE: usize = 16;
 
+/// How many bytes it takes to know a byte order mark, and to have one after it: nothing after it would be taken for the end.
+const BEGINNING: u64 = 4;
+
 /// Reads rows. After a failure there are no more.
 #[derive(Debug)]
 pub(crate) struct Rows<R> {
@@ -54,7 +57,7 @@ impl<R: Read> Rows<R> {
             .terminator(Terminator::Any(b'\n'))
             .from_reader(Terminated {
                 reader,
-                state: State::Reading,
+                state: State::Beginning,
                 since_row: 0,
                 limit,
                 quoting,
@@ -163,6 +166,8 @@ struct Terminated<R> {
 
 #[derive(Debug)]
 enum State {
+    /// Nothing is read. A byte order mark is known as one only as a whole.
+    Beginning,
     Reading,
     /// The line break is given out, the end is not yet reported.
     Terminated,
@@ -174,9 +179,19 @@ impl<R: Read> Read for Terminated<R> {
         if buffer.is_empty() {
             return Ok(0);
         }
-        if !matches!(self.state, State::Reading) {
-            self.state = State::Ended;
-            return Ok(0);
+        match self.state {
+            State::Beginning => {
+                self.state = State::Reading;
+                self.reader
+                    .by_ref()
+                    .take(BEGINNING)
+                    .read_to_end(&mut self.ahead)?;
+            }
+            State::Reading => {}
+            State::Terminated | State::Ended => {
+                self.state = State::Ended;
+                return Ok(0);
+            }
         }
         if self.since_row > self.limit && !self.cut_line()? {
             return Err(std::io::Error::other("the row is too long"));

@@ -7,7 +7,7 @@ use std::io::Write as _;
 
 use access_events::extract::OnError;
 use access_events::format::flow_log::{FlowEntity, FlowLogError};
-use access_events::format::{Csv, FlowLog, JsonLines, TimeFormat, WebLog};
+use access_events::format::{Csv, FlowLog, Format, JsonLines, TimeFormat, WebLog};
 use access_events::{Dated, Extract, Input};
 use expect_test::expect;
 use proptest::prelude::*;
@@ -809,6 +809,17 @@ mod csv {
             1: ! line 1: there is no column number 4 in the first row, `user, ip, ip`; the rest is lost
         "#]],
         );
+    }
+
+    #[test]
+    fn a_byte_order_mark_may_come_in_pieces() {
+        let text = "\u{feff}user,ip\nalice,9.9.9.9\n";
+        let csv = Csv::draft("user", "ip").check().unwrap();
+        let (first, rest) = text.as_bytes().split_at(1);
+        let mut notes = support::Notes::default();
+        let mut pieces = std::io::BufReader::new(std::io::Read::chain(first, rest));
+        Format::read(&csv, &mut pieces, &mut notes).unwrap();
+        assert_eq!(notes.text, "1: alice | 9.9.9.9\n");
     }
 
     #[test]

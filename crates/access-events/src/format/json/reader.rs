@@ -347,7 +347,6 @@ impl<'r> Reader<'r> {
         let is_text = !matches!(self.peek()?, Some(b'{' | b'['));
         let mut others = Others {
             is_over: is_text && !self.is_first,
-            is_text,
             with_commas: in_array || is_text,
             ..Others::default()
         };
@@ -408,10 +407,9 @@ struct Others {
     is_over: bool,
     /// Whether the last thing but commas closed a bracket.
     is_closed: bool,
-    /// The last thing.
+    /// The last thing, and the one before.
     last: Option<u8>,
-    /// Whether words, too, may come before a bracket.
-    is_text: bool,
+    before: Option<u8>,
     /// Whether a comma may be between two records.
     with_commas: bool,
 }
@@ -428,10 +426,12 @@ impl Others {
             b' ' | b'\t' | b'\r' | b'\n' => return,
             b',' => {}
             b'{' | b'[' => {
-                let is_odd = match self.last {
-                    None | Some(b':' | b'[') => false,
-                    Some(b',') => self.with_commas && self.is_closed,
-                    Some(_) => self.is_closed || !self.is_text,
+                let is_odd = match (self.before, self.last) {
+                    (_, Some(b',')) => self.with_commas && self.is_closed,
+                    // Behind a quote that closes; one that opens may be before a text with brackets.
+                    (Some(before), Some(b'"')) => !matches!(before, b':' | b',' | b'[' | b'\\'),
+                    (Some(b'"'), Some(last)) if last.is_ascii_alphanumeric() => true,
+                    _ => self.is_closed,
                 };
                 self.found |= self.is_over || is_odd;
                 self.depth += 1;
@@ -444,7 +444,7 @@ impl Others {
             }
             _ => self.is_closed = false,
         }
-        self.last = Some(byte);
+        self.before = self.last.replace(byte);
     }
 }
 

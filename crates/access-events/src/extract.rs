@@ -509,7 +509,7 @@ impl Counts {
         let bytes: Box<dyn Read + 'a> = if bytes.first() == gunzip::MAGIC {
             let bytes = BufReader::with_capacity(BUFFER, bytes);
             Box::new(Counted {
-                bytes: Gunzip::new(bytes, &self.is_followed),
+                bytes: Gunzip::new(bytes, Some(&self.is_followed)),
                 count: &self.read,
             })
         } else {

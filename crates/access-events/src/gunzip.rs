@@ -32,12 +32,12 @@ impl Damage {
 pub(crate) struct Gunzip<'a, R> {
     /// Nothing at the end, and while it is exchanged.
     member: Option<GzDecoder<Returned<R>>>,
-    is_followed: &'a AtomicBool,
+    is_followed: Option<&'a AtomicBool>,
 }
 
 impl<'a, R: BufRead> Gunzip<'a, R> {
     /// The bytes of a stream that begins with a member. `is_followed` is set when something else comes after the last one.
-    pub(crate) fn new(bytes: R, is_followed: &'a AtomicBool) -> Self {
+    pub(crate) fn new(bytes: R, is_followed: Option<&'a AtomicBool>) -> Self {
         let bytes = Returned { bytes, magic: 0 };
         Self {
             member: Some(GzDecoder::new(bytes)),
@@ -53,8 +53,9 @@ impl<'a, R: BufRead> Gunzip<'a, R> {
         for byte in MAGIC {
             let next = bytes.next()?;
             if next != Some(byte) {
-                let is_followed = next.is_some() || bytes.magic > 0;
-                self.is_followed.fetch_or(is_followed, Ordering::Relaxed);
+                if let Some(is_followed) = self.is_followed {
+                    is_followed.fetch_or(next.is_some() || bytes.magic > 0, Ordering::Relaxed);
+                }
                 return Ok(false);
             }
             bytes.bytes.consume(1);

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::{FollowError, Place, Seen, Unread};
 use crate::format::{Format, Malformed, Problem, ReadError, Sink, Stopped};
@@ -24,8 +23,6 @@ const SOME: usize = 1024;
 pub(super) struct Content {
     file: Arc<File>,
     is_packed: bool,
-    /// Whether something comes after the gzip stream, which is not read.
-    is_followed: AtomicBool,
 }
 
 impl Content {
@@ -50,7 +47,6 @@ impl Content {
         reader.take(2).read_to_end(&mut magic)?;
         Ok(Self {
             file: Arc::clone(file),
-            is_followed: AtomicBool::new(false),
             is_packed: magic == gunzip::MAGIC,
         })
     }
@@ -71,7 +67,7 @@ impl Content {
             return Ok(Box::new(file));
         }
         file.seek(SeekFrom::Start(0))?;
-        let mut reader = Gunzip::new(BufReader::with_capacity(BUFFER, file), &self.is_followed);
+        let mut reader = Gunzip::new(BufReader::with_capacity(BUFFER, file), None);
         io::copy(&mut (&mut reader).take(at), &mut io::sink())?;
         Ok(Box::new(reader))
     }
@@ -203,6 +199,7 @@ pub(super) struct Look {
 impl Sink for Look {
     fn record(&mut self) {
         self.records += 1;
+        self.ends_early = false;
     }
 
     fn sighting(&mut self, _: Sighting<'_>) -> Result<(), Stopped> {
@@ -212,7 +209,7 @@ impl Sink for Look {
     fn dropped(&mut self, _: DropReason) {}
 
     fn malformed(&mut self, fault: Malformed) -> Result<(), Stopped> {
-        self.ends_early |= fault.problem == Problem::EndsEarly;
+        self.ends_early = fault.problem == Problem::EndsEarly;
         Ok(())
     }
 }

@@ -86,7 +86,9 @@ pub(crate) fn extract(bytes: &[u8]) {
         match result {
             Ok(summary) => {
                 assert_eq!(summary.pairs, pairs);
-                assert!(summary.records <= summary.pairs + summary.dropped() + summary.malformed);
+                assert_eq!(summary.uses, summary.pairs + summary.dropped());
+                assert!(summary.records <= summary.uses + summary.malformed);
+                assert!(summary.cut_short <= summary.inputs);
                 format!("{summary:?}")
             }
             Err(error) => {

@@ -84,9 +84,15 @@ impl<R: Read> Reader<R> {
                 line,
                 fields,
                 open_quote,
+                is_cut,
             }) => {
-                self.line = line;
-                if open_quote {
+                let after = std::mem::replace(&mut self.line, line);
+                if is_cut {
+                    Err(Error::TooLong {
+                        after,
+                        limit: LONGEST_ROW,
+                    })
+                } else if open_quote {
                     Err(Error::OpenQuote {
                         line,
                         text: shown(fields),

@@ -8,11 +8,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use flate2::bufread::MultiGzDecoder;
 use jiff::Timestamp;
 
 use crate::AccessEvent;
 use crate::format::{Format, Malformed, Place, Problem, ReadError, Sink, Stopped, guess};
+use crate::gunzip::{self, Damage, Gunzip};
 use crate::input::{Input, Source};
 use crate::policy::{Policy, Verdict};
 use crate::report::{CutShort, DropReason, MalformedRecord, Summary};
@@ -20,6 +20,8 @@ use crate::sighting::Sighting;
 
 /// How many pairs go from a reading thread to the caller at once.
 const BATCH: usize = 1024;
+/// How many bytes the entities of these pairs may have, but for the last one.
+const BATCH_BYTES: usize = 64 * 1024;
 /// How many batches of one input may wait for their turn.
 const WAITING: usize = 8;
 /// How many inputs may be read, or wait to be taken, at once, for each thread.
@@ -28,8 +30,6 @@ const AHEAD: usize = 8;
 const BUFFER: usize = 64 * 1024;
 /// By how many of its first bytes an input is known.
 const LOOKED_AT: usize = 64 * 1024;
-/// How gzip begins.
-const GZIP: &[u8] = b"\x1f\x8b";
 
 /// An event, when it was, and which record of its input tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,21 +168,13 @@ impl Extract {
 
     fn read(&self, input: Input, out: &SyncSender<Message>) {
         let Input { name, source } = input;
-        let mut reading = Reading {
-            name,
-            policy: &self.policy,
-            on_error: self.on_error,
-            batch: Vec::new(),
-            out,
-            summary: Summary::default(),
-            failure: None,
-        };
+        let mut reading = Reading::new(name, &self.policy, self.on_error, out);
         let left_out = match &source {
             Source::LeftOut(reason) => Some(*reason),
-            Source::Open(_) => self
-                .format
-                .as_ref()
-                .and_then(|format| format.leaves_out(&reading.name)),
+            Source::Open(_) => match &self.format {
+                Some(format) => format.leaves_out(&reading.name),
+                None => guess::leaves_out(&reading.name),
+            },
         };
         match (source, left_out) {
             (Source::Open(open), None) => match open() {
@@ -202,14 +194,12 @@ impl Extract {
 
     fn read_bytes(&self, bytes: Box<dyn Read + Send>, reading: &mut Reading<'_>) {
         reading.summary.inputs += 1;
-        let stored = AtomicU64::new(0);
-        let read = AtomicU64::new(0);
-        let result = unpacked(bytes, &stored, &read)
-            .map_err(ReadError::Io)
-            .and_then(|stream| self.read_stream(stream, reading));
-        reading.summary.bytes_stored = stored.into_inner();
-        reading.summary.bytes_read = read.into_inner();
+        let counts = Counts::default();
+        let result = self.read_stream(counts.unpacked(bytes), reading);
+        reading.summary.bytes_stored = counts.stored.into_inner();
+        reading.summary.bytes_read = counts.read.into_inner();
         match result {
+            Ok(()) if counts.is_followed.into_inner() => reading.cut_short(Damage::Followed.to_string()),
             Ok(()) | Err(ReadError::Stopped) => {}
             Err(ReadError::Io(error)) => match Damage::of(&error) {
                 Some(damage) if *damage == Damage::Truncated || self.on_error == OnError::Skip => {
@@ -389,12 +379,27 @@ struct Reading<'a> {
     policy: &'a Policy,
     on_error: OnError,
     batch: Vec<Dated>,
+    /// The bytes of the entities in it.
+    batch_bytes: usize,
     out: &'a SyncSender<Message>,
     summary: Summary,
     failure: Option<ExtractError>,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    fn new(name: String, policy: &'a Policy, on_error: OnError, out: &'a SyncSender<Message>) -> Self {
+        Self {
+            name,
+            policy,
+            on_error,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            out,
+            summary: Summary::default(),
+            failure: None,
+        }
+    }
+
     fn fail(&mut self, error: impl FnOnce(String) -> ExtractError) -> Stopped {
         self.failure = Some(error(self.name.clone()));
         Stopped
@@ -432,14 +437,17 @@ impl Sink for Reading<'_> {
     fn sighting(&mut self, sighting: Sighting<'_>) -> Result<(), Stopped> {
         match self.policy.judge(&sighting) {
             Verdict::Pair { entity, ip } => {
-                self.summary.pairs += 1;
+                self.summary.pair();
+                self.batch_bytes += entity.len();
                 self.batch.push(Dated {
                     event: AccessEvent::new(entity, ip),
                     record: self.summary.records,
                     time: sighting.time,
                 });
-                if self.batch.len() == BATCH {
-                    let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
+                if self.batch.len() == BATCH || self.batch_bytes >= BATCH_BYTES {
+                    let next = Vec::with_capacity(self.batch.len());
+                    let batch = std::mem::replace(&mut self.batch, next);
+                    self.batch_bytes = 0;
                     self.send(Message::Batch(batch))?;
                 }
                 Ok(())
@@ -476,41 +484,45 @@ impl Sink for Reading<'_> {
             return Err(Stopped);
         }
         self.summary.malformed(record);
-        if rest_lost {
+        if rest_lost && self.summary.cut_short == 0 {
             self.cut_short(problem);
         }
         Ok(())
     }
 }
 
-/// What is wrong with a compressed stream.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum Damage {
-    #[error("the gzip stream ends too early")]
-    Truncated,
-    #[error("the gzip stream is damaged: {0}")]
-    Corrupt(String),
+/// What is seen of an input's bytes while they are read.
+#[derive(Default)]
+struct Counts {
+    stored: AtomicU64,
+    /// After decompression.
+    read: AtomicU64,
+    /// Whether something came after the gzip stream.
+    is_followed: AtomicBool,
 }
 
-impl Damage {
-    /// The damage behind an error of [`Gunzip`].
-    fn of(error: &io::Error) -> Option<&Self> {
-        error.get_ref()?.downcast_ref()
+impl Counts {
+    /// The decompressed bytes, where the first ones are those of gzip; otherwise the bytes.
+    fn unpacked<'a>(&'a self, bytes: Box<dyn Read + Send>) -> Begun<Box<dyn Read + 'a>> {
+        let stored = Counted {
+            bytes,
+            count: &self.stored,
+        };
+        let bytes = Begun::new(stored, gunzip::MAGIC.len());
+        let bytes: Box<dyn Read + 'a> = if bytes.first() == gunzip::MAGIC {
+            let bytes = BufReader::with_capacity(BUFFER, bytes);
+            Box::new(Counted {
+                bytes: Gunzip::new(bytes, Some(&self.is_followed)),
+                count: &self.read,
+            })
+        } else {
+            Box::new(Counted {
+                bytes,
+                count: &self.read,
+            })
+        };
+        Begun::new(bytes, LOOKED_AT)
     }
-}
-
-/// The decompressed bytes, where the first ones are those of gzip; otherwise the bytes.
-fn unpacked<'a>(
-    bytes: Box<dyn Read + Send>,
-    stored: &'a AtomicU64,
-    read: &'a AtomicU64,
-) -> io::Result<Begun<Box<dyn Read + 'a>>> {
-    let bytes = Begun::new(Counted { bytes, count: stored }, GZIP.len());
-    if bytes.first() != GZIP {
-        return Ok(Begun::new(Box::new(Counted { bytes, count: read }), LOOKED_AT));
-    }
-    let bytes = Gunzip(MultiGzDecoder::new(BufReader::with_capacity(BUFFER, bytes)));
-    Ok(Begun::new(Box::new(Counted { bytes, count: read }), LOOKED_AT))
 }
 
 /// A reader whose first bytes are known. A pipe or a connection may give them one by one, and what an input is must not depend on
@@ -570,17 +582,35 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
-/// Tells damage of the stream from errors of what is below it.
-struct Gunzip<R>(MultiGzDecoder<R>);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sighting::Principal;
 
-impl<R: io::BufRead> Read for Gunzip<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), Damage::Truncated),
-            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-                io::Error::new(error.kind(), Damage::Corrupt(error.to_string()))
-            }
-            _ => error,
-        })
+    #[test]
+    fn long_names_do_not_make_long_batches() {
+        let (out, batches) = sync_channel(1000);
+        let policy = Policy::default();
+        let mut reading = Reading::new("input".to_owned(), &policy, OnError::Stop, &out);
+        let name = "x".repeat(Policy::LONGEST_ENTITY);
+        for number in 0..3 * BATCH {
+            reading.record();
+            let sighting = Sighting {
+                principal: Principal::named(if number < BATCH { &name } else { "y" }),
+                address: "8.8.4.4",
+                time: None,
+            };
+            assert_eq!(reading.sighting(sighting), Ok(()));
+        }
+        reading.finish();
+        drop(out);
+        let mut pairs = 0;
+        for message in batches {
+            let Message::Batch(batch) = message else { continue };
+            let bytes: usize = batch.iter().map(|dated| dated.event.entity.len()).sum();
+            assert!(batch.len() <= BATCH && bytes < BATCH_BYTES + Policy::LONGEST_ENTITY);
+            pairs += batch.len();
+        }
+        assert_eq!(pairs, 3 * BATCH);
     }
 }

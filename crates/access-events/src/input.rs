@@ -1,8 +1,9 @@
 //! Where the bytes come from: files, folders, standard input, objects of a store; plain or gzip.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -87,29 +88,30 @@ impl fmt::Debug for Input {
 
 /// The inputs at a path: the file itself, or all files in the folder and the folders in it, however deep.
 ///
-/// Files come in the order of their names within each folder, compared byte by byte, folders among them. Files and
-/// folders whose names begin with a dot are [left out](Input::left_out) and counted. Links to files and folders are
-/// followed, but for a link to a folder that it lies in. A folder that cannot be listed is an input that fails to open.
+/// Files come in the order of their names within each folder, compared byte by byte, folders among them. Links to files and folders are
+/// followed. [Left out](Input::left_out) and counted are files and folders whose names begin with a dot, pipes, sockets and devices in a
+/// folder, and folders to which links lead again. A folder that cannot be listed is an input that fails to open.
 pub fn walk(path: impl Into<PathBuf>) -> Walk {
     let path = path.into();
     Walk {
         folders: Vec::new(),
         root: Some(path),
+        seen: HashSet::new(),
     }
 }
 
-/// The inputs of a folder; see [`walk`]. Holds the names of one folder for each level.
+/// The inputs of a folder; see [`walk`]. Holds the names of one folder for each level, and a short text for each folder.
 #[derive(Debug)]
 pub struct Walk {
     folders: Vec<Folder>,
     root: Option<PathBuf>,
+    /// The [ids](id) of the folders that were walked.
+    seen: HashSet<String>,
 }
 
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,
-    /// The path without links, by which a link that leads back is known.
-    real: PathBuf,
     /// Sorted so that the next name is the last.
     names: Vec<OsString>,
 }
@@ -137,17 +139,45 @@ impl Iterator for Walk {
                     path
                 }
             };
-            // Whether there is anything at all is found out when it is opened.
-            if !path.is_dir() {
-                return Some(Input::file(path));
-            }
-            match Folder::list(&path) {
-                Ok(folder) if self.folders.iter().any(|outer| outer.real == folder.real) => {}
-                Ok(folder) => self.folders.push(folder),
-                Err(error) => return Some(Input::new(path.display().to_string(), move || Err(error))),
+            let name = path.display().to_string();
+            match path.metadata() {
+                Ok(metadata) if metadata.is_dir() => match self.enter(&path, &metadata) {
+                    Ok(true) => {}
+                    Ok(false) => return Some(Input::left_out(name, DropReason::FolderAgain)),
+                    Err(error) => return Some(Input::new(name, move || Err(error))),
+                },
+                // One that is named may be a pipe; in a folder nobody would write to it.
+                Ok(metadata) if !metadata.is_file() && !self.folders.is_empty() => {
+                    return Some(Input::left_out(name, DropReason::NotAFile));
+                }
+                // Whether there is anything at all is found out when it is opened.
+                _ => return Some(Input::file(path)),
             }
         }
     }
+}
+
+impl Walk {
+    /// Goes into a folder; false when it was walked before.
+    fn enter(&mut self, path: &Path, metadata: &Metadata) -> io::Result<bool> {
+        let is_new = self.seen.insert(id(&path.canonicalize()?, metadata));
+        if is_new {
+            self.folders.push(Folder::list(path)?);
+        }
+        Ok(is_new)
+    }
+}
+
+/// By which the system knows a file or folder, whatever its name; where it tells none, the name.
+#[cfg(unix)]
+pub(crate) fn id(_: &Path, metadata: &Metadata) -> String {
+    use std::os::unix::fs::MetadataExt;
+    format!("{:x}:{:x}", metadata.dev(), metadata.ino())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn id(path: &Path, _: &Metadata) -> String {
+    path.display().to_string()
 }
 
 impl Folder {
@@ -158,7 +188,6 @@ impl Folder {
         names.sort_unstable_by(|a, b| b.as_encoded_bytes().cmp(a.as_encoded_bytes()));
         Ok(Self {
             path: path.to_owned(),
-            real: path.canonicalize()?,
             names,
         })
     }

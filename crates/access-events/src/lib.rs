@@ -6,6 +6,7 @@ mod error;
 pub mod extract;
 pub mod follow;
 pub mod format;
+mod gunzip;
 pub mod input;
 pub mod policy;
 pub mod report;

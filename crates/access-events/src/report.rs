@@ -32,6 +32,10 @@ pub enum DropReason {
     DigestFile,
     /// A file whose name begins with a dot, found while walking a folder.
     HiddenFile,
+    /// Neither a file nor a folder but a pipe, a socket or a device, found while walking a folder.
+    NotAFile,
+    /// A folder that was walked before, found again by a link.
+    FolderAgain,
     /// A flow log's note that there was no traffic.
     FlowNoData,
     /// A flow log's note that flows are missing from it: some were skipped when it was written.
@@ -80,6 +84,8 @@ impl DropReason {
             Self::InsightEvent => "insight-event",
             Self::DigestFile => "digest-file",
             Self::HiddenFile => "hidden-file",
+            Self::NotAFile => "not-a-file",
+            Self::FolderAgain => "folder-again",
             Self::FlowNoData => "flow-no-data",
             Self::FlowSkipData => "flow-skip-data",
             Self::FlowRejected => "flow-rejected",
@@ -114,7 +120,7 @@ pub struct Summary {
     pub inputs: u64,
     /// Inputs by the [name](crate::format::Format::name) of their format; one that is empty has none when it is to be guessed.
     pub formats: BTreeMap<&'static str, u64>,
-    /// Inputs that were not opened, by reason: digest files, hidden files.
+    /// Inputs that were not opened, by reason: digest files, hidden files, pipes, folders found again.
     pub inputs_left_out: BTreeMap<DropReason, u64>,
     /// Bytes as stored, compressed or not.
     pub bytes_stored: u64,
@@ -122,6 +128,9 @@ pub struct Summary {
     pub bytes_read: u64,
     /// Records read, whatever became of them.
     pub records: u64,
+    /// Uses that records tell of, and reasons why they tell of none: at least one for each record that is not malformed, and several for
+    /// findings of many port probes. Each is a pair or a drop: `uses == pairs + dropped()`.
+    pub uses: u64,
     /// Pairs that came out. A record may give several, or none.
     pub pairs: u64,
     /// Uses and records that gave no pair, by reason.
@@ -130,7 +139,7 @@ pub struct Summary {
     pub malformed: u64,
     /// The first few of them, at most [`EXAMPLES`](Self::EXAMPLES).
     pub malformed_examples: Vec<MalformedRecord>,
-    /// Inputs that end before their end, or are damaged. What was whole before that place is kept.
+    /// Inputs that end before their end, are damaged, or of which records may have been passed over. What was whole before that place is kept.
     pub cut_short: u64,
     /// The first few of them, at most [`EXAMPLES`](Self::EXAMPLES).
     pub cut_short_examples: Vec<CutShort>,
@@ -145,8 +154,20 @@ impl Summary {
         self.drops.values().sum()
     }
 
+    /// Uses beyond the first one of their record: `records + further_uses() == pairs + dropped() + malformed`.
+    pub fn further_uses(&self) -> u64 {
+        (self.uses + self.malformed).saturating_sub(self.records)
+    }
+
+    /// Adds one to the pairs.
+    pub(crate) fn pair(&mut self) {
+        self.uses += 1;
+        self.pairs += 1;
+    }
+
     /// Adds one to what was left out for this reason.
     pub fn drop(&mut self, reason: DropReason) {
+        self.uses += 1;
         *self.drops.entry(reason).or_default() += 1;
     }
 
@@ -162,6 +183,7 @@ impl Summary {
         self.bytes_stored += later.bytes_stored;
         self.bytes_read += later.bytes_read;
         self.records += later.records;
+        self.uses += later.uses;
         self.pairs += later.pairs;
         for (reason, count) in later.drops {
             *self.drops.entry(reason).or_default() += count;
@@ -200,7 +222,7 @@ pub struct MalformedRecord {
     pub fault: Malformed,
 }
 
-/// An input that ends before its end, or is damaged from some place on.
+/// An input that ends before its end, is damaged, or of which records may have been passed over from some place on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CutShort {
     /// The input's name.

@@ -376,3 +376,15 @@ fn a_quote_without_end_does_not_take_the_whole_input_into_memory() {
     );
     assert!(rows.next().is_none());
 }
+
+#[test]
+fn a_line_that_is_too_long_takes_no_other_with_it() {
+    let text = format!("a,1.2.3.4\n{},1.2.3.4\nb,1.2.3.4\n", "x".repeat(3 << 20));
+    let rows: Vec<_> = csv::Reader::new(text.as_bytes()).collect();
+    assert_eq!(rows.len(), 3);
+    assert!(matches!(
+        rows[1],
+        Err(access_events::Error::TooLong { after: 1, .. })
+    ));
+    assert_eq!(rows[2].as_ref().unwrap().entity, "b");
+}

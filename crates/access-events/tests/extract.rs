@@ -1,16 +1,23 @@
 //! From inputs to pairs: files, order, damage, counts.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails loudly")]
 
+mod support;
+
 use std::io::{Read, Write};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use access_events::extract::{ExtractError, OnError};
 use access_events::format::CloudTrail;
+use access_events::input::walk;
 use access_events::{Dated, DropReason, Extract, Input, Summary};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use proptest::prelude::*;
+
+use support::hostile;
 
 const SAMPLE: &str = include_str!("samples/cloudtrail/records.json");
 
@@ -45,7 +52,7 @@ fn numbered(numbers: std::ops::Range<u32>) -> String {
     let records: Vec<_> = numbers
         .map(|n| {
             let [_, a, b, c] = n.to_be_bytes();
-            format!(r#"{{"userIdentity":{{"principalId":"AIDA{n}"}},"sourceIPAddress":"8.{a}.{b}.{c}"}}"#)
+            format!(r#"{{"eventVersion":"1.11","userIdentity":{{"principalId":"AIDA{n}"}},"sourceIPAddress":"8.{a}.{b}.{c}"}}"#)
         })
         .collect();
     format!("{{\"Records\":[{}]}}", records.join(","))
@@ -187,16 +194,131 @@ fn the_order_is_that_of_the_inputs_on_any_number_of_threads() {
     }
 }
 
+/// The pairs of a folder, and what was left out there.
+fn of_folder(extract: &Extract, folder: &Path) -> (Vec<String>, Vec<String>, Summary) {
+    let (pairs, summary) = run(extract, walk(folder).collect());
+    let summary = summary.unwrap();
+    let left_out = summary.inputs_left_out.iter();
+    let left_out = left_out.map(|(reason, n)| format!("{reason} {n}")).collect();
+    (pairs, left_out, summary)
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn the_folder_of_a_trail_is_read_with_and_without_its_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join("AWSLogs/123456789012").join(name);
+    let day = "us-east-2/2025/03/04/123456789012";
+    let digest = include_bytes!("samples/cloudtrail/digest.json");
+    let insight = include_bytes!("samples/cloudtrail/insight.json");
+    for (name, bytes) in [
+        (
+            format!("CloudTrail/{day}_CloudTrail_us-east-2_20250304T0910Z_b.json.gz"),
+            gzip(numbered(2..4).as_bytes()),
+        ),
+        (
+            format!("CloudTrail/{day}_CloudTrail_us-east-2_20250304T0905Z_a.json.gz"),
+            gzip(numbered(0..2).as_bytes()),
+        ),
+        (
+            format!("CloudTrail/{day}_CloudTrail_us-east-2_20250304T0915Z_c.json.gz"),
+            gzip(numbered(0..0).as_bytes()),
+        ),
+        (
+            format!("CloudTrail-Digest/{day}_CloudTrail-Digest_us-east-2_t_us-east-2_2025.json.gz"),
+            gzip(digest),
+        ),
+        (
+            format!("CloudTrail-Insight/{day}_CloudTrail-Insight_us-east-2_2025_x.json.gz"),
+            gzip(insight),
+        ),
+        ("CloudTrail/renamed-digest.json".to_owned(), digest.to_vec()),
+        ("CloudTrail/renamed-insight.json".to_owned(), insight.to_vec()),
+        ("CloudTrail/.partial".to_owned(), b"?".to_vec()),
+        ("CloudTrail/empty".to_owned(), Vec::new()),
+    ] {
+        write(&path(&name), &bytes);
+    }
+    for extract in [Extract::of(CloudTrail::new()), Extract::guessing()] {
+        let (pairs, left_out, summary) = of_folder(&extract, folder.path());
+        assert_eq!(
+            pairs,
+            ["AIDA0,8.0.0.0", "AIDA1,8.0.0.1", "AIDA2,8.0.0.2", "AIDA3,8.0.0.3"]
+        );
+        assert_eq!(left_out, ["insight-event 1", "digest-file 1", "hidden-file 1"]);
+        assert_eq!((summary.inputs, summary.records), (6, 6));
+        assert_eq!(summary.drops[&DropReason::DigestFile], 1);
+        assert_eq!(summary.drops[&DropReason::InsightEvent], 1);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_is_read_once_and_what_is_no_file_in_it_is_left_out() {
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    write(&path("b/1.json"), numbered(0..1).as_bytes());
+    write(&path("b/c/2.json"), numbered(1..2).as_bytes());
+    symlink("c", path("b/to-c")).unwrap();
+    symlink("b", path("to-b")).unwrap();
+    symlink("..", path("b/c/up")).unwrap();
+    symlink(".", path("loop")).unwrap();
+    symlink("b/1.json", path("z-link.json")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(path("b/socket")).unwrap();
+    let pipe = std::process::Command::new("mkfifo")
+        .arg(path("pipe"))
+        .status()
+        .unwrap();
+    assert!(pipe.success());
+    let (pairs, left_out, _) = of_folder(&Extract::of(CloudTrail::new()), folder.path());
+    assert_eq!(pairs, ["AIDA0,8.0.0.0", "AIDA1,8.0.0.1", "AIDA0,8.0.0.0"]);
+    assert_eq!(left_out, ["not-a-file 2", "folder-again 4"]);
+
+    // Whoever names a pipe means it.
+    let writer = std::thread::spawn({
+        let pipe = path("pipe");
+        move || std::fs::write(pipe, numbered(7..8)).unwrap()
+    });
+    let (pairs, left_out, _) = of_folder(&Extract::of(CloudTrail::new()), &path("pipe"));
+    writer.join().unwrap();
+    assert_eq!(pairs, ["AIDA7,8.0.0.7"]);
+    assert!(left_out.is_empty());
+}
+
+/// What another reader of gzip gets of a stream before it fails.
+fn readable(bytes: &[u8]) -> String {
+    let mut text = Vec::new();
+    let mut bytes = flate2::read::GzDecoder::new(bytes);
+    let mut buffer = [0; 100];
+    while let Ok(read @ 1..) = bytes.read(&mut buffer) {
+        text.extend_from_slice(&buffer[..read]);
+    }
+    String::from_utf8(text).unwrap()
+}
+
 #[test]
 fn a_truncated_gzip_keeps_what_was_whole() {
     let mut bytes = gzip(numbered(0..10_000).as_bytes());
     bytes.truncate(bytes.len() / 2);
+    // The first of two braces closes the identity, the second one the record.
+    let whole = readable(&bytes).matches("\"}").count() / 2;
     let (pairs, summary) = run(
         &Extract::of(CloudTrail::new()),
         vec![Input::bytes("half.json.gz", bytes)],
     );
     let summary = summary.unwrap();
     assert!(pairs.len() > 1_000 && pairs.len() < 9_000, "{}", pairs.len());
+    assert_eq!(pairs.len(), whole);
+    assert_eq!(
+        pairs.last().unwrap().split(',').next().unwrap(),
+        format!("AIDA{}", whole - 1)
+    );
     assert_eq!(summary.cut_short, 1);
     assert_eq!(
         summary.cut_short_examples[0].to_string(),
@@ -205,6 +327,136 @@ fn a_truncated_gzip_keeps_what_was_whole() {
             pairs.len()
         ),
     );
+}
+
+#[test]
+fn all_members_of_a_gzip_are_read_and_what_comes_after_them_is_told() {
+    let text = numbered(0..4_000);
+    let text = text.as_bytes();
+    let members: Vec<_> = text.chunks(1 + text.len() / 3).map(gzip).collect();
+    assert_eq!(members.len(), 3);
+    let followed =
+        "`log.gz` after record 4000: what comes after the gzip stream is not gzip, and is not read";
+    let zeros = vec![0; 200_000];
+    for (parts, note) in [
+        (members.clone(), None),
+        (vec![members.concat(), zeros.clone()], None),
+        (vec![members[0].clone(), vec![0; 3], members[1..].concat()], None),
+        (vec![members.concat(), gzip(b"")], None),
+        (vec![members.concat(), b"\n".to_vec()], Some(followed)),
+        (vec![members.concat(), zeros, b"x".to_vec()], Some(followed)),
+        (vec![members.concat(), b"\x1f".to_vec()], Some(followed)),
+        (vec![members.concat(), b"\x1f\x1f\x8b".to_vec()], Some(followed)),
+        (
+            vec![members.concat(), b"\x1f\x8b\x08".to_vec()],
+            Some("`log.gz` after record 4000: the gzip stream ends too early"),
+        ),
+    ] {
+        let bytes = parts.concat();
+        let slow = Input::new("log.gz", {
+            let bytes = bytes.clone();
+            move || Ok(Box::new(Slow(bytes, 0, None)) as _)
+        });
+        for input in [Input::bytes("log.gz", bytes), slow] {
+            let (pairs, summary) = run(&Extract::of(CloudTrail::new()), vec![input]);
+            let summary = summary.unwrap();
+            assert_eq!(pairs.len(), 4_000);
+            let notes: Vec<_> = summary
+                .cut_short_examples
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            assert_eq!(notes, Vec::from_iter(note.map(str::to_owned)));
+            assert_eq!(summary.cut_short, notes.len() as u64);
+            assert_eq!(summary.bytes_read, text.len() as u64);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_gzip_stops_or_keeps_what_was_whole() {
+    let whole = gzip(numbered(0..10_000).as_bytes());
+    let checksum = whole.len() - 8;
+    for (at, kept) in [(checksum, 10_000), (checksum + 4, 10_000), (whole.len() / 2, 0)] {
+        let mut bytes = whole.clone();
+        if kept == 0 {
+            // A block of a kind that there is not, once the decoder comes to it.
+            bytes.splice(at..at + 64, [0xff; 64]);
+        } else {
+            bytes[at] ^= 1;
+        }
+        let input = || vec![Input::bytes("log.gz", bytes.clone())];
+        let (stopped, error) = run(&Extract::of(CloudTrail::new()), input());
+        let error = error.unwrap_err();
+        let ExtractError::Read { record, source, .. } = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(*record, stopped.len() as u64);
+        assert!(
+            source.to_string().starts_with("the gzip stream is damaged: "),
+            "{source}"
+        );
+
+        let (pairs, summary) = run(&Extract::of(CloudTrail::new()).on_error(OnError::Skip), input());
+        let summary = summary.unwrap();
+        assert_eq!((pairs.len() as u64, &pairs), (*record, &stopped));
+        assert_eq!(summary.cut_short, 1);
+        assert!(
+            summary.cut_short_examples[0]
+                .problem
+                .starts_with("the gzip stream is damaged: ")
+        );
+        if kept > 0 {
+            assert_eq!(pairs.len(), kept);
+        } else {
+            assert!(pairs.len() > 1_000 && pairs.len() < 9_000, "{}", pairs.len());
+        }
+    }
+    // No header at all, behind the two bytes by which gzip is known.
+    let (pairs, error) = run(
+        &Extract::of(CloudTrail::new()),
+        vec![Input::bytes("log.gz", b"\x1f\x8bnothing of gzip".to_vec())],
+    );
+    assert!(pairs.is_empty());
+    assert!(matches!(error, Err(ExtractError::Read { record: 0, .. })));
+}
+
+#[test]
+fn a_record_that_is_blown_up_by_gzip_is_too_long() {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(b"{\"Records\":[{\"x\":\"").unwrap();
+    for _ in 0..64 {
+        encoder.write_all(&vec![b'x'; 1024 * 1024]).unwrap();
+    }
+    encoder.write_all(b"\"},").unwrap();
+    encoder
+        .write_all(&numbered(0..1).as_bytes()["{\"Records\":[".len()..])
+        .unwrap();
+    let bytes = encoder.finish().unwrap();
+    assert!(bytes.len() < 200_000);
+    let (pairs, summary) = run(
+        &Extract::of(CloudTrail::new()).on_error(OnError::Skip),
+        vec![Input::bytes("bomb.gz", bytes)],
+    );
+    let summary = summary.unwrap();
+    assert_eq!(pairs, ["AIDA0,8.0.0.0"]);
+    assert_eq!((summary.records, summary.malformed, summary.cut_short), (2, 1, 0));
+    assert!(summary.bytes_read > 64 << 20);
+}
+
+/// The sample is `gzip -9n` of the other one.
+#[test]
+fn a_compressed_sample_gives_what_the_other_gives() {
+    let packed = include_bytes!("samples/cloudtrail/records.json.gz");
+    let mut text = String::new();
+    flate2::read::MultiGzDecoder::new(&packed[..])
+        .read_to_string(&mut text)
+        .unwrap();
+    assert_eq!(text, SAMPLE);
+    let of = |bytes: &[u8]| run(&Extract::guessing(), vec![Input::bytes("sample", bytes.to_vec())]);
+    let (packed, summary) = of(packed);
+    assert_eq!(packed, of(SAMPLE.as_bytes()).0);
+    assert_eq!(summary.unwrap().formats["cloudtrail"], 1);
 }
 
 #[test]
@@ -225,4 +477,36 @@ fn a_malformed_record_stops_or_is_counted() {
     assert_eq!(pairs, ["A,8.8.8.8", "C,8.8.8.9"]);
     let summary = summary.unwrap();
     assert_eq!((summary.records, summary.malformed, summary.cut_short), (3, 1, 0));
+}
+
+proptest! {
+    /// Whatever comes: gunzipped, guessed and judged, it ends, and the counts add up.
+    #[test]
+    fn any_input_ends_and_its_counts_add_up(
+        text in hostile(&[
+            SAMPLE, include_str!("samples/guardduty/export.jsonl"), include_str!("samples/ocsf/security-lake-1.1.jsonl"),
+            include_str!("samples/flow-log/all-v5.log"), include_str!("samples/web-log/apache-combined.log"),
+            "{\"Records\":[", "]}", "{", "}", "\"", ",", "\u{feff}", "PAR1", "\0", "\x1f",
+        ]),
+        packed in any::<bool>(),
+        cut in 0_usize..40,
+        on_error in prop::sample::select(vec![OnError::Stop, OnError::Skip]),
+        piece in prop::sample::select(vec![1_usize, 1000]),
+    ) {
+        let mut bytes = if packed { gzip(&text) } else { text };
+        bytes.truncate(bytes.len().saturating_sub(cut));
+        let input = Input::new("input", move || Ok(Box::new(std::io::BufReader::with_capacity(piece, std::io::Cursor::new(bytes))) as _));
+        let (pairs, result) = run(&Extract::guessing().on_error(on_error), vec![input]);
+        match result {
+            Ok(summary) => {
+                prop_assert_eq!(summary.pairs, pairs.len() as u64);
+                prop_assert_eq!(summary.uses, summary.pairs + summary.dropped());
+                prop_assert_eq!(summary.records + summary.further_uses(), summary.uses + summary.malformed);
+            }
+            Err(error) => {
+                let known = matches!(error, ExtractError::UnknownFormat { .. });
+                prop_assert!(known || on_error == OnError::Stop, "{error:?}");
+            }
+        }
+    }
 }

@@ -364,6 +364,17 @@ fn a_document_comes_when_it_is_whole_and_grows_by_records() {
 }
 
 #[test]
+fn a_document_that_was_cut_does_not_keep_the_one_after_it_waiting() {
+    let mut watched = Watched::new("");
+    watched.extract = Extract::guessing().policy(everything()).on_error(OnError::Skip);
+    let text = trail(&["ana", "ben"]);
+    // The next document stands where a value was to come.
+    let cut = &text[..text.rfind("\"ben").unwrap()];
+    fs::write(watched.path("a.json"), format!("{cut}\n{}", trail(&["cat"]))).unwrap();
+    assert_eq!(watched.new_names(), "ana cat");
+}
+
+#[test]
 fn a_broken_json_line_takes_no_other_with_it() {
     let mut watched = Watched::new("log.json");
     watched.extract = Extract::guessing().policy(everything()).on_error(OnError::Skip);

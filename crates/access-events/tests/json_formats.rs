@@ -286,16 +286,18 @@ mod cloudtrail {
             (
                 "quote-missing.json",
                 expect![[r#"
-                1: AIDAGOOD1 | 8.8.4.4
-                2: ! from byte 87: expected `,` or `}` at byte 127; the rest is lost
-            "#]],
+                    1: AIDAGOOD1 | 8.8.4.4
+                    2: ! from byte 87: expected `,` or `}` at byte 127
+                    3: AIDAGOOD2 | 8.8.4.4
+                "#]],
             ),
             (
                 "comma-missing.json",
                 expect![[r#"
-                1: AIDAGOOD1 | 8.8.4.4
-                2: ! from byte 86: expected `,` or `]` after a record; the rest is lost
-            "#]],
+                    1: AIDAGOOD1 | 8.8.4.4
+                    2: ! from byte 86: expected `,` or `]` after a record
+                    3: AIDAX | 8.8.4.5
+                "#]],
             ),
             (
                 "cut.json",
@@ -327,13 +329,121 @@ mod cloudtrail {
             (
                 "no-objects.json",
                 expect![[r#"
-                1: ! from byte 0: expected a JSON object or array
-                2: AIDAGOOD1 | 8.8.4.4
-                3: ! from byte 85: expected a JSON object or array
-            "#]],
+                    1: ! from byte 0: expected a JSON object or array
+                    2: ! from byte 9: expected a JSON object or array
+                    3: AIDAGOOD1 | 8.8.4.4
+                    4: ! from byte 85: expected a JSON object or array
+                "#]],
             ),
         ] {
             check(&log(), &format!("hostile/cloudtrail/{name}"), expected);
+        }
+    }
+
+    /// Records stand by their names; `{B!}` is one at fault, `{B"}` one with a quote that nobody closes, `{` a bracket that nobody does.
+    fn after_faults(text: &str) -> String {
+        let mut log = String::new();
+        for part in text.split_inclusive('}') {
+            let record = part.rfind('{').filter(|_| part.ends_with('}'));
+            let Some((before, name)) = record.map(|at| part.split_at(at)) else {
+                log.push_str(part);
+                continue;
+            };
+            log.push_str(before);
+            match name {
+                "{B!}" => log.push_str(r#"{"userIdentity":{"principalId":"B"},"x":NaN}"#),
+                "{B\"}" => log.push_str(r#"{"userIdentity":{"principalId":"B},"sourceIPAddress":"8.8.4.4"}"#),
+                name if name.len() == 3 => {
+                    let name = &name[1..2];
+                    log.push_str(&format!(
+                        r#"{{"userIdentity":{{"principalId":"{name}"}},"sourceIPAddress":"8.8.4.4"}}"#
+                    ));
+                }
+                other => log.push_str(other),
+            }
+        }
+        let told = notes(&super::cloudtrail::log(), log.as_bytes());
+        let mut short = String::new();
+        for line in told.lines() {
+            let (_, line) = line.split_once(": ").unwrap();
+            let lost = if line.ends_with("the rest is lost") {
+                "…"
+            } else {
+                ""
+            };
+            match line.split_once(" | ") {
+                Some((name, _)) => short.push_str(name),
+                None => short.push_str(&format!("!{lost}")),
+            }
+        }
+        short
+    }
+
+    #[test]
+    fn what_comes_after_a_fault_is_told_or_the_loss_is() {
+        for (text, expected) in [
+            // Side by side on one line.
+            ("{A}{B!}{C}{D}", "A!CD"),
+            ("{A} {B!} {C}\n{D}", "A!CD"),
+            ("{A}{B\"}{C}{D}\n{E}", "A!…E"),
+            ("{A}{B\"}\n{C}", "A!C"),
+            ("{A}{B\"}", "A!"),
+            ("{A} text {C}\n{D}", "A!…D"),
+            ("{A},\n{C},\n{D}", "A!C!D"),
+            // Lines.
+            ("{A}\n{B!}\n{C}", "A!C"),
+            (
+                "{\"x\":NaN,\"y\":\"in [brackets] or {so}\",\"z\":\"{\\\"a\\\":[1,{}]}\"}\n{C}",
+                "!C",
+            ),
+            (
+                "{\"x\":\"in [brackets] or {so}\",\"z\":\"{\\\"a\\\":[1,{}]}\n{C}",
+                "!C",
+            ),
+            ("{A}\n{B\"}\n{C}", "A!C"),
+            ("{A}\n{\n{C}", "A!C"),
+            ("{B\"}\n{B!}\ntext\n17\n\n{B\"}\n{C}", "!!!!!C"),
+            ("text {A}\ntext {C}\n{D}", "!!D"),
+            // Indented lines; what is indented deeper is part of what is at fault.
+            ("  {A}\n  {B\"}\n  {C}\n{D}", "A!CD"),
+            (" {A}\n {B\"}\n  {C}\n {D}", "A!…D"),
+            ("{A}\n{\n  \"x\": NaN,\n  \"y\": {\n  }\n}\n{C}", "A!C"),
+            (
+                "{A}\n{\n  \"x\": \"NaN,\n  \"y\": {\n  },\n  \"z\": 1\n}\n{C}",
+                "A!C",
+            ),
+            // Inside of arrays.
+            ("{\"Records\":[{A}{C},{D}]}\n{\"Records\":[{E}]}", "A!CDE"),
+            ("{\"Records\":[{A},{B!},{C}]}{\"Records\":[{D}]}", "A!CD"),
+            ("{\"Records\":[{A},NaN,{C}]}", "A!C"),
+            ("{\"Records\":[{A},]}\n{C}", "A!C"),
+            ("{\"Records\":[{A},{B\"},{C}]}\n{\"Records\":[{D}]}", "A!…D"),
+            (
+                "{\"Records\":[\n{A},\n{B\"},\n{C}\n]}\n{\"Records\":[{D}]}",
+                "A!CD",
+            ),
+            ("{\"Records\":[\n  {A},\n  {B\"},\n  {C}\n]\n}\n{D}", "A!CD"),
+            ("{\"Records\":[{A} text {C},{D}]}\n{E}", "A!…E"),
+            ("[{A},{B!},{C}]", "A!C"),
+            ("[{A},{B\"},{C}]", "A!…"),
+            // Files that were cut, and others after them.
+            ("{\"Records\":[{A},{\"x\":\n{\"Records\":[{C}]}\n{D}", "A!CD"),
+            ("{\"Records\":[{A},\n{\"Records\":[{C}]}", "A!C"),
+            ("{\"Records\":[{A}\n{\"Records\":[{C}]}", "A!C"),
+            ("{\"Records\":[{A}\n{C}", "A!C"),
+            ("{\"Records\":[{A},{C}", "AC!…"),
+            // Arrays of documents.
+            ("[{\"Records\":[{A}]},{\"Records\":[{C},{D}]}]\n{E}", "ACDE"),
+            // Faults beside the records of a document.
+            ("{\"x\":NaN,\"Records\":[{A}]}{C}", "!AC"),
+            ("{\"Records\":[{A}],\"x\":NaN}{C}", "A!C"),
+            ("{\"Records\":[{A}],\"x\":[},\"y\":[1,2]}{C}", "A!C"),
+            ("{\"Records\":[{A}] \"x\":1}\n{C}", "A!C"),
+            // A file begins with a byte order mark, wherever it stands.
+            ("\u{feff}{A}\u{feff}{C}\n\u{feff}{\"Records\":[{D}]}\n", "ACD"),
+            ("{A}\n{B\"}\n\u{feff}{C}", "A!C"),
+        ] {
+            assert_eq!(after_faults(text), expected, "{text}");
         }
     }
 
@@ -533,6 +643,86 @@ mod ocsf {
     }
 
     #[test]
+    fn network_activity_is_judged_as_flows_are() {
+        for (members, expected) in [
+            (
+                r#""action":"Allowed","action_id":1,"disposition":"Allowed""#,
+                "i-1 | 8.8.4.4",
+            ),
+            (
+                r#""activity_id":6,"connection_info":{"direction_id":1,"tcp_flags":2}"#,
+                "i-1 | 8.8.4.4",
+            ),
+            (
+                r#""connection_info":{"direction":"-","direction_id":99,"tcp_flags":null}"#,
+                "i-1 | 8.8.4.4",
+            ),
+            (r#""action_id":2"#, "(flow-rejected)"),
+            (r#""action":"Denied""#, "(flow-rejected)"),
+            (r#""action_id":0,"disposition_id":2"#, "(flow-rejected)"),
+            (r#""disposition":"Blocked""#, "(flow-rejected)"),
+            (r#""disposition_id":6"#, "(flow-rejected)"),
+            (r#""activity_id":5,"activity_name":"Refuse""#, "(flow-rejected)"),
+            (r#""activity_name":"Fail""#, "(flow-rejected)"),
+            (r#""connection_info":{"direction_id":2}"#, "(flow-outbound)"),
+            (
+                r#""connection_info":{"direction":"Outbound"},"action":"Allowed""#,
+                "(flow-outbound)",
+            ),
+            (
+                r#""connection_info":{"direction":"Inbound","tcp_flags":19}"#,
+                "(flow-answer)",
+            ),
+            (r#""action_id":"2""#, "(flow-rejected)"),
+            (
+                r#""action_id":2.5,"action":7,"activity_name":["Refuse"],"disposition_id":{}"#,
+                "i-1 | 8.8.4.4",
+            ),
+            (
+                r#""connection_info":[]"#,
+                "! from byte 0: `connection_info` is an array, not an object",
+            ),
+        ] {
+            let event = |class| {
+                format!(
+                    r#"{{"class_uid":{class},{members},"src_endpoint":{{"ip":"8.8.4.4"}},"dst_endpoint":{{"instance_uid":"i-1"}}}}"#
+                )
+            };
+            let told = notes(&log(), event(4001).as_bytes());
+            assert_eq!(told, format!("1: {expected}\n"), "{members}");
+            // The numbers mean other things elsewhere.
+            if !expected.starts_with('!') {
+                assert_eq!(
+                    notes(&log(), event(3002).as_bytes()),
+                    "1: i-1 | 8.8.4.4\n",
+                    "{members}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_local_time_gives_way_to_the_one_since_1970() {
+        let of = |times: &str| {
+            notes(
+                &log(),
+                format!(r#"{{{times},"src_endpoint":{{"ip":"8.8.4.4"}}}}"#).as_bytes(),
+            )
+        };
+        let time = "1: nobody | 8.8.4.4 | 2025-03-04T09:12:44Z\n";
+        assert_eq!(
+            of(r#""time_dt":"2025-03-04T10:12:44","time":1741079564000"#),
+            time
+        );
+        assert_eq!(of(r#""time_dt":"2025-03-04T10:12:44+01:00","time":0"#), time);
+        assert_eq!(of(r#""time_dt":null,"time":1741079564000"#), time);
+        assert_eq!(
+            of(r#""time_dt":"2025-03-04T10:12:44""#),
+            "1: ! from byte 0: `time_dt` is `2025-03-04T10:12:44`, which is no time\n"
+        );
+    }
+
+    #[test]
     fn events_at_fault() {
         check(
             &log(),
@@ -644,6 +834,95 @@ fn record() -> impl Strategy<Value = (Value, Option<String>)> {
     )
 }
 
+/// Records in each arrangement that a format knows.
+fn printed(records: Vec<Value>, pretty: bool, holder: Option<&str>) -> Vec<String> {
+    let print = |value: &Value| {
+        if pretty {
+            serde_json::to_string_pretty(value).unwrap()
+        } else {
+            value.to_string()
+        }
+    };
+    let mut texts = vec![
+        records.iter().map(print).collect::<Vec<_>>().join("\n"),
+        records.iter().map(print).collect(),
+    ];
+    texts.extend(holder.map(|holder| print(&json!({ holder: records }))));
+    texts.push(print(&Value::from(records)));
+    texts
+}
+
+const NAME: &str = "[A-Za-z0-9][a-zé\"\\\\@.\n{}\\[\\]]{0,12}";
+
+/// A finding, and what it tells: one use, or one for each probe of a port.
+fn finding() -> impl Strategy<Value = (Value, Vec<String>)> {
+    let seconds = 0_i64..4_000_000_000;
+    (NAME, prop::collection::vec(any::<[u8; 2]>(), 1..4), 0..3, seconds).prop_map(|(name, addresses, action, seconds)| {
+        let time = jiff::Timestamp::from_second(seconds).unwrap();
+        let addresses: Vec<_> = addresses.iter().map(|[c, d]| format!("8.8.{c}.{d}")).collect();
+        let remote = |address: &String| json!({ "country": {}, "ipAddressV4": address });
+        let (action, told, resource) = match action {
+            0 => (
+                json!({ "awsApiCallAction": { "remoteIpDetails": remote(&addresses[0]) } }),
+                &addresses[..1],
+                json!({ "accessKeyDetails": { "principalId": name } }),
+            ),
+            1 => (
+                json!({ "networkConnectionAction": { "connectionDirection": "INBOUND", "remoteIpDetails": remote(&addresses[0]) } }),
+                &addresses[..1],
+                json!({ "instanceDetails": { "instanceId": name } }),
+            ),
+            _ => {
+                let probes: Vec<_> = addresses.iter().map(|address| json!({ "remoteIpDetails": remote(address) })).collect();
+                (
+                    json!({ "portProbeAction": { "blocked": false, "portProbeDetails": probes } }),
+                    &addresses[..],
+                    json!({ "instanceDetails": { "instanceId": name } }),
+                )
+            }
+        };
+        let finding = json!({
+            "resource": resource,
+            "service": { "serviceName": "guardduty", "eventLastSeen": time.to_string(), "action": action },
+        });
+        let told = told.iter().map(|address| format!("{name} | {address} | {time}")).collect();
+        (finding, told)
+    })
+}
+
+/// An event of OCSF, and what it tells.
+fn event() -> impl Strategy<Value = (Value, String)> {
+    let millis = 0_i64..4_000_000_000_000;
+    (
+        NAME,
+        any::<[u8; 2]>(),
+        0..3,
+        prop::option::of(millis),
+        any::<bool>(),
+    )
+        .prop_map(|(name, [c, d], who, millis, text)| {
+            let address = format!("8.8.{c}.{d}");
+            let mut event = json!({ "class_uid": 3002, "src_endpoint": { "ip": address, "port": 443 } });
+            match who {
+                0 => {
+                    event["actor"] =
+                        json!({ "user": { "uid": name, "type": "User" }, "session": { "uid": "x" } })
+                }
+                1 => event["user"] = json!({ "name": name }),
+                _ => event["dst_endpoint"] = json!({ "instance_uid": name }),
+            }
+            let time = millis.map(|millis| jiff::Timestamp::from_millisecond(millis).unwrap());
+            if let Some(time) = time {
+                event["time"] = millis.into();
+                if text {
+                    event["time_dt"] = time.to_string().into();
+                }
+            }
+            let time = time.map(|time| format!(" | {time}")).unwrap_or_default();
+            (event, format!("{name} | {address}{time}"))
+        })
+}
+
 proptest! {
     #[test]
     fn what_is_printed_is_read_in_any_arrangement(records in prop::collection::vec(record(), 1..12), pretty in any::<bool>()) {
@@ -671,6 +950,59 @@ proptest! {
         ] {
             prop_assert_eq!(&names(&CloudTrail::new(), text.as_bytes()), &expected, "{}", text);
         }
+    }
+
+    #[test]
+    fn findings_are_read_as_they_are_printed(findings in prop::collection::vec(finding(), 1..8), pretty in any::<bool>()) {
+        let mut expected = String::new();
+        for (number, (_, told)) in findings.iter().enumerate() {
+            for told in told {
+                writeln!(expected, "{}: {told}", number + 1).unwrap();
+            }
+        }
+        let findings = findings.into_iter().map(|(finding, _)| finding).collect();
+        for text in printed(findings, pretty, Some("findings")) {
+            prop_assert_eq!(&notes(&GuardDuty::new(), text.as_bytes()), &expected, "{}", text);
+        }
+    }
+
+    #[test]
+    fn ocsf_is_read_as_it_is_printed(events in prop::collection::vec(event(), 1..8), pretty in any::<bool>()) {
+        let mut expected = String::new();
+        for (number, (_, told)) in events.iter().enumerate() {
+            writeln!(expected, "{}: {told}", number + 1).unwrap();
+        }
+        let events = events.into_iter().map(|(event, _)| event).collect();
+        for text in printed(events, pretty, None) {
+            prop_assert_eq!(&notes(&Ocsf::new(), text.as_bytes()), &expected, "{}", text);
+        }
+    }
+
+    /// Where text is spoilt, every record is told, or malformed, or the loss is told.
+    #[test]
+    fn no_record_disappears(
+        count in 2_usize..6,
+        separator in prop::sample::select(vec!["", " ", "\n", "\r\n  "]),
+        around in prop::sample::select(vec![("", ""), ("[", "]"), ("{\"Records\":[", "]}"), ("{\"Records\": [\n", "\n]\n}")]),
+        (at, how) in (any::<prop::sample::Index>(), 0..3),
+    ) {
+        let comma = if around.0.is_empty() { "" } else { "," };
+        let record = |n| format!(r#"{{"userIdentity":{{"principalId":"AIDA{n}"}},"x":[{{"y":1}}],"sourceIPAddress":"8.8.4.4"}}"#);
+        let records = (0..count).map(record).collect::<Vec<_>>().join(&format!("{comma}{separator}"));
+        let mut bytes = format!("{}{records}{}", around.0, around.1).into_bytes();
+        let at = at.index(bytes.len());
+        match how {
+            0 => drop(bytes.remove(at)),
+            1 => bytes[at] = b'N',
+            _ => bytes.insert(at, b'"'),
+        }
+        // With another key it is another document.
+        if serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok() {
+            return Ok(());
+        }
+        let text = notes(&CloudTrail::new(), &bytes);
+        let told = text.lines().count();
+        prop_assert!(told >= count || text.contains("the rest is lost"), "{}\n{text}", String::from_utf8_lossy(&bytes));
     }
 
     /// What a sloppy copy may do to a file: the records before the cut are there, and the loss is told.

@@ -7,7 +7,7 @@ use std::io::Write as _;
 
 use access_events::extract::OnError;
 use access_events::format::flow_log::{FlowEntity, FlowLogError};
-use access_events::format::{Csv, FlowLog, JsonLines, TimeFormat, WebLog};
+use access_events::format::{Csv, FlowLog, Format, JsonLines, TimeFormat, WebLog};
 use access_events::{Dated, Extract, Input};
 use expect_test::expect;
 use proptest::prelude::*;
@@ -812,6 +812,74 @@ mod csv {
     }
 
     #[test]
+    fn a_byte_order_mark_may_come_in_pieces() {
+        let text = "\u{feff}user,ip\nalice,9.9.9.9\n";
+        let csv = Csv::draft("user", "ip").check().unwrap();
+        let (first, rest) = text.as_bytes().split_at(1);
+        let mut notes = support::Notes::default();
+        let mut pieces = std::io::BufReader::new(std::io::Read::chain(first, rest));
+        Format::read(&csv, &mut pieces, &mut notes).unwrap();
+        assert_eq!(notes.text, "1: alice | 9.9.9.9\n");
+    }
+
+    #[test]
+    fn a_row_that_is_too_long_takes_no_other_with_it() {
+        let csv = |quoting| {
+            let csv = Csv::draft("1", "2").header(false).quoting(quoting);
+            csv.row_limit(20_000).check().unwrap()
+        };
+        let long = "x".repeat(50_000);
+        let quoted = r#""x","#.repeat(15_000);
+        let told = "1: a | 9.9.9.9\n2: ! line 2: it is longer than 20000 bytes\n3: b | 9.9.9.9\n";
+        for row in [
+            long.clone(),
+            format!("{long},9.9.9.9\r"),
+            quoted.clone(),
+            // The limit is reached inside of quotes.
+            format!("\"{long}\",9.9.9.9"),
+            format!("x,\"{long}\"\"{long}\"\r"),
+        ] {
+            let text = format!("a,9.9.9.9\n{row}\nb,9.9.9.9\n");
+            assert_eq!(notes(&csv(true), text.as_bytes()), told);
+            let two = format!("a,9.9.9.9\n{row}\n\n{row}\nb,9.9.9.9\n");
+            let of_two = "1: a | 9.9.9.9\n2: ! line 2: it is longer than 20000 bytes\n\
+                3: ! line 4: it is longer than 20000 bytes\n4: b | 9.9.9.9\n";
+            assert_eq!(notes(&csv(true), two.as_bytes()), of_two);
+        }
+        // Without quoting a quote is a character like others.
+        let text = format!("a,9.9.9.9\n\"{long}\nb,9.9.9.9\n");
+        assert_eq!(notes(&csv(false), text.as_bytes()), told);
+        // Where a quote is open, or was before, nobody knows where the next row begins.
+        for row in [
+            format!("\"{long}"),
+            format!("\"x\n{long}"),
+            format!("\"x\n{long}\",9.9.9.9"),
+        ] {
+            let text = format!("a,9.9.9.9\n{row}\nb,9.9.9.9\n");
+            let told = notes(&csv(true), text.as_bytes());
+            assert!(told.starts_with("1: a | 9.9.9.9\n2: ! line 2: "), "{told}");
+            assert!(told.ends_with("; the rest is lost\n"), "{told}");
+        }
+        // Empty lines are no row, however many there are.
+        let text = format!(
+            "a,9.9.9.9\n{}b,9.9.9.9\n{}",
+            "\n".repeat(100_000),
+            "\r\n".repeat(100_000)
+        );
+        assert_eq!(
+            notes(&csv(true), text.as_bytes()),
+            "1: a | 9.9.9.9\n2: b | 9.9.9.9\n"
+        );
+        // Of the first row the columns have to be known.
+        let csv = Csv::draft("a", "b").row_limit(20_000).check().unwrap();
+        let told = notes(&csv, format!("a,b,{long}\nc,9.9.9.9\n").as_bytes());
+        assert_eq!(
+            told,
+            "1: ! line 1: it is longer than 20000 bytes; the rest is lost\n"
+        );
+    }
+
+    #[test]
     fn a_quote_without_end_does_not_take_the_whole_input_into_memory() {
         let csv = Csv::draft("1", "2")
             .header(false)
@@ -944,19 +1012,20 @@ mod json_lines {
             &json,
             "hostile/json-lines/records.jsonl",
             expect![[r#"
-            1: ! from byte 0: `at` is `noon`, which is no time as rfc3339
-            2: ! from byte 53: `user.name` is an object, not a string
-            3: ! from byte 104: `user.name` is an array, not a string
-            4: ! from byte 147: `user.name` is true, not a string
-            5: ! from byte 185: `user.name` is a fraction, not a string
-            6: ! from byte 222: `ip` is a number, not a string
-            7: nobody | 9.9.9.9
-            8: nobody | 9.9.9.9
-            9: alice | 
-            10: ! from byte 360: expected `,` or `}`
-            11: bob | 9.9.9.9
-            12: ! from byte 439: expected a JSON object or array; the rest is lost
-        "#]],
+                1: ! from byte 0: `at` is `noon`, which is no time as rfc3339
+                2: ! from byte 53: `user.name` is an object, not a string
+                3: ! from byte 104: `user.name` is an array, not a string
+                4: ! from byte 147: `user.name` is true, not a string
+                5: ! from byte 185: `user.name` is a fraction, not a string
+                6: ! from byte 222: `ip` is a number, not a string
+                7: nobody | 9.9.9.9
+                8: nobody | 9.9.9.9
+                9: alice | 
+                10: ! from byte 360: expected `,` or `}` at byte 400
+                11: bob | 9.9.9.9
+                12: ! from byte 439: expected a JSON object or array
+                13: ! from byte 447: expected a JSON object or array
+            "#]],
         );
     }
 

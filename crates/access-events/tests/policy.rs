@@ -215,6 +215,26 @@ fn a_window_begins_with_its_first_moment_and_ends_before_its_last() {
 }
 
 #[test]
+fn a_window_and_times_may_be_of_different_zones() {
+    let window = Policy::draft()
+        .since("2025-03-01T00:00:00+01:00".parse().unwrap())
+        .until("2025-03-01T20:00:00-04:00".parse().unwrap());
+    let policy = window.check().unwrap();
+    for (time, expected) in [
+        ("2025-02-28T22:59:59Z", "outside-time-window"),
+        ("2025-02-28T23:00:00Z", "alice,8.8.4.4"),
+        ("2025-03-01T04:30:00+05:30", "alice,8.8.4.4"),
+        ("2025-03-01T04:29:59+05:30", "outside-time-window"),
+        ("2025-03-01T23:59:59Z", "alice,8.8.4.4"),
+        ("2025-03-01T15:59:59-08:00", "alice,8.8.4.4"),
+        ("2025-03-01T16:00:00-08:00", "outside-time-window"),
+        ("2025-03-02T00:00:00Z", "outside-time-window"),
+    ] {
+        assert_eq!(said(policy.judge(&at("8.8.4.4", Some(time)))), expected, "{time}");
+    }
+}
+
+#[test]
 fn lists_of_networks_and_entities() {
     let networks = || {
         Policy::draft()

@@ -6,14 +6,13 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
-use flate2::bufread::MultiGzDecoder;
-
-use super::{FollowError, Place, Seen, Unread, listing};
+use super::{FollowError, Place, Seen, Unread};
 use crate::format::{Format, Malformed, Problem, ReadError, Sink, Stopped};
+use crate::gunzip::{self, Gunzip};
 use crate::policy::Verdict;
 use crate::report::{DropReason, MalformedRecord, Summary};
 use crate::sighting::Sighting;
-use crate::{AccessEvent, Extract, format};
+use crate::{AccessEvent, Extract, format, input};
 
 /// How much is decompressed at a time, in bytes.
 const BUFFER: usize = 64 * 1024;
@@ -34,7 +33,7 @@ impl Content {
     /// A file that was found under this name, as long as it has it: otherwise it is as if there were none.
     pub(super) fn found(path: &Path, id: &str) -> io::Result<Self> {
         let content = Self::open(path)?;
-        if listing::id(path, &content.file.metadata()?) == id {
+        if input::id(path, &content.file.metadata()?) == id {
             Ok(content)
         } else {
             Err(io::ErrorKind::NotFound.into())
@@ -48,7 +47,7 @@ impl Content {
         reader.take(2).read_to_end(&mut magic)?;
         Ok(Self {
             file: Arc::clone(file),
-            is_packed: magic == b"\x1f\x8b",
+            is_packed: magic == gunzip::MAGIC,
         })
     }
 
@@ -68,7 +67,7 @@ impl Content {
             return Ok(Box::new(file));
         }
         file.seek(SeekFrom::Start(0))?;
-        let mut reader = MultiGzDecoder::new(BufReader::with_capacity(BUFFER, file));
+        let mut reader = Gunzip::new(BufReader::with_capacity(BUFFER, file), None);
         io::copy(&mut (&mut reader).take(at), &mut io::sink())?;
         Ok(Box::new(reader))
     }
@@ -200,6 +199,7 @@ pub(super) struct Look {
 impl Sink for Look {
     fn record(&mut self) {
         self.records += 1;
+        self.ends_early = false;
     }
 
     fn sighting(&mut self, _: Sighting<'_>) -> Result<(), Stopped> {
@@ -209,7 +209,7 @@ impl Sink for Look {
     fn dropped(&mut self, _: DropReason) {}
 
     fn malformed(&mut self, fault: Malformed) -> Result<(), Stopped> {
-        self.ends_early |= fault.problem == Problem::EndsEarly;
+        self.ends_early = fault.problem == Problem::EndsEarly;
         Ok(())
     }
 }
@@ -292,7 +292,7 @@ impl Sink for Collect<'_, '_> {
         }
         match self.extract.policy_in_use().judge(&sighting) {
             Verdict::Pair { entity, ip } => {
-                self.collected.summary.pairs += 1;
+                self.collected.summary.pair();
                 let seen = Seen {
                     event: AccessEvent::new(entity, ip),
                     time: sighting.time,

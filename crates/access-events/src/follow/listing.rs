@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use crate::input::id;
+
 /// A file that is there.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
@@ -36,18 +38,6 @@ pub(super) fn modified(metadata: &Metadata) -> u64 {
     since
         .and_then(|since| u64::try_from(since.as_nanos()).ok())
         .unwrap_or_default()
-}
-
-/// By which the system knows a file, whatever its name; where it tells none, the name.
-#[cfg(unix)]
-pub(super) fn id(_: &Path, metadata: &Metadata) -> String {
-    use std::os::unix::fs::MetadataExt;
-    format!("{:x}:{:x}", metadata.dev(), metadata.ino())
-}
-
-#[cfg(not(unix))]
-pub(super) fn id(path: &Path, _: &Metadata) -> String {
-    path.display().to_string()
 }
 
 /// What is there, and what of it cannot be read.

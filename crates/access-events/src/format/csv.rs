@@ -206,6 +206,20 @@ impl Format for Csv {
                 }
             };
             last_line = row.line;
+            if row.is_cut {
+                sink.record();
+                sink.malformed(Malformed {
+                    place: Place::Line(row.line),
+                    problem: Problem::TooLong {
+                        limit: settings.limit,
+                    },
+                    rest_lost: columns.is_none(),
+                })?;
+                if columns.is_none() {
+                    return Ok(());
+                }
+                continue;
+            }
             if columns.is_none() {
                 match Columns::find(settings, row.fields) {
                     Ok(found) => columns = Some(found),

@@ -4,19 +4,23 @@ use std::sync::Arc;
 
 use super::json::{Cursor, Stuck};
 use super::{CloudTrail, FlowLog, Format, GuardDuty, Ocsf, WebLog, flow_log, web_log};
+use crate::report::DropReason;
 
 /// What the input is when no format can read it, whatever format it is said to have: compressed otherwise than by gzip, a
 /// binary file, or text in another encoding.
 pub(crate) fn foreign(first: &[u8]) -> Option<&'static str> {
     let begins = |magic: &[u8]| first.starts_with(magic);
-    if first.get(257..262) == Some(b"ustar") {
+    // Text may hold these words, but not the bytes around them.
+    if first.get(257..262) == Some(b"ustar") && first[..257].contains(&0) {
         return Some("a tar archive; unpack it first");
+    }
+    if begins(b"PAR1") && first.iter().skip(4).take(16).any(|byte| is_no_text(*byte)) {
+        return Some("a Parquet file; have it delivered or converted as text");
     }
     if begins(b"BZh") && first.get(4..10) == Some(b"\x31\x41\x59\x26\x53\x59") {
         return Some("compressed by bzip2; decompress it first");
     }
     Some(match first {
-        _ if begins(b"PAR1") => "a Parquet file; have it delivered or converted as text",
         _ if begins(b"PK\x03\x04") || begins(b"PK\x05\x06") => "a zip archive; unpack it first",
         _ if begins(b"\xfd7zXZ\0") => "compressed by xz; decompress it first",
         _ if begins(b"\x28\xb5\x2f\xfd") => "compressed by Zstandard; decompress it first",
@@ -34,6 +38,11 @@ pub(crate) fn foreign(first: &[u8]) -> Option<&'static str> {
     })
 }
 
+/// Whether no text has the byte, in whichever of the encodings that ASCII is part of.
+fn is_no_text(byte: u8) -> bool {
+    byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | b'\r')
+}
+
 /// What the input is when it is a kind of log that is known and not read; nothing also where it may be read as a table.
 pub(crate) fn unread(first: &[u8]) -> Option<&'static str> {
     let line = first_line(first);
@@ -48,9 +57,18 @@ pub(crate) fn unread(first: &[u8]) -> Option<&'static str> {
         .then_some("a flow log of a transit gateway, which is not read")
 }
 
+/// Why an input of an unknown format is left out for its name alone: what lies beside the logs in the folders of a trail.
+pub(crate) fn leaves_out(name: &str) -> Option<DropReason> {
+    CloudTrail::new().leaves_out(name)
+}
+
 /// The format of lines that the input begins with.
 pub(crate) fn line_format(first: &[u8]) -> Option<Arc<dyn Format>> {
     let line = first_line(first);
+    // A document of JSON is one long line.
+    if line.starts_with(b"{") {
+        return None;
+    }
     if flow_log::is_certain(line) {
         return Some(Arc::new(FlowLog::new()));
     }
@@ -86,6 +104,10 @@ struct Marks {
     user_identity: bool,
     /// A record of CloudTrail as text.
     cloudtrail_event: bool,
+    /// What CloudTrail writes beside its logs: a digest, an Insights event.
+    beside_cloudtrail: bool,
+    /// An array of records without any, as CloudTrail delivers it.
+    no_records: bool,
     /// A service with the name of GuardDuty.
     guardduty: bool,
     class_uid: bool,
@@ -95,7 +117,10 @@ struct Marks {
 
 impl Marks {
     fn is_cloudtrail(&self) -> bool {
-        self.event_version && self.user_identity || self.cloudtrail_event
+        self.event_version && self.user_identity
+            || self.cloudtrail_event
+            || self.beside_cloudtrail
+            || self.no_records
     }
 
     fn is_ocsf(&self) -> bool {
@@ -105,9 +130,12 @@ impl Marks {
     /// Looks at a record, or at what is around it.
     fn look(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stuck> {
         cursor.object("", |cursor, key| match key {
-            b"Records" | b"Events" | b"findings" | b"Findings" if cursor.begins(b'[')? => {
-                self.look_at_first_of(cursor)
+            b"Records" if cursor.begins(b'[')? => {
+                self.look_at_first_of(cursor)?;
+                self.no_records = true;
+                Ok(())
             }
+            b"Events" | b"findings" | b"Findings" if cursor.begins(b'[')? => self.look_at_first_of(cursor),
             b"detail" if cursor.begins(b'{')? => self.look(cursor),
             b"service" | b"Service" if cursor.begins(b'{')? => {
                 let name = cursor.text_in("service", &["serviceName", "ServiceName"])?;
@@ -123,6 +151,8 @@ impl Marks {
                     b"eventVersion" => self.event_version = cursor.begins(b'"')?,
                     b"userIdentity" => self.user_identity = cursor.begins(b'{')?,
                     b"CloudTrailEvent" => self.cloudtrail_event = cursor.begins(b'"')?,
+                    b"digestS3Object" => self.beside_cloudtrail = cursor.begins(b'"')?,
+                    b"insightDetails" => self.beside_cloudtrail = cursor.begins(b'{')?,
                     b"class_uid" => self.class_uid = true,
                     _ => {}
                 }
@@ -131,6 +161,7 @@ impl Marks {
         })
     }
 
+    /// Looks at the first element and goes no further; over an array without any.
     fn look_at_first_of(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stuck> {
         cursor.array("", |cursor| {
             self.look(cursor)?;
@@ -145,7 +176,8 @@ fn without_mark(first: &[u8]) -> &[u8] {
 
 fn first_line(first: &[u8]) -> &[u8] {
     let text = without_mark(first);
-    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+    let line = &text[..end];
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
@@ -194,8 +226,8 @@ mod tests {
             ("cloudtrail/eventbridge.json", "cloudtrail"),
             // What a user of Lake may have asked for has members of any name.
             ("cloudtrail/lake.jsonl", "-"),
-            ("cloudtrail/insight.json", "-"),
-            ("cloudtrail/digest.json", "-"),
+            ("cloudtrail/insight.json", "cloudtrail"),
+            ("cloudtrail/digest.json", "cloudtrail"),
             ("guardduty/export.jsonl", "guardduty"),
             ("guardduty/array.json", "guardduty"),
             ("guardduty/eventbridge.json", "guardduty"),
@@ -221,8 +253,9 @@ mod tests {
             "{}",
             "17",
             "[[{",
-            r#"{"Records":[]}"#,
             r#"{"Records":[{"eventVersion":"1.11"}]}"#,
+            r#"{"Records":["#,
+            r#"{"Records":["a"]}"#,
             // Members inside of others, or in texts, are no marks; neither is a document with marks of two formats.
             r#"{"requestParameters":{"eventVersion":"1.11","userIdentity":{}}}"#,
             r#"{"text":"\"eventVersion\":\"1.11\",\"userIdentity\":{}"}"#,
@@ -230,6 +263,20 @@ mod tests {
             r#"{"eventVersion":"1.11","userIdentity":{},]"#,
         ] {
             assert!(guess(text.as_bytes()).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_trail_delivers_without_uses_in_it_is_known() {
+        for text in [r#"{"Records":[]}"#, r#"{"Records": [ ] }"#] {
+            assert_eq!(guess(text.as_bytes()).unwrap().name(), "cloudtrail");
+        }
+        for text in [
+            r#"{"Events":[]}"#,
+            r#"{"findings":[]}"#,
+            r#"{"digestS3Object":1}"#,
+        ] {
+            assert!(guess(text.as_bytes()).is_none(), "{text}");
         }
     }
 
@@ -273,6 +320,10 @@ mod tests {
             (b"\xff\xfea\0", "text in UTF-16"),
             (b"SQLite format 3\0", "an SQLite database"),
         ];
+        let text = [&[b' '; 257][..], b"ustar 00"].concat();
+        for text in [&b"PAR1"[..], b"PAR1,192.0.2.1\nPAR2,192.0.2.2\n", &text] {
+            assert_eq!(foreign(text), None, "{text:?}");
+        }
         for (bytes, expected) in cases {
             assert!(foreign(bytes).unwrap().starts_with(expected), "{expected}");
             assert!(guess(bytes).is_none());

@@ -105,7 +105,7 @@ pub struct Malformed {
     pub place: Place,
     /// What is wrong.
     pub problem: Problem,
-    /// Whether the format could not tell where the next record begins and left the rest of the input unread.
+    /// Whether records after it may have been passed over, since it could not be told where they begin.
     pub rest_lost: bool,
 }
 

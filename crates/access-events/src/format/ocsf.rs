@@ -17,7 +17,7 @@ use crate::sighting::{Principal, Sighting};
 /// | `src_endpoint.ip` | the address |
 /// | `actor.user`, or `user` where it names nobody | who, see below |
 /// | `src_endpoint.instance_uid`, or `dst_endpoint.instance_uid` | who, where no user is named |
-/// | `time_dt`, or `time` in milliseconds since 1970 | the time |
+/// | `time_dt`, or `time` in milliseconds since 1970 where that has no zone or is missing | the time |
 ///
 /// Of a user, the ARN is the one among `uid`, `uid_alt` and `uuid` that begins with `arn:`; the identifier the first of
 /// `uid` and `uid_alt` that does not, then `name`, `email_addr` and the ARN; the user name is `name`, or the role's in
@@ -26,7 +26,11 @@ use crate::sighting::{Principal, Sighting};
 /// `cloud.provider` is `AWS` or there is an ARN.
 ///
 /// Left out: [`ServiceCaller`](DropReason::ServiceCaller), as in CloudTrail, where `src_endpoint.domain` is a service's name or
-/// `actor.user.type` is `AWSService`; [`NoAddress`](DropReason::NoAddress) where there is no `src_endpoint.ip`, or `-` in its place.
+/// `actor.user.type` is `AWSService`; [`NoAddress`](DropReason::NoAddress) where there is no `src_endpoint.ip`, or `-` in its place. Of
+/// network activity (class 4001), as in [flow logs](super::FlowLog): [`FlowRejected`](DropReason::FlowRejected) where action, disposition or
+/// activity say that a connection was denied, blocked, dropped, rejected, reset or refused, or that it failed;
+/// [`FlowOutbound`](DropReason::FlowOutbound) by the direction, and [`FlowAnswer`](DropReason::FlowAnswer) by the TCP flags of
+/// `connection_info`, where they are given.
 #[derive(Debug, Clone)]
 pub struct Ocsf {
     limit: usize,
@@ -62,11 +66,31 @@ impl Format for Ocsf {
     }
 }
 
+/// The class of network activity.
+const NETWORK_ACTIVITY: i64 = 4001;
+/// What is said of a connection that was not let through, with the numbers that the schema has for it.
+const REFUSED_ACTIONS: &[(i64, &str)] = &[(2, "Denied")];
+const REFUSED_DISPOSITIONS: &[(i64, &str)] = &[
+    (2, "Blocked"),
+    (6, "Dropped"),
+    (21, "Reset"),
+    (25, "Rejected"),
+    (26, "Unauthorized"),
+];
+const REFUSED_ACTIVITIES: &[(i64, &str)] = &[(4, "Fail"), (5, "Refuse")];
+/// The flags of the answer to a TCP connection.
+const SYN_ACK: i64 = 0x12;
+
 /// The parser, which is nobody's business.
 struct Events;
 
 #[derive(Default)]
 struct Event<'a> {
+    class: Option<i64>,
+    activity: Choice<'a>,
+    action: Choice<'a>,
+    disposition: Choice<'a>,
+    connection: Connection<'a>,
     time: Option<i64>,
     time_dt: Option<Quoted<'a>>,
     provider: Option<Quoted<'a>>,
@@ -74,6 +98,27 @@ struct Event<'a> {
     user: User<'a>,
     source: Endpoint<'a>,
     destination: Endpoint<'a>,
+}
+
+/// One of the values that the schema has for something, by its number, its name or both.
+#[derive(Default)]
+struct Choice<'a> {
+    id: Option<i64>,
+    name: Option<Quoted<'a>>,
+}
+
+impl Choice<'_> {
+    fn is_one_of(&self, values: &[(i64, &str)]) -> bool {
+        values
+            .iter()
+            .any(|(id, name)| self.id == Some(*id) || self.name.is_some_and(|text| text.is(name)))
+    }
+}
+
+#[derive(Default)]
+struct Connection<'a> {
+    direction: Choice<'a>,
+    tcp_flags: Option<i64>,
 }
 
 #[derive(Default)]
@@ -109,6 +154,14 @@ impl Parser for Events {
         let mut event = Event::default();
         cursor.object("", |cursor, key| {
             match key {
+                b"class_uid" => event.class = number(cursor)?,
+                b"activity_id" => event.activity.id = number(cursor)?,
+                b"activity_name" => event.activity.name = name(cursor)?,
+                b"action_id" => event.action.id = number(cursor)?,
+                b"action" => event.action.name = name(cursor)?,
+                b"disposition_id" => event.disposition.id = number(cursor)?,
+                b"disposition" => event.disposition.name = name(cursor)?,
+                b"connection_info" => event.connection = connection(cursor)?,
                 b"time" => event.time = cursor.integer("time")?,
                 b"time_dt" => event.time_dt = cursor.text("time_dt")?,
                 b"cloud" => event.provider = cursor.text_in("cloud", &["provider"])?,
@@ -136,15 +189,11 @@ impl Parser for Events {
     }
 
     fn tell(&self, event: Event<'_>, sink: &mut dyn Sink) -> Result<(), Fault> {
-        let time = match (event.time_dt, event.time) {
-            (Some(_), _) => json::time("time_dt", event.time_dt)?,
-            (None, Some(time)) => Some(Timestamp::from_millisecond(time).map_err(|_| {
-                Problem::Json(format!(
-                    "`time` is {time}, which is no time in milliseconds since 1970"
-                ))
-            })?),
-            (None, None) => None,
-        };
+        let time = event.moment()?;
+        if let Some(reason) = event.no_connection() {
+            sink.dropped(reason);
+            return Ok(());
+        }
         let address = known(event.source.ip)?.unwrap_or_default();
         let domain = known(event.source.domain)?.unwrap_or_default();
         let is_service_user = event.actor.user.kind.is_some_and(|kind| kind.is("AWSService"));
@@ -210,6 +259,40 @@ impl Parser for Events {
     }
 }
 
+impl Event<'_> {
+    fn moment(&self) -> Result<Option<Timestamp>, Problem> {
+        match (json::time("time_dt", self.time_dt), self.time) {
+            // `time_dt` may be local, `time` never is.
+            (Ok(None) | Err(_), Some(time)) => Timestamp::from_millisecond(time).map(Some).map_err(|_| {
+                Problem::Json(format!(
+                    "`time` is {time}, which is no time in milliseconds since 1970"
+                ))
+            }),
+            (moment, _) => moment,
+        }
+    }
+
+    /// Why network activity is no connection that came in.
+    fn no_connection(&self) -> Option<DropReason> {
+        if self.class != Some(NETWORK_ACTIVITY) {
+            return None;
+        }
+        let is_refused = self.action.is_one_of(REFUSED_ACTIONS)
+            || self.disposition.is_one_of(REFUSED_DISPOSITIONS)
+            || self.activity.is_one_of(REFUSED_ACTIVITIES);
+        let flags = self.connection.tcp_flags.unwrap_or_default();
+        if is_refused {
+            Some(DropReason::FlowRejected)
+        } else if self.connection.direction.is_one_of(&[(2, "Outbound")]) {
+            Some(DropReason::FlowOutbound)
+        } else if flags & SYN_ACK == SYN_ACK {
+            Some(DropReason::FlowAnswer)
+        } else {
+            None
+        }
+    }
+}
+
 impl User<'_> {
     fn is_somebody(&self) -> Result<bool, Problem> {
         for name in [self.uid, self.uid_alt, self.uuid, self.name, self.email] {
@@ -247,6 +330,35 @@ fn user<'t>(cursor: &mut Cursor<'t>, name: &str) -> Result<User<'t>, Stuck> {
         Ok(())
     })?;
     Ok(user)
+}
+
+/// The number of one of the schema's values. Anything else says nothing.
+fn number(cursor: &mut Cursor<'_>) -> Result<Option<i64>, Stuck> {
+    let text = str::from_utf8(cursor.value()?).unwrap_or_default();
+    Ok(text.trim_matches('"').parse().ok())
+}
+
+/// The name of one of the schema's values. Anything else says nothing.
+fn name<'t>(cursor: &mut Cursor<'t>) -> Result<Option<Quoted<'t>>, Stuck> {
+    if cursor.begins(b'"')? {
+        return cursor.text("");
+    }
+    cursor.skip()?;
+    Ok(None)
+}
+
+fn connection<'t>(cursor: &mut Cursor<'t>) -> Result<Connection<'t>, Stuck> {
+    let mut connection = Connection::default();
+    cursor.object("connection_info", |cursor, key| {
+        match key {
+            b"direction_id" => connection.direction.id = number(cursor)?,
+            b"direction" => connection.direction.name = name(cursor)?,
+            b"tcp_flags" => connection.tcp_flags = number(cursor)?,
+            _ => cursor.skip()?,
+        }
+        Ok(())
+    })?;
+    Ok(connection)
 }
 
 fn endpoint<'t>(cursor: &mut Cursor<'t>, name: &str) -> Result<Endpoint<'t>, Stuck> {

@@ -30,6 +30,8 @@ pub(crate) struct Cursor<'a> {
     depth: u32,
     /// The keys of a document under which there may be an array of records.
     holders: &'static [&'static str],
+    /// A bit for each length that they have.
+    lengths: u64,
     /// The first value that is not what it should be.
     fault: Option<Problem>,
 }
@@ -73,6 +75,12 @@ impl<'a> Quoted<'a> {
     }
 }
 
+/// A bit for a length; those beyond 63 share theirs with others.
+#[inline(always)]
+fn bit(length: usize) -> u64 {
+    1_u64.wrapping_shl(length as u32)
+}
+
 impl<'a> Cursor<'a> {
     /// A cursor at the beginning of a text. An array under the key of a holder stops it.
     pub(crate) fn new(text: &'a [u8], holders: &'static [&'static str]) -> Self {
@@ -81,6 +89,7 @@ impl<'a> Cursor<'a> {
             at: 0,
             depth: 0,
             holders,
+            lengths: holders.iter().fold(0, |lengths, key| lengths | bit(key.len())),
             fault: None,
         }
     }
@@ -150,7 +159,7 @@ impl<'a> Cursor<'a> {
 
     #[inline(always)]
     fn is_holder(&self, key: &[u8]) -> bool {
-        self.holders.iter().any(|holder| holder.as_bytes() == key)
+        self.lengths & bit(key.len()) != 0 && self.holders.iter().any(|holder| holder.as_bytes() == key)
     }
 
     /// Goes over the array that comes next and calls `element` for each of its elements, which has to go over it. A

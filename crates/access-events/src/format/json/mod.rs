@@ -5,6 +5,7 @@
 //! too long to be kept, are brackets counted to find the next one.
 
 mod cursor;
+mod reader;
 #[cfg(test)]
 mod tests;
 
@@ -15,10 +16,9 @@ use jiff::Timestamp;
 
 pub(crate) use cursor::{Cursor, Quoted, Stuck};
 
-use super::{Malformed, Place, Problem, ReadError, Sink, Stopped};
+use reader::{After, Halt, Reader, syntax, unexpected};
 
-/// How much is read at a time, in bytes.
-const CHUNK: usize = 128 * 1024;
+use super::{Malformed, Place, Problem, ReadError, Sink, Stopped};
 
 /// Makes records of JSON text.
 pub(crate) trait Parser {
@@ -69,17 +69,14 @@ pub(crate) fn read_records<P: Parser>(
     input: &mut dyn BufRead,
     sink: &mut dyn Sink,
 ) -> Result<(), ReadError> {
-    let reader = Reader {
-        input,
-        buffer: vec![0; CHUNK],
-        end: 0,
-        position: 0,
-        mark: None,
-        base: 0,
-        limit,
-        rescanned: 0,
+    let splitter = Splitter {
+        parser,
+        reader: Reader::new(input, limit),
+        sink,
+        indent: 0,
+        is_loose: false,
     };
-    Splitter { parser, reader, sink }.run()
+    splitter.run()
 }
 
 /// Parses a record that is a text of its own, from its beginning to its end.
@@ -148,265 +145,18 @@ pub(crate) fn shorten(text: &str) -> String {
     short
 }
 
-/// Why the scan for the next record does not go on.
-enum Halt {
-    Io(io::Error),
-    Fault(Problem),
-}
-
-impl From<io::Error> for Halt {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-/// A window on the input.
-struct Reader<'r> {
-    input: &'r mut dyn BufRead,
-    buffer: Vec<u8>,
-    /// Where the bytes read end in `buffer`.
-    end: usize,
-    /// The next byte to look at.
-    position: usize,
-    /// From here on bytes are kept: the beginning of the record that is being looked at.
-    mark: Option<usize>,
-    /// The input's bytes before `buffer`.
-    base: u64,
-    limit: usize,
-    /// Bytes looked at more than once because a fault made it necessary.
-    rescanned: u64,
-}
-
-/// What comes after a line at fault.
-#[derive(PartialEq, Eq)]
-enum Next {
-    /// A line that may begin a document; it is at the position.
-    Document,
-    /// The end, and no line before it that is not indented.
-    End,
-    /// The end, and lines before it that may have been records.
-    Lost,
-}
-
-impl Reader<'_> {
-    fn offset(&self) -> u64 {
-        self.base + self.position as u64
-    }
-
-    /// Reads more; false at the end of the input. All bytes up to the position are given up, but for those from the
-    /// mark on. A marked record that has grown over the limit seems to end here: it [is too long](Self::is_too_long).
-    fn fill(&mut self) -> io::Result<bool> {
-        if let Some(mark) = self.mark
-            && self.end - mark > self.limit
-        {
-            return Ok(false);
-        }
-        let keep = self.mark.unwrap_or(self.position);
-        if keep > 0 {
-            self.buffer.copy_within(keep..self.end, 0);
-            self.end -= keep;
-            self.position -= keep;
-            self.base += keep as u64;
-            self.mark = self.mark.map(|mark| mark - keep);
-        }
-        if self.buffer.len() - self.end < CHUNK / 4 {
-            self.buffer.resize(self.buffer.len() * 2, 0);
-        }
-        loop {
-            match self.input.read(&mut self.buffer[self.end..]) {
-                Ok(0) => return Ok(false),
-                Ok(n) => {
-                    self.end += n;
-                    return Ok(true);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Reads until twice as many bytes are there from the position on, so that looking at them from their beginning
-    /// again and again takes no longer than twice. False when there are no more, or enough for the longest record.
-    fn double(&mut self) -> io::Result<bool> {
-        self.mark = Some(self.position);
-        let had = self.end - self.position;
-        while self.end - self.position < (2 * had).max(1) {
-            if self.end - self.position > self.limit || !self.fill()? {
-                break;
-            }
-        }
-        Ok(self.end - self.position > had)
-    }
-
-    /// Whether the position is farther from the mark than a record may be long. Then it goes back to where the limit is, so that it does
-    /// not matter in which pieces the bytes have come.
-    fn is_too_long(&mut self) -> bool {
-        match self.mark {
-            Some(mark) if self.position - mark > self.limit => {
-                self.position = mark + self.limit;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// The byte at the position, nothing at the end of the input.
-    fn peek(&mut self) -> io::Result<Option<u8>> {
-        if self.position == self.end && !self.fill()? {
-            return Ok(None);
-        }
-        Ok(Some(self.buffer[self.position]))
-    }
-
-    /// The next byte that is no blank.
-    fn token(&mut self) -> io::Result<Option<u8>> {
-        while let Some(byte) = self.peek()? {
-            if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
-                return Ok(Some(byte));
-            }
-            self.position += 1;
-        }
-        Ok(None)
-    }
-
-    /// The next byte that is no blank, where there must be one.
-    fn inner_token(&mut self) -> Result<u8, Halt> {
-        self.token()?.ok_or(Halt::Fault(Problem::EndsEarly))
-    }
-
-    fn expect(&mut self, byte: u8) -> Result<(), Halt> {
-        if self.inner_token()? != byte {
-            return Err(unexpected(&format!("`{}`", char::from(byte))));
-        }
-        self.position += 1;
-        Ok(())
-    }
-
-    /// Goes behind the value that begins at the position, by its brackets and quotes alone.
-    fn skip_value(&mut self) -> Result<(), Halt> {
-        match self.inner_token()? {
-            b'"' | b'{' | b'[' => {
-                let mut nesting = Nesting::default();
-                loop {
-                    if let Some(length) = nesting.scan(&self.buffer[self.position..self.end]) {
-                        self.position += length;
-                        return Ok(());
-                    }
-                    self.position = self.end;
-                    if !self.fill()? {
-                        return Err(Halt::Fault(Problem::EndsEarly));
-                    }
-                }
-            }
-            b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
-                while let Some(byte) = self.peek()? {
-                    if matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n') {
-                        break;
-                    }
-                    self.position += 1;
-                }
-                Ok(())
-            }
-            _ => Err(unexpected("a value")),
-        }
-    }
-
-    /// Goes to the next line that begins with a bracket, beginning to look at the position.
-    fn next_document(&mut self) -> io::Result<Next> {
-        self.mark = None;
-        let mut next = Next::End;
-        loop {
-            match memchr::memchr(b'\n', &self.buffer[self.position..self.end]) {
-                Some(found) => {
-                    self.position += found + 1;
-                    match self.peek()? {
-                        Some(b'{' | b'[') => return Ok(Next::Document),
-                        Some(b' ' | b'\t' | b'\r' | b'\n') | None => {}
-                        Some(_) => next = Next::Lost,
-                    }
-                }
-                None => {
-                    self.position = self.end;
-                    if !self.fill()? {
-                        return Ok(next);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Goes back to the beginning of the marked record, so that the lines in it are looked at again, as long as this
-    /// does not happen so often that reading takes time in the square of the input.
-    fn rewind(&mut self) {
-        if let Some(mark) = self.mark {
-            let again = (self.position - mark) as u64;
-            if self.rescanned + again <= 4 * self.limit as u64 + self.offset() {
-                self.rescanned += again;
-                self.position = mark;
-            }
-        }
-    }
-}
-
-fn unexpected(wanted: &str) -> Halt {
-    Halt::Fault(Problem::Json(format!("expected {wanted}")))
-}
-
-/// How deep in brackets a scan is. Brackets are counted, not compared.
-#[derive(Debug, Default)]
-struct Nesting {
-    depth: usize,
-    in_string: bool,
-    escaped: bool,
-}
-
-impl Nesting {
-    /// The length of the rest of the value, closing bracket or quote and all; nothing when `bytes` end before it.
-    fn scan(&mut self, bytes: &[u8]) -> Option<usize> {
-        let mut at = 0;
-        while at < bytes.len() {
-            if self.in_string {
-                if self.escaped {
-                    self.escaped = false;
-                    at += 1;
-                    continue;
-                }
-                at += memchr::memchr2(b'"', b'\\', &bytes[at..])? + 1;
-                if bytes[at - 1] == b'\\' {
-                    self.escaped = true;
-                    continue;
-                }
-                self.in_string = false;
-            } else {
-                at += 1;
-                match bytes[at - 1] {
-                    b'"' => {
-                        self.in_string = true;
-                        continue;
-                    }
-                    b'{' | b'[' => {
-                        self.depth += 1;
-                        continue;
-                    }
-                    b'}' | b']' => self.depth -= 1,
-                    _ => continue,
-                }
-            }
-            if self.depth == 0 {
-                return Some(at);
-            }
-        }
-        None
-    }
-}
-
 struct Splitter<'s, 'r, P> {
     parser: &'s P,
     reader: Reader<'r>,
     sink: &'s mut dyn Sink,
+    /// How many blanks the line of the document begins with.
+    indent: usize,
+    /// Whether commas and closing brackets may stand between documents: an array was left before its end.
+    is_loose: bool,
 }
 
 /// What a document turned out to be.
+#[derive(PartialEq, Eq)]
 enum Document {
     /// A record.
     Record,
@@ -426,16 +176,20 @@ enum Tried {
     Holder,
 }
 
-/// Why a document, or an array of records, ends where it should not.
+/// Why a document, or an array of records, is left before its end.
 enum Broken {
     Read(ReadError),
-    /// A document of its own. It is still in the buffer, from the mark on.
+    /// A document at fault. It is still in the buffer, from the mark on.
     Document(Problem),
-    /// Inside of an array of records; `at` is where.
+    /// An array at fault at `at`; the position is where reading goes on.
     Array {
         at: u64,
         problem: Problem,
+        /// Whether text was passed over that may hold other records.
+        lost: bool,
     },
+    /// An array of documents, the first of which is at the position.
+    Documents,
 }
 
 impl From<ReadError> for Broken {
@@ -444,53 +198,76 @@ impl From<ReadError> for Broken {
     }
 }
 
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error.into())
+    }
+}
+
 impl<P: Parser> Splitter<'_, '_, P> {
+    /// Whether a document may hold an array of records.
+    const HOLDS: bool = !P::HOLDERS.is_empty();
+
     fn run(mut self) -> Result<(), ReadError> {
-        self.skip_byte_order_mark()?;
         loop {
             self.reader.mark = None;
             let Some(first) = self.reader.token()? else {
                 return Ok(());
             };
+            if self.is_loose && matches!(first, b',' | b']' | b'}') {
+                self.reader.position += 1;
+                continue;
+            }
+            if first == 0xef && self.reader.skip_byte_order_mark()? {
+                continue;
+            }
             let start = self.reader.offset();
+            self.indent = self.reader.indent;
             self.reader.mark = Some(self.reader.position);
             let done = match first {
                 b'{' => self.document(start),
                 b'[' => {
                     self.reader.position += 1;
-                    self.array()
+                    self.array(false)
                 }
-                _ => Err(Broken::Document(Problem::Json(
-                    "expected a JSON object or array".to_owned(),
-                ))),
+                _ => {
+                    let problem = Problem::Json("expected a JSON object or array".to_owned());
+                    let lost = self.reader.next_line(self.indent, Self::HOLDS)?;
+                    self.fault(start, problem, lost)?;
+                    continue;
+                }
             };
             match done {
                 Ok(()) => {}
                 Err(Broken::Read(error)) => return Err(error),
-                Err(Broken::Array { at, problem }) => {
-                    let next = self.reader.next_document()?;
-                    self.fault(at, problem, next != Next::Document)?;
+                Err(Broken::Documents) => self.is_loose = true,
+                Err(Broken::Array { at, problem, lost }) => {
+                    self.is_loose = true;
+                    self.fault_or_end(at, problem, lost)?;
                 }
-                Err(Broken::Document(problem)) => {
-                    self.reader.rewind();
-                    let next = self.reader.next_document()?;
-                    let lost = next == Next::Lost || problem == Problem::EndsEarly && next == Next::End;
-                    self.fault(start, problem, lost)?;
-                }
+                Err(Broken::Document(problem)) => match self.reader.leave(self.indent, Self::HOLDS)? {
+                    After::Behind { lost } => {
+                        let lost = lost || self.may_be_holder();
+                        self.fault(start, problem, lost)?;
+                    }
+                    After::Later { lost, .. } => self.fault_or_end(start, problem, lost)?,
+                },
             }
         }
     }
 
-    fn skip_byte_order_mark(&mut self) -> io::Result<()> {
-        while self.reader.end < 3 {
-            if !self.reader.fill()? {
-                break;
-            }
-        }
-        if self.reader.buffer[..self.reader.end].starts_with(b"\xef\xbb\xbf") {
-            self.reader.position = 3;
-        }
-        Ok(())
+    /// A record that is malformed, and where the input ended inside of it, the end of what can be read.
+    fn fault_or_end(&mut self, at: u64, problem: Problem, lost: bool) -> Result<(), ReadError> {
+        let is_end = problem == Problem::EndsEarly && self.reader.peek()?.is_none();
+        self.fault(at, problem, lost || is_end)
+    }
+
+    /// Whether the document at fault between mark and position names an array of records.
+    fn may_be_holder(&self) -> bool {
+        let text = self.reader.marked();
+        P::HOLDERS
+            .iter()
+            .any(|holder| memchr::memmem::find(text, holder.as_bytes()).is_some())
     }
 
     /// A record that is malformed.
@@ -546,10 +323,7 @@ impl<P: Parser> Splitter<'_, '_, P> {
                 Stuck::End if self.reader.double()? => continue,
                 Stuck::End => Tried::Unfinished,
                 Stuck::Holder => Tried::Holder,
-                Stuck::Syntax(at, wanted) => Tried::Syntax(Problem::Json(format!(
-                    "expected {wanted} at byte {}",
-                    self.reader.offset() + at as u64
-                ))),
+                Stuck::Syntax(at, wanted) => Tried::Syntax(syntax(self.reader.offset() + at as u64, wanted)),
                 Stuck::Deep => Tried::Syntax(Problem::TooDeep {
                     limit: cursor::DEEPEST,
                 }),
@@ -559,30 +333,28 @@ impl<P: Parser> Splitter<'_, '_, P> {
 
     /// A top-level object, with its bracket at the position.
     fn document(&mut self, start: u64) -> Result<(), Broken> {
-        let tried = self.try_record(P::HOLDERS)?;
-        if matches!(tried, Tried::Done) {
-            return Ok(());
-        }
+        let mut problem = match self.try_record(P::HOLDERS)? {
+            Tried::Done => return Ok(()),
+            Tried::Syntax(problem) => Some(problem),
+            Tried::Unfinished | Tried::Holder => None,
+        };
         self.reader.mark = Some(self.reader.position);
-        match (self.members()?, tried) {
-            // Its brackets match, and yet it is not JSON. Perhaps it swallowed the next ones, for want of a quote.
-            (Document::Record, Tried::Syntax(problem)) => {
-                let text = &self.reader.buffer[self.reader.mark.unwrap_or_default()..self.reader.position];
-                if memchr::memchr(b'\n', text).is_some() {
-                    return Err(Broken::Document(problem));
-                }
-                Ok(self.fault(start, problem, false)?)
+        match (self.members(start, &mut problem), problem) {
+            (Ok(Document::Holder), _) => Ok(()),
+            (Ok(Document::Record) | Err(Broken::Document(_)), Some(problem)) => {
+                Err(Broken::Document(problem))
             }
-            (Document::Record, _) => {
+            (Ok(Document::Record), None) => {
                 self.reader.is_too_long();
                 Err(self.too_long())
             }
-            (Document::Holder, _) => Ok(()),
+            (Err(broken), _) => Err(broken),
         }
     }
 
-    /// Walks over the members of a top-level object. Arrays under the keys of holders are told record by record.
-    fn members(&mut self) -> Result<Document, Broken> {
+    /// Walks over the members of a top-level object. Arrays under the keys of holders are told record by record; before that, what is wrong
+    /// with the object.
+    fn members(&mut self, start: u64, problem: &mut Option<Problem>) -> Result<Document, Broken> {
         let mut document = Document::Record;
         self.reader.position += 1;
         if self.step(|reader| reader.inner_token())? == b'}' {
@@ -590,17 +362,17 @@ impl<P: Parser> Splitter<'_, '_, P> {
             return Ok(document);
         }
         loop {
-            let (start, end) = self.step(|reader| {
+            let (begin, end) = self.step(|reader| {
                 if reader.inner_token()? != b'"' {
                     return Err(unexpected("a key in quotes"));
                 }
-                let start = reader.offset();
+                let begin = reader.offset();
                 reader.skip_value()?;
-                Ok((start, reader.offset()))
+                Ok((begin, reader.offset()))
             })?;
             // Keys of holders are short; what was longer may have left the buffer.
-            let holds = start.checked_sub(self.reader.base).is_some_and(|start| {
-                let key = &self.reader.buffer[start as usize + 1..(end - self.reader.base) as usize - 1];
+            let holds = begin.checked_sub(self.reader.base).is_some_and(|begin| {
+                let key = &self.reader.buffer[begin as usize + 1..(end - self.reader.base) as usize - 1];
                 P::HOLDERS.iter().any(|holder| holder.as_bytes() == key)
             });
             let value = self.step(|reader| {
@@ -609,8 +381,13 @@ impl<P: Parser> Splitter<'_, '_, P> {
             })?;
             if holds && value == b'[' {
                 document = Document::Holder;
+                if let Some(problem) = problem.take() {
+                    self.fault(start, problem, false)?;
+                }
                 self.reader.position += 1;
-                self.array()?;
+                self.array(true)?;
+            } else if document == Document::Holder {
+                self.after_records()?;
             } else {
                 self.step(|reader| reader.skip_value())?;
             }
@@ -620,7 +397,7 @@ impl<P: Parser> Splitter<'_, '_, P> {
                     self.reader.position += 1;
                     return Ok(document);
                 }
-                _ => return Err(self.broken(Problem::Json("expected `,` or `}`".to_owned()))),
+                _ => return Err(self.broken(Problem::Json("expected `,` or `}`".to_owned()))?),
             }
         }
     }
@@ -631,8 +408,18 @@ impl<P: Parser> Splitter<'_, '_, P> {
             Err(Halt::Io(error)) => Err(Broken::Read(error.into())),
             _ if self.reader.is_too_long() => Err(self.too_long()),
             Ok(value) => Ok(value),
-            Err(Halt::Fault(problem)) => Err(self.broken(problem)),
+            Err(Halt::Fault(problem)) => Err(self.broken(problem)?),
         }
+    }
+
+    /// A value that comes after the records of an object.
+    fn after_records(&mut self) -> Result<(), Broken> {
+        let at = self.reader.offset();
+        if let Some(problem) = self.step(|reader| reader.skip_json())? {
+            self.step(|reader| reader.skip_value())?;
+            self.fault(at, problem, false)?;
+        }
+        Ok(())
     }
 
     fn too_long(&self) -> Broken {
@@ -641,18 +428,18 @@ impl<P: Parser> Splitter<'_, '_, P> {
         })
     }
 
-    fn broken(&self, problem: Problem) -> Broken {
-        match self.reader.mark {
-            Some(_) => Broken::Document(problem),
-            None => Broken::Array {
-                at: self.reader.offset(),
-                problem,
-            },
+    /// Leaves a top-level object, or the array whose records are being told.
+    fn broken(&mut self, problem: Problem) -> io::Result<Broken> {
+        if self.reader.mark.is_some() {
+            return Ok(Broken::Document(problem));
         }
+        let at = self.reader.offset();
+        let lost = self.reader.next_line(self.indent, true)?;
+        Ok(Broken::Array { at, problem, lost })
     }
 
     /// The elements of an array, whose bracket lies before the position. There is no mark at its end.
-    fn array(&mut self) -> Result<(), Broken> {
+    fn array(&mut self, is_held: bool) -> Result<(), Broken> {
         self.reader.mark = None;
         if self.array_token()? == b']' {
             self.reader.position += 1;
@@ -660,50 +447,67 @@ impl<P: Parser> Splitter<'_, '_, P> {
         }
         loop {
             self.array_token()?;
-            let at = self.reader.offset();
-            let problem = match self.try_record(&[])? {
-                Tried::Done => None,
-                Tried::Syntax(problem) => Some(problem),
-                Tried::Unfinished | Tried::Holder => Some(Problem::TooLong {
-                    limit: self.reader.limit,
-                }),
-            };
+            self.element(is_held)?;
             self.reader.mark = None;
-            if let Some(problem) = problem {
-                match self.reader.skip_value() {
-                    Ok(()) => {}
-                    Err(Halt::Io(error)) => return Err(Broken::Read(error.into())),
-                    Err(Halt::Fault(end)) => {
-                        // What seemed too long may have no end.
-                        let too_long = matches!(problem, Problem::TooLong { .. });
-                        let problem = if too_long { end } else { problem };
-                        return Err(Broken::Array { at, problem });
-                    }
-                }
-                self.fault(at, problem, false)?;
-            }
             match self.array_token()? {
                 b',' => self.reader.position += 1,
                 b']' => {
                     self.reader.position += 1;
                     return Ok(());
                 }
-                _ => {
-                    return Err(Broken::Array {
-                        at: self.reader.offset(),
-                        problem: Problem::Json("expected `,` or `]` after a record".to_owned()),
-                    });
+                next => {
+                    let problem = Problem::Json("expected `,` or `]` after a record".to_owned());
+                    let at = self.reader.offset();
+                    let lost = next != b'{';
+                    if lost {
+                        self.reader.next_line(self.reader.indent, true)?;
+                    }
+                    return Err(Broken::Array { at, problem, lost });
                 }
+            }
+        }
+    }
+
+    /// The record at the position, or what is in its place.
+    fn element(&mut self, is_held: bool) -> Result<(), Broken> {
+        let (at, indent) = (self.reader.offset(), self.reader.indent);
+        let problem = match self.try_record(P::HOLDERS)? {
+            Tried::Done => return Ok(()),
+            Tried::Holder if is_held => {
+                return Err(Broken::Array {
+                    at,
+                    problem: Problem::Json("expected a record, found a document with records".to_owned()),
+                    lost: false,
+                });
+            }
+            Tried::Holder => return Err(Broken::Documents),
+            Tried::Syntax(problem) => problem,
+            Tried::Unfinished => Problem::TooLong {
+                limit: self.reader.limit,
+            },
+        };
+        if matches!(self.reader.peek()?, Some(b',' | b']')) {
+            return Ok(self.fault(at, problem, false)?);
+        }
+        self.reader.mark = Some(self.reader.position);
+        match self.reader.leave(indent, true)? {
+            After::Behind { lost } => Ok(self.fault(at, problem, lost)?),
+            After::Later { lost, is_open } => {
+                // What seemed too long may have no end.
+                let has_no_end = is_open && matches!(problem, Problem::TooLong { .. });
+                let problem = if has_no_end { Problem::EndsEarly } else { problem };
+                Err(Broken::Array { at, problem, lost })
             }
         }
     }
 
     fn array_token(&mut self) -> Result<u8, Broken> {
         self.reader.inner_token().map_err(|halt| match halt {
-            Halt::Io(error) => Broken::Read(error.into()),
+            Halt::Io(error) => error.into(),
             Halt::Fault(problem) => Broken::Array {
                 at: self.reader.offset(),
                 problem,
+                lost: false,
             },
         })
     }

@@ -67,6 +67,7 @@ fn code(error: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
             geodata::Error::Open { .. }
             | geodata::Error::OpenManifest { .. }
             | geodata::Error::Read { .. }
+            | geodata::Error::Changed { .. }
             | geodata::Error::Write { .. } => ExitCode::File,
             geodata::Error::Spec(_) => ExitCode::Usage,
             _ => ExitCode::Data,

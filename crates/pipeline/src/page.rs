@@ -670,7 +670,7 @@ mod tests {
         let page = hostile().to_html(&machine());
         assert!(!page.contains("<script"), "{page}");
         assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
-        assert!(page.contains("<td class=\"number\">-1.250</td><td class=\"number\">3.1 %</td><td><span class=\"flag\">anomalous"));
+        assert!(page.contains("<td class=\"number\" data-label=\"held-out rows scoring lower\">3.1 %</td><td data-label=\"verdict\"><span class=\"flag\">anomalous"));
         assert!(page.contains("Left out: 3 networks"), "{page}");
         // Nothing to load: neither from elsewhere nor from beside the file.
         for link in ["http://", "https://", "src=\"/", "href=", "url("] {

@@ -68,11 +68,7 @@ pub fn draw(args: &Sampling, progress: &Progress) -> anyhow::Result<Sample> {
         .allow_fewer(args.allow_fewer)
         .check()?;
     let database = database::open(&args.source, database::options(&args.source.reading), progress)?;
-    let mut sample =
-        geodata::sample_watched(&database, &spec, args.seed, &mut |walked| progress.walked(walked))?;
-    if published {
-        sample = sample.with_published_test_rows()?;
-    }
+    let sample = geodata::sample_watched(&database, &spec, args.seed, &mut |walked| progress.walked(walked))?;
     told(&sample, &args.source, progress);
     Ok(sample)
 }

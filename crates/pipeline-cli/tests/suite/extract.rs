@@ -297,6 +297,7 @@ fn a_split_by_time_trains_and_scores() {
     assert_eq!(summary, kept);
     assert_eq!(summary["version"], 1);
     assert_eq!(summary["records"], 601);
+    assert!(summary["uses"].is_u64(), "{summary}");
     assert_eq!(
         (&summary["pairs"], &summary["later_pairs"]),
         (&500.into(), &100.into())

@@ -31,6 +31,8 @@ pub(super) struct Report {
     bytes_stored: u64,
     bytes_read: u64,
     records: u64,
+    /// What the records tell of: each use gave a pair or is among `dropped`. A record may tell of several, or of none.
+    uses: u64,
     /// Pairs written to `output`.
     pairs: u64,
     /// Pairs written to `later_output`.
@@ -84,6 +86,7 @@ impl Report {
             bytes_stored: summary.bytes_stored,
             bytes_read: summary.bytes_read,
             records: summary.records,
+            uses: summary.uses,
             pairs: tally.train,
             later_pairs: tally.later,
             dropped,

@@ -87,7 +87,7 @@ pub async fn run(common: &Common, args: WatchArgs, _: &Output) -> anyhow::Result
     }
     let mut state = State::open(args.state.as_deref(), &args.source)?;
     let (once, interval) = (args.once, args.interval);
-    let (queue, read): (_, Box<dyn FnOnce(&Sender<Message>) + Send>) = match queue {
+    let (queue, read): (_, Reading) = match queue {
         Some(url) => {
             let clients = url.connection().clients().await?;
             let queue = Queue::new(&clients, url);
@@ -178,6 +178,9 @@ fn queue_url(args: &WatchArgs) -> anyhow::Result<Option<QueueUrl>> {
 fn lies_in(path: &Path, source: &Path) -> bool {
     matches!((files::real(path), files::real(source)), (Some(path), Some(source)) if path.starts_with(&source))
 }
+
+/// What the thread that reads does.
+type Reading = Box<dyn FnOnce(&Sender<Message>) + Send>;
 
 /// What the thread that reads tells.
 enum Message {

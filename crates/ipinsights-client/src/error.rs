@@ -143,6 +143,9 @@ pub enum Error {
     #[cfg(feature = "jobs")]
     #[error(transparent)]
     InvalidDeployment(#[from] crate::InvalidDeployment),
+    /// A request to an asynchronous endpoint is out of its bounds; nothing was sent.
+    #[error(transparent)]
+    InvalidAsyncRequest(#[from] crate::InvalidAsyncRequest),
     /// An endpoint did not come up.
     #[error("endpoint `{endpoint}` is {status}: {reason}")]
     EndpointFailed {

@@ -386,6 +386,7 @@ async fn capacity_by_the_request_and_answers_in_s3() {
         }),
         asynchronous: Some(ipinsights_client::Asynchronous {
             output: "s3://b/answers".parse().unwrap(),
+            failures: Some("s3://b/failures".parse().unwrap()),
             max_concurrency: Some(4),
         }),
         ..EndpointConfig::new("c".parse().unwrap(), "m".parse().unwrap())
@@ -393,7 +394,7 @@ async fn capacity_by_the_request_and_answers_in_s3() {
     service.client().create_endpoint_config(&config).await.unwrap();
     let sent = service.json_of("CreateEndpointConfig");
     assert_eq!(sent, config.to_parameters());
-    expect![[r#"{"EndpointConfigName":"c","ProductionVariants":[{"VariantName":"AllTraffic","ModelName":"m","ServerlessConfig":{"MemorySizeInMB":2048,"MaxConcurrency":5}}],"AsyncInferenceConfig":{"OutputConfig":{"S3OutputPath":"s3://b/answers"},"ClientConfig":{"MaxConcurrentInvocationsPerInstance":4}}}"#]]
+    expect![[r#"{"EndpointConfigName":"c","ProductionVariants":[{"VariantName":"AllTraffic","ModelName":"m","ServerlessConfig":{"MemorySizeInMB":2048,"MaxConcurrency":5}}],"AsyncInferenceConfig":{"OutputConfig":{"S3OutputPath":"s3://b/answers","S3FailurePath":"s3://b/failures"},"ClientConfig":{"MaxConcurrentInvocationsPerInstance":4}}}"#]]
         .assert_eq(&config.to_parameters().to_string());
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Call {
     pub(crate) content_type: String,
     pub(crate) accept: String,
     pub(crate) path: String,
+    /// Members of the runtime that are headers, `x-amzn-sagemaker-NAME: VALUE`, sorted.
+    pub(crate) members: Vec<String>,
     pub(crate) signed: bool,
 }
 
@@ -52,8 +54,15 @@ impl Respond for Responder {
         };
         let operation = match header("x-amz-target").strip_prefix("SageMaker.") {
             Some(operation) => operation.to_owned(),
+            None if request.url.path().ends_with("/async-invocations") => "InvokeEndpointAsync".to_owned(),
             None => "InvokeEndpoint".to_owned(),
         };
+        let members = request.headers.iter().filter_map(|(name, value)| {
+            let is_member = name.as_str().starts_with("x-amzn-sagemaker-");
+            is_member.then(|| format!("{name}: {}", value.to_str().unwrap()))
+        });
+        let mut members: Vec<_> = members.collect();
+        members.sort();
         let mut state = self.0.lock().unwrap();
         state.calls.push(Call {
             operation: operation.clone(),
@@ -62,6 +71,7 @@ impl Respond for Responder {
             content_type: header("content-type"),
             accept: header("accept"),
             path: request.url.path().to_owned(),
+            members,
             signed: header("authorization").starts_with("AWS4-HMAC-SHA256 "),
         });
         match state.answers.get_mut(operation.as_str()) {

@@ -3,6 +3,8 @@
 mod asynchronous;
 mod client;
 #[cfg(feature = "jobs")]
+mod deploy;
+#[cfg(feature = "jobs")]
 mod deployment;
 #[cfg(feature = "jobs")]
 mod endpoint;
@@ -28,6 +30,8 @@ pub use asynchronous::{AsyncInvocation, AsyncRequest, InvalidAsyncRequest};
 #[cfg(feature = "jobs")]
 pub use client::Client;
 pub use client::Invoker;
+#[cfg(feature = "jobs")]
+pub use deploy::DeployError;
 #[cfg(feature = "jobs")]
 pub use deployment::{Capacity, Deployment, InvalidDeployment, Shift, UpdateOptions};
 #[cfg(feature = "jobs")]

@@ -5,6 +5,7 @@
 mod asynchronous;
 mod endpoints;
 mod errors;
+mod faults;
 mod invoke;
 mod jobs;
 mod support;

@@ -144,27 +144,32 @@ impl Service {
     }
 
     pub(crate) fn client_from(&self, credentials: Option<SharedCredentialsProvider>) -> Client {
-        let retries = RetryConfig::standard()
-            .with_max_attempts(2)
-            .with_initial_backoff(Duration::from_millis(1))
-            .with_max_backoff(Duration::from_millis(2));
-        macro_rules! config {
-            ($sdk:ident) => {{
-                let mut config = $sdk::Config::builder()
-                    .behavior_version(BehaviorVersion::latest())
-                    .region(Region::new("us-east-1"))
-                    .endpoint_url(self.server.uri())
-                    .http_client(aws_smithy_http_client::Builder::new().build_http())
-                    .timeout_config(TimeoutConfig::builder().read_timeout(READ_TIMEOUT).build())
-                    // Clients of one partition share an allowance of retries, and tests share nothing.
-                    .retry_partition($sdk::config::retry::RetryPartition::new(self.server.uri()))
-                    .retry_config(retries.clone());
-                config.set_credentials_provider(credentials.clone());
-                $sdk::Client::from_conf(config.build())
-            }};
-        }
-        Client::new(config!(aws_sdk_sagemaker), config!(aws_sdk_sagemakerruntime))
+        client_of(&self.server.uri(), credentials)
     }
+}
+
+/// The SDK clients of whoever listens there.
+pub(crate) fn client_of(uri: &str, credentials: Option<SharedCredentialsProvider>) -> Client {
+    let retries = RetryConfig::standard()
+        .with_max_attempts(2)
+        .with_initial_backoff(Duration::from_millis(1))
+        .with_max_backoff(Duration::from_millis(2));
+    macro_rules! config {
+        ($sdk:ident) => {{
+            let mut config = $sdk::Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new("us-east-1"))
+                .endpoint_url(uri)
+                .http_client(aws_smithy_http_client::Builder::new().build_http())
+                .timeout_config(TimeoutConfig::builder().read_timeout(READ_TIMEOUT).build())
+                // Clients of one partition share an allowance of retries, and tests share nothing.
+                .retry_partition($sdk::config::retry::RetryPartition::new(uri.to_owned()))
+                .retry_config(retries.clone());
+            config.set_credentials_provider(credentials.clone());
+            $sdk::Client::from_conf(config.build())
+        }};
+    }
+    Client::new(config!(aws_sdk_sagemaker), config!(aws_sdk_sagemakerruntime))
 }
 
 /// An answer of the control plane.

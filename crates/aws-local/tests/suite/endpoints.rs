@@ -341,6 +341,35 @@ async fn variants_share_requests_by_weight() {
         .await
         .unwrap();
     assert_eq!(count().await, 0);
+    let capacity = DesiredWeightAndCapacity::builder()
+        .variant_name("B")
+        .desired_instance_count(3);
+    update()
+        .desired_weights_and_capacities(capacity.build())
+        .send()
+        .await
+        .unwrap();
+    let describe = world.sagemaker.describe_endpoint().endpoint_name("scores");
+    let endpoint = describe.send().await.unwrap();
+    let variants = endpoint.production_variants().iter();
+    let told: Vec<_> = variants
+        .map(|v| {
+            (
+                v.variant_name().unwrap(),
+                v.desired_weight(),
+                v.current_weight(),
+                v.current_instance_count(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("A", Some(0.0), Some(0.0), Some(1)),
+            ("B", Some(1.0), Some(1.0), Some(3))
+        ]
+    );
+    assert_eq!(count().await, 0);
     assert!(
         update()
             .desired_weights_and_capacities(weight("C", 0.0))

@@ -207,6 +207,8 @@ impl SageMaker {
             wanted.push((variant, weight, instances));
         }
         check.finish()?;
+        // Both under one lock, as in `finish_deployment`: what answers is what the record says.
+        let mut deployments = self.deployments.write().unwrap_or_else(|e| e.into_inner());
         let outcome = self.endpoints.try_update(name, |endpoint| {
             require_in_service(endpoint)?;
             for (variant, weight, instances) in &wanted {
@@ -222,7 +224,6 @@ impl SageMaker {
         })?;
         let (arn, plan) = outcome.ok_or_else(|| self.missing_endpoint(name))??;
         // The same models, weighed anew.
-        let mut deployments = self.deployments.write().unwrap_or_else(|e| e.into_inner());
         if let Some(old) = deployments.get(name) {
             let weight = |name: &str| plan.variants.iter().find(|v| v.name == name).map(|v| v.weight);
             let variants = old.variants.iter().map(|loaded| Loaded {

@@ -379,6 +379,56 @@ async fn variants_share_requests_by_weight() {
     );
 }
 
+/// However updates come together, the variants answer by the weights that are told of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_answers_is_what_is_told() {
+    let world = World::new().await;
+    world.endpoint().await;
+    let variants = [("A", "model", 1.0), ("B", "model", 0.0)];
+    world.config("two", &variants).await;
+    sagemaker(
+        &world,
+        "CreateEndpoint",
+        json!({"EndpointName": "both", "EndpointConfigName": "two"}),
+    )
+    .await;
+    assert_eq!(world.endpoint_settled("both").await, "InService");
+    for _ in 0..20 {
+        let updates = [(1.0, 0.0), (0.0, 1.0)].map(|(a, b)| {
+            let weight = |name: &str, weight: f32| {
+                let weight = DesiredWeightAndCapacity::builder()
+                    .variant_name(name)
+                    .desired_weight(weight);
+                weight.build()
+            };
+            let update = world
+                .sagemaker
+                .update_endpoint_weights_and_capacities()
+                .endpoint_name("both");
+            let update = update
+                .desired_weights_and_capacities(weight("A", a))
+                .desired_weights_and_capacities(weight("B", b));
+            tokio::spawn(update.send())
+        });
+        for update in updates {
+            update.await.unwrap().unwrap();
+        }
+        let describe = world.sagemaker.describe_endpoint().endpoint_name("both");
+        let endpoint = describe.send().await.unwrap();
+        let mut variants = endpoint.production_variants().iter();
+        let told = variants
+            .find(|variant| variant.current_weight() == Some(1.0))
+            .unwrap();
+        let invoke = world
+            .runtime
+            .invoke_endpoint()
+            .endpoint_name("both")
+            .content_type("text/csv");
+        let answer = invoke.body(Blob::new(CSV)).send().await.unwrap();
+        assert_eq!(answer.invoked_production_variant(), told.variant_name());
+    }
+}
+
 #[tokio::test]
 async fn names_that_are_taken_or_missing() {
     let world = World::new().await;

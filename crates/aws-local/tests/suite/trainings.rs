@@ -316,6 +316,49 @@ async fn several_instances_train_as_one() {
     );
 }
 
+/// A job with the checkpoints of another that was stopped goes on from there, to the model of one that was not.
+#[tokio::test]
+async fn a_job_goes_on_from_anothers_checkpoints() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let train = |name: &str, checkpoints: Option<&str>| {
+        let url = checkpoints.map(|url| {
+            let config = aws_sdk_sagemaker::types::CheckpointConfig::builder().s3_uri(url);
+            config.build()
+        });
+        let train = world.training(name).hyper_parameters("epochs", "1000");
+        train.set_checkpoint_config(url).send()
+    };
+    let url = "s3://data/checkpoints/";
+    train("stopped", Some(url)).await.unwrap();
+    eventually(|| async {
+        let list = world.s3.list_objects_v2().bucket("data").prefix("checkpoints/");
+        (list.send().await.unwrap().key_count() == Some(1)).then_some(())
+    })
+    .await;
+    let stop = world.sagemaker.stop_training_job().training_job_name("stopped");
+    let _ = stop.send().await; // it may have ended by then
+    world.job_ended("stopped").await;
+    train("goes-on", Some(url)).await.unwrap();
+    train("whole", None).await.unwrap();
+    let mut archives = Vec::new();
+    for name in ["goes-on", "whole"] {
+        let job = world.job_ended(name).await;
+        assert_eq!(job.training_job_status().unwrap().as_str(), "Completed", "{name}");
+        let get = world.s3.get_object().bucket("data");
+        let archive = get
+            .key(format!("models/{name}/output/model.tar.gz"))
+            .send()
+            .await
+            .unwrap();
+        archives.push(archive.body.collect().await.unwrap().to_vec());
+    }
+    assert!(archives[0] == archives[1], "the models differ");
+    let told = r#"{"logGroupName": "/aws/sagemaker/TrainingJobs", "logStreamNamePrefix": "goes-on/", "filterPattern": "\"Going on from the checkpoint\""}"#;
+    let (_, found) = call(&world, "Logs_20140328.FilterLogEvents", told).await;
+    assert_eq!(found["events"].as_array().unwrap().len(), 1, "{found}");
+}
+
 #[tokio::test]
 async fn a_prefix_means_every_object_under_it_and_slashes_stay() {
     let world = World::new().await;

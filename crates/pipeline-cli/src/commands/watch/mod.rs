@@ -87,7 +87,7 @@ pub async fn run(common: &Common, args: WatchArgs, _: &Output) -> anyhow::Result
     }
     let mut state = State::open(args.state.as_deref(), &args.source)?;
     let (once, interval) = (args.once, args.interval);
-    let (queue, read): (_, Box<dyn FnOnce(&Sender<Message>) + Send>) = match queue {
+    let (queue, read): (_, Reading) = match queue {
         Some(url) => {
             let clients = url.connection().clients().await?;
             let queue = Queue::new(&clients, url);
@@ -188,6 +188,9 @@ enum Message {
     Handled(Notice),
     Failed(anyhow::Error),
 }
+
+/// What reads the source, on a thread of its own, and tells what comes of it.
+type Reading = Box<dyn FnOnce(&Sender<Message>) + Send>;
 
 /// Looks again and again, and hands on what is new.
 fn look(mut follower: Follower, once: bool, interval: Duration, sender: &Sender<Message>) {

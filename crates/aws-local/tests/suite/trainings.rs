@@ -231,6 +231,14 @@ async fn a_job_trains_and_tells_everything() {
     assert!(job.training_time_in_seconds().unwrap() >= 1);
     assert_eq!(job.billable_time_in_seconds(), job.training_time_in_seconds());
     assert_eq!(job.hyper_parameters().unwrap()["epoch"], "7");
+    // What clients read of it when they attach to it, whether it was asked for or not.
+    assert_eq!(job.enable_network_isolation(), Some(false));
+    assert_eq!(job.enable_managed_spot_training(), Some(false));
+    assert_eq!(job.role_arn(), Some(ROLE));
+    assert_eq!(
+        job.stopping_condition().unwrap().max_runtime_in_seconds(),
+        Some(300)
+    );
     let mut metrics: Vec<_> = job
         .final_metric_data_list()
         .iter()

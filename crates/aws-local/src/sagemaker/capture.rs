@@ -1,8 +1,9 @@
 //! Data capture: what an endpoint is asked and answers, kept in S3 as the service keeps it.
 //!
 //! Records are gathered for a moment and written together, one object for each variant, as lines of JSON, in the order of their
-//! times, which is also that of the objects' names. What was gathered when the server is killed is lost, as it is on a machine of the
-//! service, and so is what comes while too much of it waits to be written; the endpoint's log tells of that.
+//! times, which is also that of the objects' names. Where there is no room for them they wait. What was gathered when the server is
+//! killed is lost, as it is on a machine of the service, and so is what comes while too much of it waits to be written; the endpoint's
+//! log tells of that.
 
 use std::{
     collections::BTreeMap,
@@ -20,9 +21,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::SageMaker;
+use super::{SageMaker, endpoint_stream};
 use crate::{
     api::{Check, Form, KMS_KEY, S3_URI, TEXT},
+    logs::endpoint_group,
     s3::{self, StoreError},
     time::{Seconds, iso, millis, now},
 };
@@ -321,16 +323,26 @@ impl SageMaker {
                 "" => name,
                 prefix => format!("{prefix}/{name}"),
             };
-            let put = self.s3.put_with(bucket, &key, "application/jsonlines", |to| {
-                to.write_all(lines.as_bytes()).map_err(StoreError::Io)
-            });
-            if let Err(error) = put {
-                let text = format!(
-                    "data could not be captured to {}: {error:?}",
-                    capture.settings.destination
-                );
-                self.log_of_endpoint(endpoint, &variant, &text);
-            }
+            let put = || {
+                let put = self.s3.put_with(bucket, &key, "application/jsonlines", |to| {
+                    to.write_all(lines.as_bytes()).map_err(StoreError::Io)
+                });
+                match put {
+                    Ok(_) => Ok(()),
+                    Err(StoreError::Io(error)) => Err(error),
+                    // Such as a bucket that is not there: asking again would not help.
+                    Err(error) => {
+                        let destination = &capture.settings.destination;
+                        let text = format!("data could not be captured to {destination}: {error:?}");
+                        self.log_of_endpoint(endpoint, &variant, &text);
+                        Ok(())
+                    }
+                }
+            };
+            let (group, stream) = (endpoint_group(endpoint), endpoint_stream(&variant));
+            let what = format!("What was captured as s3://{bucket}/{key}");
+            // Should the server stop before, it is lost, as where it is killed.
+            self.until_saved(&group, &stream, &what, put);
         }
     }
 }

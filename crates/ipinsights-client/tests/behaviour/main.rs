@@ -245,6 +245,52 @@ async fn use_endpoint(
     }
 }
 
+/// A deployment that the account has no machines for leaves nothing behind.
+#[tokio::test]
+async fn a_deployment_that_fails_is_undone() {
+    let world = World::new().await;
+    if world.lacks("quotas") {
+        return;
+    }
+    world.rows().await;
+    let client = &world.client;
+    let job = job(&world, world.name());
+    client.start_training(&job).await.unwrap();
+    let trained = client
+        .wait_for_training(job.name(), world.deadline, &mut |_| {})
+        .await
+        .unwrap();
+    let model = Model {
+        name: world.name(),
+        image: world.image.clone(),
+        artifacts: trained.artifacts,
+        role: world.role.clone(),
+        tags: Default::default(),
+    };
+    let config = EndpointConfig {
+        instance_count: 10_000.try_into().unwrap(),
+        ..EndpointConfig::new(world.name(), model.name.clone())
+    };
+    let endpoint: EndpointName = world.name();
+    let error = client
+        .deploy(&endpoint, &model, &config, world.deadline, &mut |_| {})
+        .await
+        .unwrap_err();
+    let Error::LimitExceeded(refusal) = &*error.source else {
+        panic!("{error}: {}", error.source);
+    };
+    let quota = refusal.quota().unwrap();
+    assert!(
+        quota.name.contains("endpoint usage") && quota.asked == 10_000,
+        "{quota:?}"
+    );
+    assert!(error.undone.is_complete(), "{error}");
+    let gone = client.models_behind(&config.name).await.unwrap_err();
+    assert!(matches!(gone, Error::NotFound(_)), "{gone}");
+    let gone = client.describe_endpoint(&endpoint).await.unwrap_err();
+    assert!(matches!(gone, Error::NotFound(_)), "{gone}");
+}
+
 /// An asynchronous endpoint scores an object of rows, in their order, and says why it cannot.
 #[tokio::test]
 async fn an_asynchronous_endpoint_answers_into_objects() {

@@ -379,6 +379,53 @@ async fn variants_share_requests_by_weight() {
     );
 }
 
+/// More machines than there may be are refused with the quota, whichever operation asks for them, and nothing changes.
+#[tokio::test]
+async fn no_endpoint_has_more_machines_than_its_quota() {
+    let world = World::new().await;
+    world.endpoint().await;
+    let config = json!({
+        "EndpointConfigName": "many",
+        "ProductionVariants": [{
+            "VariantName": "v", "ModelName": "model", "InitialInstanceCount": 21, "InstanceType": "ml.c5.xlarge",
+        }],
+    });
+    sagemaker(&world, "CreateEndpointConfig", config).await;
+    let refused = async |operation: &str, input: Value| {
+        let refused = world.server.call(&format!("SageMaker.{operation}"), &input).await;
+        let refused = refused.unwrap_err();
+        let message = refused.message.split(" Please ").next().unwrap();
+        format!("{}: {message}", refused.code)
+    };
+    let capacity = json!([{"VariantName": "AllTraffic", "DesiredInstanceCount": 1000}]);
+    let told = [
+        refused(
+            "CreateEndpoint",
+            json!({"EndpointName": "e", "EndpointConfigName": "many"}),
+        )
+        .await,
+        refused(
+            "UpdateEndpoint",
+            json!({"EndpointName": "scores", "EndpointConfigName": "many"}),
+        )
+        .await,
+        refused(
+            "UpdateEndpointWeightsAndCapacities",
+            json!({"EndpointName": "scores", "DesiredWeightsAndCapacities": capacity}),
+        )
+        .await,
+    ];
+    expect![[r#"
+        ResourceLimitExceeded: The account-level service limit 'ml.c5.xlarge for endpoint usage' is 20 Instances, with current utilization of 0 Instances and a request delta of 21 Instances.
+        ResourceLimitExceeded: The account-level service limit 'ml.c5.xlarge for endpoint usage' is 20 Instances, with current utilization of 0 Instances and a request delta of 21 Instances.
+        ResourceLimitExceeded: The account-level service limit 'ml.t2.medium for endpoint usage' is 20 Instances, with current utilization of 0 Instances and a request delta of 1000 Instances."#]]
+    .assert_eq(&told.join("\n"));
+    let described = sagemaker(&world, "DescribeEndpoint", json!({"EndpointName": "scores"})).await;
+    assert_eq!(described["EndpointStatus"], "InService");
+    assert_eq!(described["EndpointConfigName"], "config");
+    assert_eq!(described["ProductionVariants"][0]["DesiredInstanceCount"], 1);
+}
+
 /// However updates come together, the variants answer by the weights that are told of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_answers_is_what_is_told() {

@@ -126,7 +126,7 @@ fn health<B>(app: &App, request: &Request<B>) -> Response<Body> {
 }
 
 /// Empties an ephemeral server.
-async fn reset<B>(host: &Host, app: &App, request: &Request<B>) -> Response<Body> {
+async fn reset<B>(host: &Arc<Host>, app: &App, request: &Request<B>) -> Response<Body> {
     if let Err(refusal) = check_origin(request, Callers::of(app)) {
         return text(StatusCode::FORBIDDEN, refusal);
     }

@@ -97,7 +97,7 @@ pub(crate) struct Host {
     ephemeral: Option<TempDir>,
     /// How often it has begun anew, which names the folder; one reset at a time.
     resets: Mutex<u64>,
-    /// Those within the process.
+    /// Connections within the process, and resets under way.
     connections: TaskTracker,
     /// The end of the server, which is that of everything in it.
     stop: CancellationToken,
@@ -533,13 +533,22 @@ impl Host {
         self.current.read().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
-    /// Begins anew in an empty folder; false if the server is one that keeps what it has.
-    pub(crate) async fn reset(&self) -> io::Result<bool> {
+    /// Begins anew in an empty folder; false if the server is one that keeps what it has. Once it has begun it comes to its end,
+    /// whether it is waited for or not.
+    pub(crate) async fn reset(self: &Arc<Self>) -> io::Result<bool> {
         let Some(root) = &self.ephemeral else {
             return Ok(false);
         };
+        let (this, root) = (self.clone(), root.path().to_owned());
+        let begun = self
+            .connections
+            .spawn(async move { this.begin_anew(&root).await });
+        begun.await.map_err(io::Error::other)?.map(|()| true)
+    }
+
+    async fn begin_anew(&self, root: &Path) -> io::Result<()> {
         let mut resets = self.resets.lock().await;
-        let folder = |number: u64| root.path().join(number.to_string());
+        let folder = |number: u64| root.join(number.to_string());
         let (old, new) = (folder(*resets), folder(*resets + 1));
         let fresh = match self.opener.open(new.clone(), &self.stop).await {
             Ok(fresh) => fresh,
@@ -557,7 +566,7 @@ impl Host {
         former.end().await;
         // What a request under way still holds open goes with the whole folder.
         let _ = tokio::fs::remove_dir_all(old).await;
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -671,5 +680,26 @@ mod tests {
         assert_eq!(folders(), ["0"]);
         assert!(server.host.reset().await.unwrap());
         assert_eq!(folders(), ["1"]);
+    }
+
+    /// A reset whose client has gone comes to its end: the next one finds nothing that is half there, nor does it take its folder.
+    #[tokio::test]
+    async fn a_reset_ends_without_its_client() {
+        let server = Server::ephemeral().start().await.unwrap();
+        let root = server.host.ephemeral.as_ref().unwrap().path().to_owned();
+        let before = server.host.app();
+        let gone = tokio::time::timeout(Duration::ZERO, server.host.reset()).await;
+        assert!(gone.is_err(), "it was not cut off");
+        // It is in its turn behind the one that was cut off.
+        assert!(server.host.reset().await.unwrap());
+        assert!(!Arc::ptr_eq(&before, &server.host.app()));
+        let entries = std::fs::read_dir(&root).unwrap();
+        let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["2"]);
+
+        let gone = tokio::time::timeout(Duration::ZERO, server.host.reset()).await;
+        assert!(gone.is_err(), "it was not cut off");
+        server.shutdown().await;
+        assert!(!root.exists());
     }
 }

@@ -1,7 +1,7 @@
 use aws_sdk_sagemakerruntime::Client as Runtime;
 #[cfg(feature = "jobs")]
 use {
-    crate::{EndpointName, Error, InvokeOptions, StreamError, StreamOptions},
+    crate::{AsyncInvocation, AsyncRequest, EndpointName, Error, InvokeOptions, StreamError, StreamOptions},
     access_events::AccessEvent,
     ipinsights::Score,
     ipinsights::inference::PredictionRecord,
@@ -68,6 +68,19 @@ impl Client {
     /// Those of [`Invoker::invoke`].
     pub async fn score(&self, endpoint: &EndpointName, events: &[AccessEvent]) -> Result<Vec<Score>, Error> {
         self.invoker.score(endpoint, events).await
+    }
+
+    /// As [`Invoker::invoke_async`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Invoker::invoke_async`].
+    pub async fn invoke_async(
+        &self,
+        endpoint: &EndpointName,
+        request: &AsyncRequest,
+    ) -> Result<AsyncInvocation, Error> {
+        self.invoker.invoke_async(endpoint, request).await
     }
 
     /// As [`Invoker::score_stream`].

@@ -76,6 +76,8 @@ pub struct Serverless {
 pub struct Asynchronous {
     /// The prefix of the answers.
     pub output: S3Uri,
+    /// The prefix of why there is no answer; by default that is kept nowhere.
+    pub failures: Option<S3Uri>,
     /// How many requests each instance works on at a time, 1 to 1000; the service's choice by default.
     pub max_concurrency: Option<u32>,
 }
@@ -116,6 +118,9 @@ impl EndpointConfig {
         });
         if let Some(asynchronous) = &self.asynchronous {
             let mut config = json!({"OutputConfig": {"S3OutputPath": asynchronous.output.as_str()}});
+            if let Some(failures) = &asynchronous.failures {
+                config["OutputConfig"]["S3FailurePath"] = failures.as_str().into();
+            }
             if let Some(most) = asynchronous.max_concurrency {
                 config["ClientConfig"] = json!({"MaxConcurrentInvocationsPerInstance": most});
             }
@@ -273,6 +278,7 @@ impl Client {
         let asynchronous = config.asynchronous.as_ref().map(|asynchronous| {
             let output = types::AsyncInferenceOutputConfig::builder()
                 .s3_output_path(asynchronous.output.as_str())
+                .set_s3_failure_path(asynchronous.failures.clone().map(String::from))
                 .build();
             let client = asynchronous.max_concurrency.map(|most| {
                 types::AsyncInferenceClientConfig::builder()

@@ -143,6 +143,9 @@ pub enum Error {
     #[cfg(feature = "jobs")]
     #[error(transparent)]
     InvalidDeployment(#[from] crate::InvalidDeployment),
+    /// A request to an asynchronous endpoint is out of its bounds; nothing was sent.
+    #[error(transparent)]
+    InvalidAsyncRequest(#[from] crate::InvalidAsyncRequest),
     /// An endpoint did not come up.
     #[error("endpoint `{endpoint}` is {status}: {reason}")]
     EndpointFailed {
@@ -387,9 +390,10 @@ impl Error {
             SdkError::ResponseError(context) => {
                 let status = context.raw().status();
                 if status.is_success() {
-                    return Self::UnreadableAnswer {
-                        operation,
-                        source: source_of(SdkError::ResponseError::<E, _>(context)),
+                    let source = source_of(SdkError::ResponseError::<E, _>(context));
+                    return match broke_off(source.as_ref()) {
+                        true => Self::NotReached { operation, source },
+                        false => Self::UnreadableAnswer { operation, source },
                     };
                 }
                 // An error page that is not the service's, such as a proxy's.
@@ -483,10 +487,20 @@ where
     error.into_source().unwrap_or_else(|error| Box::new(error))
 }
 
+fn causes<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+/// Whether an answer did not come to its end. What came whole and makes no sense has no error of the system among its causes.
+fn broke_off(error: &(dyn std::error::Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.is::<std::io::Error>())
+}
+
 /// Whether there was nothing to sign a request with.
 fn lacks_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(error), |error| error.source());
-    causes.any(|cause| {
+    causes(error).any(|cause| {
         // Without any provider of credentials the SDK finds no way to sign; its error has no public type.
         cause.is::<CredentialsError>() || cause.to_string().contains("auth scheme")
     })

@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+mod asynchronous;
 mod client;
+#[cfg(feature = "jobs")]
+mod deploy;
 #[cfg(feature = "jobs")]
 mod deployment;
 #[cfg(feature = "jobs")]
@@ -23,9 +26,12 @@ mod tuning;
 #[cfg(feature = "jobs")]
 mod wait;
 
+pub use asynchronous::{AsyncInvocation, AsyncRequest, InvalidAsyncRequest};
 #[cfg(feature = "jobs")]
 pub use client::Client;
 pub use client::Invoker;
+#[cfg(feature = "jobs")]
+pub use deploy::DeployError;
 #[cfg(feature = "jobs")]
 pub use deployment::{Capacity, Deployment, InvalidDeployment, Shift, UpdateOptions};
 #[cfg(feature = "jobs")]
@@ -37,8 +43,8 @@ pub use error::{Error, InvalidMember, Quota, Refusal, Source};
 pub use image::{UnknownRegion, image_uri, regions};
 pub use invoke::{InvokeOptions, Retries};
 pub use names::{
-    EndpointConfigName, EndpointName, InstanceType, KmsKey, ModelName, ParseNameError, RoleArn, S3Uri,
-    SecurityGroupId, SubnetId, TrainingJobName, TransformJobName, TuningJobName,
+    EndpointConfigName, EndpointName, InferenceId, InstanceType, KmsKey, ModelName, ParseNameError, RoleArn,
+    S3Uri, SecurityGroupId, SubnetId, TrainingJobName, TransformJobName, TuningJobName,
 };
 pub use stream::{StreamError, StreamOptions};
 #[cfg(feature = "jobs")]

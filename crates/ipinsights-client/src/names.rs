@@ -154,6 +154,13 @@ text_type! {
 }
 
 text_type! {
+    /// What a caller calls a request to an endpoint, and finds it by in what the endpoint keeps: 1 to 64 printable characters of ASCII,
+    /// the first of them no space.
+    InferenceId, "an inference id",
+    "it must be 1 to 64 printable characters of ASCII, and not begin with a space", is_inference_id
+}
+
+text_type! {
     /// A key of KMS: its id, its alias (`alias/models`) or the ARN of either; at most 2,048 characters.
     KmsKey, "a KMS key", "it must be a key's id, alias or ARN", is_kms_key
 }
@@ -256,6 +263,12 @@ fn is_s3_uri(uri: &str) -> bool {
             .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
 }
 
+fn is_inference_id(id: &str) -> bool {
+    (1..=64).contains(&id.len())
+        && !id.starts_with(' ')
+        && id.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
+}
+
 fn is_kms_key(key: &str) -> bool {
     (1..=2048).contains(&key.len())
         && key
@@ -299,6 +312,15 @@ mod tests {
         check::<ModelName>(&valid, &refused);
         check::<EndpointConfigName>(&valid, &refused);
         check::<EndpointName>(&valid, &refused);
+    }
+
+    #[test]
+    fn inference_ids() {
+        let (long, longer) = ("a".repeat(64), "a".repeat(65));
+        check::<InferenceId>(
+            &["a", "login 7/2026-11-20", &long],
+            &["", " a", "a\n", "ä", &longer],
+        );
     }
 
     #[test]

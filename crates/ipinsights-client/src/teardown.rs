@@ -20,6 +20,14 @@ pub enum Resource {
     Model(ModelName),
 }
 
+impl Resource {
+    /// Whether it costs money for as long as it exists: an endpoint does, by its instances, or by requests where it is serverless. Names
+    /// of models and configurations cost nothing.
+    pub const fn costs_money(&self) -> bool {
+        matches!(self, Self::Endpoint(_))
+    }
+}
+
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -45,6 +53,12 @@ impl Teardown {
     /// Whether nothing is left.
     pub fn is_complete(&self) -> bool {
         self.left.is_empty()
+    }
+
+    /// What of that which is left still costs money.
+    pub fn still_costs(&self) -> impl Iterator<Item = &Resource> {
+        let left = self.left.iter().map(|(resource, _)| resource);
+        left.filter(|resource| resource.costs_money())
     }
 
     fn note(&mut self, resource: Resource, outcome: Result<bool, Error>) {

@@ -4,6 +4,7 @@ pub mod config;
 pub mod serve;
 pub mod train;
 
+mod answer;
 mod command;
 mod layout;
 

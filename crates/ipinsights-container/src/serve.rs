@@ -16,8 +16,9 @@ use ipinsights::Model;
 use ipinsights::inference::{self, InferenceError, PredictionRecord, RequestFormat, ResponseFormat};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
+use crate::answer::{Answer, Part, Refusal, Rest};
 use crate::chain;
 use crate::config::Environment;
 
@@ -31,14 +32,14 @@ struct Served {
     model: Model,
     environment: Environment,
     /// As many requests are scored at a time; others wait.
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
 }
 
 /// The three paths of the contract: `/ping`, `/invocations`, `/execution-parameters`.
 pub fn router(model: Model, environment: &Environment) -> Router {
     let served = Served {
         model,
-        slots: Semaphore::new(environment.max_concurrent_transforms),
+        slots: Arc::new(Semaphore::new(environment.max_concurrent_transforms)),
         environment: environment.clone(),
     };
     Router::new()
@@ -88,45 +89,30 @@ async fn execution_parameters(State(served): State<Arc<Served>>) -> Json<serde_j
     }))
 }
 
-/// What is wrong with a request, and with which status it is said.
-struct Refusal(StatusCode, String);
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let Self(status, text) = self;
-        (
-            status,
-            [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
-            text,
-        )
-            .into_response()
-    }
-}
-
 async fn invoke(State(served): State<Arc<Served>>, request: Request) -> Result<Response, Refusal> {
     let (head, body) = request.into_parts();
-    let (request, response) = formats(&head.headers, served.environment.batch)?;
-    let answer = async {
+    let batch = served.environment.batch;
+    let (request, response) = formats(&head.headers, batch)?;
+    let begin = async {
         let body = read(body, served.environment.max_payload_in_mb).await?;
         // The semaphore is never closed.
-        let slot = served.slots.acquire().await;
-        let worker = Arc::clone(&served);
-        let work = tokio::task::spawn_blocking(move || score(&worker.model, request, response, &body));
-        let answer = work.await;
-        drop(slot);
-        match answer {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
-                let text = format!("unable to evaluate payload provided: {}", chain(&error));
-                Err(Refusal(StatusCode::BAD_REQUEST, text))
-            }
-            Err(_) => {
+        let slot = Arc::clone(&served.slots).acquire_owned().await;
+        let (to, mut parts) = mpsc::channel(1);
+        tokio::task::spawn_blocking(move || {
+            score(&served.model, request, response, &body, Answer::new(to, batch));
+            drop(slot);
+        });
+        match parts.recv().await {
+            Some(Ok(Part { bytes, is_last: true })) => Ok(Body::from(bytes)),
+            Some(Ok(first)) => Ok(Body::new(Rest::after(first, parts))),
+            Some(Err(refusal)) => Err(refusal),
+            None => {
                 let text = "the model failed".to_owned();
                 Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, text))
             }
         }
     };
-    let answer = tokio::time::timeout(ANSWER_TIME, answer).await.map_err(|_| {
+    let answer = tokio::time::timeout(ANSWER_TIME, begin).await.map_err(|_| {
         let text = format!(
             "no answer within {} seconds; send fewer rows",
             ANSWER_TIME.as_secs()
@@ -180,22 +166,22 @@ async fn read(mut body: Body, max_payload_in_mb: u64) -> Result<Vec<u8>, Refusal
     Ok(bytes)
 }
 
-fn score(
-    model: &Model,
-    request: RequestFormat,
-    response: ResponseFormat,
-    body: &[u8],
-) -> Result<Vec<u8>, InferenceError> {
-    let events = inference::decode_request(request, body)?;
-    let records: Vec<PredictionRecord> = if response.verbose {
-        let predict = |e: &access_events::AccessEvent| model.predict(&e.entity, e.ip).into();
-        events.iter().map(predict).collect()
-    } else {
-        model
-            .score_batch(&events)
-            .into_iter()
-            .map(PredictionRecord::from)
-            .collect()
-    };
-    inference::encode_response(response, &records)
+/// So many rows are scored at a time, on all cores.
+const ROWS: usize = 64 * 1024;
+
+/// Scores the rows of a body, and answers or refuses.
+fn score(model: &Model, request: RequestFormat, response: ResponseFormat, body: &[u8], mut answer: Answer) {
+    let scored = inference::decode_request(request, body).and_then(|events| {
+        if response.verbose {
+            let predictions = events.iter().map(|e| model.predict(&e.entity, e.ip).into());
+            inference::write_response::<PredictionRecord>(response, predictions, &mut answer)
+        } else {
+            let scores = events.chunks(ROWS).flat_map(|rows| model.score_batch(rows));
+            inference::write_response(response, scores.map(PredictionRecord::from), &mut answer)
+        }
+    });
+    match scored {
+        Ok(()) => answer.end(),
+        Err(error) => answer.refuse(format!("unable to evaluate payload provided: {}", chain(&error))),
+    }
 }

@@ -243,6 +243,35 @@ fn a_batch_transform_job_gets_lines() {
     server.stop();
 }
 
+/// With embeddings the answer is many times as long as the rows: an endpoint refuses to give more than it may, and a batch transform job
+/// gets all of it.
+#[test]
+fn an_answer_that_is_longer_than_an_endpoint_may_give() {
+    let (_folder, layout) = laid_out();
+    assert!(train(&layout).status.success());
+    let verbose = [
+        ("Content-Type", "text/csv"),
+        ("Accept", "application/jsonlines; verbose=True"),
+    ];
+    let rows = b"ana,192.0.2.9\n".repeat(70_000);
+    let server = Server::start(&layout, &[]);
+    let (status, _, body) = server.ask("POST /invocations", &verbose, &rows);
+    expect!["413 the answer is larger than 6291456 bytes; send fewer rows"]
+        .assert_eq(&format!("{status} {}", String::from_utf8(body).unwrap()));
+    let (status, _, one) = server.ask("POST /invocations", &verbose, b"ana,192.0.2.9\n");
+    assert_eq!(status, 200);
+    server.stop();
+
+    let server = Server::start(&layout, &[("SAGEMAKER_BATCH", "true")]);
+    let (status, kind, body) = server.ask("POST /invocations", &verbose, &rows);
+    assert_eq!((status, kind.as_str()), (200, "application/jsonlines"));
+    assert!(body.len() > 2 * 6_291_456, "{} bytes", body.len());
+    let lines: Vec<_> = body.split(|b| *b == b'\n').collect();
+    assert_eq!(lines.len(), 70_000);
+    assert!(lines.iter().all(|line| *line == one.trim_ascii_end()));
+    server.stop();
+}
+
 #[test]
 fn nothing_to_serve() {
     let folder = tempfile::tempdir().unwrap();
@@ -429,6 +458,21 @@ fn terminate(child: &Child) {
     assert!(killed.unwrap().success());
 }
 
+/// A body that came in chunks, all of which have to be there.
+fn unchunked(mut body: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    loop {
+        let end = body.windows(2).position(|w| w == b"\r\n").unwrap();
+        let length = std::str::from_utf8(&body[..end]).unwrap();
+        let length = usize::from_str_radix(length, 16).unwrap();
+        if length == 0 {
+            return whole;
+        }
+        whole.extend_from_slice(&body[end + 2..end + 2 + length]);
+        body = &body[end + 2 + length + 2..];
+    }
+}
+
 /// `serve` in a process of its own.
 struct Server {
     child: Child,
@@ -475,7 +519,11 @@ impl Server {
             .unwrap_or_default()
             .to_owned();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, kind, answer[end + 4..].to_vec())
+        let body = match head.contains("transfer-encoding: chunked") {
+            true => unchunked(&answer[end + 4..]),
+            false => answer[end + 4..].to_vec(),
+        };
+        (status, kind, body)
     }
 
     /// SIGTERM, and the end that has to follow.

@@ -402,7 +402,7 @@ async fn a_body_that_breaks_off_is_resumed_where_it_did() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_never_ends_well_is_an_error_and_never_a_short_object() {
     type Case = (fn(&Request) -> Answer, &'static str);
-    let cases: [Case; 4] = [
+    let cases: [Case; 5] = [
         (
             |request| Answer {
                 cut: Some(if request.from().is_some() { 0 } else { 60 }),
@@ -427,6 +427,11 @@ async fn a_body_that_never_ends_well_is_an_error_and_never_a_short_object() {
                 ..answer("200 OK", "", bytes(100))
             },
             "the rest of `s3://logs/a` was asked for, and something else came",
+        ),
+        (
+            // All of it comes, and is not what it should be.
+            |_| answer("200 OK", "x-amz-checksum-crc32: AAAAAA==\r\n", bytes(100)),
+            "`s3://logs/a` could not be read to its end: 100 of 100 bytes came",
         ),
         (
             |_| refusal("403 Forbidden", "", "InvalidObjectState"),

@@ -1,13 +1,15 @@
 //! Data capture: what an endpoint is asked and answers, kept in S3 as the service keeps it.
 //!
-//! Records are gathered for a moment and written together, one object for each variant, as lines of JSON. What was gathered
-//! when the server is killed is lost, as it is on a machine of the service.
+//! Records are gathered for a moment and written together, one object for each variant, as lines of JSON, in the order of their
+//! times, which is also that of the objects' names. Where there is no room for them they wait. What was gathered when the server is
+//! killed is lost, as it is on a machine of the service, and so is what comes while too much of it waits to be written; the endpoint's
+//! log tells of that.
 
 use std::{
     collections::BTreeMap,
     mem,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,11 +21,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::SageMaker;
+use super::{SageMaker, endpoint_stream};
 use crate::{
     api::{Check, Form, KMS_KEY, S3_URI, TEXT},
+    logs::endpoint_group,
     s3::{self, StoreError},
-    time::{Seconds, iso, now},
+    time::{Seconds, iso, millis, now},
 };
 
 /// What of an endpoint's traffic is kept, and where.
@@ -44,8 +47,33 @@ pub(super) struct CaptureSettings {
 pub(crate) struct Capture {
     settings: CaptureSettings,
     requests: AtomicU64,
-    /// Lines that are not written yet, by variant.
-    pending: Mutex<BTreeMap<String, String>>,
+    pending: Mutex<Pending>,
+    /// Held while objects are written: one after the other, however fast records come.
+    writing: tokio::sync::Mutex<()>,
+}
+
+/// Records that are not written yet.
+#[derive(Default)]
+struct Pending {
+    /// By variant.
+    lines: BTreeMap<String, String>,
+    /// Of all of them.
+    bytes: usize,
+    /// The time of the last one, in milliseconds: no later one has an earlier time, nor has an object's name.
+    last: u64,
+}
+
+/// What becomes of a record.
+#[derive(Debug, PartialEq)]
+enum Kept {
+    /// It is the first that waits: they have to be written in a moment.
+    First,
+    /// There are enough for an object: they have to be written at once.
+    Enough,
+    /// It waits with others.
+    More,
+    /// There is no room for it.
+    Not,
 }
 
 /// One request and its answer.
@@ -63,8 +91,8 @@ pub(crate) struct Exchange<'a> {
 const GATHER: Duration = Duration::from_millis(500);
 /// How many bytes of them.
 const MOST: usize = 4 << 20;
-/// How many bytes may wait at the most, where they come faster than they are written.
-const BOUND: usize = 16 * MOST;
+/// How many bytes may wait at the most, where they come faster than they are written. Any one record is shorter.
+const BOUND: usize = 32 * MOST;
 
 impl CaptureSettings {
     /// Those of a configuration; none where nothing is to be captured.
@@ -151,7 +179,8 @@ impl CaptureSettings {
         }
     }
 
-    fn record(&self, exchange: &Exchange<'_>, id: Uuid, time: Seconds) -> Value {
+    /// All of a record but its time.
+    fn record(&self, exchange: &Exchange<'_>, id: Uuid) -> Value {
         let mut data = json!({});
         let sides = [
             (
@@ -177,7 +206,7 @@ impl CaptureSettings {
                 });
             }
         }
-        let mut metadata = json!({"eventId": id.to_string(), "inferenceTime": iso(time)});
+        let mut metadata = json!({"eventId": id.to_string()});
         if let Some(id) = exchange.inference_id {
             metadata["inferenceId"] = id.into();
         }
@@ -194,6 +223,7 @@ impl Capture {
             settings,
             requests: AtomicU64::new(0),
             pending: Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
         }
     }
 
@@ -203,8 +233,44 @@ impl Capture {
         super::endpoints::spread(number) * 100.0 < f64::from(self.settings.percent)
     }
 
-    fn take(&self) -> BTreeMap<String, String> {
-        mem::take(&mut *self.pending.lock().unwrap_or_else(|e| e.into_inner()))
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Pending {
+    /// The time now, or that of the last record if the clock was set back.
+    fn time(&mut self, now: Seconds) -> u64 {
+        self.last = self.last.max(millis(now));
+        self.last
+    }
+
+    /// Adds a record of this moment.
+    fn add(&mut self, variant: &str, mut record: Value, now: Seconds) -> Kept {
+        let time = self.time(now);
+        record["eventMetadata"]["inferenceTime"] = iso(time as f64 / 1000.0).into();
+        let line = record.to_string() + "\n";
+        if self.bytes + line.len() > BOUND {
+            return Kept::Not;
+        }
+        let before = self.bytes;
+        self.bytes += line.len();
+        match self.lines.get_mut(variant) {
+            Some(lines) => lines.push_str(&line),
+            None => drop(self.lines.insert(variant.to_owned(), line)),
+        }
+        match () {
+            () if before < MOST && self.bytes >= MOST => Kept::Enough,
+            () if before == 0 => Kept::First,
+            () => Kept::More,
+        }
+    }
+
+    /// Everything that waits, by variant, and the moment after which its objects are called: later than that of any before.
+    fn take(&mut self, now: Seconds) -> (BTreeMap<String, String>, u64) {
+        self.last = millis(now).max(self.last + 1);
+        self.bytes = 0;
+        (mem::take(&mut self.lines), self.last)
     }
 }
 
@@ -214,29 +280,21 @@ impl SageMaker {
         if !capture.is_due() {
             return;
         }
-        let line = capture
-            .settings
-            .record(exchange, Uuid::new_v4(), now())
-            .to_string();
-        let mut pending = capture.pending.lock().unwrap_or_else(|e| e.into_inner());
-        let first = pending.is_empty();
-        let lines = pending.entry(exchange.variant.to_owned()).or_default();
-        if lines.len() >= BOUND {
-            drop(pending);
-            let text = format!(
-                "a record was not captured: {} cannot be written to as fast as the endpoint is asked",
-                capture.settings.destination
-            );
-            self.log_of_endpoint(endpoint, exchange.variant, &text);
-            return;
-        }
-        lines.push_str(&line);
-        lines.push('\n');
-        let full = lines.len() >= MOST;
-        drop(pending);
-        if !(first || full) {
-            return;
-        }
+        let record = capture.settings.record(exchange, Uuid::new_v4());
+        let kept = capture.pending().add(exchange.variant, record, now());
+        let full = match kept {
+            Kept::First => false,
+            Kept::Enough => true,
+            Kept::More => return,
+            Kept::Not => {
+                let text = format!(
+                    "a record was not captured: {} cannot be written to as fast as the endpoint is asked",
+                    capture.settings.destination
+                );
+                self.log_of_endpoint(endpoint, exchange.variant, &text);
+                return;
+            }
+        };
         let (this, capture, endpoint) = (self.clone(), capture.clone(), endpoint.to_owned());
         self.tasks.spawn(async move {
             if !full {
@@ -245,33 +303,46 @@ impl SageMaker {
                     () = tokio::time::sleep(GATHER) => {}
                 }
             }
-            let write = tokio::task::spawn_blocking(move || this.write_captured(&endpoint, &capture));
+            let _writing = capture.writing.lock().await;
+            let written = capture.clone();
+            let write = tokio::task::spawn_blocking(move || this.write_captured(&endpoint, &written));
             let _ = write.await; // a panic, which the runtime has told of
         });
     }
 
     fn write_captured(&self, endpoint: &str, capture: &Capture) {
-        let pending = capture.take();
+        let (pending, moment) = capture.pending().take(now());
         let Some((bucket, prefix)) = s3::parse_url(&capture.settings.destination) else {
             return;
         };
+        let moment = Timestamp::from_millisecond(moment as i64).unwrap_or_default();
+        let moment = moment.strftime("%Y/%m/%d/%H/%M-%S-%3f").to_string();
         for (variant, lines) in pending {
-            let moment = Timestamp::now().strftime("%Y/%m/%d/%H/%M-%S-%3f").to_string();
             let name = format!("{endpoint}/{variant}/{moment}-{}.jsonl", Uuid::new_v4());
             let key = match prefix.trim_end_matches('/') {
                 "" => name,
                 prefix => format!("{prefix}/{name}"),
             };
-            let put = self.s3.put_with(bucket, &key, "application/jsonlines", |to| {
-                to.write_all(lines.as_bytes()).map_err(StoreError::Io)
-            });
-            if let Err(error) = put {
-                let text = format!(
-                    "data could not be captured to {}: {error:?}",
-                    capture.settings.destination
-                );
-                self.log_of_endpoint(endpoint, &variant, &text);
-            }
+            let put = || {
+                let put = self.s3.put_with(bucket, &key, "application/jsonlines", |to| {
+                    to.write_all(lines.as_bytes()).map_err(StoreError::Io)
+                });
+                match put {
+                    Ok(_) => Ok(()),
+                    Err(StoreError::Io(error)) => Err(error),
+                    // Such as a bucket that is not there: asking again would not help.
+                    Err(error) => {
+                        let destination = &capture.settings.destination;
+                        let text = format!("data could not be captured to {destination}: {error:?}");
+                        self.log_of_endpoint(endpoint, &variant, &text);
+                        Ok(())
+                    }
+                }
+            };
+            let (group, stream) = (endpoint_group(endpoint), endpoint_stream(&variant));
+            let what = format!("What was captured as s3://{bucket}/{key}");
+            // Should the server stop before, it is lost, as where it is killed.
+            self.until_saved(&group, &stream, &what, put);
         }
     }
 }
@@ -301,7 +372,7 @@ mod tests {
             inference_id: Some("i"),
             custom_attributes: None,
         };
-        let record = settings.record(&exchange, Uuid::nil(), 60.0);
+        let record = settings.record(&exchange, Uuid::nil());
         assert_eq!(
             record,
             json!({
@@ -310,14 +381,70 @@ mod tests {
                 }},
                 "eventMetadata": {
                     "eventId": "00000000-0000-0000-0000-000000000000",
-                    "inferenceTime": "1970-01-01T00:01:00.000Z",
                     "inferenceId": "i",
                 },
                 "eventVersion": "0",
             })
         );
         exchange.content_type = "application/json";
-        let record = settings.record(&exchange, Uuid::nil(), 60.0);
+        let record = settings.record(&exchange, Uuid::nil());
         assert_eq!(record["captureData"]["endpointInput"]["encoding"], "BASE64");
+    }
+
+    fn record(data: &str) -> Value {
+        json!({"captureData": data, "eventMetadata": {}})
+    }
+
+    #[test]
+    fn no_more_waits_than_there_is_room_for() {
+        let megabyte = "x".repeat(1 << 20);
+        let mut pending = Pending::default();
+        assert_eq!(pending.add("a", record(&megabyte), 1.0), Kept::First);
+        let mut kept = Vec::new();
+        let mut number = 1;
+        loop {
+            // Of all variants together.
+            let variant = ["a", "b", "c"][number % 3];
+            match pending.add(variant, record(&megabyte), 1.0) {
+                Kept::Not => break,
+                other => kept.push(other),
+            }
+            number += 1;
+        }
+        // Whoever writes is called once, not for every record until then.
+        assert_eq!(kept.iter().filter(|kept| **kept == Kept::Enough).count(), 1);
+        assert_eq!(number, 127);
+        let held = |pending: &Pending| pending.lines.values().map(String::len).sum::<usize>();
+        assert!(pending.bytes == held(&pending) && pending.bytes <= BOUND);
+        // A small one has room still, and when they are taken there is room again.
+        assert_eq!(pending.add("d", record("y"), 1.0), Kept::More);
+        let (taken, _) = pending.take(1.0);
+        assert_eq!(taken.values().flat_map(|lines| lines.lines()).count(), 128);
+        assert_eq!(pending.add("a", record(&megabyte), 1.0), Kept::First);
+        assert_eq!(pending.bytes, held(&pending));
+    }
+
+    /// The longest record: rows of the largest size, of which every byte is escaped, and an answer that is as long.
+    #[test]
+    fn any_record_has_room() {
+        let body = "\u{1}".repeat(ipinsights::inference::MAX_BODY_BYTES);
+        let both =
+            json!({"captureData": {"endpointInput": body, "endpointOutput": body}, "eventMetadata": {}});
+        assert_eq!(Pending::default().add("a", both, 1.0), Kept::Enough);
+    }
+
+    #[test]
+    fn times_and_names_never_go_back() {
+        let mut pending = Pending::default();
+        let mut moments = Vec::new();
+        for now in [5.0, 4.0, 4.0, 5.001, 5.001, 9.0] {
+            pending.add("a", record(""), now);
+            moments.push(pending.last);
+            moments.push(pending.take(now).1);
+        }
+        assert!(moments.is_sorted(), "{moments:?}");
+        let mut names: Vec<_> = moments.iter().skip(1).step_by(2).collect();
+        names.dedup();
+        assert_eq!(names.len(), 6, "two objects have one moment: {moments:?}");
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Variant {
     pub(super) weight: f64,
     pub(super) instances: i64,
     #[serde(default)]
+    pub(super) instance_type: Option<String>,
+    #[serde(default)]
     pub(super) serverless: Option<Value>,
 }
 
@@ -210,7 +212,7 @@ fn variant(check: &mut Check<'_>, i: usize) -> Variant {
         .integer(&at("InitialInstanceCount"), 1, i64::MAX)
         .unwrap_or(1);
     let weight = check.amount(&at("InitialVariantWeight")).unwrap_or(1.0);
-    check.text(&at("InstanceType"), INSTANCE);
+    let instance_type = check.text(&at("InstanceType"), INSTANCE).map(str::to_owned);
     let serverless = check.get(&at("ServerlessConfig")).cloned();
     if serverless.is_some() {
         check.required_integer(&at("ServerlessConfig.MemorySizeInMB"), 1024, 6144);
@@ -222,6 +224,7 @@ fn variant(check: &mut Check<'_>, i: usize) -> Variant {
         model,
         weight,
         instances,
+        instance_type,
         serverless,
     }
 }

@@ -22,7 +22,7 @@ use super::{
     configs::Variant,
     deployment,
     list::{self, Entry, Listed},
-    tags,
+    require_quota, tags,
 };
 use crate::{
     api::{ApiError, ApiResult, Check, NAME},
@@ -69,6 +69,8 @@ struct Served {
     name: String,
     weight: f64,
     instances: i64,
+    #[serde(default)]
+    instance_type: Option<String>,
     image: String,
     data_url: String,
     /// What of a serverless variant, as it was asked for.
@@ -135,6 +137,7 @@ impl SageMaker {
             return Err(taken());
         }
         let plan = self.plan(config)?;
+        plan.require_quota()?;
         deployment::require_fits(deployment.as_ref(), &plan.instances())?;
         let endpoint = Endpoint {
             name: name.to_owned(),
@@ -181,6 +184,7 @@ impl SageMaker {
             if retain {
                 plan.retain(&endpoint.serving, &renewed);
             }
+            plan.require_quota()?;
             deployment::require_fits(deployment.as_ref(), &plan.instances())?;
             endpoint.deployment.clone_from(&deployment);
             endpoint.status = UPDATING.to_owned();
@@ -207,6 +211,8 @@ impl SageMaker {
             wanted.push((variant, weight, instances));
         }
         check.finish()?;
+        // Both under one lock, as in `finish_deployment`: what answers is what the record says.
+        let mut deployments = self.deployments.write().unwrap_or_else(|e| e.into_inner());
         let outcome = self.endpoints.try_update(name, |endpoint| {
             require_in_service(endpoint)?;
             for (variant, weight, instances) in &wanted {
@@ -216,13 +222,13 @@ impl SageMaker {
                 })?;
                 found.weight = weight.unwrap_or(found.weight);
                 found.instances = instances.unwrap_or(found.instances);
+                found.require_quota()?;
             }
             endpoint.modified = now();
             Ok::<_, ApiError>((endpoint.arn.clone(), endpoint.serving.clone()))
         })?;
         let (arn, plan) = outcome.ok_or_else(|| self.missing_endpoint(name))??;
         // The same models, weighed anew.
-        let mut deployments = self.deployments.write().unwrap_or_else(|e| e.into_inner());
         if let Some(old) = deployments.get(name) {
             let weight = |name: &str| plan.variants.iter().find(|v| v.name == name).map(|v| v.weight);
             let variants = old.variants.iter().map(|loaded| Loaded {
@@ -443,6 +449,7 @@ impl SageMaker {
                 model,
                 weight,
                 instances,
+                instance_type,
                 serverless,
             } = variant;
             let model = self.model(&model)?;
@@ -450,6 +457,7 @@ impl SageMaker {
                 name,
                 weight,
                 instances,
+                instance_type,
                 image: model.image,
                 data_url: model.data_url,
                 serverless,
@@ -496,7 +504,20 @@ fn require_in_service(endpoint: &Endpoint) -> ApiResult<()> {
     }
 }
 
+impl Served {
+    /// Refuses more machines than there may be. What is serverless has none.
+    fn require_quota(&self) -> ApiResult<()> {
+        let instance = self.instance_type.as_deref().unwrap_or("instances");
+        let machines = self.serverless.is_none().then_some(self.instances);
+        require_quota("endpoint", instance, machines)
+    }
+}
+
 impl Plan {
+    fn require_quota(&self) -> ApiResult<()> {
+        self.variants.iter().try_for_each(Served::require_quota)
+    }
+
     /// How many instances each variant has.
     fn instances(&self) -> Vec<i64> {
         self.variants.iter().map(|variant| variant.instances).collect()

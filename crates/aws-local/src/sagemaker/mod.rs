@@ -330,10 +330,10 @@ impl Image {
     }
 }
 
-/// The most machines of one job, as in a new account.
+/// The most machines of one job, or of one variant of an endpoint, as in a new account.
 const MAX_INSTANCES: i64 = 20;
 
-/// Refuses more machines than a job may have. `usage` is what they are for, such as `training job`.
+/// Refuses more machines than that. `usage` is what they are for, such as `training job`.
 fn require_quota(usage: &str, instance: &str, instances: Option<i64>) -> ApiResult<()> {
     match instances {
         Some(instances) if instances > MAX_INSTANCES => Err(ApiError::new(

@@ -177,8 +177,10 @@ impl States {
 
     pub(super) fn list_activities(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
-        let activities = self.activities.records.all();
-        let (activities, next) = page(&mut check, activities, 100, |activity| activity.name.clone())?;
+        let (activities, next) = self
+            .activities
+            .records
+            .look_at_all(|all| page(&mut check, all, 100, |activity| activity.name.as_str()))?;
         check.finish()?;
         let activities: Vec<_> = activities
             .into_iter()

@@ -346,8 +346,9 @@ impl States {
 
     pub(super) fn list_state_machines(&self, input: &Value) -> ApiResult<Value> {
         let mut check = Check::new(input);
-        let by_name = |machine: &Machine| machine.name.clone();
-        let (machines, next) = page(&mut check, self.machines.all(), 100, by_name)?;
+        let (machines, next) = self
+            .machines
+            .look_at_all(|all| page(&mut check, all, 100, |machine| machine.name.as_str()))?;
         check.finish()?;
         let machines: Vec<_> = machines
             .iter()

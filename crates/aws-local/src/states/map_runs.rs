@@ -50,7 +50,7 @@ impl States {
         arn::execution(execution)?;
         self.execution(execution)?;
         let runs = self.journal.map_runs(execution)?;
-        let (runs, next) = page(&mut check, runs, 100, |run| by_time(run.started, &run.arn))?;
+        let (runs, next) = page(&mut check, runs.iter(), 100, |run| by_time(run.started, &run.arn))?;
         check.finish()?;
         let runs: Vec<_> = runs
             .into_iter()

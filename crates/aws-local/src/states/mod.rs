@@ -396,26 +396,31 @@ fn labelled(arn: &str) -> ApiError {
 }
 
 /// A page of a list in the order of its keys, of which no two are the same. The token is the last key of the page before it, so
-/// that no entry is left out or told twice when others come or go meanwhile.
-fn page<T>(
+/// that no entry is left out or told twice when others come or go meanwhile. Nothing is copied but what is on the page.
+fn page<'r, T: Clone + 'r, K: Ord + AsRef<str>>(
     check: &mut Check<'_>,
-    entries: Vec<T>,
+    entries: impl Iterator<Item = &'r T>,
     default: usize,
-    key: impl Fn(&T) -> String,
+    key: impl Fn(&'r T) -> K,
 ) -> ApiResult<(Vec<T>, Option<String>)> {
     let max = page_size(check, default);
     let after = page_token(check, |token| {
         String::from_utf8(BASE64_STANDARD.decode(token).ok()?).ok()
     })?;
-    let mut entries: Vec<(String, T)> = entries.into_iter().map(|entry| (key(&entry), entry)).collect();
-    entries.retain(|(key, _)| after.as_ref().is_none_or(|after| key > after));
-    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let next = (entries.len() > max)
-        .then(|| entries.get(max - 1))
-        .flatten()
-        .map(|(key, _)| BASE64_STANDARD.encode(key));
-    entries.truncate(max);
-    Ok((entries.into_iter().map(|(_, entry)| entry).collect(), next))
+    let is_after = |key: &K| after.as_deref().is_none_or(|after| key.as_ref() > after);
+    let mut found: Vec<(K, &T)> = entries
+        .map(|entry| (key(entry), entry))
+        .filter(|(key, _)| is_after(key))
+        .collect();
+    let more = found.len() > max;
+    if more {
+        found.select_nth_unstable_by(max - 1, |(a, _), (b, _)| a.cmp(b));
+        found.truncate(max);
+    }
+    found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    let next = found.last().filter(|_| more);
+    let next = next.map(|(key, _)| BASE64_STANDARD.encode(key.as_ref()));
+    Ok((found.into_iter().map(|(_, entry)| entry.clone()).collect(), next))
 }
 
 /// Keys in the order of moments, then of names.
@@ -454,7 +459,43 @@ fn long_page_token<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        static COPIES: Cell<usize> = const { Cell::new(0) };
+    }
+
+    struct Named(String);
+
+    impl Clone for Named {
+        fn clone(&self) -> Self {
+            COPIES.set(COPIES.get() + 1);
+            Self(self.0.clone())
+        }
+    }
+
+    #[test]
+    fn a_page_copies_what_is_on_it() {
+        // In another order than that of their names.
+        let all: Vec<_> = (0..1000).map(|i| Named(format!("{:03}", i * 7 % 1000))).collect();
+        let mut input = json!({"maxResults": 30});
+        let mut seen = Vec::new();
+        loop {
+            let mut check = Check::new(&input);
+            COPIES.set(0);
+            let (page, next) = page(&mut check, all.iter(), 100, |named| named.0.as_str()).unwrap();
+            assert_eq!(COPIES.get(), page.len());
+            seen.extend(page.into_iter().map(|named| named.0));
+            match next {
+                Some(next) => input["nextToken"] = next.into(),
+                None => break,
+            }
+        }
+        let names: Vec<_> = (0..1000).map(|i| format!("{i:03}")).collect();
+        assert_eq!(seen, names);
+    }
 
     #[test]
     fn what_is_wrong_with_json() {

@@ -154,9 +154,11 @@ impl States {
         let mut check = Check::new(input);
         let arn = check.required("stateMachineArn", TEXT);
         let named = arn::machine(arn)?;
-        let versions = self.versions.select(|version| version.machine_arn == named.base);
-        let newest_first = |version: &Version| format!("{:020}", u64::MAX - version.number);
-        let (versions, next) = page(&mut check, versions, 100, newest_first)?;
+        let (versions, next) = self.versions.look_at_all(|all| {
+            let own = all.filter(|version| version.machine_arn == named.base);
+            let newest_first = |version: &Version| format!("{:020}", u64::MAX - version.number);
+            page(&mut check, own, 100, newest_first)
+        })?;
         check.finish()?;
         if named.label.is_some() {
             return Err(labelled(arn));
@@ -326,12 +328,13 @@ impl States {
         let arn = check.required("stateMachineArn", TEXT);
         let named = arn::machine(arn)?;
         let version = named.version().map(|_| named.qualified());
-        let aliases = self.aliases.select(|alias| {
-            let routed = |version: &String| alias.routing.iter().any(|(v, _)| v == version);
-            alias.machine_arn == named.base && version.as_ref().is_none_or(routed)
-        });
-        let key = |alias: &Alias| by_time(alias.created, &alias.name);
-        let (aliases, next) = page(&mut check, aliases, 100, key)?;
+        let (aliases, next) = self.aliases.look_at_all(|all| {
+            let own = all.filter(|alias| {
+                let routed = |version: &String| alias.routing.iter().any(|(v, _)| v == version);
+                alias.machine_arn == named.base && version.as_ref().is_none_or(routed)
+            });
+            page(&mut check, own, 100, |alias| by_time(alias.created, &alias.name))
+        })?;
         check.finish()?;
         self.machine(&named.base)?;
         let aliases: Vec<_> = aliases

@@ -341,6 +341,35 @@ async fn variants_share_requests_by_weight() {
         .await
         .unwrap();
     assert_eq!(count().await, 0);
+    let capacity = DesiredWeightAndCapacity::builder()
+        .variant_name("B")
+        .desired_instance_count(3);
+    update()
+        .desired_weights_and_capacities(capacity.build())
+        .send()
+        .await
+        .unwrap();
+    let describe = world.sagemaker.describe_endpoint().endpoint_name("scores");
+    let endpoint = describe.send().await.unwrap();
+    let variants = endpoint.production_variants().iter();
+    let told: Vec<_> = variants
+        .map(|v| {
+            (
+                v.variant_name().unwrap(),
+                v.desired_weight(),
+                v.current_weight(),
+                v.current_instance_count(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("A", Some(0.0), Some(0.0), Some(1)),
+            ("B", Some(1.0), Some(1.0), Some(3))
+        ]
+    );
+    assert_eq!(count().await, 0);
     assert!(
         update()
             .desired_weights_and_capacities(weight("C", 0.0))
@@ -348,6 +377,103 @@ async fn variants_share_requests_by_weight() {
             .await
             .is_err()
     );
+}
+
+/// More machines than there may be are refused with the quota, whichever operation asks for them, and nothing changes.
+#[tokio::test]
+async fn no_endpoint_has_more_machines_than_its_quota() {
+    let world = World::new().await;
+    world.endpoint().await;
+    let config = json!({
+        "EndpointConfigName": "many",
+        "ProductionVariants": [{
+            "VariantName": "v", "ModelName": "model", "InitialInstanceCount": 21, "InstanceType": "ml.c5.xlarge",
+        }],
+    });
+    sagemaker(&world, "CreateEndpointConfig", config).await;
+    let refused = async |operation: &str, input: Value| {
+        let refused = world.server.call(&format!("SageMaker.{operation}"), &input).await;
+        let refused = refused.unwrap_err();
+        let message = refused.message.split(" Please ").next().unwrap();
+        format!("{}: {message}", refused.code)
+    };
+    let capacity = json!([{"VariantName": "AllTraffic", "DesiredInstanceCount": 1000}]);
+    let told = [
+        refused(
+            "CreateEndpoint",
+            json!({"EndpointName": "e", "EndpointConfigName": "many"}),
+        )
+        .await,
+        refused(
+            "UpdateEndpoint",
+            json!({"EndpointName": "scores", "EndpointConfigName": "many"}),
+        )
+        .await,
+        refused(
+            "UpdateEndpointWeightsAndCapacities",
+            json!({"EndpointName": "scores", "DesiredWeightsAndCapacities": capacity}),
+        )
+        .await,
+    ];
+    expect![[r#"
+        ResourceLimitExceeded: The account-level service limit 'ml.c5.xlarge for endpoint usage' is 20 Instances, with current utilization of 0 Instances and a request delta of 21 Instances.
+        ResourceLimitExceeded: The account-level service limit 'ml.c5.xlarge for endpoint usage' is 20 Instances, with current utilization of 0 Instances and a request delta of 21 Instances.
+        ResourceLimitExceeded: The account-level service limit 'ml.t2.medium for endpoint usage' is 20 Instances, with current utilization of 0 Instances and a request delta of 1000 Instances."#]]
+    .assert_eq(&told.join("\n"));
+    let described = sagemaker(&world, "DescribeEndpoint", json!({"EndpointName": "scores"})).await;
+    assert_eq!(described["EndpointStatus"], "InService");
+    assert_eq!(described["EndpointConfigName"], "config");
+    assert_eq!(described["ProductionVariants"][0]["DesiredInstanceCount"], 1);
+}
+
+/// However updates come together, the variants answer by the weights that are told of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_answers_is_what_is_told() {
+    let world = World::new().await;
+    world.endpoint().await;
+    let variants = [("A", "model", 1.0), ("B", "model", 0.0)];
+    world.config("two", &variants).await;
+    sagemaker(
+        &world,
+        "CreateEndpoint",
+        json!({"EndpointName": "both", "EndpointConfigName": "two"}),
+    )
+    .await;
+    assert_eq!(world.endpoint_settled("both").await, "InService");
+    for _ in 0..20 {
+        let updates = [(1.0, 0.0), (0.0, 1.0)].map(|(a, b)| {
+            let weight = |name: &str, weight: f32| {
+                let weight = DesiredWeightAndCapacity::builder()
+                    .variant_name(name)
+                    .desired_weight(weight);
+                weight.build()
+            };
+            let update = world
+                .sagemaker
+                .update_endpoint_weights_and_capacities()
+                .endpoint_name("both");
+            let update = update
+                .desired_weights_and_capacities(weight("A", a))
+                .desired_weights_and_capacities(weight("B", b));
+            tokio::spawn(update.send())
+        });
+        for update in updates {
+            update.await.unwrap().unwrap();
+        }
+        let describe = world.sagemaker.describe_endpoint().endpoint_name("both");
+        let endpoint = describe.send().await.unwrap();
+        let mut variants = endpoint.production_variants().iter();
+        let told = variants
+            .find(|variant| variant.current_weight() == Some(1.0))
+            .unwrap();
+        let invoke = world
+            .runtime
+            .invoke_endpoint()
+            .endpoint_name("both")
+            .content_type("text/csv");
+        let answer = invoke.body(Blob::new(CSV)).send().await.unwrap();
+        assert_eq!(answer.invoked_production_variant(), told.variant_name());
+    }
 }
 
 #[tokio::test]

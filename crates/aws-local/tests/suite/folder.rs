@@ -237,6 +237,133 @@ async fn a_killed_server_leaves_nothing_half_done() {
     );
 }
 
+/// Killed in the middle of uploads and of an endpoint's update: what was acknowledged is there, nothing is there by half, and
+/// the endpoint serves the whole time and goes over to what it was told.
+#[tokio::test]
+async fn a_server_killed_in_uploads_and_an_update_goes_on_with_them() {
+    use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+    use tokio::io::AsyncWriteExt;
+    let world = World::new().await;
+    world.endpoint().await;
+    world.config("next", &[("Other", "model", 1.0)]).await;
+    world.server.shutdown().await;
+    // Where an update takes three minutes.
+    let slowly = Server::builder(world.folder.path()).realistic_timing(true);
+    let world = World::with_server(slowly.start().await.unwrap(), world.folder);
+    let update = world.sagemaker.update_endpoint().endpoint_name("scores");
+    update.endpoint_config_name("next").send().await.unwrap();
+
+    world.put("whole.bin", vec![1; 100_000]).await;
+    world.put("over.bin", "as it was").await;
+    let first = vec![2; 5 << 20];
+    let upload = world.s3.create_multipart_upload().bucket("data").key("parts.bin");
+    let upload = upload.send().await.unwrap().upload_id.unwrap();
+    let put = world.s3.upload_part().bucket("data").key("parts.bin");
+    let put = put.upload_id(&upload).part_number(1).body(first.clone().into());
+    let e_tag = put.send().await.unwrap().e_tag;
+    let sizes = || sizes_under(&world.path().join("s3"));
+    let before = sizes().len();
+    let mut halves = Vec::new();
+    for target in [
+        "/data/half.bin".to_owned(),
+        "/data/over.bin".to_owned(),
+        format!("/data/parts.bin?partNumber=2&uploadId={upload}"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(world.server.address())
+            .await
+            .unwrap();
+        let head = format!("PUT {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&[3; 500_000]).await.unwrap();
+        halves.push(stream);
+    }
+    // All of them are under way.
+    eventually(|| async { (sizes().len() == before + 3 && !sizes().contains(&0)).then_some(()) }).await;
+    let copy = TempDir::new().unwrap();
+    copy_folder(world.path(), copy.path());
+    drop(halves);
+
+    let server = Server::builder(copy.path()).start().await.unwrap();
+    let world = World::with_server(server, copy);
+    let invoke = world.runtime.invoke_endpoint().endpoint_name("scores");
+    let invoke = invoke.content_type("text/csv").body(Blob::new("France,10.1.0.1"));
+    invoke.send().await.unwrap();
+    assert_eq!(world.endpoint_settled("scores").await, "InService");
+    let describe = world.sagemaker.describe_endpoint().endpoint_name("scores");
+    let endpoint = describe.send().await.unwrap();
+    assert_eq!(endpoint.endpoint_config_name(), Some("next"));
+    let invoke = world.runtime.invoke_endpoint().endpoint_name("scores");
+    let invoke = invoke.content_type("text/csv").body(Blob::new("France,10.1.0.1"));
+    assert_eq!(
+        invoke.send().await.unwrap().invoked_production_variant(),
+        Some("Other")
+    );
+
+    let object = |key: &str| {
+        let get = world.s3.get_object().bucket("data").key(key).send();
+        async {
+            get.await
+                .ok()?
+                .body
+                .collect()
+                .await
+                .ok()
+                .map(|body| body.to_vec())
+        }
+    };
+    assert_eq!(object("whole.bin").await, Some(vec![1; 100_000]));
+    assert_eq!(object("over.bin").await, Some(b"as it was".to_vec()));
+    assert_eq!(object("half.bin").await, None);
+    assert_eq!(object("parts.bin").await, None);
+    let parts = world
+        .s3
+        .list_parts()
+        .bucket("data")
+        .key("parts.bin")
+        .upload_id(&upload);
+    assert_eq!(parts.send().await.unwrap().parts().len(), 1);
+    let put = world
+        .s3
+        .upload_part()
+        .bucket("data")
+        .key("parts.bin")
+        .upload_id(&upload);
+    let second = put
+        .part_number(2)
+        .body(b"end".to_vec().into())
+        .send()
+        .await
+        .unwrap();
+    let part = |number, e_tag| {
+        CompletedPart::builder()
+            .part_number(number)
+            .set_e_tag(e_tag)
+            .build()
+    };
+    let parts = CompletedMultipartUpload::builder()
+        .parts(part(1, e_tag))
+        .parts(part(2, second.e_tag));
+    let complete = world
+        .s3
+        .complete_multipart_upload()
+        .bucket("data")
+        .key("parts.bin");
+    let complete = complete.upload_id(&upload).multipart_upload(parts.build());
+    complete.send().await.unwrap();
+    assert_eq!(object("parts.bin").await, Some([&first[..], b"end"].concat()));
+}
+
+/// How large the files in a folder are.
+fn sizes_under(folder: &Path) -> Vec<u64> {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    entries
+        .flat_map(|entry| match entry.metadata().unwrap() {
+            about if about.is_dir() => sizes_under(&entry.path()),
+            about => vec![about.len()],
+        })
+        .collect()
+}
+
 fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {

@@ -890,3 +890,127 @@ async fn what_an_endpoint_is_asked_is_captured() {
             .contains("dot_product")
     );
 }
+
+/// An endpoint `e` of which everything is captured there.
+async fn capturing(world: &World, destination: &str) {
+    let variant = json!({
+        "VariantName": "v", "ModelName": "model", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large",
+    });
+    let capture = json!({
+        "InitialSamplingPercentage": 100,
+        "DestinationS3Uri": destination,
+        "CaptureOptions": [{"CaptureMode": "InputAndOutput"}],
+        "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"], "JsonContentTypes": ["application/json"]},
+    });
+    let config =
+        json!({"EndpointConfigName": "c", "ProductionVariants": [variant], "DataCaptureConfig": capture});
+    sagemaker(world, "CreateEndpointConfig", config).await;
+    let create = json!({"EndpointName": "e", "EndpointConfigName": "c"});
+    sagemaker(world, "CreateEndpoint", create).await;
+    assert_eq!(world.endpoint_settled("e").await, "InService");
+}
+
+/// What is captured waits where it cannot be written, and what comes meanwhile is behind it.
+#[tokio::test]
+async fn what_is_captured_waits_for_room() {
+    let world = with_model().await;
+    world.s3.create_bucket().bucket("out").send().await.unwrap();
+    capturing(&world, "s3://out/captured").await;
+    let (folder, away) = (world.path().join("s3/buckets/out"), world.path().join("away"));
+    std::fs::rename(&folder, &away).unwrap();
+    let ask = |id: &str| {
+        let invoke = world
+            .runtime
+            .invoke_endpoint()
+            .endpoint_name("e")
+            .content_type("text/csv");
+        invoke
+            .inference_id(id)
+            .body(b"France,10.1.0.1".to_vec().into())
+            .send()
+    };
+    ask("first").await.unwrap();
+    let told = r#"{"logGroupName": "/aws/sagemaker/Endpoints/e", "filterPattern": "\"What was captured\""}"#;
+    crate::common::eventually(|| async {
+        let (_, found) = call(&world, "Logs_20140328.FilterLogEvents", told).await;
+        (found["events"].as_array().unwrap().len() == 1).then_some(())
+    })
+    .await;
+    ask("second").await.unwrap();
+    std::fs::rename(&away, &folder).unwrap();
+    let ids = crate::common::eventually(|| async {
+        let listed = world.s3.list_objects_v2().bucket("out").send().await.unwrap();
+        let mut ids = Vec::new();
+        for found in listed.contents() {
+            let get = world.s3.get_object().bucket("out").key(found.key().unwrap());
+            let body = get.send().await.unwrap().body.collect().await.unwrap().to_vec();
+            for line in String::from_utf8(body).unwrap().lines() {
+                let record: Value = serde_json::from_str(line).unwrap();
+                ids.push(
+                    record["eventMetadata"]["inferenceId"]
+                        .as_str()
+                        .unwrap()
+                        .to_owned(),
+                );
+            }
+        }
+        (ids.len() == 2).then_some(ids)
+    });
+    assert_eq!(ids.await, ["first", "second"]);
+}
+
+/// Whatever is captured under load is there once, and in the order of its times, in an object and from one object to the next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_captured_is_complete_and_in_order() {
+    const CALLERS: usize = 8;
+    const REQUESTS: usize = 60;
+    let world = with_model().await;
+    capturing(&world, "s3://data/captured").await;
+    // Long enough that they take several objects.
+    let rows = "France,10.1.0.1\n".repeat(2000);
+    let callers = (0..CALLERS).map(|caller| {
+        let (runtime, rows) = (world.runtime.clone(), rows.clone());
+        tokio::spawn(async move {
+            for number in 0..REQUESTS {
+                let invoke = runtime
+                    .invoke_endpoint()
+                    .endpoint_name("e")
+                    .content_type("text/csv");
+                let invoke = invoke.inference_id(format!("{caller}-{number}"));
+                invoke
+                    .body(rows.clone().into_bytes().into())
+                    .send()
+                    .await
+                    .unwrap();
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.unwrap();
+    }
+    let world = world.restart().await;
+    let listed = world.s3.list_objects_v2().bucket("data").prefix("captured/");
+    let listed = listed.send().await.unwrap();
+    assert!(listed.contents().len() > 1, "{listed:?}");
+    let (mut ids, mut times) = (Vec::new(), Vec::new());
+    for found in listed.contents() {
+        for line in object(&world, found.key().unwrap()).await.unwrap().lines() {
+            let record: Value = serde_json::from_str(line).unwrap();
+            let told = &record["eventMetadata"];
+            ids.push(told["inferenceId"].as_str().unwrap().to_owned());
+            times.push(told["inferenceTime"].as_str().unwrap().to_owned());
+            assert_eq!(record["captureData"]["endpointInput"]["data"], *rows);
+            let answer = record["captureData"]["endpointOutput"]["data"].as_str().unwrap();
+            let answer: Value = serde_json::from_str(answer).unwrap();
+            assert_eq!(answer["predictions"].as_array().unwrap().len(), 2000);
+        }
+    }
+    assert!(times.is_sorted());
+    // Each caller's in the order in which it asked.
+    for caller in 0..CALLERS {
+        let own = ids.iter().filter(|id| id.starts_with(&format!("{caller}-")));
+        let want: Vec<_> = (0..REQUESTS).map(|number| format!("{caller}-{number}")).collect();
+        assert_eq!(own.cloned().collect::<Vec<_>>(), want);
+    }
+    assert_eq!(ids.len(), CALLERS * REQUESTS);
+}

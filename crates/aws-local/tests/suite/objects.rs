@@ -715,6 +715,18 @@ async fn a_bucket_is_where_the_server_is() {
         create.create_bucket_configuration(place).send()
     };
     create("here", "eu-west-1").await.unwrap();
+    let again = create("here", "eu-west-1").await;
+    assert_eq!(
+        again
+            .as_ref()
+            .unwrap_err()
+            .raw_response()
+            .unwrap()
+            .status()
+            .as_u16(),
+        409
+    );
+    assert!(told(again).starts_with("BucketAlreadyOwnedByYou: "));
     expect!["IllegalLocationConstraintException: The ap-south-1 location constraint is incompatible for the region specific endpoint this request was sent to: this server's region is eu-west-1."].assert_eq(&told(create("elsewhere", "ap-south-1").await));
     expect!["NoSuchBucket: The specified bucket does not exist"]
         .assert_eq(&told(world.s3.list_objects_v2().bucket("elsewhere").send().await));

@@ -155,6 +155,19 @@ async fn who_am_i() {
         me.arn(),
         Some("arn:aws:sts::000000000000:assumed-role/ipinsights-local/session")
     );
+    // Clients make the role's ARN of that, and ask for the role by its name.
+    let form = "Action=GetRole&Version=2010-05-08&RoleName=ipinsights-local";
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {}\r\n\r\n{form}",
+        form.len()
+    );
+    let role = raw(&world, &request).await;
+    assert!(role.starts_with("HTTP/1.1 200"), "{role}");
+    assert!(
+        role.contains("<Arn>arn:aws:iam::000000000000:role/ipinsights-local</Arn>"),
+        "{role}"
+    );
 }
 
 /// Calls an operation of a JSON service.

@@ -124,6 +124,9 @@ async fn what_has_no_meaning_here_is_taken_and_what_is_not_done_is_logged() {
         ("/VpcConfig", Value::Null),
         ("/Environment", json!({"A": "b"})),
         ("/Tags", json!([{"Key": "a", "Value": "b"}])),
+        // Each version of a client has some more members.
+        ("/MemberOfALaterVersion", json!({"A": ["b"]})),
+        ("/ResourceConfig/MemberOfALaterVersion", json!(1)),
     ] {
         set(&mut plain, pointer, value);
     }
@@ -145,6 +148,11 @@ async fn what_has_no_meaning_here_is_taken_and_what_is_not_done_is_logged() {
         let name = request["TrainingJobName"].as_str().unwrap();
         let job = world.job_ended(name).await;
         assert_eq!(job.training_job_status().unwrap().as_str(), "Completed", "{name}");
+        // Clients print what spot capacity has saved: 1 - billable / training.
+        assert_eq!(job.enable_managed_spot_training(), Some(name == "plain"));
+        let most = job.stopping_condition().unwrap().max_wait_time_in_seconds();
+        assert_eq!(most, (name == "plain").then_some(300));
+        assert!(job.training_time_in_seconds() >= Some(1) && job.billable_time_in_seconds() >= Some(1));
         let group = "/aws/sagemaker/TrainingJobs";
         let describe = json!({"logGroupName": group, "logStreamNamePrefix": format!("{name}/")});
         let (_, streams) = call(&world, "Logs_20140328.DescribeLogStreams", &describe.to_string()).await;
@@ -223,6 +231,14 @@ async fn a_job_trains_and_tells_everything() {
     assert!(job.training_time_in_seconds().unwrap() >= 1);
     assert_eq!(job.billable_time_in_seconds(), job.training_time_in_seconds());
     assert_eq!(job.hyper_parameters().unwrap()["epoch"], "7");
+    // What clients read of it when they attach to it, whether it was asked for or not.
+    assert_eq!(job.enable_network_isolation(), Some(false));
+    assert_eq!(job.enable_managed_spot_training(), Some(false));
+    assert_eq!(job.role_arn(), Some(ROLE));
+    assert_eq!(
+        job.stopping_condition().unwrap().max_runtime_in_seconds(),
+        Some(300)
+    );
     let mut metrics: Vec<_> = job
         .final_metric_data_list()
         .iter()
@@ -253,6 +269,102 @@ async fn a_job_trains_and_tells_everything() {
     // Made again, it is in use, whatever became of it.
     expect!["ResourceInUse: Training job names must be unique within an AWS account and region, and a training job with this name already exists (arn:aws:sagemaker:us-east-1:000000000000:training-job/job-1)"]
         .assert_eq(&told(world.training("Job-1").send().await));
+}
+
+/// Several instances train as one: the rows of all, however they were shared out, give the model that one instance gives.
+#[tokio::test]
+async fn several_instances_train_as_one() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    for (name, rows) in [("a", 50..60), ("b", 60..70), ("c", 70..80)] {
+        world
+            .put(&format!("train/{name}.csv"), crate::common::rows(rows))
+            .await;
+    }
+    let mut archives = Vec::new();
+    for (name, instances, distribution) in [
+        ("one", 1, "FullyReplicated"),
+        ("two-sharded", 2, "ShardedByS3Key"),
+        ("three-replicated", 3, "FullyReplicated"),
+    ] {
+        let mut job = request(name);
+        set(&mut job, "/ResourceConfig/InstanceCount", instances.into());
+        let source = "/InputDataConfig/0/DataSource/S3DataSource/S3DataDistributionType";
+        set(&mut job, source, distribution.into());
+        let (status, answer) = call(&world, "SageMaker.CreateTrainingJob", &job.to_string()).await;
+        assert_eq!(status, 200, "{answer}");
+        let job = world.job_ended(name).await;
+        assert_eq!(job.training_job_status().unwrap().as_str(), "Completed", "{name}");
+        assert_eq!(job.resource_config().unwrap().instance_count(), Some(instances));
+        let streams =
+            json!({"logGroupName": "/aws/sagemaker/TrainingJobs", "logStreamNamePrefix": format!("{name}/")});
+        let (_, streams) = call(&world, "Logs_20140328.DescribeLogStreams", &streams.to_string()).await;
+        let streams = streams["logStreams"].as_array().unwrap().iter();
+        let streams: Vec<_> = streams
+            .map(|stream| stream["logStreamName"].as_str().unwrap())
+            .collect();
+        assert_eq!(streams.len(), instances as usize, "{streams:?}");
+        for (at, stream) in streams.iter().enumerate() {
+            assert!(
+                stream.starts_with(&format!("{name}/algo-{}-", at + 1)),
+                "{stream}"
+            );
+        }
+        let get = world.s3.get_object().bucket("data");
+        let archive = get
+            .key(format!("models/{name}/output/model.tar.gz"))
+            .send()
+            .await
+            .unwrap();
+        archives.push(archive.body.collect().await.unwrap().to_vec());
+    }
+    assert!(
+        archives[0] == archives[1] && archives[0] == archives[2],
+        "the models differ"
+    );
+}
+
+/// A job with the checkpoints of another that was stopped goes on from there, to the model of one that was not.
+#[tokio::test]
+async fn a_job_goes_on_from_anothers_checkpoints() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    let train = |name: &str, checkpoints: Option<&str>| {
+        let url = checkpoints.map(|url| {
+            let config = aws_sdk_sagemaker::types::CheckpointConfig::builder().s3_uri(url);
+            config.build()
+        });
+        let train = world.training(name).hyper_parameters("epochs", "1000");
+        train.set_checkpoint_config(url).send()
+    };
+    let url = "s3://data/checkpoints/";
+    train("stopped", Some(url)).await.unwrap();
+    eventually(|| async {
+        let list = world.s3.list_objects_v2().bucket("data").prefix("checkpoints/");
+        (list.send().await.unwrap().key_count() == Some(1)).then_some(())
+    })
+    .await;
+    let stop = world.sagemaker.stop_training_job().training_job_name("stopped");
+    let _ = stop.send().await; // it may have ended by then
+    world.job_ended("stopped").await;
+    train("goes-on", Some(url)).await.unwrap();
+    train("whole", None).await.unwrap();
+    let mut archives = Vec::new();
+    for name in ["goes-on", "whole"] {
+        let job = world.job_ended(name).await;
+        assert_eq!(job.training_job_status().unwrap().as_str(), "Completed", "{name}");
+        let get = world.s3.get_object().bucket("data");
+        let archive = get
+            .key(format!("models/{name}/output/model.tar.gz"))
+            .send()
+            .await
+            .unwrap();
+        archives.push(archive.body.collect().await.unwrap().to_vec());
+    }
+    assert!(archives[0] == archives[1], "the models differ");
+    let told = r#"{"logGroupName": "/aws/sagemaker/TrainingJobs", "logStreamNamePrefix": "goes-on/", "filterPattern": "\"Going on from the checkpoint\""}"#;
+    let (_, found) = call(&world, "Logs_20140328.FilterLogEvents", told).await;
+    assert_eq!(found["events"].as_array().unwrap().len(), 1, "{found}");
 }
 
 #[tokio::test]

@@ -18,8 +18,8 @@ mod world;
 use access_events::AccessEvent;
 use ipinsights::Hyperparameters;
 use ipinsights_client::{
-    EndpointConfig, EndpointConfigName, EndpointName, Error, Model, ModelName, TrainingJob, TrainingJobName,
-    TransformJob, TransformJobName, TransformState,
+    AsyncRequest, Asynchronous, EndpointConfig, EndpointConfigName, EndpointName, Error, Model, ModelName,
+    TrainingJob, TrainingJobName, TransformJob, TransformJobName, TransformState,
 };
 
 use crate::world::World;
@@ -242,5 +242,134 @@ async fn use_endpoint(
     match (predictions.map_err(told)?.len(), last) {
         (world::ROWS, Some(TransformState::Completed)) => Ok(()),
         other => Err(format!("{other:?}")),
+    }
+}
+
+/// A deployment that the account has no machines for leaves nothing behind.
+#[tokio::test]
+async fn a_deployment_that_fails_is_undone() {
+    let world = World::new().await;
+    if world.lacks("quotas") {
+        return;
+    }
+    world.rows().await;
+    let client = &world.client;
+    let job = job(&world, world.name());
+    client.start_training(&job).await.unwrap();
+    let trained = client
+        .wait_for_training(job.name(), world.deadline, &mut |_| {})
+        .await
+        .unwrap();
+    let model = Model {
+        name: world.name(),
+        image: world.image.clone(),
+        artifacts: trained.artifacts,
+        role: world.role.clone(),
+        tags: Default::default(),
+    };
+    let config = EndpointConfig {
+        instance_count: 10_000.try_into().unwrap(),
+        ..EndpointConfig::new(world.name(), model.name.clone())
+    };
+    let endpoint: EndpointName = world.name();
+    let error = client
+        .deploy(&endpoint, &model, &config, world.deadline, &mut |_| {})
+        .await
+        .unwrap_err();
+    let Error::LimitExceeded(refusal) = &*error.source else {
+        panic!("{error}: {}", error.source);
+    };
+    let quota = refusal.quota().unwrap();
+    assert!(
+        quota.name.contains("endpoint usage") && quota.asked == 10_000,
+        "{quota:?}"
+    );
+    assert!(error.undone.is_complete(), "{error}");
+    let gone = client.models_behind(&config.name).await.unwrap_err();
+    assert!(matches!(gone, Error::NotFound(_)), "{gone}");
+    let gone = client.describe_endpoint(&endpoint).await.unwrap_err();
+    assert!(matches!(gone, Error::NotFound(_)), "{gone}");
+}
+
+/// An asynchronous endpoint scores an object of rows, in their order, and says why it cannot.
+#[tokio::test]
+async fn an_asynchronous_endpoint_answers_into_objects() {
+    let world = World::new().await;
+    if world.lacks("answers of endpoints") {
+        return;
+    }
+    world.rows().await;
+    let client = &world.client;
+    let job = job(&world, world.name());
+    client.start_training(&job).await.unwrap();
+    let trained = client
+        .wait_for_training(job.name(), world.deadline, &mut |_| {})
+        .await
+        .unwrap();
+    let model = Model {
+        name: world.name(),
+        image: world.image.clone(),
+        artifacts: trained.artifacts,
+        role: world.role.clone(),
+        tags: Default::default(),
+    };
+    let config = EndpointConfig {
+        asynchronous: Some(Asynchronous {
+            output: world.uri("answers"),
+            failures: Some(world.uri("failures")),
+            max_concurrency: Some(1),
+        }),
+        ..EndpointConfig::new(world.name(), model.name.clone())
+    };
+    let endpoint: EndpointName = world.name();
+    client.create_model(&model).await.unwrap();
+    client.create_endpoint_config(&config).await.unwrap();
+    client.create_endpoint(&endpoint, &config.name).await.unwrap();
+    let asked = ask_asynchronously(&world, &endpoint, &config).await;
+    let report = client
+        .teardown(&endpoint, world.deadline, &mut |_| {})
+        .await
+        .unwrap();
+    assert!(report.is_complete(), "{report:?}");
+    if let Err(problem) = asked {
+        panic!("{problem}");
+    }
+}
+
+async fn ask_asynchronously(
+    world: &World,
+    endpoint: &EndpointName,
+    config: &EndpointConfig,
+) -> Result<(), String> {
+    let client = &world.client;
+    let told = |error: Error| error.to_string();
+    client
+        .wait_in_service(endpoint, &config.name, world.deadline, &mut |_| {})
+        .await
+        .map_err(told)?;
+    let mut request = AsyncRequest::new(world.uri("train.csv"));
+    request.inference_id = Some("mine".parse().unwrap());
+    request.ttl = Some(std::time::Duration::from_secs(600));
+    request.timeout = Some(std::time::Duration::from_secs(60));
+    let taken = client.invoke_async(endpoint, &request).await.map_err(told)?;
+    if taken.inference_id != "mine" || taken.failure.is_none() {
+        return Err(format!("{taken:?}"));
+    }
+    let object = world.object_in_time(&taken.output).await;
+    let predictions = request.read_output(&object).map_err(told)?;
+    if predictions.len() != world::ROWS {
+        return Err(format!("{} predictions", predictions.len()));
+    }
+
+    let nowhere = AsyncRequest::new(world.uri("no-such-rows.csv"));
+    let taken = client.invoke_async(endpoint, &nowhere).await.map_err(told)?;
+    let failure = taken.failure.ok_or("it has no place for failures")?;
+    if world.object_in_time(&failure).await.is_empty() {
+        return Err("it does not say why".to_owned());
+    }
+    let other: EndpointName = world.name();
+    match client.invoke_async(&other, &request).await {
+        Err(Error::NotFound(_)) => Ok(()),
+        other => Err(format!("an endpoint that is not there: {other:?}")),
     }
 }

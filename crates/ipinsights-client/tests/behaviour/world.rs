@@ -167,6 +167,27 @@ impl World {
         let object = get.key(format!("{}/{key}", self.prefix)).send().await.unwrap();
         object.body.collect().await.unwrap().to_vec()
     }
+
+    /// An object that is there sooner or later.
+    pub(crate) async fn object_in_time(&self, uri: &S3Uri) -> Vec<u8> {
+        let look = async {
+            loop {
+                let get = self.s3.get_object().bucket(uri.bucket()).key(uri.key());
+                match get.send().await {
+                    Ok(object) => return object.body.collect().await.unwrap().to_vec(),
+                    Err(error) => assert!(
+                        error
+                            .as_service_error()
+                            .is_some_and(|error| error.is_no_such_key()),
+                        "{error:?}"
+                    ),
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(600), look).await;
+        found.unwrap_or_else(|_| panic!("{uri} did not come"))
+    }
 }
 
 /// Short enough for every kind of name.

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use expect_test::expect;
 use ipinsights_client::{
-    Capacity, Client, Deployment, Endpoint, EndpointChange, EndpointConfig, EndpointConfigName, EndpointName,
-    EndpointStatus, Error, Model, Shift, UpdateOptions, endpoint_parameters,
+    Capacity, Client, DeployError, Deployment, Endpoint, EndpointChange, EndpointConfig, EndpointConfigName,
+    EndpointName, EndpointStatus, Error, Model, Shift, UpdateOptions, endpoint_parameters,
 };
 use serde_json::json;
 use wiremock::ResponseTemplate;
@@ -386,6 +386,7 @@ async fn capacity_by_the_request_and_answers_in_s3() {
         }),
         asynchronous: Some(ipinsights_client::Asynchronous {
             output: "s3://b/answers".parse().unwrap(),
+            failures: Some("s3://b/failures".parse().unwrap()),
             max_concurrency: Some(4),
         }),
         ..EndpointConfig::new("c".parse().unwrap(), "m".parse().unwrap())
@@ -393,7 +394,7 @@ async fn capacity_by_the_request_and_answers_in_s3() {
     service.client().create_endpoint_config(&config).await.unwrap();
     let sent = service.json_of("CreateEndpointConfig");
     assert_eq!(sent, config.to_parameters());
-    expect![[r#"{"EndpointConfigName":"c","ProductionVariants":[{"VariantName":"AllTraffic","ModelName":"m","ServerlessConfig":{"MemorySizeInMB":2048,"MaxConcurrency":5}}],"AsyncInferenceConfig":{"OutputConfig":{"S3OutputPath":"s3://b/answers"},"ClientConfig":{"MaxConcurrentInvocationsPerInstance":4}}}"#]]
+    expect![[r#"{"EndpointConfigName":"c","ProductionVariants":[{"VariantName":"AllTraffic","ModelName":"m","ServerlessConfig":{"MemorySizeInMB":2048,"MaxConcurrency":5}}],"AsyncInferenceConfig":{"OutputConfig":{"S3OutputPath":"s3://b/answers","S3FailurePath":"s3://b/failures"},"ClientConfig":{"MaxConcurrentInvocationsPerInstance":4}}}"#]]
         .assert_eq(&config.to_parameters().to_string());
 }
 
@@ -477,4 +478,150 @@ async fn updates_step_by_step() {
     };
     assert!(kept.check().is_err());
     assert!(service.calls().is_empty());
+}
+
+async fn deploy(service: &Service) -> Result<EndpointChange, DeployError> {
+    let model = Model {
+        name: "m".parse().unwrap(),
+        image: "image:1".to_owned(),
+        artifacts: "s3://b//m.tar.gz".parse().unwrap(),
+        role: "arn:aws:iam::123456789012:role/SageMaker".parse().unwrap(),
+        tags: Default::default(),
+    };
+    let config = EndpointConfig::new(config("new"), model.name.clone());
+    let client = service.client();
+    client
+        .deploy(&name(), &model, &config, patient(), &mut |_| {})
+        .await
+}
+
+/// A service that makes and deletes what it is told, and describes the endpoint so.
+async fn willing(described: impl IntoIterator<Item = ResponseTemplate>) -> Service {
+    let service = Service::start().await;
+    service
+        .on("CreateModel", [answer(json!({"ModelArn": "arn:m"}))])
+        .on(
+            "CreateEndpointConfig",
+            [answer(json!({"EndpointConfigArn": "arn:c"}))],
+        )
+        .on("CreateEndpoint", [answer(json!({"EndpointArn": "arn:e"}))])
+        .on("UpdateEndpoint", [answer(json!({"EndpointArn": "arn:e"}))])
+        .on("DeleteEndpoint", [empty()])
+        .on("DeleteEndpointConfig", [empty()])
+        .on("DeleteModel", [empty()])
+        .on("DescribeEndpoint", described);
+    service
+}
+
+/// What a deployment that failed says, and what it has deleted.
+fn told(outcome: Result<EndpointChange, DeployError>) -> String {
+    let error = outcome.unwrap_err();
+    let deleted: Vec<_> = error.undone.deleted.iter().map(ToString::to_string).collect();
+    format!("{error}: {}\ndeleted: {}", error.source, deleted.join(", "))
+}
+
+#[tokio::test]
+async fn a_model_goes_into_service() {
+    let service = willing([
+        could_not_find(),
+        endpoint("Creating", "new"),
+        endpoint("InService", "new"),
+    ])
+    .await;
+    assert_eq!(deploy(&service).await.unwrap(), EndpointChange::Created);
+    assert_eq!(
+        service.operations(),
+        [
+            "CreateModel",
+            "CreateEndpointConfig",
+            "DescribeEndpoint",
+            "CreateEndpoint",
+            "DescribeEndpoint"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_does_not_go_into_service_is_undone() {
+    // A new endpoint goes with what was made for it.
+    let failed = failed_endpoint("Failed", "new", "no capacity");
+    let service = willing([
+        could_not_find(),
+        endpoint("Creating", "new"),
+        failed.clone(),
+        failed.clone(),
+        failed,
+        could_not_find(),
+    ])
+    .await;
+    expect![[r#"
+        endpoint `e` does not serve what it was to: endpoint `e` is Failed: no capacity
+        deleted: endpoint `e`, endpoint configuration `new`, model `m`"#]]
+    .assert_eq(&told(deploy(&service).await));
+
+    // One that was there goes on with what it served.
+    let back = failed_endpoint("InService", "old", "the alarm went off");
+    let service = willing([endpoint("InService", "old"), busy("Updating", "old", "new"), back]).await;
+    expect![[r#"
+        endpoint `e` does not serve what it was to: endpoint `e` was rolled back: it serves `old`, not `new`: the alarm went off
+        deleted: endpoint configuration `new`, model `m`"#]]
+    .assert_eq(&told(deploy(&service).await));
+    assert!(!service.operations().contains(&"DeleteEndpoint".to_owned()));
+
+    // The service does not begin.
+    let limit = refusal(400, "ResourceLimitExceeded", "The limit is 0 Instances.");
+    let service = Service::start().await;
+    service
+        .on("CreateModel", [answer(json!({"ModelArn": "arn:m"}))])
+        .on(
+            "CreateEndpointConfig",
+            [answer(json!({"EndpointConfigArn": "arn:c"}))],
+        )
+        .on("CreateEndpoint", [limit])
+        .on("DeleteEndpointConfig", [empty()])
+        .on("DeleteModel", [empty()])
+        .on("DescribeEndpoint", [could_not_find()]);
+    let error = deploy(&service).await.unwrap_err();
+    assert!(matches!(*error.source, Error::LimitExceeded(_)), "{error:?}");
+    assert!(error.undone.deleted.len() == 2 && error.undone.is_complete());
+
+    // A name is taken: what has it is not ours.
+    let taken = refusal(
+        400,
+        "ValidationException",
+        "Cannot create already existing endpoint configuration \"arn\".",
+    );
+    let service = Service::start().await;
+    service
+        .on("CreateModel", [answer(json!({"ModelArn": "arn:m"}))])
+        .on("CreateEndpointConfig", [taken])
+        .on("DeleteModel", [empty()]);
+    let error = deploy(&service).await.unwrap_err();
+    assert!(matches!(*error.source, Error::AlreadyExists(_)), "{error:?}");
+    assert_eq!(
+        service.operations(),
+        ["CreateModel", "CreateEndpointConfig", "DeleteModel"]
+    );
+}
+
+/// What an endpoint is still on its way to is left to it.
+#[tokio::test]
+async fn what_an_endpoint_may_need_is_not_undone() {
+    let service = willing([
+        endpoint("InService", "old"),
+        busy("Updating", "old", "new"),
+        refusal(400, "AccessDeniedException", "no"),
+        busy("Updating", "old", "new"),
+    ])
+    .await;
+    expect![[r#"
+        endpoint `e` does not serve what it was to; still there: endpoint configuration `new`, model `m`: access was denied: `DescribeEndpoint` answered AccessDeniedException: no (request request-2)
+        deleted: "#]]
+    .assert_eq(&told(deploy(&service).await));
+    assert!(
+        !service
+            .operations()
+            .iter()
+            .any(|operation| operation.starts_with("Delete"))
+    );
 }

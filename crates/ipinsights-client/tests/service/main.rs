@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
+mod asynchronous;
 mod endpoints;
 mod errors;
+mod faults;
 mod invoke;
 mod jobs;
 mod support;

@@ -39,6 +39,8 @@ pub(crate) struct Call {
     pub(crate) content_type: String,
     pub(crate) accept: String,
     pub(crate) path: String,
+    /// Members of the runtime that are headers, `x-amzn-sagemaker-NAME: VALUE`, sorted.
+    pub(crate) members: Vec<String>,
     pub(crate) signed: bool,
 }
 
@@ -52,8 +54,15 @@ impl Respond for Responder {
         };
         let operation = match header("x-amz-target").strip_prefix("SageMaker.") {
             Some(operation) => operation.to_owned(),
+            None if request.url.path().ends_with("/async-invocations") => "InvokeEndpointAsync".to_owned(),
             None => "InvokeEndpoint".to_owned(),
         };
+        let members = request.headers.iter().filter_map(|(name, value)| {
+            let is_member = name.as_str().starts_with("x-amzn-sagemaker-");
+            is_member.then(|| format!("{name}: {}", value.to_str().unwrap()))
+        });
+        let mut members: Vec<_> = members.collect();
+        members.sort();
         let mut state = self.0.lock().unwrap();
         state.calls.push(Call {
             operation: operation.clone(),
@@ -62,6 +71,7 @@ impl Respond for Responder {
             content_type: header("content-type"),
             accept: header("accept"),
             path: request.url.path().to_owned(),
+            members,
             signed: header("authorization").starts_with("AWS4-HMAC-SHA256 "),
         });
         match state.answers.get_mut(operation.as_str()) {
@@ -134,27 +144,32 @@ impl Service {
     }
 
     pub(crate) fn client_from(&self, credentials: Option<SharedCredentialsProvider>) -> Client {
-        let retries = RetryConfig::standard()
-            .with_max_attempts(2)
-            .with_initial_backoff(Duration::from_millis(1))
-            .with_max_backoff(Duration::from_millis(2));
-        macro_rules! config {
-            ($sdk:ident) => {{
-                let mut config = $sdk::Config::builder()
-                    .behavior_version(BehaviorVersion::latest())
-                    .region(Region::new("us-east-1"))
-                    .endpoint_url(self.server.uri())
-                    .http_client(aws_smithy_http_client::Builder::new().build_http())
-                    .timeout_config(TimeoutConfig::builder().read_timeout(READ_TIMEOUT).build())
-                    // Clients of one partition share an allowance of retries, and tests share nothing.
-                    .retry_partition($sdk::config::retry::RetryPartition::new(self.server.uri()))
-                    .retry_config(retries.clone());
-                config.set_credentials_provider(credentials.clone());
-                $sdk::Client::from_conf(config.build())
-            }};
-        }
-        Client::new(config!(aws_sdk_sagemaker), config!(aws_sdk_sagemakerruntime))
+        client_of(&self.server.uri(), credentials)
     }
+}
+
+/// The SDK clients of whoever listens there.
+pub(crate) fn client_of(uri: &str, credentials: Option<SharedCredentialsProvider>) -> Client {
+    let retries = RetryConfig::standard()
+        .with_max_attempts(2)
+        .with_initial_backoff(Duration::from_millis(1))
+        .with_max_backoff(Duration::from_millis(2));
+    macro_rules! config {
+        ($sdk:ident) => {{
+            let mut config = $sdk::Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new("us-east-1"))
+                .endpoint_url(uri)
+                .http_client(aws_smithy_http_client::Builder::new().build_http())
+                .timeout_config(TimeoutConfig::builder().read_timeout(READ_TIMEOUT).build())
+                // Clients of one partition share an allowance of retries, and tests share nothing.
+                .retry_partition($sdk::config::retry::RetryPartition::new(uri.to_owned()))
+                .retry_config(retries.clone());
+            config.set_credentials_provider(credentials.clone());
+            $sdk::Client::from_conf(config.build())
+        }};
+    }
+    Client::new(config!(aws_sdk_sagemaker), config!(aws_sdk_sagemakerruntime))
 }
 
 /// An answer of the control plane.

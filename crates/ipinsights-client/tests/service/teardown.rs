@@ -206,6 +206,9 @@ async fn an_endpoint_that_stays_keeps_what_it_needs() {
     assert!(report.deleted.is_empty() && report.left.len() == 3);
     assert!(matches!(&report.left[0].1, Error::Timeout { last, .. } if last == "Deleting"));
     assert!(!service.operations().contains(&"DeleteModel".to_owned()));
+    // Of what is left, the endpoint is what has to be paid for.
+    let costs: Vec<_> = report.still_costs().map(ToString::to_string).collect();
+    assert_eq!(costs, ["endpoint `e`"]);
 }
 
 #[tokio::test]

@@ -373,3 +373,207 @@ fn map_runs_nested_executions_tokens_and_redrives_outlive_kills() {
         assert_eq!(nested.as_array().unwrap().len(), ITEMS * RUNS);
     });
 }
+
+/// Status and body of an answer; none where the server was killed before it was whole.
+fn http(address: &str, line: &str, headers: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
+    let length = body.len();
+    let head = format!(
+        "{line} HTTP/1.1\r\nhost: {address}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.write_all(head.as_bytes()).ok()?;
+    stream.write_all(body).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
+    let head = String::from_utf8(answer[..end].to_vec()).ok()?.to_lowercase();
+    let body = answer.split_off(end + 4);
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    let is_whole = length.is_none_or(|length| length == body.len().to_string());
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    is_whole.then_some((status, body))
+}
+
+/// The answer of SageMaker; none where it refuses or was killed.
+fn sagemaker(address: &str, operation: &str, input: &Value) -> Option<Value> {
+    let headers =
+        format!("x-amz-target: SageMaker.{operation}\r\ncontent-type: application/x-amz-json-1.1\r\n");
+    let (status, body) = http(address, "POST /", &headers, input.to_string().as_bytes())?;
+    (status == 200).then(|| serde_json::from_slice(&body).unwrap_or_default())
+}
+
+/// Asks until a member is as it should be.
+fn until(address: &str, operation: &str, input: &Value, member: &str, want: &str) -> Value {
+    for _ in 0..6000 {
+        let described = sagemaker(address, operation, input).unwrap();
+        if described[member] == want {
+            return described;
+        }
+        assert_ne!(described[member], "Failed", "{described}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{operation}: it is not {want} within a minute");
+}
+
+fn training(name: &str, epochs: u32) -> Value {
+    let source = json!({"S3DataType": "S3Prefix", "S3Uri": "s3://data/train.csv"});
+    json!({
+        "TrainingJobName": name,
+        "RoleArn": "arn:aws:iam::000000000000:role/r",
+        "AlgorithmSpecification": {"TrainingImage": IMAGE, "TrainingInputMode": "File"},
+        "HyperParameters": {"num_entity_vectors": "20", "vector_dim": "8", "epochs": epochs.to_string()},
+        "InputDataConfig": [{"ChannelName": "train", "DataSource": {"S3DataSource": source}}],
+        "OutputDataConfig": {"S3OutputPath": "s3://data/models"},
+        "ResourceConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 5},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 600},
+    })
+}
+
+const IMAGE: &str = "382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights:1";
+
+/// A bucket `data` with rows, and an endpoint `e` that serves the first of two configurations, `c0` and `c1`.
+fn furnish(address: &str) {
+    let rows: String = (0..50)
+        .map(|i| format!("France,10.{i}.0.1\nItaly,192.{i}.7.1\n"))
+        .collect();
+    for (line, body) in [("PUT /data", ""), ("PUT /data/train.csv", &rows)] {
+        assert_eq!(http(address, line, "", body.as_bytes()).unwrap().0, 200);
+    }
+    sagemaker(address, "CreateTrainingJob", &training("first", 2)).unwrap();
+    let job = json!({"TrainingJobName": "first"});
+    until(
+        address,
+        "DescribeTrainingJob",
+        &job,
+        "TrainingJobStatus",
+        "Completed",
+    );
+    let archive = "s3://data/models/first/output/model.tar.gz";
+    let model = json!({
+        "ModelName": "m", "ExecutionRoleArn": "arn:aws:iam::000000000000:role/r",
+        "PrimaryContainer": {"Image": IMAGE, "ModelDataUrl": archive},
+    });
+    sagemaker(address, "CreateModel", &model).unwrap();
+    let variant = json!({"VariantName": "v", "ModelName": "m", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"});
+    for config in ["c0", "c1"] {
+        let config = json!({"EndpointConfigName": config, "ProductionVariants": [variant]});
+        sagemaker(address, "CreateEndpointConfig", &config).unwrap();
+    }
+    let endpoint = json!({"EndpointName": "e", "EndpointConfigName": "c0"});
+    sagemaker(address, "CreateEndpoint", &endpoint).unwrap();
+    let endpoint = json!({"EndpointName": "e"});
+    until(
+        address,
+        "DescribeEndpoint",
+        &endpoint,
+        "EndpointStatus",
+        "InService",
+    );
+}
+
+/// Puts objects until the server is killed, each of bytes of its own. How many were acknowledged; one more may have been stored.
+fn upload(address: &str, turn: u64) -> u64 {
+    for number in 0.. {
+        let line = format!("PUT /data/{turn}/{number}");
+        match http(address, &line, "", &object(turn, number)) {
+            Some((200, _)) => {}
+            Some(other) => panic!("{line}: {other:?}"),
+            None => return number,
+        }
+    }
+    0
+}
+
+fn object(turn: u64, number: u64) -> Vec<u8> {
+    let byte = (turn * 31 + number) as u8;
+    vec![byte; 200_000 + number as usize]
+}
+
+/// Killed in uploads, trainings and updates of an endpoint: all that was acknowledged is there, nothing is there by half.
+#[test]
+fn what_was_acknowledged_is_there_and_nothing_is_by_half() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut served = Served::start(folder.path());
+    furnish(&served.address);
+    let mut jobs = Vec::new();
+    // What the endpoint may serve: what it was told last, and what it may have been told since.
+    let mut configs = vec!["c0"];
+    for turn in 0..8_u64 {
+        let address = served.address.clone();
+        let uploads = std::thread::spawn(move || upload(&address, turn));
+        let job = format!("job-{turn}");
+        if sagemaker(&served.address, "CreateTrainingJob", &training(&job, 300)).is_some() {
+            jobs.push(job);
+        }
+        let config = ["c1", "c0"][turn as usize % 2];
+        let update = json!({"EndpointName": "e", "EndpointConfigName": config});
+        let address = served.address.clone();
+        let updates = std::thread::spawn(move || sagemaker(&address, "UpdateEndpoint", &update).is_some());
+        std::thread::sleep(Duration::from_millis(turn * turn * 7919 % 83));
+        served.kill();
+        match updates.join().unwrap() {
+            true => configs = vec![config],
+            false => configs.push(config),
+        }
+        let acknowledged = uploads.join().unwrap();
+        served = Served::start(folder.path());
+        for number in 0..acknowledged {
+            let (status, body) =
+                http(&served.address, &format!("GET /data/{turn}/{number}"), "", b"").unwrap();
+            assert!(
+                status == 200 && body == object(turn, number),
+                "{turn}/{number}: {status}"
+            );
+        }
+        let last = http(
+            &served.address,
+            &format!("GET /data/{turn}/{acknowledged}"),
+            "",
+            b"",
+        )
+        .unwrap();
+        assert!(
+            last.0 == 404 || last == (200, object(turn, acknowledged)),
+            "{turn}: {}",
+            last.0
+        );
+        // It answers at once, whichever it serves.
+        let invoke = http(
+            &served.address,
+            "POST /endpoints/e/invocations",
+            "content-type: text/csv\r\n",
+            b"France,10.1.0.1",
+        );
+        assert_eq!(invoke.unwrap().0, 200);
+    }
+    assert!(!jobs.is_empty());
+    for job in jobs {
+        let job = json!({"TrainingJobName": job});
+        let ended = until(
+            &served.address,
+            "DescribeTrainingJob",
+            &job,
+            "TrainingJobStatus",
+            "Completed",
+        );
+        let archive = ended["ModelArtifacts"]["S3ModelArtifacts"].as_str().unwrap();
+        let path = archive.strip_prefix("s3:/").unwrap();
+        assert_eq!(
+            http(&served.address, &format!("GET {path}"), "", b"").unwrap().0,
+            200
+        );
+    }
+    let endpoint = json!({"EndpointName": "e"});
+    let endpoint = until(
+        &served.address,
+        "DescribeEndpoint",
+        &endpoint,
+        "EndpointStatus",
+        "InService",
+    );
+    let config = endpoint["EndpointConfigName"].as_str().unwrap();
+    assert!(configs.contains(&config), "{config} of {configs:?}");
+    served.kill();
+}

@@ -192,6 +192,9 @@ enum Message {
     Failed(anyhow::Error),
 }
 
+/// What reads the source, on a thread of its own, and tells what comes of it.
+type Reading = Box<dyn FnOnce(&Sender<Message>) + Send>;
+
 /// Looks again and again, and hands on what is new.
 fn look(mut follower: Follower, once: bool, interval: Duration, sender: &Sender<Message>) {
     loop {

@@ -593,7 +593,7 @@ mod tests {
                     report::StateVisit {
                         name: evil.to_owned(),
                         seconds: -1.0,
-                        caught: None,
+                        caught: Some("Sage.<Maker>".into()),
                     },
                     report::StateVisit {
                         name: "A".to_owned(),
@@ -672,6 +672,10 @@ mod tests {
         assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
         assert!(page.contains("<td class=\"number\" data-label=\"held-out rows scoring lower\">3.1 %</td><td data-label=\"verdict\"><span class=\"flag\">anomalous"));
         assert!(page.contains("Left out: 3 networks"), "{page}");
+        assert!(
+            page.contains("failed with <span class=\"code\">Sage.&lt;Maker&gt;</span>, which was caught"),
+            "{page}"
+        );
         // Nothing to load: neither from elsewhere nor from beside the file.
         for link in ["http://", "https://", "src=\"/", "href=", "url("] {
             assert!(!page.contains(link), "{link}");

@@ -179,9 +179,6 @@ fn lies_in(path: &Path, source: &Path) -> bool {
     matches!((files::real(path), files::real(source)), (Some(path), Some(source)) if path.starts_with(&source))
 }
 
-/// What the thread that reads does.
-type Reading = Box<dyn FnOnce(&Sender<Message>) + Send>;
-
 /// What the thread that reads tells.
 enum Message {
     Batch(Box<Batch>),

@@ -11,6 +11,7 @@ mod ci;
 mod clients;
 mod codebuild;
 mod deploy;
+mod ending;
 mod git;
 mod graph;
 #[cfg(test)]

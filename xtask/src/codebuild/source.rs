@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use percent_encoding::percent_decode_str;
 
 use crate::account::{self, Account};
+use crate::ending::Folder;
 use crate::git::{git, git_with};
 
 /// A repository.
@@ -217,14 +218,24 @@ impl Source {
         }
     }
 
-    /// What must not be printed: what the address logs in with.
+    /// What must not be printed: what the address logs in with. A user beside a password is none; one alone is a token.
     pub(crate) fn secrets(&self) -> Vec<String> {
-        match self {
-            Self::Url(url) => {
-                login_of(url).map_or_else(Vec::new, |(_, (user, password))| vec![user, password])
-            }
-            _ => Vec::new(),
-        }
+        /// What GitHub takes for a password when the user is a token.
+        const NO_PASSWORD: [&str; 2] = ["", "x-oauth-basic"];
+        let Self::Url(url) = self else {
+            return Vec::new();
+        };
+        let login = login_of(url).map(|(_, login)| login);
+        login
+            .map(|(user, password)| {
+                if NO_PASSWORD.contains(&password.as_str()) {
+                    user
+                } else {
+                    password
+                }
+            })
+            .into_iter()
+            .collect()
     }
 
     /// The last part of the name, for the build's id.
@@ -267,10 +278,7 @@ impl Remote {
             return git_with(folder, arguments, &[]);
         };
         // git asks this program for user and password, and the program has them from its environment.
-        let program = tempfile::Builder::new()
-            .prefix("codebuild-askpass-")
-            .tempdir()
-            .context("cannot make a temporary folder")?;
+        let program = Folder::new("codebuild-askpass-")?;
         let path = program.path().join("askpass.sh");
         std::fs::write(
             &path,
@@ -407,13 +415,19 @@ mod tests {
                 "https://me:s%40cret@example.com/a@b",
                 "https://***@example.com/a@b",
                 "https://example.com/a@b",
-                &["me", "s@cret"][..],
+                &["s@cret"][..],
             ),
             (
                 "https://token@example.com",
                 "https://***@example.com",
                 "https://example.com",
-                &["token", ""],
+                &["token"],
+            ),
+            (
+                "https://token:x-oauth-basic@example.com/b",
+                "https://***@example.com/b",
+                "https://example.com/b",
+                &["token"],
             ),
             (
                 "https://example.com/a:b@c",

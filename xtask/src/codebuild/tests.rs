@@ -686,8 +686,8 @@ cache: {key: 'key-$DEPLOY_TOKEN', paths: [deps]}
         log.contains("Cache: not saved: `key-$DEPLOY_TOKEN` holds the value of a secret"),
         "{log}"
     );
-    for (path, _) in artifacts::files_below(&repository.folder.path().join("builds")).unwrap() {
-        let text = std::fs::read_to_string(path).unwrap();
+    for entry in artifacts::entries_below(&repository.folder.path().join("builds")).unwrap() {
+        let text = std::fs::read_to_string(entry.path).unwrap();
         assert!(!text.contains("hidden-away"), "{text}");
     }
 }

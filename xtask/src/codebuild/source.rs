@@ -207,14 +207,11 @@ impl Source {
             Self::GitHub { owner, name } => Ok(format!("https://github.com/{owner}/{name}.git")),
             Self::CodeCommit { .. } => bail!("the address of `{self}` takes credentials"),
             Self::Url(url) => Ok(url.clone()),
-            Self::Path(path) => {
-                let path = path
-                    .canonicalize()
-                    .with_context(|| format!("no repository at `{}`", path.display()))?;
-                path.into_os_string()
-                    .into_string()
-                    .map_err(|path| anyhow::anyhow!("the path `{}` is not Unicode", path.display()))
-            }
+            Self::Path(path) => top_level(path)
+                .with_context(|| format!("no repository at `{}`", path.display()))?
+                .into_os_string()
+                .into_string()
+                .map_err(|path| anyhow::anyhow!("the path `{}` is not Unicode", path.display())),
         }
     }
 
@@ -245,7 +242,7 @@ impl Source {
             Self::CodeCommit { repository, .. } => repository.clone(),
             Self::Url(url) => url.rsplit(['/', ':']).next().unwrap_or_default().to_owned(),
             Self::Path(path) => {
-                let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+                let path = top_level(path).unwrap_or_else(|_| path.clone());
                 path.file_name()
                     .map(|name| name.to_string_lossy().into_owned())
                     .unwrap_or_default()
@@ -369,7 +366,9 @@ pub(crate) fn checkout(source: &Source, reference: Option<&str>, folder: &Path) 
     };
     git(folder, &["checkout", "--quiet", "--detach", &commit])?;
     let uncommitted = match source {
-        Source::Path(path) => git(path, &["status", "--porcelain"]).is_ok_and(|status| !status.is_empty()),
+        Source::Path(path) => {
+            git(&top_level(path)?, &["status", "--porcelain"]).is_ok_and(|status| !status.is_empty())
+        }
         _ => false,
     };
     Ok(Checkout {
@@ -377,6 +376,15 @@ pub(crate) fn checkout(source: &Source, reference: Option<&str>, folder: &Path) 
         version,
         uncommitted,
     })
+}
+
+/// The repository that a path is in: the folder of its working tree; the path itself where git knows none, as in a bare repository.
+fn top_level(path: &Path) -> std::io::Result<PathBuf> {
+    let path = path.canonicalize()?;
+    match git(&path, &["rev-parse", "--show-toplevel"]) {
+        Ok(folder) if !folder.is_empty() => Path::new(&folder).canonicalize(),
+        _ => Ok(path),
+    }
 }
 
 fn resolve(folder: &Path, reference: &str) -> Option<String> {

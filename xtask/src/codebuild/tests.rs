@@ -431,6 +431,30 @@ fn a_build_is_of_the_commit_that_was_asked_for() {
 }
 
 #[test]
+fn a_folder_of_a_repository_stands_for_all_of_it() {
+    needs!("git");
+    let repository = Repository::new("version: 0.2\nphases: {build: {commands: [cat below/file]}}\n");
+    let below = repository.work().join("below");
+    std::fs::create_dir(&below).unwrap();
+    let commit = repository.commit("below/file", "in a folder\n");
+    let source = Source::Path(below);
+    assert_eq!(source.project(), "work");
+    assert_eq!(
+        source.clone_url().unwrap(),
+        repository.work().canonicalize().unwrap().to_str().unwrap()
+    );
+    let clone = repository.folder.path().join("clone");
+    let checkout = source::checkout(&source, None, &clone).unwrap();
+    assert_eq!(checkout.commit, commit);
+    assert!(clone.join("below/file").is_file());
+    assert!(!checkout.uncommitted);
+    // A change elsewhere in the repository.
+    std::fs::write(repository.work().join("buildspec.yml"), "").unwrap();
+    std::fs::remove_dir_all(&clone).unwrap();
+    assert!(source::checkout(&source, None, &clone).unwrap().uncommitted);
+}
+
+#[test]
 fn nothing_runs_when_a_key_is_not_implemented() {
     needs!("git");
     let repository =

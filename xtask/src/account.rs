@@ -6,6 +6,8 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
+use aws_config::meta::region::ProvideRegion;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
@@ -273,6 +275,16 @@ impl Service {
     pub(crate) fn default_url(&self, region: &str) -> String {
         format!("https://{}.{region}.{}/", self.host, domain(region))
     }
+}
+
+/// The region of the profile, if it has one. Nobody is asked: no service, and not the machine whose role this may be.
+pub(crate) fn profile_region() -> anyhow::Result<Option<String>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .context("cannot start a runtime")?;
+    let provider = ProfileFileRegionProvider::builder().build();
+    let region = runtime.block_on(async { provider.region().await });
+    Ok(region.map(|region| region.to_string()))
 }
 
 /// The domain of a region's services.

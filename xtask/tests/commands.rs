@@ -119,6 +119,34 @@ fn repository(buildspec: &str) -> tempfile::TempDir {
     folder
 }
 
+#[test]
+fn commands_see_the_region_of_the_profile() {
+    if !is_installed("git") {
+        println!("skipped: git is not installed");
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let config = place.path().join("config");
+    std::fs::write(&config, "[profile builds]\nregion = eu-west-3\n").unwrap();
+    let source = repository(
+        "version: 0.2\nphases: {build: {commands: ['echo \"$AWS_REGION, $AWS_DEFAULT_REGION\"']}}\n",
+    );
+    let output = xtask()
+        .arg("codebuild")
+        .arg("--source")
+        .arg(source.path())
+        .arg("--output")
+        .arg(place.path().join("builds"))
+        .env("AWS_CONFIG_FILE", &config)
+        .env("AWS_PROFILE", "builds")
+        .env_remove("AWS_REGION")
+        .env_remove("AWS_DEFAULT_REGION")
+        .output()
+        .unwrap();
+    let log = text(&output.stdout);
+    assert!(log.contains("\neu-west-3, eu-west-3\n"), "{log}");
+}
+
 /// Every file and folder below a folder.
 #[cfg(unix)]
 fn below(folder: &Path) -> Vec<PathBuf> {

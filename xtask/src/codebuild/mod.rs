@@ -31,6 +31,7 @@ use self::secrets::{Masker, looks_secret};
 use self::shell::State;
 use self::source::Source;
 use self::values::Values;
+use crate::account;
 use crate::ending::{self, Folder};
 use crate::workspace;
 
@@ -298,6 +299,7 @@ impl Request<'_> {
         for (name, value) in given.chain(self.variables).chain(&args.env) {
             state.set(name, value);
         }
+        set_region(&mut state, args.source.region(), account::profile_region)?;
         // As it may be printed: a command may well show its variables.
         let url = match &args.source {
             Source::Url(_) | Source::CodeCommit { .. } => args.source.to_string(),
@@ -414,6 +416,29 @@ impl Request<'_> {
         masker.learn(state.pairs());
         (masker, unmasked)
     }
+}
+
+/// The region of a build for which none is set: that of the pipeline's local runs.
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// Sets both variables of the region, as the service does: what one of them says, else the region of the source, else that of the profile.
+fn set_region(
+    state: &mut State,
+    of_source: Option<&str>,
+    of_profile: impl FnOnce() -> anyhow::Result<Option<String>>,
+) -> anyhow::Result<()> {
+    const NAMES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+    let is_set = |name: &str| state.get(name).filter(|value| !value.is_empty());
+    let region = match NAMES.into_iter().find_map(is_set).or(of_source) {
+        Some(region) => region.to_owned(),
+        None => of_profile()?.unwrap_or_else(|| DEFAULT_REGION.to_owned()),
+    };
+    for name in NAMES {
+        if state.get(name).is_none_or(str::is_empty) {
+            state.set(name, &region);
+        }
+    }
+    Ok(())
 }
 
 /// The name of the file with a build's summary, in the build's folder.

@@ -215,6 +215,14 @@ impl Source {
         }
     }
 
+    /// The region that its address names.
+    pub(crate) fn region(&self) -> Option<&str> {
+        match self {
+            Self::CodeCommit { region, .. } => region.as_deref(),
+            _ => None,
+        }
+    }
+
     /// What must not be printed: what the address logs in with. A user beside a password is none; one alone is a token.
     pub(crate) fn secrets(&self) -> Vec<String> {
         /// What GitHub takes for a password when the user is a token.

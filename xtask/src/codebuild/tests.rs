@@ -455,6 +455,38 @@ fn a_folder_of_a_repository_stands_for_all_of_it() {
 }
 
 #[test]
+fn both_variables_of_the_region_are_set() {
+    let profile = Some("of-the-profile");
+    for (region, default_region, source, profile, want) in [
+        (None, None, None, None, ["us-east-1"; 2]),
+        (None, None, None, profile, ["of-the-profile"; 2]),
+        (
+            None,
+            Some(""),
+            Some("of-the-source"),
+            profile,
+            ["of-the-source"; 2],
+        ),
+        (None, Some("b"), Some("of-the-source"), profile, ["b", "b"]),
+        (Some("a"), None, None, profile, ["a", "a"]),
+        (Some("a"), Some("b"), None, None, ["a", "b"]),
+    ] {
+        let mut state = State {
+            variables: Default::default(),
+            folder: PathBuf::new(),
+        };
+        for (name, value) in [("AWS_REGION", region), ("AWS_DEFAULT_REGION", default_region)] {
+            if let Some(value) = value {
+                state.set(name, value);
+            }
+        }
+        set_region(&mut state, source, || Ok(profile.map(str::to_owned))).unwrap();
+        let set = ["AWS_REGION", "AWS_DEFAULT_REGION"].map(|name| state.get(name).unwrap());
+        assert_eq!(set, want);
+    }
+}
+
+#[test]
 fn nothing_runs_when_a_key_is_not_implemented() {
     needs!("git");
     let repository =

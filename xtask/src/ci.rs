@@ -84,6 +84,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     all()
 }
 
+/// The tools that steps need and that are not installed.
+pub(crate) fn missing(is_installed: &dyn Fn(&str) -> bool) -> Vec<&'static str> {
+    let needed = STEPS.iter().filter_map(|step| step.needs);
+    needed.filter(|tool| !is_installed(tool)).collect()
+}
+
 /// Runs every step; the first that fails ends it.
 pub(crate) fn all() -> anyhow::Result<()> {
     for step in STEPS {

@@ -16,6 +16,7 @@ mod git;
 mod graph;
 #[cfg(test)]
 mod guide;
+mod index;
 mod moto;
 mod registry;
 mod rehearsal;
@@ -26,6 +27,7 @@ mod scorer;
 mod templates;
 mod tools;
 mod validators;
+mod web;
 #[cfg(test)]
 mod workflows;
 mod workspace;

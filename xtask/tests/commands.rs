@@ -4,6 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use serde_json::{Value, json};
+use wiremock::matchers::{body_json, header, header_regex, method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
 fn xtask() -> Command {
     Command::new(env!("CARGO_BIN_EXE_xtask"))
 }
@@ -145,6 +149,155 @@ fn commands_see_the_region_of_the_profile() {
         .unwrap();
     let log = text(&output.stdout);
     assert!(log.contains("\neu-west-3, eu-west-3\n"), "{log}");
+}
+
+const ASKS_THE_ACCOUNT: &str = r#"
+version: 0.2
+env:
+  parameter-store: {LICENCE: /app/licence}
+  secrets-manager:
+    WHOLE: database
+    PASSWORD: "database:password"
+    OLD: "database:password:AWSPREVIOUS"
+phases:
+  build:
+    commands:
+      - echo "$LICENCE, $PASSWORD, $OLD, $WHOLE"
+      - test "$LICENCE" = the-licence && test "$PASSWORD" = of-today && test "$OLD" = of-yesterday
+      - test "$WHOLE" = '{"password":"of-today","user":"somebody"}'
+"#;
+
+/// Runs a build whose account is at this address.
+fn build_at(uri: &str, source: &Path, output: &Path) -> Output {
+    let mut command = xtask();
+    for name in ["AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"] {
+        command.env_remove(name);
+    }
+    command
+        .arg("codebuild")
+        .arg("--source")
+        .arg(source)
+        .arg("--output")
+        .arg(output)
+        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", "of-the-account")
+        .env("AWS_REGION", "eu-west-1")
+        .env("AWS_ENDPOINT_URL_SSM", uri)
+        .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", format!("{uri}/"))
+        .output()
+        .unwrap()
+}
+
+/// Answers one operation whose request has this body, to who has signed it for the service.
+async fn answer(
+    server: &MockServer,
+    (service, operation): (&str, &str),
+    body: Value,
+    (status, answer): (u16, Value),
+) {
+    Mock::given(method("POST"))
+        .and(path("/"))
+        .and(header("x-amz-target", operation))
+        .and(header("content-type", "application/x-amz-json-1.1"))
+        .and(header_regex(
+            "authorization",
+            &format!(
+                "^AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/[0-9]{{8}}/eu-west-1/{service}/aws4_request, "
+            ),
+        ))
+        .and(body_json(body))
+        .respond_with(ResponseTemplate::new(status).set_body_json(answer))
+        .mount(server)
+        .await;
+}
+
+const PARAMETERS: (&str, &str) = ("ssm", "AmazonSSM.GetParameters");
+const SECRETS: (&str, &str) = ("secretsmanager", "secretsmanager.GetSecretValue");
+
+#[tokio::test]
+async fn parameters_and_secrets_are_asked_of_the_account() {
+    if !is_installed("git") {
+        println!("skipped: git is not installed");
+        return;
+    }
+    let server = MockServer::start().await;
+    answer(
+        &server,
+        PARAMETERS,
+        json!({"Names": ["/app/licence"], "WithDecryption": true}),
+        (
+            200,
+            json!({"Parameters": [{"Name": "/app/licence", "Value": "the-licence"}], "InvalidParameters": []}),
+        ),
+    )
+    .await;
+    for (body, password) in [
+        (json!({"SecretId": "database"}), "of-today"),
+        (
+            json!({"SecretId": "database", "VersionStage": "AWSPREVIOUS"}),
+            "of-yesterday",
+        ),
+    ] {
+        let secret = json!({"password": password, "user": "somebody"}).to_string();
+        let answered = (200, json!({"Name": "database", "SecretString": secret}));
+        answer(&server, SECRETS, body, answered).await;
+    }
+    let (source, place) = (repository(ASKS_THE_ACCOUNT), tempfile::tempdir().unwrap());
+    let output = build_at(&server.uri(), source.path(), place.path());
+    let (log, errors) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{log}{errors}");
+    assert!(log.contains("\n***, ***, ***, ***\n"), "{log}");
+    for secret in ["the-licence", "of-yesterday", "somebody"] {
+        // In the commands that are told of as well.
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_account_has_not_or_refuses_is_named() {
+    if !is_installed("git") {
+        println!("skipped: git is not installed");
+        return;
+    }
+    let licence = json!({"Names": ["/app/licence"], "WithDecryption": true});
+    let database = json!({"SecretId": "database"});
+    let found = json!({"Parameters": [{"Name": "/app/licence", "Value": "the-licence"}]});
+    for (parameter, secret, want) in [
+        (
+            (
+                200,
+                json!({"Parameters": [], "InvalidParameters": ["/app/licence"]}),
+            ),
+            None,
+            "error: eu-west-1 has no parameter `/app/licence`\n",
+        ),
+        (
+            (400, json!({"__type": "AccessDeniedException", "message": "no"})),
+            None,
+            "error: cannot read the parameter `/app/licence` in eu-west-1: HTTP 400: {\"__type\":\"AccessDeniedException\",\"message\":\"no\"}\n",
+        ),
+        (
+            (200, found.clone()),
+            Some((400, json!({"__type": "ResourceNotFoundException"}))),
+            "error: cannot read the secret `database` in eu-west-1: HTTP 400: {\"__type\":\"ResourceNotFoundException\"}\n",
+        ),
+        (
+            (200, found),
+            Some((200, json!({"SecretBinary": "AAAA"}))),
+            "error: the secret `database` is not a text\n",
+        ),
+    ] {
+        let server = MockServer::start().await;
+        answer(&server, PARAMETERS, licence.clone(), parameter).await;
+        if let Some(secret) = secret {
+            answer(&server, SECRETS, database.clone(), secret).await;
+        }
+        let (source, place) = (repository(ASKS_THE_ACCOUNT), tempfile::tempdir().unwrap());
+        let output = build_at(&server.uri(), source.path(), place.path());
+        assert_eq!(text(&output.stderr), want);
+        assert_eq!(output.status.code(), Some(2), "there was nothing to build");
+        assert_eq!(text(&output.stdout), "", "nothing has run");
+    }
 }
 
 /// Every file and folder below a folder.

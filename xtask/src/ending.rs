@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use crate::workspace;
+
 /// What there is to clean up. Whoever cleans up never gives the lock back, so that nothing begins and nothing is reported any more.
 static BEGUN: Mutex<Begun> = Mutex::new(Begun {
     folders: Vec::new(),
@@ -70,13 +72,14 @@ enum Target {
 impl Target {
     /// Sends a signal, `0` for none; whether there was anybody to send it to.
     fn send(self, signal: &str) -> bool {
-        let target = match self {
-            Self::Process(id) => id.to_string(),
-            Self::Group(id) => format!("-{id}"),
+        // The shell's own `kill`: the program of this name is not everywhere. A process that has just started may not be at the head
+        // of its group yet.
+        let (script, id) = match self {
+            Self::Process(id) => ("kill -s \"$1\" -- \"$2\"", id),
+            Self::Group(id) => ("kill -s \"$1\" -- \"-$2\" || kill -s \"$1\" -- \"$2\"", id),
         };
-        // The shell's own `kill`: the program of this name is not everywhere.
         Command::new("sh")
-            .args(["-c", "kill -s \"$1\" -- \"$2\"", "kill", signal, &target])
+            .args(["-c", script, "kill", signal, &id.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -95,10 +98,8 @@ impl Running {
         Self::start(command, Target::Process)
     }
 
-    /// Starts a process at the head of a group of its own.
+    /// Starts a command of [`apart`].
     pub(crate) fn group(command: &mut Command) -> std::io::Result<(Child, Self)> {
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(command, 0);
         Self::start(command, Target::Group)
     }
 
@@ -115,6 +116,20 @@ impl Drop for Running {
     fn drop(&mut self) {
         begun().children.retain(|child| *child != self.0);
     }
+}
+
+/// A command at the head of a group of its own, and without a terminal where there is `setsid`: out of the terminal's own group, a
+/// question asked there would stop it for ever.
+pub(crate) fn apart(program: &str) -> Command {
+    if let Some(setsid) = workspace::find_program("setsid") {
+        let mut command = Command::new(setsid);
+        command.arg(program);
+        return command;
+    }
+    let mut command = Command::new(program);
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command
 }
 
 /// How long children have to end by themselves before they are killed.
@@ -146,7 +161,7 @@ fn clean_up() {
 }
 
 /// From here on SIGHUP, SIGINT and SIGTERM clean up before they end this process, with the exit code that shells give: 128 and the
-/// signal's number.
+/// signal's number. Those that this process was started to ignore, as `nohup` has it, stay ignored.
 #[cfg(unix)]
 pub(crate) fn clean_up_on_signals() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -155,28 +170,47 @@ pub(crate) fn clean_up_on_signals() -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start a runtime")?;
-    let (mut hangup, mut interrupt, mut terminate) = {
+    let ignored = ignored_signals();
+    let (sender, mut received) = tokio::sync::mpsc::channel(1);
+    for (name, kind) in [
+        ("SIGHUP", SignalKind::hangup()),
+        ("SIGINT", SignalKind::interrupt()),
+        ("SIGTERM", SignalKind::terminate()),
+    ] {
+        let number = kind.as_raw_value();
+        if ignored >> (number - 1) & 1 == 1 {
+            continue;
+        }
         let _entered = runtime.enter();
-        let listen = |kind| signal(kind).context("cannot listen to signals");
-        (
-            listen(SignalKind::hangup())?,
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::terminate())?,
-        )
-    };
-    std::thread::spawn(move || {
-        let (name, number) = runtime.block_on(async {
-            tokio::select! {
-                _ = hangup.recv() => ("SIGHUP", SignalKind::hangup()),
-                _ = interrupt.recv() => ("SIGINT", SignalKind::interrupt()),
-                _ = terminate.recv() => ("SIGTERM", SignalKind::terminate()),
+        let mut signals = signal(kind).with_context(|| format!("cannot listen to {name}"))?;
+        let sender = sender.clone();
+        runtime.spawn(async move {
+            if signals.recv().await.is_some() {
+                // The first one decides.
+                let _ = sender.try_send((name, number));
             }
         });
-        eprintln!("error: ended by {name}");
-        clean_up();
-        std::process::exit(128 + number.as_raw_value());
+    }
+    std::thread::spawn(move || {
+        // The sender here keeps this waiting although all signals may be ignored.
+        let _sender = sender;
+        if let Some((name, number)) = runtime.block_on(received.recv()) {
+            eprintln!("error: ended by {name}");
+            clean_up();
+            std::process::exit(128 + number);
+        }
     });
     Ok(())
+}
+
+/// The signals that this process ignores, from 1 at the lowest bit, where the system tells.
+#[cfg(unix)]
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 /// Only Unix has signals that can be waited for here.
@@ -204,15 +238,42 @@ mod tests {
 
     #[test]
     fn a_group_ends_with_its_first_process() {
-        let mut command = Command::new("sh");
-        command.args(["-c", "sleep 600 & sleep 600"]);
+        // It has to be at the head of its group before the group can be asked for.
+        let mut command = apart("sh");
+        command
+            .args(["-c", "sleep 600 & echo; sleep 600"])
+            .stdout(Stdio::piped());
         let (mut child, running) = Running::group(&mut command).unwrap();
         let target = running.0;
         assert_eq!(target, Target::Group(child.id()));
+        let mut output = child.stdout.take().unwrap();
+        std::io::Read::read_exact(&mut output, &mut [0]).unwrap();
         assert!(target.send("0"));
         assert!(target.send("KILL"));
         assert!(!child.wait().unwrap().success());
+        // All that have the pipe are gone.
+        assert_eq!(std::io::Read::read(&mut output, &mut [0]).unwrap(), 0);
         drop(running);
         assert!(!begun().children.contains(&target));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_command_apart_has_no_terminal() {
+        if !workspace::is_installed("setsid") {
+            println!("skipped: setsid is not installed");
+            return;
+        }
+        // After the name: state, parent, group, session, terminal.
+        let mut command = apart("sh");
+        command
+            .args(["-c", "sed 's/.*) //' /proc/$$/stat"])
+            .stdout(Stdio::piped());
+        let (child, _running) = Running::group(&mut command).unwrap();
+        let id = child.id().to_string();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let fields: Vec<&str> = text.split(' ').collect();
+        assert_eq!(fields[2..5], [id.as_str(), &id, "0"], "{text}");
     }
 }

@@ -551,10 +551,10 @@ impl Build<'_> {
             Ok(Ok(())) => None,
             Ok(Err(failure)) => Some(format!(
                 "Error while executing command: {}. Reason: {}",
-                failure.command,
+                log.masker.mask(&failure.command),
                 failure.reason()
             )),
-            Err(error) => Some(format!("{error:#}")),
+            Err(error) => Some(log.masker.mask(&format!("{error:#}"))),
         }
     }
 
@@ -580,7 +580,7 @@ impl Build<'_> {
         self.finish_phase(name, started, message, log)
     }
 
-    /// Notes how a phase ended, and gives its message back.
+    /// Notes how a phase ended, and gives its message back, in which what commands and errors say is masked already.
     fn finish_phase(
         &mut self,
         name: &'static str,
@@ -588,7 +588,6 @@ impl Build<'_> {
         message: Option<String>,
         log: &mut Log<'_>,
     ) -> Option<String> {
-        let message = message.map(|message| log.masker.mask(&message));
         let status = Status::of(message.is_none());
         log.note(&format!("Phase complete: {name} State: {}", status.name()));
         if let Some(message) = &message {
@@ -616,11 +615,11 @@ impl Build<'_> {
         let mut problems = Vec::new();
         for report in &spec.reports {
             if let Err(error) = self.collect_report(report, log) {
-                problems.push(format!("{error:#}"));
+                problems.push(log.masker.mask(&format!("{error:#}")));
             }
         }
         if artifacts && let Err(error) = self.collect_artifacts(log) {
-            problems.push(format!("{error:#}"));
+            problems.push(log.masker.mask(&format!("{error:#}")));
         }
         let message = (!problems.is_empty()).then(|| problems.join("; "));
         self.succeeding &= message.is_none();

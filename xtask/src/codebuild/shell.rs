@@ -11,7 +11,7 @@ use anyhow::Context;
 use super::Log;
 use super::buildspec::Shell;
 use super::secrets::Masker;
-use crate::ending::{Folder, Running};
+use crate::ending::{Folder, Running, apart};
 
 /// What one command leaves to the next.
 #[derive(Debug, Clone)]
@@ -110,7 +110,7 @@ pub(crate) fn run(
     let mut output = Output::new(folder.path())?;
     write_scripts(folder.path(), &output.mark, commands)?;
 
-    let mut command = Command::new(shell.program());
+    let mut command = apart(shell.program());
     command
         .arg(folder.path().join("phase.sh"))
         .env_clear()
@@ -306,7 +306,7 @@ pub(crate) fn expand(shell: Shell, text: &str, state: &State) -> anyhow::Result<
     let script = folder.path().join("expand.sh");
     std::fs::write(&script, format!("cat <<{mark}\n{text}\n{mark}\n"))?;
     let path = state.get("PATH").unwrap_or_default();
-    let mut command = Command::new(shell.program());
+    let mut command = apart(shell.program());
     command
         .arg(&script)
         .env_clear()

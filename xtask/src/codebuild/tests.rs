@@ -789,6 +789,17 @@ artifacts: {files: [buildspec.yml], name: 'all-$COUNT'}
 }
 
 #[test]
+fn messages_are_masked_where_they_quote_a_command() {
+    needs!("git");
+    let repository =
+        Repository::new("version: 0.2\nphases: {build: {commands: ['test executing = \"\"']}}\n");
+    let (summary, log) = repository.build(&["--env", "A_PASSWORD=executing"]);
+    let want = "Error while executing command: test *** = \"\". Reason: exit status 1";
+    assert_eq!(summary.phases[1].message.as_deref(), Some(want));
+    assert!(log.contains(want), "{log}");
+}
+
+#[test]
 fn commands_that_turn_their_output_elsewhere_are_still_told_apart() {
     needs!("git");
     for shell in ["bash", "sh"]

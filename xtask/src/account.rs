@@ -3,21 +3,20 @@
 //! The SDK crates of Systems Manager and CloudFormation are among the largest there are: minutes of every build, for six calls.
 //! Credentials, the signature and HTTPS are the SDK's own crates.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context, bail};
+use aws_config::meta::region::ProvideRegion;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings};
 use aws_sigv4::sign::v4;
-use aws_smithy_http_client::{Connector, tls};
-use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorSettings};
-use aws_smithy_runtime_api::http::Request;
 use aws_smithy_types::body::SdkBody;
 use jiff::fmt::strtime;
 
-use crate::workspace;
+use crate::{web, workspace};
 
 /// Who asks, and in which region.
 pub(crate) struct Account {
@@ -43,9 +42,6 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// How long one call may take.
-const TIMEOUT: Duration = Duration::from_secs(60);
-
 impl Account {
     /// Finds credentials and region where every AWS SDK looks: the environment, the profile, SSO, the instance's role.
     pub(crate) fn find(profile: Option<&str>, region: Option<&str>) -> anyhow::Result<Self> {
@@ -53,7 +49,7 @@ impl Account {
             .enable_all()
             .build()
             .context("cannot start a runtime")?;
-        let http = aws_smithy_http_client::Builder::new().tls_provider(tls_provider());
+        let http = aws_smithy_http_client::Builder::new().tls_provider(web::tls_provider());
         let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.build_https());
         if let Some(profile) = profile {
             loader = loader.profile_name(profile);
@@ -164,35 +160,11 @@ impl Account {
             );
         }
         instructions.apply_to_request_http1x(&mut request);
-        let request = Request::try_from(request).context("cannot make the request")?;
-
-        let settings = HttpConnectorSettings::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .read_timeout(TIMEOUT)
-            .build();
-        let builder = Connector::builder().connector_settings(settings);
-        // Loading the machine's root certificates takes longer than a call to loopback.
-        let connector = if url.starts_with("http://") {
-            builder.build_http()
-        } else {
-            builder.tls_provider(tls_provider()).build()
-        };
-        self.runtime.block_on(async {
-            let response = connector
-                .call(request)
-                .await
-                .with_context(|| format!("cannot reach {url}"))?;
-            let status = response.status().as_u16();
-            let body = aws_smithy_types::byte_stream::ByteStream::new(response.into_body())
-                .collect()
-                .await
-                .with_context(|| format!("{url} broke off its answer"))?;
-            let body = String::from_utf8_lossy(&body.into_bytes()).into_owned();
-            if !(200..300).contains(&status) {
-                bail!(Refused { status, body });
-            }
-            Ok(body)
-        })
+        let (status, body) = self.runtime.block_on(web::send(request))?;
+        if !(200..300).contains(&status) {
+            bail!(Refused { status, body });
+        }
+        Ok(body)
     }
 
     /// User name and password with which git reads a CodeCommit repository over HTTPS, good for some minutes.
@@ -229,10 +201,6 @@ impl Account {
 /// A text within a form's body.
 fn escaped(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-}
-
-fn tls_provider() -> tls::Provider {
-    tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)
 }
 
 /// A service: how it is called in addresses, in signatures and in the variables that move it.
@@ -273,6 +241,16 @@ impl Service {
     pub(crate) fn default_url(&self, region: &str) -> String {
         format!("https://{}.{region}.{}/", self.host, domain(region))
     }
+}
+
+/// The region of the profile, if it has one. Nobody is asked: no service, and not the machine whose role this may be.
+pub(crate) fn profile_region() -> anyhow::Result<Option<String>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .context("cannot start a runtime")?;
+    let provider = ProfileFileRegionProvider::builder().build();
+    let region = runtime.block_on(async { provider.region().await });
+    Ok(region.map(|region| region.to_string()))
 }
 
 /// The domain of a region's services.

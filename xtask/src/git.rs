@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
+use crate::ending::Running;
+
 /// Set while a hook runs; they would turn our commands to that repository.
 const OF_A_HOOK: [&str; 6] = [
     "GIT_DIR",
@@ -30,6 +32,8 @@ pub(crate) fn git_with(
     command
         .args(arguments)
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .env("GIT_TERMINAL_PROMPT", "0");
     for name in OF_A_HOOK {
         command.env_remove(name);
@@ -38,7 +42,9 @@ pub(crate) fn git_with(
     if let Some(folder) = folder {
         command.current_dir(folder);
     }
-    let output = command.output().context("cannot start git: is it installed?")?;
+    let (child, running) = Running::process(&mut command).context("cannot start git: is it installed?")?;
+    let output = child.wait_with_output().context("cannot wait for git")?;
+    drop(running);
     if !output.status.success() {
         let mut words = arguments.iter();
         // `-c name=value` comes before the command's name.

@@ -11,10 +11,12 @@ mod ci;
 mod clients;
 mod codebuild;
 mod deploy;
+mod ending;
 mod git;
 mod graph;
 #[cfg(test)]
 mod guide;
+mod index;
 mod moto;
 mod registry;
 mod rehearsal;
@@ -26,6 +28,7 @@ mod spelling;
 mod templates;
 mod tools;
 mod validators;
+mod web;
 #[cfg(test)]
 mod workflows;
 mod workspace;

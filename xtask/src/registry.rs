@@ -76,6 +76,16 @@ impl Registry {
         self.published.lock().unwrap().refusals = times;
     }
 
+    /// Has a version of a crate that was not published by way of this program.
+    #[cfg(test)]
+    pub(crate) fn add(&self, name: &str, version: &str) {
+        let line =
+            json!({"name": name, "vers": version, "deps": [], "cksum": "", "features": {}, "yanked": false});
+        let mut published = self.published.lock().unwrap();
+        let versions = published.crates.entry(name.to_owned()).or_default();
+        versions.insert(version.to_owned(), (line, Vec::new()));
+    }
+
     /// Names and versions of what was published.
     pub(crate) fn published(&self) -> Vec<(String, String)> {
         let published = self.published.lock().unwrap_or_else(|e| e.into_inner());

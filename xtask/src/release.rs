@@ -12,6 +12,7 @@ use semver::Version;
 use serde::Deserialize;
 
 use crate::git::git;
+use crate::index::Index;
 use crate::{ci, graph, workspace};
 
 /// Checks and packages every crate in the order of publishing; with --execute also commits, tags and publishes.
@@ -127,8 +128,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let place = Place {
         root: workspace::root(),
         sleep: &std::thread::sleep,
+        is_installed: &workspace::is_installed,
     };
     if !args.skip_ci {
+        let missing = place.missing_tools(args);
+        if !missing.is_empty() {
+            bail!("not ready for a release:\n- {}", missing.join("\n- "));
+        }
         println!("== what CI runs");
         ci::all()?;
     }
@@ -139,6 +145,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 struct Place<'a> {
     root: &'a Path,
     sleep: &'a dyn Fn(Duration),
+    /// Whether a program is there.
+    is_installed: &'a dyn Fn(&str) -> bool,
 }
 
 /// How often a crate is tried again when the registry asks for patience. A new crate may be published every ten minutes.
@@ -163,6 +171,7 @@ impl Place<'_> {
         let there = Place {
             root: &root,
             sleep: self.sleep,
+            is_installed: self.is_installed,
         };
 
         let mut problems = Vec::new();
@@ -209,8 +218,15 @@ impl Place<'_> {
                 "{CHANGELOG} has no section `## [{wanted}]` with something in it"
             ));
         }
+        problems.extend(self.missing_tools(args));
         if !problems.is_empty() {
             bail!("not ready for a release:\n- {}", problems.join("\n- "));
+        }
+        match self.taken_names(args, &plan, begun.then_some(&version)) {
+            Ok(taken) if taken.is_empty() => {}
+            Ok(taken) => bail!("not ready for a release:\n- {}", taken.join("\n- ")),
+            Err(error) if args.execute => return Err(error),
+            Err(error) => writeln!(out, "names: not asked for: {error:#}")?,
         }
 
         writeln!(
@@ -267,6 +283,62 @@ impl Place<'_> {
         Ok(())
     }
 
+    /// The tools without which a release that is made would skip a check.
+    fn missing_tools(&self, args: &Args) -> Vec<String> {
+        if !args.execute {
+            return Vec::new();
+        }
+        let mut missing: Vec<&str> = Vec::new();
+        if !args.skip_ci {
+            missing.extend(ci::missing(self.is_installed));
+        }
+        if self.last_release().is_some() && !(self.is_installed)(SEMVER_CHECKS) {
+            missing.push(SEMVER_CHECKS);
+        }
+        let told = |tool| format!("{tool} is not installed (cargo install --locked {tool})");
+        missing.into_iter().map(told).collect()
+    }
+
+    /// The tag of the release before this one.
+    fn last_release(&self) -> Option<String> {
+        self.git(&["describe", "--tags", "--abbrev=0", "--match", "v*", "HEAD^"])
+            .ok()
+    }
+
+    /// The crates whose names are others' at the registry: it has versions of them that no tag of ours made. `begun` is the version
+    /// of a release that has begun, whose tag may be missing yet.
+    fn taken_names(&self, args: &Args, plan: &Plan, begun: Option<&Version>) -> anyhow::Result<Vec<String>> {
+        let registry = args.registry.as_deref();
+        let index = Index::find(self.root, registry).context("cannot ask for the crates' names")?;
+        let tags = self.git(&["tag", "--list", "v*"])?;
+        let mut ours: BTreeSet<String> = tags
+            .lines()
+            .filter_map(|tag| Some(tag.strip_prefix('v')?.to_owned()))
+            .collect();
+        ours.extend(begun.map(Version::to_string));
+        let mut taken = Vec::new();
+        for name in &plan.crates {
+            // A registry takes names that differ in these characters alone for the same.
+            for spelled in BTreeSet::from([name.clone(), name.replace('-', "_")]) {
+                let versions = index
+                    .versions(&spelled)
+                    .with_context(|| format!("cannot ask for the name of the crate `{spelled}`"))?;
+                let others: Vec<String> = versions
+                    .into_iter()
+                    .filter(|version| !ours.contains(version))
+                    .collect();
+                if !others.is_empty() {
+                    taken.push(format!(
+                        "the name `{spelled}` is taken: no tag here made its versions {}; publish `{name}` under another name \
+                         (`package.name`, while `lib.name` keeps its name in code), or have its owners hand it over (cargo owner --list {spelled})",
+                        others.join(", ")
+                    ));
+                }
+            }
+        }
+        Ok(taken)
+    }
+
     /// What is wrong with where the release would be made from.
     fn wrong_place(&self, version: &Version) -> anyhow::Result<Vec<String>> {
         let mut problems = Vec::new();
@@ -310,14 +382,13 @@ impl Place<'_> {
 
     /// Tries what a release does, up to the upload, on what is prepared here.
     fn rehearse(&self, args: &Args, plan: &Plan, target: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
-        let last = self.git(&["describe", "--tags", "--abbrev=0", "--match", "v*", "HEAD^"]);
-        match last {
-            _ if !workspace::is_installed("cargo-semver-checks") => writeln!(
+        match self.last_release() {
+            None => writeln!(out, "semver: skipped, there is no release to compare with")?,
+            Some(_) if !(self.is_installed)(SEMVER_CHECKS) => writeln!(
                 out,
-                "semver: skipped, cargo-semver-checks is not installed (cargo install --locked cargo-semver-checks)"
+                "semver: skipped, {SEMVER_CHECKS} is not installed (cargo install --locked {SEMVER_CHECKS})"
             )?,
-            Err(_) => writeln!(out, "semver: skipped, there is no release to compare with")?,
-            Ok(last) => {
+            Some(last) => {
                 self.cargo_shown(&["semver-checks", "--workspace", "--baseline-rev", &last], target)?;
             }
         }
@@ -462,6 +533,8 @@ impl Place<'_> {
 }
 
 const CHANGELOG: &str = "CHANGELOG.md";
+/// Compares public interfaces with those of the release before.
+const SEMVER_CHECKS: &str = "cargo-semver-checks";
 
 /// The subject of a release's commit.
 fn subject(version: &Version) -> String {
@@ -744,6 +817,7 @@ mod tests {
         let place = Place {
             root: workspace::root(),
             sleep: &|_| {},
+            is_installed: &|_| true,
         };
         let plan = plan(&place.metadata().unwrap()).unwrap();
         let place = |name: &str| plan.crates.iter().position(|known| known == name).unwrap();
@@ -879,6 +953,7 @@ mod tests {
         let place = Place {
             root: folder.path(),
             sleep: &|_| {},
+            is_installed: &|_| true,
         };
         place.git(&["init", "--quiet", "--initial-branch=main"]).unwrap();
         for (name, value) in [
@@ -900,6 +975,7 @@ mod tests {
         let place = Place {
             root: folder.path(),
             sleep: &|_| {},
+            is_installed: &|_| true,
         };
         let (old, new) = (Version::new(0, 1, 0), Version::new(0, 2, 0));
         assert!(place.prepare(&old, &new).unwrap());
@@ -931,6 +1007,7 @@ mod tests {
         let place = Place {
             root: folder.path(),
             sleep: &|_| {},
+            is_installed: &|_| true,
         };
         place.git(&["checkout", "--quiet", "-b", "topic"]).unwrap();
         std::fs::write(folder.path().join("CHANGELOG.md"), "# Changelog\n").unwrap();
@@ -950,6 +1027,102 @@ mod tests {
     }
 
     #[test]
+    fn names_that_others_have_are_told_before_anything_is_published() {
+        let folder = small_workspace();
+        let place = Place {
+            root: folder.path(),
+            sleep: &|_| {},
+            is_installed: &|_| true,
+        };
+        let registry = crate::registry::Registry::start(false).unwrap();
+        registry.configure(folder.path()).unwrap();
+        std::fs::write(folder.path().join(".gitignore"), "target\n.cargo\n").unwrap();
+        place.git(&["commit", "--quiet", "-am", "ignore"]).unwrap();
+        // Of one crate a version of ours and one of somebody else's, of the other a version alone that is like the one to come.
+        place.git(&["tag", "v0.0.1"]).unwrap();
+        for (name, version) in [("a", "0.0.1"), ("a", "7.0.0"), ("b", "0.2.0")] {
+            registry.add(name, version);
+        }
+        let plan = plan(&place.metadata().unwrap()).unwrap();
+        let names = ["--registry", "local", "--no-verify", "--skip-ci"];
+        for execute in [false, true] {
+            let mut list = names.to_vec();
+            list.push("minor");
+            list.extend(execute.then_some("--execute"));
+            let error = place.release(&arguments(&list), &mut Vec::new()).unwrap_err();
+            let cure = |name: &str| {
+                format!(
+                    "publish `{name}` under another name (`package.name`, while `lib.name` keeps its name in code), or have its owners \
+                     hand it over (cargo owner --list {name})"
+                )
+            };
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "not ready for a release:\n- the name `a` is taken: no tag here made its versions 7.0.0; {}\n- the name `b` is taken: \
+                     no tag here made its versions 0.2.0; {}",
+                    cure("a"),
+                    cure("b")
+                )
+            );
+            assert_eq!(place.git(&["tag", "--list"]).unwrap(), "v0.0.1");
+        }
+        // Once a release has begun, its version is ours.
+        let taken = place
+            .taken_names(&arguments(&names), &plan, Some(&Version::new(0, 2, 0)))
+            .unwrap();
+        assert_eq!(taken.len(), 1, "{taken:?}");
+
+        // Who cannot be asked keeps a release from being made, and a trial not from going on.
+        let elsewhere = ["--registry", "nowhere", "--no-verify", "--skip-ci"];
+        let mut list = elsewhere.to_vec();
+        list.push("--execute");
+        let error = place.release(&arguments(&list), &mut Vec::new()).unwrap_err();
+        assert_eq!(error.to_string(), "cannot ask for the crates' names");
+        let mut out = Vec::new();
+        place.release(&arguments(&elsewhere), &mut out).unwrap_err();
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.contains("names: not asked for: cannot ask for the crates' names: cargo's configuration has no registry `nowhere`"), "{out}");
+    }
+
+    #[test]
+    fn no_check_of_a_release_that_is_made_is_skipped() {
+        let folder = small_workspace();
+        let place = Place {
+            root: folder.path(),
+            sleep: &|_| {},
+            is_installed: &|_| false,
+        };
+        let problems = |list: &[&str]| place.missing_tools(&arguments(list));
+        let deny = "cargo-deny is not installed (cargo install --locked cargo-deny)";
+        let semver = "cargo-semver-checks is not installed (cargo install --locked cargo-semver-checks)";
+        assert_eq!(problems(&["minor"]), Vec::<String>::new());
+        assert_eq!(problems(&["minor", "--execute"]), [deny]);
+        // There is nothing to compare a first release with.
+        assert_eq!(
+            problems(&["minor", "--execute", "--skip-ci"]),
+            Vec::<String>::new()
+        );
+        place.git(&["tag", "v0.0.1"]).unwrap();
+        place
+            .git(&["commit", "--quiet", "--allow-empty", "-m", "more"])
+            .unwrap();
+        assert_eq!(problems(&["minor", "--execute"]), [deny, semver]);
+        let error = place
+            .release(&arguments(&["minor", "--execute", "--skip-ci"]), &mut Vec::new())
+            .unwrap_err();
+        assert_eq!(error.to_string(), format!("not ready for a release:\n- {semver}"));
+        let all = Place {
+            is_installed: &|_| true,
+            ..place
+        };
+        assert_eq!(
+            all.missing_tools(&arguments(&["minor", "--execute"])),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
     fn an_interrupted_release_goes_on_where_it_was() {
         let folder = small_workspace();
         let waits = std::cell::RefCell::new(Vec::new());
@@ -957,6 +1130,7 @@ mod tests {
         let place = Place {
             root: folder.path(),
             sleep: &sleep,
+            is_installed: &|_| true,
         };
         let registry = crate::registry::Registry::start(false).unwrap();
         registry.configure(folder.path()).unwrap();

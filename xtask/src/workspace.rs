@@ -17,15 +17,16 @@ pub(crate) fn cargo() -> PathBuf {
 
 /// Whether a program of this name lies in a folder of `PATH`.
 pub(crate) fn is_installed(program: &str) -> bool {
-    let Some(path) = std::env::var_os("PATH") else {
-        return false;
-    };
-    std::env::split_paths(&path).any(|folder| {
-        folder.join(program).is_file()
-            || folder
-                .join(format!("{program}{}", std::env::consts::EXE_SUFFIX))
-                .is_file()
-    })
+    find_program(program).is_some()
+}
+
+/// The program of this name that a folder of `PATH` has first.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let with_suffix = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    std::env::split_paths(&path)
+        .flat_map(|folder| [folder.join(name), folder.join(&with_suffix)])
+        .find(|program| program.is_file())
 }
 
 /// SHA-256 of some bytes, as digests are written.

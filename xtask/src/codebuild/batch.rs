@@ -2,11 +2,12 @@
 
 use std::io::Write;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use serde::Serialize;
 
 use super::buildspec::{self, BatchBuild};
 use super::{Args, Request, Status, Summary, read_buildspec, source};
+use crate::ending::Folder;
 
 /// The result of a batch.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -118,10 +119,7 @@ pub(super) fn run(args: &Args, terminal: &mut dyn Write) -> anyhow::Result<Batch
 
 /// The batch of the commit that is asked for, and that commit, which all builds are of.
 fn read(args: &Args) -> anyhow::Result<(buildspec::Batch, String)> {
-    let folder = tempfile::Builder::new()
-        .prefix("codebuild-batch-")
-        .tempdir()
-        .context("cannot make a temporary folder")?;
+    let folder = Folder::new("codebuild-batch-")?;
     let source = folder.path().join("src");
     let checkout = source::checkout(&args.source, args.reference.as_deref(), &source)?;
     let spec = read_buildspec(&source, &args.buildspec)?;

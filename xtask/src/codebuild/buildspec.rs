@@ -545,13 +545,17 @@ impl Reader {
     }
 
     fn artifacts(&mut self, node: &Node, spec: &mut BuildSpec) {
-        let entries = self.mapping(node, "`artifacts`").iter();
-        spec.artifacts = self.artifact_set(
-            node,
-            "artifacts",
-            entries.filter(|(key, _)| key != "secondary-artifacts"),
-        );
-        for (key, value) in self.mapping(node, "`artifacts`") {
+        let entries = self.mapping(node, "`artifacts`");
+        let is_secondary = |(key, _): &&(String, Node)| key == "secondary-artifacts";
+        let mut primary = entries.iter().filter(|entry| !is_secondary(entry)).peekable();
+        let mut secondary = entries.iter().filter(is_secondary);
+        let has_secondary =
+            secondary.any(|(_, value)| value.entries().is_some_and(|entries| !entries.is_empty()));
+        // Keys that say something of the primary artifacts need them.
+        if primary.peek().is_some() || !has_secondary {
+            spec.artifacts = self.artifact_set(node, "artifacts", primary);
+        }
+        for (key, value) in entries {
             if key != "secondary-artifacts" {
                 continue;
             }
@@ -1305,6 +1309,22 @@ reports: {r: {file-format: TAP, files: [x], name: y}}
                 line 19: `reports.r.file-format` must be one of CUCUMBERJSON, JUNITXML, NUNITXML, NUNIT3XML, TESTNGXML, VISUALSTUDIOTRX, CLOVERXML, COBERTURAXML, JACOCOXML, SIMPLECOV, not `TAP`
                 line 19: `reports.r.name` is not a key of buildspec 0.2"#]],
         );
+    }
+
+    #[test]
+    fn secondary_artifacts_need_no_primary_ones() {
+        let spec = |artifacts: &str| {
+            format!("version: 0.2\nphases: {{build: {{commands: [true]}}}}\nartifacts:\n  {artifacts}\n")
+        };
+        let read = parse(&spec("secondary-artifacts: {one: {files: [x], name: n}}")).unwrap();
+        assert_eq!(read.artifacts, None);
+        assert_eq!(read.secondary_artifacts[0].0, "one");
+        for artifacts in [
+            "{secondary-artifacts: {}}",
+            "{name: n, secondary-artifacts: {one: {files: [x]}}}",
+        ] {
+            check_problems(&spec(artifacts), &expect!["line 3: `artifacts.files` is missing"]);
+        }
     }
 
     #[test]

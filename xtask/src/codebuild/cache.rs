@@ -1,10 +1,10 @@
 //! Files that one build leaves to the next, in a folder beside the builds.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
-use super::artifacts::{copy, files_below, patterns};
+use super::artifacts::{Entry, copy, entries_below, patterns, place};
 use super::buildspec::Cache;
 use crate::workspace;
 
@@ -36,11 +36,12 @@ impl Store {
         let Some((key, folder)) = self.find(key, fallback)? else {
             return Ok(None);
         };
-        let files = files_below(&folder.join("files"))?;
-        for (path, name) in &files {
-            copy(path, source, name)?;
+        let kept = folder.join("files");
+        let entries = entries_below(&kept)?;
+        for entry in &entries {
+            transfer(entry, &kept, source)?;
         }
-        Ok(Some((key, files.len())))
+        Ok(Some((key, entries.len())))
     }
 
     /// Keeps what the patterns match in the source under a key, in place of what was there; returns the number of files.
@@ -54,14 +55,14 @@ impl Store {
         let wanted = patterns(&cache.relative_paths())?;
         let mut count = 0;
         std::fs::create_dir(next.path().join("files"))?;
-        for (path, name) in files_below(source)? {
+        for entry in entries_below(source)? {
             // A path that names a folder means all that is in it.
-            let above = Path::new(&name).ancestors();
+            let above = Path::new(&entry.name).ancestors();
             if above
                 .into_iter()
                 .any(|part| wanted.iter().any(|pattern| pattern.is_match(part)))
             {
-                copy(&path, &next.path().join("files"), &name)?;
+                transfer(&entry, source, &next.path().join("files"))?;
                 count += 1;
             }
         }
@@ -103,6 +104,62 @@ impl Store {
         let name = workspace::sha256(key.as_bytes());
         self.folder.join(name)
     }
+}
+
+/// Copies a file from one folder to its place in another; a symbolic link stays one.
+fn transfer(entry: &Entry, from: &Path, to: &Path) -> anyhow::Result<()> {
+    if !entry.is_link {
+        return copy(&entry.path, to, &entry.name);
+    }
+    let target = target_within(entry, from)?;
+    let link = place(to, &entry.name)?;
+    if link.is_symlink() || link.is_file() {
+        std::fs::remove_file(&link).with_context(|| format!("cannot replace `{}`", link.display()))?;
+    }
+    make_link(&target, &link).with_context(|| format!("cannot make the symbolic link `{}`", link.display()))
+}
+
+/// What a symbolic link below a folder leads to, as seen from where it is, so that it leads to the same in another folder. It
+/// need not be there, but must not lead out of the folder.
+fn target_within(entry: &Entry, folder: &Path) -> anyhow::Result<PathBuf> {
+    let target = std::fs::read_link(&entry.path)
+        .with_context(|| format!("cannot read the symbolic link `{}`", entry.name))?;
+    let folder = folder
+        .canonicalize()
+        .with_context(|| format!("cannot find `{}`", folder.display()))?;
+    let above = Path::new(&entry.name).components().count() - 1;
+    let target = match target.strip_prefix(&folder) {
+        Ok(below) => PathBuf::from("../".repeat(above)).join(below),
+        Err(_) => target,
+    };
+    let mut depth = Some(above);
+    for part in target.components() {
+        depth = match part {
+            Component::Normal(_) => depth.map(|depth| depth + 1),
+            Component::CurDir => depth,
+            Component::ParentDir => depth.and_then(|depth| depth.checked_sub(1)),
+            Component::RootDir | Component::Prefix(_) => None,
+        };
+    }
+    let leads_out = entry
+        .path
+        .canonicalize()
+        .is_ok_and(|real| !real.starts_with(&folder));
+    if depth.is_none() || leads_out {
+        bail!("`{}` is a symbolic link that leads out of the source", entry.name);
+    }
+    Ok(target)
+}
+
+#[cfg(unix)]
+fn make_link(target: &Path, link: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::symlink(target, link)
+}
+
+/// Elsewhere a link has to know whether it leads to a folder, which need not be there yet.
+#[cfg(not(unix))]
+fn make_link(_: &Path, _: &Path) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
 }
 
 impl Cache {
@@ -164,5 +221,53 @@ mod tests {
             "one"
         );
         assert!(!second.path().join("src").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_stay_links_and_lead_to_the_same_in_another_folder() {
+        use std::os::unix::fs::symlink;
+
+        let (output, first, second) = (
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+        );
+        let source = first.path().canonicalize().unwrap();
+        write(&source, "deps/lib/1.0/x", "one");
+        symlink("1.0", source.join("deps/lib/current")).unwrap();
+        symlink(source.join("deps/lib/1.0"), source.join("deps/lib/absolute")).unwrap();
+        symlink("../later", source.join("deps/dangling")).unwrap();
+        let store = Store::new(output.path(), "project");
+        assert_eq!(store.save("k", &cache(&["deps"]), &source).unwrap(), 4);
+        write(second.path(), "deps/lib/current", "a file in the way");
+        // A second time over what the first left.
+        for _ in 0..2 {
+            let restored = store.restore("k", &[], second.path()).unwrap();
+            assert_eq!(restored, Some(("k".to_owned(), 4)));
+        }
+        for (link, target) in [
+            ("deps/lib/current", "1.0"),
+            ("deps/lib/absolute", "../../deps/lib/1.0"),
+            ("deps/dangling", "../later"),
+        ] {
+            let read = std::fs::read_link(second.path().join(link)).unwrap();
+            assert_eq!(read, Path::new(target), "{link}");
+        }
+        assert_eq!(
+            std::fs::read_to_string(second.path().join("deps/lib/absolute/x")).unwrap(),
+            "one"
+        );
+
+        for target in ["/", "../..", "../../elsewhere", "lib/../../../x"] {
+            symlink(target, source.join("deps/out")).unwrap();
+            let error = store.save("k", &cache(&["deps"]), &source).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "`deps/out` is a symbolic link that leads out of the source",
+                "{target}"
+            );
+            std::fs::remove_file(source.join("deps/out")).unwrap();
+        }
     }
 }

@@ -17,6 +17,7 @@ mod tests;
 mod values;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ use self::secrets::{Masker, looks_secret};
 use self::shell::State;
 use self::source::Source;
 use self::values::Values;
+use crate::account;
+use crate::ending::{self, Folder};
 use crate::workspace;
 
 /// Runs a build specification as CodeBuild would, on this machine and without a container.
@@ -174,6 +177,7 @@ impl Status {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    ending::clean_up_on_signals()?;
     let status = match args.format {
         Format::Text => run_with(args, &mut std::io::stdout())?.0,
         Format::Json => {
@@ -258,10 +262,7 @@ impl Request<'_> {
     ) -> anyhow::Result<(Summary, u32)> {
         let args = self.args;
         let started = jiff::Timestamp::now();
-        let workplace = tempfile::Builder::new()
-            .prefix("codebuild-")
-            .tempdir()
-            .context("cannot make a temporary folder")?;
+        let workplace = Folder::new("codebuild-")?;
         let folder = workplace
             .path()
             .canonicalize()
@@ -298,6 +299,7 @@ impl Request<'_> {
         for (name, value) in given.chain(self.variables).chain(&args.env) {
             state.set(name, value);
         }
+        set_region(&mut state, args.source.region(), account::profile_region)?;
         // As it may be printed: a command may well show its variables.
         let url = match &args.source {
             Source::Url(_) | Source::CodeCommit { .. } => args.source.to_string(),
@@ -326,19 +328,7 @@ impl Request<'_> {
             state.set("CODEBUILD_BATCH_BUILD_ID", batch);
             state.set("CODEBUILD_BATCH_BUILD_IDENTIFIER", identifier);
         }
-        let mut masker = Masker::default();
-        for (_, value) in &secrets {
-            masker.learn_value(value);
-        }
-        for value in args.source.secrets() {
-            masker.learn_value(&value);
-        }
-        masker.learn(
-            state
-                .variables
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str())),
-        );
+        let (masker, unmasked) = self.masker(&spec, &secrets, &state);
         let mut log = Log {
             terminal,
             file,
@@ -349,6 +339,9 @@ impl Request<'_> {
             "Build {id} (number {number}) of {} at {}",
             args.source, checkout.commit
         ));
+        for text in unmasked {
+            log.note(&text);
+        }
         if auto_retry_number > 0 {
             log.note(&format!("Retry {auto_retry_number} of a build that failed"));
         }
@@ -400,6 +393,52 @@ impl Request<'_> {
         std::fs::write(output.join(SUMMARY), text).context("cannot write the build's summary")?;
         Ok((summary, build.retries))
     }
+
+    /// What hides the secrets of the build, and what it does not hide although it is one.
+    fn masker(
+        &self,
+        spec: &BuildSpec,
+        secrets: &[(String, String)],
+        state: &State,
+    ) -> (Masker, BTreeSet<String>) {
+        let mut masker = Masker::default();
+        let mut unmasked = BTreeSet::new();
+        for (name, value) in secrets {
+            unmasked.extend(masker.learn_named(name, value));
+        }
+        let given = spec.variables.iter().chain(self.variables).chain(&self.args.env);
+        for (name, value) in given.filter(|(name, _)| looks_secret(name)) {
+            unmasked.extend(masker.learn_named(name, value));
+        }
+        for value in self.args.source.secrets() {
+            masker.learn_value(&value);
+        }
+        masker.learn(state.pairs());
+        (masker, unmasked)
+    }
+}
+
+/// The region of a build for which none is set: that of the pipeline's local runs.
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// Sets both variables of the region, as the service does: what one of them says, else the region of the source, else that of the profile.
+fn set_region(
+    state: &mut State,
+    of_source: Option<&str>,
+    of_profile: impl FnOnce() -> anyhow::Result<Option<String>>,
+) -> anyhow::Result<()> {
+    const NAMES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+    let is_set = |name: &str| state.get(name).filter(|value| !value.is_empty());
+    let region = match NAMES.into_iter().find_map(is_set).or(of_source) {
+        Some(region) => region.to_owned(),
+        None => of_profile()?.unwrap_or_else(|| DEFAULT_REGION.to_owned()),
+    };
+    for name in NAMES {
+        if state.get(name).is_none_or(str::is_empty) {
+            state.set(name, &region);
+        }
+    }
+    Ok(())
 }
 
 /// The name of the file with a build's summary, in the build's folder.
@@ -512,10 +551,10 @@ impl Build<'_> {
             Ok(Ok(())) => None,
             Ok(Err(failure)) => Some(format!(
                 "Error while executing command: {}. Reason: {}",
-                failure.command,
+                log.masker.mask(&failure.command),
                 failure.reason()
             )),
-            Err(error) => Some(format!("{error:#}")),
+            Err(error) => Some(log.masker.mask(&format!("{error:#}"))),
         }
     }
 
@@ -541,7 +580,7 @@ impl Build<'_> {
         self.finish_phase(name, started, message, log)
     }
 
-    /// Notes how a phase ended, and gives its message back.
+    /// Notes how a phase ended, and gives its message back, in which what commands and errors say is masked already.
     fn finish_phase(
         &mut self,
         name: &'static str,
@@ -549,7 +588,6 @@ impl Build<'_> {
         message: Option<String>,
         log: &mut Log<'_>,
     ) -> Option<String> {
-        let message = message.map(|message| log.masker.mask(&message));
         let status = Status::of(message.is_none());
         log.note(&format!("Phase complete: {name} State: {}", status.name()));
         if let Some(message) = &message {
@@ -577,11 +615,11 @@ impl Build<'_> {
         let mut problems = Vec::new();
         for report in &spec.reports {
             if let Err(error) = self.collect_report(report, log) {
-                problems.push(format!("{error:#}"));
+                problems.push(log.masker.mask(&format!("{error:#}")));
             }
         }
         if artifacts && let Err(error) = self.collect_artifacts(log) {
-            problems.push(format!("{error:#}"));
+            problems.push(log.masker.mask(&format!("{error:#}")));
         }
         let message = (!problems.is_empty()).then(|| problems.join("; "));
         self.succeeding &= message.is_none();
@@ -620,11 +658,19 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// What artifacts are called as a whole, as it may be printed.
+    /// What artifacts are called as a whole.
     fn name(&self, artifacts: &Artifacts, log: &Log<'_>) -> anyhow::Result<Option<String>> {
         let name = artifacts.name.as_deref();
-        name.map(|name| Ok(log.masker.mask(&self.expand(name)?)))
-            .transpose()
+        name.map(|name| self.expand_open(name, log)).transpose()
+    }
+
+    /// A text in which the shell has replaced variables and commands, and which everybody may see.
+    fn expand_open(&self, text: &str, log: &Log<'_>) -> anyhow::Result<String> {
+        let expanded = self.expand(text)?;
+        if log.masker.is_in(&expanded) {
+            bail!("`{text}` holds the value of a secret, and names are printed and written down");
+        }
+        Ok(expanded)
     }
 
     /// A text in which the shell has replaced variables and commands, in the folder of the source.
@@ -652,7 +698,7 @@ impl Build<'_> {
         log.note(&match restored {
             Ok((Some((key, files)), _)) => format!("Cache: {files} files restored from `{key}`"),
             Ok((None, key)) => format!("Cache: nothing is there for `{key}`"),
-            Err(error) => format!("Cache: not restored: {error:#}"),
+            Err(error) => log.masker.mask(&format!("Cache: not restored: {error:#}")),
         });
     }
 
@@ -666,16 +712,16 @@ impl Build<'_> {
             .and_then(|(key, _)| Ok((store.save(&key, cache, self.source)?, key)));
         log.note(&match saved {
             Ok((files, key)) => format!("Cache: {files} files saved as `{key}`"),
-            Err(error) => format!("Cache: not saved: {error:#}"),
+            Err(error) => log.masker.mask(&format!("Cache: not saved: {error:#}")),
         });
     }
 
-    /// The key and the fallback keys. They are written down, so secrets in them are `***`.
+    /// The key and the fallback keys.
     fn cache_keys(&self, cache: &Cache, log: &Log<'_>) -> anyhow::Result<(String, Vec<String>)> {
         let Some(key) = &cache.key else {
             return Ok(("default".to_owned(), Vec::new()));
         };
-        let key_of = |key: &String| Ok(log.masker.mask(&self.expand(key)?));
+        let key_of = |key: &String| self.expand_open(key, log);
         let fallback = cache.fallback_keys.iter().map(key_of);
         Ok((key_of(key)?, fallback.collect::<anyhow::Result<_>>()?))
     }
@@ -712,19 +758,29 @@ impl Log<'_> {
     /// A line that a command printed.
     fn output(&mut self, line: &str) {
         let line = self.masker.mask(line);
-        // A terminal that went away must not end a build; its result says what happened.
-        let _ = writeln!(self.terminal, "{line}");
-        let _ = writeln!(self.file, "{line}");
+        self.line(&line);
     }
 
-    /// A line of our own.
+    /// Lines of our own. No secret is looked for in them: it would be one that is a word of ours.
     fn note(&mut self, text: &str) {
         let now = jiff::Timestamp::now()
             .strftime("%Y/%m/%d %H:%M:%S%.3f")
             .to_string();
         for line in text.lines() {
-            self.output(&format!("[codebuild] {now} {line}"));
+            self.line(&format!("[codebuild] {now} {line}"));
         }
+    }
+
+    /// Lines of our own that quote what the build specification or a command says.
+    fn quote(&mut self, ours: &str, theirs: &str) {
+        let theirs = self.masker.mask(theirs);
+        self.note(&format!("{ours}{theirs}"));
+    }
+
+    fn line(&mut self, line: &str) {
+        // A terminal that went away must not end a build; its result says what happened.
+        let _ = writeln!(self.terminal, "{line}");
+        let _ = writeln!(self.file, "{line}");
     }
 
     fn summary(&mut self, summary: &Summary) {

@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use percent_encoding::percent_decode_str;
 
 use crate::account::{self, Account};
+use crate::ending::Folder;
 use crate::git::{git, git_with};
 
 /// A repository.
@@ -206,25 +207,40 @@ impl Source {
             Self::GitHub { owner, name } => Ok(format!("https://github.com/{owner}/{name}.git")),
             Self::CodeCommit { .. } => bail!("the address of `{self}` takes credentials"),
             Self::Url(url) => Ok(url.clone()),
-            Self::Path(path) => {
-                let path = path
-                    .canonicalize()
-                    .with_context(|| format!("no repository at `{}`", path.display()))?;
-                path.into_os_string()
-                    .into_string()
-                    .map_err(|path| anyhow::anyhow!("the path `{}` is not Unicode", path.display()))
-            }
+            Self::Path(path) => top_level(path)
+                .with_context(|| format!("no repository at `{}`", path.display()))?
+                .into_os_string()
+                .into_string()
+                .map_err(|path| anyhow::anyhow!("the path `{}` is not Unicode", path.display())),
         }
     }
 
-    /// What must not be printed: what the address logs in with.
-    pub(crate) fn secrets(&self) -> Vec<String> {
+    /// The region that its address names.
+    pub(crate) fn region(&self) -> Option<&str> {
         match self {
-            Self::Url(url) => {
-                login_of(url).map_or_else(Vec::new, |(_, (user, password))| vec![user, password])
-            }
-            _ => Vec::new(),
+            Self::CodeCommit { region, .. } => region.as_deref(),
+            _ => None,
         }
+    }
+
+    /// What must not be printed: what the address logs in with. A user beside a password is none; one alone is a token.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        /// What GitHub takes for a password when the user is a token.
+        const NO_PASSWORD: [&str; 2] = ["", "x-oauth-basic"];
+        let Self::Url(url) = self else {
+            return Vec::new();
+        };
+        let login = login_of(url).map(|(_, login)| login);
+        login
+            .map(|(user, password)| {
+                if NO_PASSWORD.contains(&password.as_str()) {
+                    user
+                } else {
+                    password
+                }
+            })
+            .into_iter()
+            .collect()
     }
 
     /// The last part of the name, for the build's id.
@@ -234,7 +250,7 @@ impl Source {
             Self::CodeCommit { repository, .. } => repository.clone(),
             Self::Url(url) => url.rsplit(['/', ':']).next().unwrap_or_default().to_owned(),
             Self::Path(path) => {
-                let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+                let path = top_level(path).unwrap_or_else(|_| path.clone());
                 path.file_name()
                     .map(|name| name.to_string_lossy().into_owned())
                     .unwrap_or_default()
@@ -267,10 +283,7 @@ impl Remote {
             return git_with(folder, arguments, &[]);
         };
         // git asks this program for user and password, and the program has them from its environment.
-        let program = tempfile::Builder::new()
-            .prefix("codebuild-askpass-")
-            .tempdir()
-            .context("cannot make a temporary folder")?;
+        let program = Folder::new("codebuild-askpass-")?;
         let path = program.path().join("askpass.sh");
         std::fs::write(
             &path,
@@ -361,7 +374,9 @@ pub(crate) fn checkout(source: &Source, reference: Option<&str>, folder: &Path) 
     };
     git(folder, &["checkout", "--quiet", "--detach", &commit])?;
     let uncommitted = match source {
-        Source::Path(path) => git(path, &["status", "--porcelain"]).is_ok_and(|status| !status.is_empty()),
+        Source::Path(path) => {
+            git(&top_level(path)?, &["status", "--porcelain"]).is_ok_and(|status| !status.is_empty())
+        }
         _ => false,
     };
     Ok(Checkout {
@@ -369,6 +384,15 @@ pub(crate) fn checkout(source: &Source, reference: Option<&str>, folder: &Path) 
         version,
         uncommitted,
     })
+}
+
+/// The repository that a path is in: the folder of its working tree; the path itself where git knows none, as in a bare repository.
+fn top_level(path: &Path) -> std::io::Result<PathBuf> {
+    let path = path.canonicalize()?;
+    match git(&path, &["rev-parse", "--show-toplevel"]) {
+        Ok(folder) if !folder.is_empty() => Path::new(&folder).canonicalize(),
+        _ => Ok(path),
+    }
 }
 
 fn resolve(folder: &Path, reference: &str) -> Option<String> {
@@ -407,13 +431,19 @@ mod tests {
                 "https://me:s%40cret@example.com/a@b",
                 "https://***@example.com/a@b",
                 "https://example.com/a@b",
-                &["me", "s@cret"][..],
+                &["s@cret"][..],
             ),
             (
                 "https://token@example.com",
                 "https://***@example.com",
                 "https://example.com",
-                &["token", ""],
+                &["token"],
+            ),
+            (
+                "https://token:x-oauth-basic@example.com/b",
+                "https://***@example.com/b",
+                "https://example.com/b",
+                &["token"],
             ),
             (
                 "https://example.com/a:b@c",

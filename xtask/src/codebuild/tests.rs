@@ -431,6 +431,62 @@ fn a_build_is_of_the_commit_that_was_asked_for() {
 }
 
 #[test]
+fn a_folder_of_a_repository_stands_for_all_of_it() {
+    needs!("git");
+    let repository = Repository::new("version: 0.2\nphases: {build: {commands: [cat below/file]}}\n");
+    let below = repository.work().join("below");
+    std::fs::create_dir(&below).unwrap();
+    let commit = repository.commit("below/file", "in a folder\n");
+    let source = Source::Path(below);
+    assert_eq!(source.project(), "work");
+    assert_eq!(
+        source.clone_url().unwrap(),
+        repository.work().canonicalize().unwrap().to_str().unwrap()
+    );
+    let clone = repository.folder.path().join("clone");
+    let checkout = source::checkout(&source, None, &clone).unwrap();
+    assert_eq!(checkout.commit, commit);
+    assert!(clone.join("below/file").is_file());
+    assert!(!checkout.uncommitted);
+    // A change elsewhere in the repository.
+    std::fs::write(repository.work().join("buildspec.yml"), "").unwrap();
+    std::fs::remove_dir_all(&clone).unwrap();
+    assert!(source::checkout(&source, None, &clone).unwrap().uncommitted);
+}
+
+#[test]
+fn both_variables_of_the_region_are_set() {
+    let profile = Some("of-the-profile");
+    for (region, default_region, source, profile, want) in [
+        (None, None, None, None, ["us-east-1"; 2]),
+        (None, None, None, profile, ["of-the-profile"; 2]),
+        (
+            None,
+            Some(""),
+            Some("of-the-source"),
+            profile,
+            ["of-the-source"; 2],
+        ),
+        (None, Some("b"), Some("of-the-source"), profile, ["b", "b"]),
+        (Some("a"), None, None, profile, ["a", "a"]),
+        (Some("a"), Some("b"), None, None, ["a", "b"]),
+    ] {
+        let mut state = State {
+            variables: Default::default(),
+            folder: PathBuf::new(),
+        };
+        for (name, value) in [("AWS_REGION", region), ("AWS_DEFAULT_REGION", default_region)] {
+            if let Some(value) = value {
+                state.set(name, value);
+            }
+        }
+        set_region(&mut state, source, || Ok(profile.map(str::to_owned))).unwrap();
+        let set = ["AWS_REGION", "AWS_DEFAULT_REGION"].map(|name| state.get(name).unwrap());
+        assert_eq!(set, want);
+    }
+}
+
+#[test]
 fn nothing_runs_when_a_key_is_not_implemented() {
     needs!("git");
     let repository =
@@ -658,24 +714,218 @@ fn groups_of_reports_do_not_share_a_folder() {
 }
 
 #[test]
-fn names_and_keys_hold_no_secret() {
+fn names_and_keys_that_hold_a_secret_are_refused() {
     needs!("git");
     let repository = Repository::new(
         "version: 0.2
 phases: {build: {commands: [mkdir deps, 'echo x >deps/x']}}
 artifacts: {files: [deps/x], name: 'app-$DEPLOY_TOKEN'}
-cache: {key: 'key-$DEPLOY_TOKEN', paths: [deps]}
 ",
     );
     let (summary, log) = repository.build(&["--env", "DEPLOY_TOKEN=hidden-away"]);
-    assert_eq!(summary.artifacts_name.as_deref(), Some("app-***"), "{log}");
-    let mut texts = vec![log];
-    for (path, _) in artifacts::files_below(&repository.folder.path().join("builds")).unwrap() {
-        texts.push(std::fs::read_to_string(path).unwrap());
-    }
+    assert_eq!(summary.artifacts_name, None, "{log}");
+    assert_eq!(
+        summary.phases.last().unwrap().message.as_deref(),
+        Some("`app-$DEPLOY_TOKEN` holds the value of a secret, and names are printed and written down")
+    );
+    repository.commit(
+        "buildspec.yml",
+        "version: 0.2
+phases: {build: {commands: [mkdir deps, 'echo x >deps/x']}}
+cache: {key: 'key-$DEPLOY_TOKEN', paths: [deps]}
+",
+    );
+    repository.push("main");
+    let (summary, log) = repository.build(&["--env", "DEPLOY_TOKEN=hidden-away"]);
+    assert_eq!(summary.status, Status::Succeeded, "a cache is no condition");
     assert!(
-        texts.iter().all(|text| !text.contains("hidden-away")),
-        "{texts:?}"
+        log.contains("Cache: not saved: `key-$DEPLOY_TOKEN` holds the value of a secret"),
+        "{log}"
+    );
+    for entry in artifacts::entries_below(&repository.folder.path().join("builds")).unwrap() {
+        let text = std::fs::read_to_string(entry.path).unwrap();
+        assert!(!text.contains("hidden-away"), "{text}");
+    }
+}
+
+#[test]
+fn words_that_are_secrets_change_neither_our_notes_nor_results() {
+    needs!("git");
+    let repository = Repository::new(
+        r#"
+version: 0.2
+env:
+  variables: {PIN_TOKEN: "1", MODE_SECRET: "true", PORT_SECRET: "5432"}
+  exported-variables: [COUNT]
+phases:
+  build:
+    commands: ['COUNT=11', 'echo "$A_PASSWORD in $COUNT true 5432"']
+artifacts: {files: [buildspec.yml], name: 'all-$COUNT'}
+"#,
+    );
+    let (summary, log) = repository.build(&["--env", "A_PASSWORD=build"]);
+    assert_eq!(summary.artifacts_name.as_deref(), Some("all-11"), "{log}");
+    assert_eq!(summary.exported_variables[0].value, "11");
+    expect![[r#"
+        > Build ID (number 1) of SOURCE at COMMIT
+        > MODE_SECRET is a word like `true`, which is not masked
+        > PIN_TOKEN is too short to be masked
+        > PORT_SECRET is a number of few digits, which is not masked
+        > Entering phase BUILD
+        > Running command COUNT=11
+        > Running command echo "$A_PASSWORD in $COUNT true 5432"
+        *** in 11 true 5432
+        > Phase complete: BUILD State: SUCCEEDED
+        > Entering phase UPLOAD_ARTIFACTS
+        > Phase complete: UPLOAD_ARTIFACTS State: SUCCEEDED
+        > DOWNLOAD_SOURCE  SUCCEEDED N s
+        > BUILD            SUCCEEDED N s
+        > UPLOAD_ARTIFACTS SUCCEEDED N s
+        > exported COUNT=11
+        > 1 artifacts in OUTPUT/artifacts
+        > Build SUCCEEDED: ID
+    "#]]
+    .assert_eq(&redact(&summary, &log));
+}
+
+#[test]
+fn messages_are_masked_where_they_quote_a_command() {
+    needs!("git");
+    let repository =
+        Repository::new("version: 0.2\nphases: {build: {commands: ['test executing = \"\"']}}\n");
+    let (summary, log) = repository.build(&["--env", "A_PASSWORD=executing"]);
+    let want = "Error while executing command: test *** = \"\". Reason: exit status 1";
+    assert_eq!(summary.phases[1].message.as_deref(), Some(want));
+    assert!(log.contains(want), "{log}");
+}
+
+#[test]
+fn commands_that_turn_their_output_elsewhere_are_still_told_apart() {
+    needs!("git");
+    for shell in ["bash", "sh"]
+        .into_iter()
+        .filter(|shell| workspace::is_installed(shell))
+    {
+        let repository = Repository::new(&format!(
+            r#"
+version: 0.2
+env: {{shell: {shell}, exported-variables: [A, B]}}
+phases:
+  build:
+    commands:
+      - exec 3>&1 >out.txt 2>&1; A=1
+      - echo into the file; B=2
+      - test -s out.txt && echo seen >&3
+      - exec 3>&- 4>other.txt
+      - (exit 5)
+  post_build:
+    commands:
+      - set -x; set -C; true
+      - echo traced
+"#
+        ));
+        let (summary, log) = repository.build(&[]);
+        let log = redact(&summary, &log);
+        assert_eq!(
+            summary.phases[1].message.as_deref(),
+            Some("Error while executing command: (exit 5). Reason: exit status 5"),
+            "{log}"
+        );
+        let values: Vec<_> = summary
+            .exported_variables
+            .iter()
+            .map(|e| e.value.as_str())
+            .collect();
+        assert_eq!(values, ["1", "2"], "{log}");
+        assert!(
+            log.contains(
+                "> Running command test -s out.txt && echo seen >&3
+seen
+> Running command exec 3>&-"
+            ),
+            "{log}"
+        );
+        assert_eq!(
+            log.matches(
+                "Running command echo traced
+"
+            )
+            .count(),
+            1,
+            "{log}"
+        );
+        assert!(
+            log.contains(
+                "+ echo traced
+traced
+"
+            ),
+            "{log}"
+        );
+    }
+}
+
+#[test]
+fn a_trap_of_the_commands_own_and_a_shell_that_is_replaced_hold_no_build() {
+    needs!("git");
+    let folder = tempfile::tempdir().unwrap();
+    // Who is left in the background holds the output open until somebody opens this pipe.
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let wait = format!("cat {} &", pipe.display());
+    for last in ["trap 'echo trapped' EXIT", "exec sh -c 'echo trapped'"] {
+        let (summary, log) = Repository::new(&format!(
+            "version: 0.2
+phases:
+  build:
+    commands:
+      - {wait:?}
+      - {last:?}
+"
+        ))
+        .build(&[]);
+        assert_eq!(summary.status, Status::Succeeded, "{log}");
+        assert!(
+            log.contains(
+                "
+trapped
+"
+            ),
+            "{log}"
+        );
+        assert!(!folder.path().join("ended").exists());
+    }
+    std::fs::write(folder.path().join("end"), "").unwrap();
+}
+
+#[test]
+fn a_line_without_an_end_is_printed_in_parts() {
+    needs!("git");
+    // The secret stands where the line is cut.
+    let (summary, log) = Repository::new(
+        r#"
+version: 0.2
+phases:
+  build:
+    commands:
+      - head -c 1048570 /dev/zero | tr '\0' x; printf '%s' "$A_TOKEN"; head -c 2000000 /dev/zero | tr '\0' y
+      - echo after
+"#,
+    )
+    .build(&["--env", "A_TOKEN=secret-value-in-the-way"]);
+    assert_eq!(summary.status, Status::Succeeded, "{log}");
+    assert!(!log.contains("secret-value") && !log.contains("in-the-way"));
+    let lines: Vec<&str> = log.lines().collect();
+    let longest = lines.iter().map(|line| line.len()).max().unwrap();
+    assert!(longest <= 1 << 20, "{longest}");
+    let whole: String = lines
+        .iter()
+        .filter(|line| !line.starts_with('['))
+        .copied()
+        .collect();
+    assert_eq!(
+        whole,
+        format!("{}***{}after", "x".repeat(1_048_570), "y".repeat(2_000_000))
     );
 }
 

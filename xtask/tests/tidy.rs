@@ -339,6 +339,26 @@ fn every_crate_has_what_a_crate_needs() {
                 problems.push(format!("{name}: no `{field}`"));
             }
         }
+        let is_published = package.metadata["publish"].is_null();
+        for field in ["keywords", "categories"].into_iter().filter(|_| is_published) {
+            let given = package.metadata[field].as_array().map_or(0, Vec::len);
+            if !(1..=5).contains(&given) {
+                problems.push(format!(
+                    "{name}: `{field}` has {given} words, and the registry takes 1 to 5"
+                ));
+            }
+        }
+        // What tests and benchmarks need is not published.
+        for part in ["/src", "/README.md"] {
+            if is_published && !manifest.contains(&format!("\"{part}\"")) {
+                problems.push(format!("{name}: `include` does not list {part}"));
+            }
+        }
+        if manifest.contains("[features]")
+            && !manifest.contains("[package.metadata.docs.rs]\nall-features = true")
+        {
+            problems.push(format!("{name}: docs.rs is not told to show all features"));
+        }
         let readme = std::fs::read_to_string(package.folder.join("README.md")).unwrap_or_default();
         if !readme.starts_with(&format!("# {name}\n")) {
             problems.push(format!("{name}: README.md does not begin with `# {name}`"));

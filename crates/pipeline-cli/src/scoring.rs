@@ -84,6 +84,10 @@ impl Scored {
 struct InProcess(Arc<Model>);
 
 impl Scorer for InProcess {
+    fn knows(&self, entity: &str) -> Option<bool> {
+        Some(self.0.knows_entity(entity))
+    }
+
     fn score<'a>(&'a self, events: &'a [AccessEvent]) -> ScoreFuture<'a> {
         let (model, events) = (Arc::clone(&self.0), events.to_vec());
         Box::pin(async move {

@@ -134,6 +134,9 @@ pub(crate) enum RowCode {
     EmptyEntity,
     /// Its address is none, or not IPv4.
     InvalidAddress,
+    /// The model was not trained on its entity, so that a score says nothing. Only where the model itself is asked: an endpoint does
+    /// not tell.
+    UnknownEntity,
 }
 
 /// A refused request, in the form of RFC 9457.

@@ -14,7 +14,9 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use jiff::Timestamp;
 
-use crate::answer::{self, Counts, Direction, Entry, Failed, Health, RowProblem, Rule, Verdict};
+use crate::answer::{
+    self, Counts, Direction, Entry, Failed, Health, RowCode, RowError, RowProblem, Rule, Verdict,
+};
 use crate::lambda::RequestId;
 use crate::log::{Flagged, Level, Log, LogEntry, Told, chain, without};
 use crate::problem::{Kind, Refusal};
@@ -122,6 +124,18 @@ async fn health() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
+/// An event whose score says something.
+fn known(scorer: &dyn Scorer, event: AccessEvent) -> Row {
+    match scorer.knows(&event.entity) {
+        Some(false) => Err(RowError {
+            code: RowCode::UnknownEntity,
+            message: "the model was not trained on this `entity`, and its score would say nothing of it"
+                .to_owned(),
+        }),
+        _ => Ok(event),
+    }
+}
+
 async fn score(
     State(app): State<App>,
     headers: HeaderMap,
@@ -140,6 +154,10 @@ async fn score(
         Unreadable::TooMany => Refusal::too_many_rows(),
         Unreadable::Json(error) => Refusal::new(Kind::InvalidJson, error.to_string()),
     })?;
+    let rows: Vec<Row> = rows
+        .into_iter()
+        .map(|row| row.and_then(|event| known(&*app.scorer, event)))
+        .collect();
     // The answer names the rows; they are not needed twice.
     let events: Vec<AccessEvent> = rows.iter().filter_map(|row| row.as_ref().ok()).cloned().collect();
     if events.is_empty() && !rows.is_empty() {

@@ -15,6 +15,12 @@ pub type ScoreFuture<'a> = Pin<Box<dyn Future<Output = Result<Vec<Score>, ScoreF
 pub trait Scorer: Send + Sync {
     /// One score per event, in their order.
     fn score<'a>(&'a self, events: &'a [AccessEvent]) -> ScoreFuture<'a>;
+
+    /// Whether the model was trained on this entity, where that is known: the score of another one says nothing of it.
+    fn knows(&self, entity: &str) -> Option<bool> {
+        let _ = entity;
+        None
+    }
 }
 
 /// Why there are no scores.

@@ -68,14 +68,19 @@ fn a_model_file_answers_with_its_own_threshold() {
         ],
     );
     let server = Serving::start(folder, &["--model", "model.tar.gz"]);
-    let (status, answer) = server.answer("POST /score", "ana,20.1.2.3\nana,90.7.7.3\nben\n");
+    let (status, answer) = server.answer(
+        "POST /score",
+        "ana,20.1.2.3\nana,90.7.7.3\nben\nmallory,20.1.2.3\n",
+    );
     assert_eq!(status, 200, "{answer}");
     assert_eq!(answer["threshold"]["false_positive_rate"], 0.05);
     assert_eq!(
         answer["counts"],
-        json!({"rows": 3, "scored": 2, "anomalous": 1, "failed": 1})
+        json!({"rows": 4, "scored": 2, "anomalous": 1, "failed": 2})
     );
     assert_eq!(answer["verdicts"][1]["anomalous"], true);
+    // A stranger is neither normal nor not.
+    assert_eq!(answer["verdicts"][3]["error"]["code"], "unknown_entity");
     assert_eq!(server.answer("GET /healthz", "").0, 200);
     let log = server.log();
     assert_eq!(log.lines().count(), 2, "{log}");

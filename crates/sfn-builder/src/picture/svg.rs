@@ -33,14 +33,14 @@ const STYLE: &str = "\
 .sfn .box.group.caught>.body,.sfn .box.group.caught>.halo{fill:#fef8ea}.sfn .box.group.in-progress>.body,.sfn .box.group.in-progress>.halo{fill:#eff7fe}
 .sfn .body:target{stroke-width:4}
 .sfn .idle>.body{stroke-opacity:.45}.sfn .idle>.bar{fill-opacity:.45}
-.sfn .idle>.name,.sfn .idle>.note{fill-opacity:.65}
+.sfn .idle>.name,.sfn .idle>.note{fill-opacity:.85}
 .sfn .edge{fill:none;stroke:#5f6b7a;stroke-width:1.4}
 .sfn .edge.catch{stroke:#d13212;stroke-dasharray:5 4}
 .sfn .head{fill:#5f6b7a}.sfn .head.catch{fill:#d13212}
 .sfn .edge.idle{stroke-opacity:.4}.sfn .head.idle{fill-opacity:.4}
 .sfn .patch{fill:#fff}
 .sfn .label{font-size:10.5px;fill:#414d5c;text-anchor:middle}
-.sfn .label.catch{fill:#b02a0d}.sfn .label.idle{fill-opacity:.6}
+.sfn .label.catch{fill:#b02a0d}.sfn .label.idle{fill-opacity:.8}
 .sfn .sign{fill:#f2f4f7;stroke:#a3aeba}.sfn .sign.catch{fill:#fdf1ee;stroke:#e3a191}
 .sfn .dot{fill:#414d5c}.sfn .ring{fill:none;stroke:#414d5c;stroke-width:1.5}
 .sfn .key{font-size:10.5px;fill:#545b64}
@@ -453,4 +453,70 @@ fn write_label(svg: &mut String, class: &str, label: &str, (x, y): (f64, f64)) {
         escape(&label_text(label))
     );
     let _ = writeln!(svg, "<title>{}</title></text>", escape(label));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::STYLE;
+
+    /// What the last rule with this selector says of a property.
+    fn value<'a>(style: &'a str, selector: &str, property: &str) -> Option<&'a str> {
+        let rules = style.split('}').filter_map(|rule| rule.rsplit_once('{'));
+        let of = rules.filter(|(selectors, _)| selectors.split(',').any(|one| one.trim() == selector));
+        let declared = of
+            .flat_map(|(_, body)| body.split(';'))
+            .filter_map(|one| one.split_once(':'));
+        declared
+            .filter(|(name, _)| *name == property)
+            .map(|(_, value)| value)
+            .last()
+    }
+
+    fn channels(hex: &str) -> [f64; 3] {
+        let hex = hex.trim_start_matches('#');
+        let wide: String = if hex.len() == 3 {
+            hex.chars().flat_map(|digit| [digit, digit]).collect()
+        } else {
+            hex.to_owned()
+        };
+        [0, 2, 4].map(|at| f64::from(u8::from_str_radix(&wide[at..at + 2], 16).unwrap()))
+    }
+
+    /// WCAG 2.2, relative luminance.
+    fn luminance(channels: [f64; 3]) -> f64 {
+        let linear = channels.map(|channel| {
+            let share = channel / 255.0;
+            if share <= 0.04045 {
+                share / 12.92
+            } else {
+                ((share + 0.055) / 1.055).powf(2.4)
+            }
+        });
+        0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    }
+
+    #[test]
+    fn what_an_execution_did_not_reach_can_still_be_read() {
+        let (light, dark) = STYLE.split_once("@media").unwrap();
+        let both = [
+            light.to_owned(),
+            format!("{light}}}{}", dark.split_once('{').unwrap().1),
+        ];
+        for style in &both {
+            for (text, faded, paper) in [
+                (".sfn .name", ".sfn .idle>.name", ".sfn .body"),
+                (".sfn .note", ".sfn .idle>.note", ".sfn .body"),
+                (".sfn .label", ".sfn .label.idle", ".sfn .patch"),
+                (".sfn .label.catch", ".sfn .label.idle", ".sfn .patch"),
+            ] {
+                let colour = channels(value(style, text, "fill").unwrap());
+                let paper = channels(value(style, paper, "fill").unwrap());
+                let opacity: f64 = value(style, faded, "fill-opacity").unwrap().parse().unwrap();
+                let seen = [0, 1, 2].map(|i| opacity * colour[i] + (1.0 - opacity) * paper[i]);
+                let (a, b) = (luminance(seen), luminance(paper));
+                let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+                assert!(contrast >= 4.5, "{text}: {contrast:.2}");
+            }
+        }
+    }
 }

@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         bail!("no README of these crates shows a library");
     }
     // What the examples themselves use, as a reader of the README would add it.
-    manifest += "anyhow = \"1\"\njiff = \"0.2\"\nserde_json = \"1\"\ntokio = { version = \"1\", features = [\"full\"] }\n";
+    manifest += "anyhow = \"1\"\njiff = \"0.2\"\nserde_json = \"1\"\ntempfile = \"3\"\ntokio = { version = \"1\", features = [\"full\"] }\n";
     std::fs::create_dir_all(project.join("src"))?;
     std::fs::write(project.join("src/lib.rs"), "")?;
     std::fs::write(project.join("Cargo.toml"), manifest)?;

@@ -83,6 +83,13 @@ fn run_prints_one_document_and_a_second_run_updates() {
     assert_eq!(first["target"], "local");
     assert_eq!(first["execution"]["status"], "SUCCEEDED");
     assert_eq!(first["endpoint"]["status"], "InService");
+    // There is no endpoint yet: looking for it fails, and that is caught.
+    let caught = |report: &Value| -> Vec<Value> {
+        let states = report["execution"]["states"].as_array().unwrap();
+        let caught = states.iter().filter(|state| state.get("caught").is_some());
+        caught.map(|state| state["name"].clone()).collect()
+    };
+    assert_eq!(caught(&first), ["Looking for Endpoint"]);
     assert_eq!(first["rows"].as_array().unwrap().len(), 5);
     assert_eq!(first["outliers"], 5);
     assert_eq!(first["threshold"]["false_positive_rate"], 0.05);
@@ -142,6 +149,7 @@ fn run_prints_one_document_and_a_second_run_updates() {
     let second = json(&output(folder.path(), &args));
     assert_eq!(second["rows"], first["rows"]);
     assert_ne!(second["endpoint"]["config"], first["endpoint"]["config"]);
+    assert!(caught(&second).is_empty());
 
     // What a run left answers other commands on the same folder.
     let row = &first["rows"][0];

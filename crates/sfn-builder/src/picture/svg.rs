@@ -469,7 +469,7 @@ mod tests {
         declared
             .filter(|(name, _)| *name == property)
             .map(|(_, value)| value)
-            .last()
+            .next_back()
     }
 
     fn channels(hex: &str) -> [f64; 3] {

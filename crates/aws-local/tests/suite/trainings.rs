@@ -326,7 +326,7 @@ async fn several_instances_train_as_one() {
 
 /// A job with the checkpoints of another that was stopped goes on from there, to the model of one that was not.
 #[tokio::test]
-async fn a_job_goes_on_from_of_others_checkpoints() {
+async fn a_job_goes_on_from_the_checkpoints_of_another() {
     let world = World::new().await;
     world.bucket_with_data().await;
     let train = |name: &str, checkpoints: Option<&str>| {

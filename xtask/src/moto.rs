@@ -4,7 +4,8 @@
 //! difference is a line of `moto.tsv` with its reason; a line that is no longer true is an error, so that the list stays true.
 //! With `--rate`, both servers are measured in the same run.
 //!
-//! Then the behaviours that `ipinsights-client` relies on are asked of moto: the tests that ask `aws-local` otherwise.
+//! Then the behaviours that `ipinsights-client` relies on are asked of moto: the tests that ask `aws-local` otherwise. And the templates
+//! of infra/ are deployed to it, as far as it knows their resources.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -89,11 +90,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         played.cases - played.differences.len(),
         played.differences.len()
     );
-    behaviours(folder.path())
+    with_server(folder.path(), |url| {
+        behaviours(url)?;
+        stacks(url)
+    })
 }
 
-/// Runs the client's behaviours on moto's server.
-fn behaviours(folder: &Path) -> anyhow::Result<()> {
+/// Starts moto's server, lets its URL be used, and ends it.
+fn with_server(folder: &Path, work: impl FnOnce(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let path = folder.join("moto.py");
     std::fs::write(&path, SCRIPT)?;
     let mut moto = Command::new(folder.join("venv/bin/python"))
@@ -107,24 +111,117 @@ fn behaviours(folder: &Path) -> anyhow::Result<()> {
         BufReader::new(out).read_line(&mut line)?;
     }
     let served: Result<Served, _> = serde_json::from_str(&line);
-    let tested = served.context("moto does not say where it answers").and_then(|served| {
-        let arguments = ["test", "--quiet", "--locked", "--workspace", "--test", "behaviour"];
-        let tested = Command::new(workspace::cargo())
-            .args(arguments)
-            .env("IPINSIGHTS_TEST_URL", served.url)
-            .env_remove("IPINSIGHTS_TEST_PROFILE")
-            .current_dir(workspace::root())
-            .status()?;
-        match tested.success() {
-            true => Ok(()),
-            false => bail!("moto: behaviours of ipinsights-client differ; what moto lacks is listed in tests/behaviour/world.rs"),
-        }
-    });
+    let worked = served
+        .context("moto does not say where it answers")
+        .and_then(|served| work(&served.url));
     // Its end is that of its standard input.
     drop(moto.stdin.take());
     moto.wait()?;
-    tested?;
+    worked
+}
+
+/// Runs the client's behaviours on moto's server.
+fn behaviours(url: &str) -> anyhow::Result<()> {
+    let arguments = [
+        "test",
+        "--quiet",
+        "--locked",
+        "--workspace",
+        "--test",
+        "behaviour",
+    ];
+    let tested = Command::new(workspace::cargo())
+        .args(arguments)
+        .env("IPINSIGHTS_TEST_URL", url)
+        .env_remove("IPINSIGHTS_TEST_PROFILE")
+        .current_dir(workspace::root())
+        .status()?;
+    if !tested.success() {
+        bail!(
+            "moto: behaviours of ipinsights-client differ; what moto lacks is listed in tests/behaviour/world.rs"
+        );
+    }
     println!("moto: the behaviours that ipinsights-client relies on, as far as moto has them");
+    Ok(())
+}
+
+/// A template with the parameters that it needs.
+struct Deployed {
+    template: &'static str,
+    parameters: &'static [&'static str],
+    /// What moto's CloudFormation does not know, so that the template cannot be deployed to it.
+    lacks: Option<&'static str>,
+}
+
+const CODE: [&str; 2] = ["Threshold=-0.5", "CodeBucket=code"];
+
+const STACKS: [Deployed; 4] = [
+    Deployed {
+        template: "infra/scorer.yml",
+        parameters: &["Front=rest-api", CODE[0], CODE[1]],
+        lacks: None,
+    },
+    Deployed {
+        template: "infra/scorer.yml",
+        parameters: &["Front=http-api", CODE[0], CODE[1]],
+        lacks: Some("AWS::ApiGatewayV2::Api"),
+    },
+    Deployed {
+        template: "infra/scorer.yml",
+        parameters: &["Front=function-url", CODE[0], CODE[1]],
+        lacks: Some("AWS::Lambda::Url"),
+    },
+    Deployed {
+        template: "infra/pipeline.yml",
+        parameters: &["SourceProvider=CodeCommit"],
+        lacks: Some("AWS::CodeBuild::Project"),
+    },
+];
+
+/// Deploys the templates to moto's CloudFormation, as `cargo xtask deploy-infra` does to the account's, and deletes them again.
+fn stacks(url: &str) -> anyhow::Result<()> {
+    let task = |arguments: &[&str]| {
+        Command::new(std::env::current_exe()?)
+            .args(["deploy-infra", "--region", "us-east-1", "--interval", "1"])
+            .args(arguments)
+            .env("AWS_ENDPOINT_URL", url)
+            .env("AWS_ACCESS_KEY_ID", "moto")
+            .env("AWS_SECRET_ACCESS_KEY", "moto")
+            .env_remove("AWS_PROFILE")
+            .current_dir(workspace::root())
+            .output()
+    };
+    for (number, stack) in STACKS.iter().enumerate() {
+        let Deployed {
+            template,
+            parameters,
+            lacks,
+        } = stack;
+        let name = format!("stack-{number}");
+        let mut arguments = vec!["--stack", &name, "--template", template];
+        arguments.extend(parameters.iter().flat_map(|parameter| ["--parameter", parameter]));
+        let made = task(&arguments)?;
+        let shown = format!("{template} with {}", parameters[0]);
+        match (made.status.success(), lacks) {
+            (true, None) => {
+                let deleted = task(&["--stack", &name, "--delete"])?;
+                if !deleted.status.success() {
+                    bail!(
+                        "moto: {shown} is not deleted: {}",
+                        String::from_utf8_lossy(&deleted.stderr)
+                    );
+                }
+                println!("moto: {shown} is deployed and deleted");
+            }
+            (false, Some(kind)) => {
+                println!("moto: {shown} is not deployed, its CloudFormation has no {kind}")
+            }
+            (true, Some(kind)) => bail!(
+                "moto has {kind} by now: {shown} is deployed; take the word of it out of xtask/src/moto.rs"
+            ),
+            (false, None) => bail!("moto: {shown}: {}", String::from_utf8_lossy(&made.stderr)),
+        }
+    }
     Ok(())
 }
 

@@ -16,11 +16,6 @@ pub mod scoring;
 pub mod signals;
 pub mod target;
 
-/// The guide's chapter on the crates: its examples are tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/src/crates.md")]
-struct Crates;
-
 use clap::Parser;
 
 use crate::cli::{Cli, Command};

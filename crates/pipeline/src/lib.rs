@@ -21,3 +21,8 @@ pub use page::{EvaluationSource, evaluation_to_html};
 pub use report::Report;
 pub use run::run;
 pub use settings::{Settings, SettingsDraft};
+
+/// The guide's chapter on the crates: its examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/src/crates.md")]
+struct Crates;

@@ -28,6 +28,9 @@ pub struct Connection {
 impl Connection {
     /// Tries of one request before its error is reported; the SDK backs off exponentially between them.
     const ATTEMPTS: u32 = 5;
+    /// How long an answer may take to begin, before the request is tried again: an endpoint has a minute to score, a queue waits
+    /// 20 seconds for a message.
+    const ANSWER: Duration = Duration::from_secs(90);
 
     /// A connection to a server that takes any key pair, such as one on loopback.
     pub fn to_url(endpoint_url: impl Into<String>, region: impl Into<String>) -> Self {
@@ -50,6 +53,7 @@ impl Connection {
             .timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(Duration::from_secs(10))
+                    .read_timeout(Self::ANSWER)
                     .build(),
             );
         let http = aws_smithy_http_client::Builder::new();

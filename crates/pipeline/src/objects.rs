@@ -246,47 +246,54 @@ impl Listing {
 
     /// Begins to fetch an object.
     fn fetch(&self, entry: Entry) -> Object {
-        fetch(self.s3.clone(), self.region.clone(), self.place.clone(), entry)
+        let body = fetch(
+            self.s3.clone(),
+            self.region.clone(),
+            self.place.clone(),
+            entry.key,
+        );
+        Object {
+            uri: body.uri.clone(),
+            size: entry.size,
+            body,
+        }
     }
 }
 
 /// Begins to fetch one object, of which a message told.
 ///
 /// That it is gone, or cannot be had, [`Body::wait`] and reading tell. This is to be called on the async runtime.
-pub fn object(clients: &Clients, arrived: &Arrived) -> Object {
+pub fn object(clients: &Clients, arrived: &Arrived) -> Body {
     let place = S3Prefix {
         bucket: arrived.bucket.clone(),
         prefix: arrived.key.clone(),
     };
-    let entry = Entry {
-        key: arrived.key.clone(),
-        size: arrived.size.unwrap_or_default(),
-    };
-    fetch(clients.s3.clone(), clients.region.clone(), place, entry)
+    fetch(
+        clients.s3.clone(),
+        clients.region.clone(),
+        place,
+        arrived.key.clone(),
+    )
 }
 
-fn fetch(s3: aws_sdk_s3::Client, region: String, place: S3Prefix, entry: Entry) -> Object {
+fn fetch(s3: aws_sdk_s3::Client, region: String, place: S3Prefix, key: String) -> Body {
     let (sender, pieces) = mpsc::channel(PIECES);
-    let uri = place.uri(&entry.key);
+    let uri = place.uri(&key);
     let download = Download {
         s3,
         region,
         place,
-        key: entry.key,
+        key,
         to: sender,
         received: 0,
         version: None,
     };
     tokio::spawn(download.run());
-    Object {
-        size: entry.size,
-        body: Body {
-            uri: uri.clone(),
-            pieces,
-            piece: Bytes::new(),
-            state: State::Reading,
-        },
+    Body {
         uri,
+        pieces,
+        piece: Bytes::new(),
+        state: State::Reading,
     }
 }
 
@@ -309,6 +316,11 @@ enum State {
 }
 
 impl Body {
+    /// `s3://bucket/key`, with control characters escaped: a name for people.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
     /// Waits until the first bytes are there, or the object's end, so that an object that cannot be had is told before it is read.
     ///
     /// # Errors

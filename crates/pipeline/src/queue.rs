@@ -94,8 +94,6 @@ pub struct Arrived {
     pub bucket: String,
     /// The key, as plain text.
     pub key: String,
-    /// Its size in bytes, where the message says it.
-    pub size: Option<u64>,
 }
 
 /// What a message tells.
@@ -152,8 +150,11 @@ fn objects(message: &Value) -> Option<Vec<Arrived>> {
         return found?.into_iter().flatten().collect();
     }
     if message["source"] == "aws.s3" {
-        if message["detail-type"] != "Object Created" {
-            return Some(Vec::new());
+        match message["detail-type"].as_str()? {
+            "Object Created" => {}
+            // Such as `Object Deleted`. A trail's own event of a call that stores an object is something else.
+            kind if kind.starts_with("Object ") => return Some(Vec::new()),
+            _ => return None,
         }
         let key = message["detail"]["object"]["key"].as_str()?;
         return arrived(&message["detail"], key.to_owned()).map(|one| vec![one]);
@@ -165,7 +166,6 @@ fn objects(message: &Value) -> Option<Vec<Arrived>> {
         Some(Arrived {
             bucket: bucket.to_owned(),
             key: key.as_str()?.to_owned(),
-            size: None,
         })
     };
     keys.iter().map(of).collect()
@@ -175,7 +175,6 @@ fn arrived(of: &Value, key: String) -> Option<Arrived> {
     Some(Arrived {
         bucket: of["bucket"]["name"].as_str()?.to_owned(),
         key,
-        size: of["object"]["size"].as_u64(),
     })
 }
 
@@ -324,12 +323,12 @@ mod tests {
         }
     }
 
-    fn told(body: &Value) -> Option<Vec<(String, Option<u64>)>> {
+    fn told(body: &Value) -> Option<Vec<String>> {
         match Told::of(&body.to_string()) {
             Told::Objects(objects) => Some(
                 objects
                     .into_iter()
-                    .map(|object| (format!("{}/{}", object.bucket, object.key), object.size))
+                    .map(|object| format!("{}/{}", object.bucket, object.key))
                     .collect(),
             ),
             Told::Unknown => None,
@@ -347,10 +346,7 @@ mod tests {
             record("ObjectRemoved:Delete", "gone"),
             record("ObjectCreated:CompleteMultipartUpload", "c"),
         ]});
-        let objects = vec![
-            ("logs/a b/é+.json.gz".to_owned(), Some(7)),
-            ("logs/c".to_owned(), Some(7)),
-        ];
+        let objects = vec!["logs/a b/é+.json.gz".to_owned(), "logs/c".to_owned()];
         assert_eq!(told(&of_s3), Some(objects.clone()));
         let through_a_topic = json!({"Type": "Notification", "Message": of_s3.to_string()});
         assert_eq!(told(&through_a_topic), Some(objects));
@@ -362,17 +358,15 @@ mod tests {
             json!({"source": "aws.s3", "detail-type": kind,
                 "detail": {"bucket": {"name": "logs"}, "object": {"key": "a+b", "size": 3}}})
         };
-        let object = vec![("logs/a+b".to_owned(), Some(3))];
+        let object = vec!["logs/a+b".to_owned()];
         assert_eq!(told(&of_event_bridge("Object Created")), Some(object));
         assert_eq!(told(&of_event_bridge("Object Deleted")), Some(vec![]));
         let of_cloudtrail = json!({"Type": "Notification",
             "Message": json!({"s3Bucket": "trail", "s3ObjectKey": ["a/b.json.gz", "a/c.json.gz"]}).to_string()});
-        let objects = vec![
-            ("trail/a/b.json.gz".to_owned(), None),
-            ("trail/a/c.json.gz".to_owned(), None),
-        ];
+        let objects = vec!["trail/a/b.json.gz".to_owned(), "trail/a/c.json.gz".to_owned()];
         assert_eq!(told(&of_cloudtrail), Some(objects));
         for unknown in [
+            of_event_bridge("AWS API Call via CloudTrail"),
             json!({"Records": [{"eventSource": "aws:dynamodb", "eventName": "INSERT"}]}),
             json!({"Records": [record("ObjectCreated:Put", "%ff")]}),
             json!({"Type": "Notification", "Message": "Dear customer"}),

@@ -38,6 +38,10 @@ pub async fn run(common: &Common, args: VerifyArgs, output: &Output) -> anyhow::
 /// Databases are binary, archives or folders; what cannot be read is told by who tries to.
 fn is_json(path: &Path) -> bool {
     let mut first = [0_u8; 64];
+    // What is no file, such as a pipe, may have nothing to read for ever.
+    if !path.is_file() {
+        return false;
+    }
     let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut first));
     let begun = first.iter().take(read.unwrap_or(0));
     begun.copied().find(|byte| !byte.is_ascii_whitespace()) == Some(b'{')
@@ -145,7 +149,11 @@ impl<W: Write> Each<'_, W> {
         }
         if self.json {
             self.begin()?;
-            let (sound, found) = (found.is_sound(), serde_json::to_string(found)?);
+            let sound = found.is_sound();
+            // All of them stand above.
+            let mut found = found.clone();
+            found.defects.clear();
+            let found = serde_json::to_string(&found)?;
             writeln!(
                 self.out,
                 "\n  ],\n  \"sound\": {sound},\n  \"found\": {found}\n}}"

@@ -176,7 +176,7 @@ fn objects_that_a_queue_tells_of_are_scored_and_their_messages_deleted_after_the
         "`s3://logs/gone.csv` is left out: it is gone",
         "`message 5` is left out: it tells of no objects of S3; it stays in the queue",
         "`s3://logs/refused.csv` cannot be read now: ",
-        "3 records, 3 events scored, 2 anomalous, 2 alerts",
+        "3 records, 3 events scored, 2 anomalous, 2 alerts, 2 messages left in the queue",
     ] {
         assert!(said.contains(told), "{told} is not in {said}");
     }
@@ -258,4 +258,24 @@ fn what_a_queue_does_not_have_is_told() {
         assert_eq!(exit, code, "{told}");
         assert!(told.contains(said), "{said} is not in {told}");
     }
+}
+
+/// Without `--from`, what no format is known of is not taken out of the queue.
+#[test]
+fn objects_of_unknown_formats_stay_in_the_queue() {
+    let folder = calibrated();
+    let served = Served::start();
+    served.aws.put("a.csv", "who,from\nana,90.7.7.7\n");
+    served.aws.arrived("1", "a.csv");
+    let url = served.url();
+    let args = ["watch", &url, "--model", "model.tar.gz", "--once"];
+    let output = succeeded(output(folder.path(), &args));
+    let said = String::from_utf8(output.stderr).unwrap();
+    for told in [
+        "`s3://logs/a.csv` is left out: it is not certain what kind of log it is",
+        "1 messages left in the queue",
+    ] {
+        assert!(said.contains(told), "{told} is not in {said}");
+    }
+    assert_eq!(served.aws.held().calls, ["seen 1"]);
 }

@@ -246,7 +246,7 @@ fn pairs_of(
 }
 
 /// The library's errors with the arguments that help.
-fn explain(error: ExtractError) -> anyhow::Error {
+pub(crate) fn explain(error: ExtractError) -> anyhow::Error {
     match error {
         ExtractError::Take(source) => match source.downcast::<Untaken>() {
             Ok(untaken) => untaken.bare(),

@@ -98,7 +98,7 @@ pub async fn run(common: &Common, args: WatchArgs, _: &Output) -> anyhow::Result
                 skips: args.on_error == OnError::Skip,
                 once,
                 runtime: Handle::current(),
-                told: HashSet::new(),
+                left: HashSet::new(),
             };
             (Some(queue), Box::new(|sender| reader.run(sender)))
         }
@@ -136,9 +136,13 @@ pub async fn run(common: &Common, args: WatchArgs, _: &Output) -> anyhow::Result
     // What was written is reached, whatever came after it.
     let kept = watch.keep(&mut state);
     progress.finish();
+    let waiting = match watch.queue {
+        Some(_) => "messages left in the queue",
+        None => "files not complete yet",
+    };
     let counts = watch.counts;
     if !common.quiet {
-        writeln!(io::stderr().lock(), "{}", counts.text(state.path()))?;
+        writeln!(io::stderr().lock(), "{}", counts.text(state.path(), waiting))?;
     }
     scoring.close().await;
     let ended = result?;
@@ -182,7 +186,7 @@ fn lies_in(path: &Path, source: &Path) -> bool {
 /// What the thread that reads tells.
 enum Message {
     Batch(Box<Batch>),
-    /// There is nothing more now, and so many files are not complete.
+    /// There is nothing more now, and so many files are not complete, or messages left in the queue.
     Idle(u64),
     /// Everything that a message of a queue tells of was handed on.
     Handled(Notice),
@@ -422,7 +426,8 @@ struct Counts {
 }
 
 impl Counts {
-    fn text(&self, state: Option<&Path>) -> String {
+    /// `waiting` says what is counted as such.
+    fn text(&self, state: Option<&Path>, waiting: &str) -> String {
         let summary = &self.summary;
         let mut text = format!(
             "{} records, {} events scored, {} anomalous, {} alerts",
@@ -437,7 +442,7 @@ impl Counts {
             (self.unknown, "events of entities that the model does not know"),
             (summary.malformed, "records malformed"),
             (summary.cut_short, "files not read to their end"),
-            (self.waiting, "files not complete yet"),
+            (self.waiting, waiting),
         ] {
             if count > 0 {
                 let _ = write!(text, ", {count} {what}");
@@ -492,7 +497,9 @@ impl Watch<'_> {
                 None => return Ok(Ended::Over),
                 Some(Message::Failed(error)) => return Err(error),
                 Some(Message::Handled(notice)) => {
-                    self.delete(&notice).await?;
+                    if !self.delete(&notice).await? {
+                        return Ok(Ended::Interrupted);
+                    }
                     false
                 }
                 Some(Message::Idle(waiting)) => {
@@ -518,17 +525,20 @@ impl Watch<'_> {
         }
     }
 
-    /// Takes a message out of the queue, after the alerts of its objects are where they belong.
-    async fn delete(&mut self, notice: &Notice) -> anyhow::Result<()> {
+    /// Takes a message out of the queue, after the alerts of its objects are where they belong; false when a signal came first.
+    async fn delete(&mut self, notice: &Notice) -> anyhow::Result<bool> {
         self.sink.sync()?;
-        if let Some(queue) = &self.queue
-            && let Err(error) = queue.delete(notice).await
-        {
+        let Some(queue) = &self.queue else { return Ok(true) };
+        let deleted = tokio::select! {
+            deleted = queue.delete(notice) => deleted,
+            () = self.signals.first() => return Ok(false),
+        };
+        if let Err(error) = deleted {
             let error = anyhow::Error::from(error);
             self.progress
                 .warn(&format!("message {} comes again: {error:#}", notice.id));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Keeps the positions, after the alerts before them are where they belong.

@@ -1,6 +1,6 @@
 //! Objects that a queue tells of, read as they come.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 
 use super::{LONGEST_WAIT, Message, nap};
-use crate::exit::{ExitCode, Failure};
+use crate::commands::extract::explain;
 
 /// How long the service waits for a message.
 const WAIT: Duration = Duration::from_secs(20);
@@ -24,12 +24,12 @@ const WAIT: Duration = Duration::from_secs(20);
 const WAIT_ONCE: Duration = Duration::from_secs(1);
 /// The shortest pause between two questions that bring nothing.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A message that has waited for so long is hidden from others anew before it is dealt with.
+/// After so long, messages that are not dealt with yet are hidden from others anew.
 const FRESH: Duration = Duration::from_secs(60);
 /// From so many events on, a batch is handed on.
 const BATCH: usize = 4096;
-/// So many messages are remembered as told.
-const MOST_TOLD: usize = 10_000;
+/// So many messages that stay in the queue are remembered.
+const MOST_LEFT: usize = 100_000;
 
 /// Reads the objects that the messages of a queue tell of.
 pub(super) struct Reader {
@@ -42,8 +42,8 @@ pub(super) struct Reader {
     /// End when there is no message.
     pub(super) once: bool,
     pub(super) runtime: Handle,
-    /// Messages that are not known, which was told.
-    pub(super) told: HashSet<String>,
+    /// Messages that stay in the queue, by their ids.
+    pub(super) left: HashSet<String>,
 }
 
 /// Why the reading ended.
@@ -92,13 +92,17 @@ impl Reader {
             };
             (answered, pause) = (true, PAUSE);
             let is_idle = notices.is_empty();
-            let is_over = self.once && is_idle;
-            let mut waiting = 0;
-            for notice in notices {
-                waiting += u64::from(!self.notice(notice, begun, sender)?);
+            let mut held = Held::new(notices, begun);
+            while let Some(notice) = held.next(|notice| self.hide(notice)) {
+                if self.notice(&notice, &mut held, sender)? {
+                    self.left.remove(&notice.id);
+                    send(sender, Message::Handled(notice))?;
+                } else if self.left.len() < MOST_LEFT {
+                    self.left.insert(notice.id);
+                }
             }
-            send(sender, Message::Idle(waiting))?;
-            if is_over {
+            send(sender, Message::Idle(self.left.len() as u64))?;
+            if self.once && is_idle {
                 return Ok(());
             }
             // Not every server waits for messages, and none is to be asked without a pause.
@@ -108,39 +112,49 @@ impl Reader {
         }
     }
 
-    /// Deals with a message; false when it has to come again.
-    fn notice(&mut self, notice: Notice, received: Instant, sender: &Sender<Message>) -> Result<bool, Ended> {
+    /// Hides a message from others for a while; whether it was still ours to hide.
+    fn hide(&self, notice: &Notice) -> bool {
+        self.runtime.block_on(self.queue.hide(notice)).is_ok()
+    }
+
+    /// Reads all that a message tells of; false when it has to come again.
+    fn notice(
+        &self,
+        notice: &Notice,
+        held: &mut Held<Notice>,
+        sender: &Sender<Message>,
+    ) -> Result<bool, Ended> {
         let Told::Objects(objects) = &notice.told else {
-            if self.told.len() >= MOST_TOLD {
-                self.told.clear();
-            }
-            if self.told.insert(notice.id.clone()) {
+            // It comes again and again, and is told once.
+            if !self.left.contains(&notice.id) {
                 let path = PathBuf::from(format!("message {}", notice.id));
                 let why = "it tells of no objects of S3; it stays in the queue".to_owned();
                 send(sender, note(Note::LeftOut { path, why }))?;
             }
             return Ok(false);
         };
-        if received.elapsed() > FRESH {
-            // Otherwise another one reads it as well, and its alerts come twice.
-            let _ = self.runtime.block_on(self.queue.hide(&notice));
-        }
         for arrived in objects {
-            if !self.object(arrived, sender)? {
+            if !self.object(arrived, notice, held, sender)? {
                 return Ok(false);
             }
         }
-        send(sender, Message::Handled(notice))?;
         Ok(true)
     }
 
     /// Reads an object; false when it has to be tried again.
-    fn object(&self, arrived: &Arrived, sender: &Sender<Message>) -> Result<bool, Ended> {
-        let mut object = {
+    fn object(
+        &self,
+        arrived: &Arrived,
+        notice: &Notice,
+        held: &mut Held<Notice>,
+        sender: &Sender<Message>,
+    ) -> Result<bool, Ended> {
+        let mut body = {
             let _runtime = self.runtime.enter();
             object(&self.clients, arrived)
         };
-        let path = PathBuf::from(&object.uri);
+        let uri = body.uri().to_owned();
+        let path = PathBuf::from(&uri);
         let left_out = |why: &str| {
             let (path, why) = (path.clone(), why.to_owned());
             note(Note::LeftOut { path, why })
@@ -149,7 +163,7 @@ impl Reader {
             let (path, why) = (path.clone(), format!("{error:#}"));
             note(Note::Unreadable { path, why })
         };
-        match object.body.wait() {
+        match body.wait() {
             Ok(()) => {}
             Err(pipeline::Error::ObjectGone { .. }) => {
                 send(sender, left_out("it is gone"))?;
@@ -160,8 +174,8 @@ impl Reader {
                 return Ok(false);
             }
         }
-        let file: Arc<str> = object.uri.as_str().into();
-        let input = Input::new(object.uri, move || Ok(Box::new(object.body)));
+        let file: Arc<str> = uri.as_str().into();
+        let input = Input::new(uri, move || Ok(Box::new(body)));
         let mut batch = Batch::default();
         let read = self
             .extract
@@ -177,6 +191,7 @@ impl Reader {
                 if batch.events.len() >= BATCH {
                     let batch = Box::new(std::mem::take(&mut batch));
                     sender.blocking_send(Message::Batch(batch))?;
+                    held.refresh(Some(notice), |notice| self.hide(notice));
                 }
                 Ok(())
             });
@@ -192,10 +207,13 @@ impl Reader {
                 Ok(false)
             }
             Err(ExtractError::UnknownFormat { .. }) if self.skips => {
-                send(sender, left_out("it is not certain what kind of log it is"))?;
-                Ok(true)
+                send(
+                    sender,
+                    left_out("it is not certain what kind of log it is; its message stays in the queue"),
+                )?;
+                Ok(false)
             }
-            Err(error) => Err(Ended::Failed(explain(&error))),
+            Err(error) => Err(Ended::Failed(explain(error))),
         }
     }
 }
@@ -210,16 +228,57 @@ fn send(sender: &Sender<Message>, message: Message) -> Result<(), Ended> {
     sender.blocking_send(message).map_err(|_| Ended::Unwanted)
 }
 
-/// The library's errors with the arguments that help.
-fn explain(error: &ExtractError) -> anyhow::Error {
-    let hint = match error {
-        ExtractError::UnknownFormat { .. } => ": give --from KIND",
-        ExtractError::Malformed(_) => " (--on-error skip)",
-        _ => "",
-    };
-    Failure {
-        code: ExitCode::Data,
-        ..Failure::data(format!("{error}{hint}"))
+/// Messages that were received together and wait for their turn, and since when others do not see them.
+struct Held<T> {
+    waiting: VecDeque<T>,
+    hidden: Instant,
+}
+
+impl<T> Held<T> {
+    fn new(messages: Vec<T>, received: Instant) -> Self {
+        Self {
+            waiting: messages.into(),
+            hidden: received,
+        }
     }
-    .into()
+
+    /// The next one that is still hidden from others.
+    fn next(&mut self, hide: impl FnMut(&T) -> bool) -> Option<T> {
+        self.refresh(None, hide);
+        self.waiting.pop_front()
+    }
+
+    /// Hides all of them anew, and the one that is being dealt with, when it is time: otherwise others read them as well, and their
+    /// alerts come twice. One that is not ours any more is left for its next coming.
+    fn refresh(&mut self, now: Option<&T>, mut hide: impl FnMut(&T) -> bool) {
+        if self.hidden.elapsed() <= FRESH {
+            return;
+        }
+        self.hidden = Instant::now();
+        // What is being dealt with is dealt with, whoever else sees it.
+        now.map(&mut hide);
+        self.waiting.retain(hide);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_that_wait_are_hidden_anew() {
+        let mut hidden = Vec::new();
+        let mut held = Held::new(vec!["a", "b", "c", "d"], Instant::now());
+        assert_eq!(held.next(|message| panic!("{message} is hidden")), Some("a"));
+        held.hidden = Instant::now().checked_sub(FRESH * 2).unwrap();
+        held.refresh(Some(&"a"), |message| {
+            hidden.push(*message);
+            // Somebody else has it by now.
+            *message != "b"
+        });
+        assert_eq!(hidden, ["a", "b", "c", "d"]);
+        let rest: Vec<_> =
+            std::iter::from_fn(|| held.next(|message| panic!("{message} is hidden"))).collect();
+        assert_eq!(rest, ["c", "d"]);
+    }
 }

@@ -22,6 +22,8 @@ struct Step {
     /// The arguments after `cargo`.
     cargo: &'static [&'static str],
     env: Option<(&'static str, &'static str)>,
+    /// It installs other programs, and passes where it cannot, unless it is told `--require`.
+    installs: bool,
     /// A cargo subcommand that not every machine has; the step is skipped, with the reason printed, where it is missing.
     needs: Option<&'static str>,
 }
@@ -49,9 +51,9 @@ const STEPS: &[Step] = &[
         needs: Some("cargo-deny"),
         ..Step::new("deny", &["deny", "--locked", "check"])
     },
-    Step::new("spelling", &["xtask", "spelling"]),
-    Step::new("validators", &["xtask", "validators"]),
-    Step::new("moto", &["xtask", "moto"]),
+    Step::installing("spelling", &["xtask", "spelling"]),
+    Step::installing("validators", &["xtask", "validators"]),
+    Step::installing("moto", &["xtask", "moto"]),
     Step::new("test", &["test", "--workspace"]),
 ];
 
@@ -61,7 +63,15 @@ impl Step {
             name,
             cargo,
             env: None,
+            installs: false,
             needs: None,
+        }
+    }
+
+    const fn installing(name: &'static str, cargo: &'static [&'static str]) -> Self {
+        Self {
+            installs: true,
+            ..Self::new(name, cargo)
         }
     }
 
@@ -82,7 +92,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    all()
+    all(false)
 }
 
 /// The tools that steps need and that are not installed.
@@ -91,8 +101,8 @@ pub(crate) fn missing(is_installed: &dyn Fn(&str) -> bool) -> Vec<&'static str> 
     needed.filter(|tool| !is_installed(tool)).collect()
 }
 
-/// Runs every step; the first that fails ends it.
-pub(crate) fn all() -> anyhow::Result<()> {
+/// Runs every step; the first that fails ends it. With `require`, a step whose programs cannot be installed fails.
+pub(crate) fn all(require: bool) -> anyhow::Result<()> {
     for step in STEPS {
         if let Some(tool) = step.needs
             && !workspace::is_installed(tool)
@@ -108,6 +118,7 @@ pub(crate) fn all() -> anyhow::Result<()> {
         let mut command = Command::new(workspace::cargo());
         command
             .args(step.cargo)
+            .args((require && step.installs).then_some("--require"))
             .envs(step.env)
             .current_dir(workspace::root());
         let status = command

@@ -35,12 +35,19 @@ pub(crate) struct Folder {
 impl Folder {
     /// Makes a folder whose name begins with `prefix`.
     pub(crate) fn new(prefix: &str) -> anyhow::Result<Self> {
+        Self::new_in(&std::env::temp_dir(), prefix)
+    }
+
+    /// The same in another folder than that of temporary files.
+    pub(crate) fn new_in(place: &Path, prefix: &str) -> anyhow::Result<Self> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(prefix);
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
         let mut begun = begun();
-        let folder = builder.tempdir().context("cannot make a temporary folder")?;
+        let folder = builder
+            .tempdir_in(place)
+            .context("cannot make a temporary folder")?;
         let path = folder.path().to_owned();
         begun.folders.push(path.clone());
         Ok(Self {

@@ -136,7 +136,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             bail!("not ready for a release:\n- {}", missing.join("\n- "));
         }
         println!("== what CI runs");
-        ci::all()?;
+        ci::all(args.execute)?;
     }
     place.release(args, &mut std::io::stdout())
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 
 use super::artifacts::{Entry, copy, entries_below, patterns, place};
 use super::buildspec::Cache;
+use crate::ending::Folder;
 use crate::workspace;
 
 /// The caches of one project.
@@ -48,13 +49,11 @@ impl Store {
     pub(crate) fn save(&self, key: &str, cache: &Cache, source: &Path) -> anyhow::Result<usize> {
         std::fs::create_dir_all(&self.folder)
             .with_context(|| format!("cannot make `{}`", self.folder.display()))?;
-        let next = tempfile::Builder::new()
-            .prefix(".next-")
-            .tempdir_in(&self.folder)
-            .context("cannot make a folder for the cache")?;
+        let place = Folder::new_in(&self.folder, ".next-")?;
+        let (next, old) = (place.path().join("next"), place.path().join("old"));
         let wanted = patterns(&cache.relative_paths())?;
         let mut count = 0;
-        std::fs::create_dir(next.path().join("files"))?;
+        std::fs::create_dir_all(next.join("files"))?;
         for entry in entries_below(source)? {
             // A path that names a folder means all that is in it.
             let above = Path::new(&entry.name).ancestors();
@@ -62,16 +61,16 @@ impl Store {
                 .into_iter()
                 .any(|part| wanted.iter().any(|pattern| pattern.is_match(part)))
             {
-                transfer(&entry, source, &next.path().join("files"))?;
+                transfer(&entry, source, &next.join("files"))?;
                 count += 1;
             }
         }
-        std::fs::write(next.path().join(KEY), key)?;
+        std::fs::write(next.join(KEY), key)?;
         let folder = self.folder_of(key);
         if folder.exists() {
-            std::fs::remove_dir_all(&folder).context("cannot replace the cache")?;
+            std::fs::rename(&folder, &old).context("cannot replace the cache")?;
         }
-        std::fs::rename(next.keep(), &folder).context("cannot keep the cache")?;
+        std::fs::rename(&next, &folder).context("cannot keep the cache")?;
         Ok(count)
     }
 

@@ -110,6 +110,7 @@ impl Masker {
         for line in lines.filter(|line| !line.is_empty() && Unmasked::of(line).is_none()) {
             self.values.extend(forms(line));
         }
+        self.values.extend(wrapped(value));
         unmasked
     }
 
@@ -225,6 +226,26 @@ fn forms(value: &str) -> Vec<String> {
     forms
 }
 
+/// A long value, or one of several lines, in base64 as `base64` writes it: in lines of 76 characters, with the value's last line feed and
+/// without it. What is left over for a last line may be too short to be told from other text.
+fn wrapped(value: &str) -> Vec<String> {
+    const COLUMNS: usize = 76;
+
+    let value = value.trim_end();
+    let mut lines = Vec::new();
+    for text in [value.to_owned(), format!("{value}\n")] {
+        let base64 = aws_smithy_types::base64::encode(&text);
+        if base64.len() <= COLUMNS && !value.contains('\n') {
+            continue;
+        }
+        let cut = |at: usize| base64[at..(at + COLUMNS).min(base64.len())].to_owned();
+        lines.extend((0..base64.len()).step_by(COLUMNS).map(cut));
+        lines.push(base64);
+    }
+    lines.retain(|line| line.len() >= MIN_CHARS_OF_FORMS);
+    lines
+}
+
 /// A word of the shell in which a backslash stands before whatever means something to it, as `printf %q` writes it.
 fn backslashed(text: &str) -> String {
     let mut word = String::with_capacity(text.len());
@@ -240,6 +261,26 @@ fn backslashed(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn base64_in_lines_is_masked_too() {
+        let long = "0123456789".repeat(10);
+        for value in [
+            long.as_str(),
+            "-----BEGIN KEY-----\nabcdefgh12345678\n-----END KEY-----\n",
+        ] {
+            let mut masker = Masker::default();
+            masker.learn_value(value);
+            for text in [value.trim_end().to_owned(), format!("{}\n", value.trim_end())] {
+                let base64 = aws_smithy_types::base64::encode(&text);
+                assert_eq!(masker.mask(&base64), "***");
+                for line in base64.as_bytes().chunks(76).filter(|line| line.len() >= 8) {
+                    let line = std::str::from_utf8(line).unwrap();
+                    assert_eq!(masker.mask(line), "***", "{line}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn names_tell_secrets() {

@@ -30,9 +30,11 @@ const IMAGE: &str = "382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights:1";
 const CLIENTS: usize = 8;
 const GIB: usize = 1 << 30;
 
-/// A connection that is kept.
+/// A connection that is kept for as long as the server keeps it.
 struct Client {
+    address: SocketAddr,
     stream: BufReader<TcpStream>,
+    is_closed: bool,
 }
 
 impl Client {
@@ -40,12 +42,17 @@ impl Client {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self {
+            address,
             stream: BufReader::with_capacity(1 << 20, stream),
+            is_closed: false,
         }
     }
 
     /// Sends a request and reads the answer; its status and body.
     async fn ask(&mut self, head: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        if self.is_closed {
+            *self = Self::connect(self.address).await;
+        }
         let head = format!(
             "{head}\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
             body.len()
@@ -62,7 +69,8 @@ impl Client {
         let mut line = String::new();
         loop {
             line.clear();
-            self.stream.read_line(&mut line).await.unwrap();
+            let read = self.stream.read_line(&mut line).await.unwrap();
+            assert!(read > 0, "the server closed the connection before it answered");
             let text = line.trim_end();
             if text.is_empty() {
                 break;
@@ -73,6 +81,7 @@ impl Client {
                 match name.to_ascii_lowercase().as_str() {
                     "content-length" => length = value.trim().parse().unwrap(),
                     "transfer-encoding" => chunked = true,
+                    "connection" => self.is_closed = value.trim().eq_ignore_ascii_case("close"),
                     _ => {}
                 }
             }

@@ -405,7 +405,11 @@ impl<'a> Reading<'a> {
         Stopped
     }
 
+    /// Counts the input once: the first problem is what it is named for.
     fn cut_short(&mut self, problem: String) {
+        if self.summary.cut_short > 0 {
+            return;
+        }
         let input = CutShort {
             input: self.name.clone(),
             records: self.summary.records,
@@ -484,7 +488,7 @@ impl Sink for Reading<'_> {
             return Err(Stopped);
         }
         self.summary.malformed(record);
-        if rest_lost && self.summary.cut_short == 0 {
+        if rest_lost {
             self.cut_short(problem);
         }
         Ok(())

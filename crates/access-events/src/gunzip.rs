@@ -106,7 +106,12 @@ struct Returned<R> {
 impl<R: BufRead> Returned<R> {
     /// The byte after those that come again.
     fn next(&mut self) -> io::Result<Option<u8>> {
-        Ok(self.bytes.fill_buf()?.first().copied())
+        loop {
+            match self.bytes.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                available => return Ok(available?.first().copied()),
+            }
+        }
     }
 }
 

@@ -160,7 +160,7 @@ impl Iterator for Walk {
 impl Walk {
     /// Goes into a folder; false when it was walked before.
     fn enter(&mut self, path: &Path, metadata: &Metadata) -> io::Result<bool> {
-        let is_new = self.seen.insert(id(&path.canonicalize()?, metadata));
+        let is_new = self.seen.insert(id(path, metadata));
         if is_new {
             self.folders.push(Folder::list(path)?);
         }
@@ -168,7 +168,7 @@ impl Walk {
     }
 }
 
-/// By which the system knows a file or folder, whatever its name; where it tells none, the name.
+/// By which the system knows a file or folder, whatever its name; where it tells none, the name that no link has a part in.
 #[cfg(unix)]
 pub(crate) fn id(_: &Path, metadata: &Metadata) -> String {
     use std::os::unix::fs::MetadataExt;
@@ -177,7 +177,14 @@ pub(crate) fn id(_: &Path, metadata: &Metadata) -> String {
 
 #[cfg(not(unix))]
 pub(crate) fn id(path: &Path, _: &Metadata) -> String {
-    path.display().to_string()
+    name_without_links(path)
+}
+
+/// The one name that all links to a file or folder lead to.
+#[cfg(any(not(unix), test))]
+fn name_without_links(path: &Path) -> String {
+    let name = path.canonicalize();
+    name.as_deref().unwrap_or(path).display().to_string()
 }
 
 impl Folder {
@@ -190,5 +197,25 @@ impl Folder {
             path: path.to_owned(),
             names,
         })
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// A folder in which a link leads to the folder itself would have no end.
+    #[test]
+    fn a_link_has_the_name_of_what_it_leads_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        std::os::unix::fs::symlink(folder.path(), inner.join("up")).unwrap();
+        let names =
+            ["", "inner/up", "inner/up/inner/up"].map(|name| name_without_links(&folder.path().join(name)));
+        assert!(names.iter().all(|name| *name == names[0]), "{names:?}");
+        assert_ne!(name_without_links(&inner), names[0]);
+        let gone = folder.path().join("gone");
+        assert_eq!(name_without_links(&gone), gone.display().to_string());
     }
 }

@@ -329,6 +329,59 @@ fn a_truncated_gzip_keeps_what_was_whole() {
     );
 }
 
+/// A reader that is interrupted before every byte.
+struct Interrupted(std::io::Cursor<Vec<u8>>, bool);
+
+impl Read for Interrupted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.1 = !self.1;
+        if self.1 {
+            return Err(std::io::ErrorKind::Interrupted.into());
+        }
+        let bytes = buffer.len().min(1);
+        self.0.read(&mut buffer[..bytes])
+    }
+}
+
+#[test]
+fn an_interrupted_gzip_is_read_to_its_end() {
+    let text = numbered(0..100);
+    let members = text.as_bytes().chunks(1 + text.len() / 3).map(|part| {
+        let header = flate2::GzBuilder::new()
+            .filename("log")
+            .comment("part")
+            .extra("more");
+        let mut encoder = header.write(Vec::new(), Compression::fast());
+        encoder.write_all(part).unwrap();
+        encoder.finish().unwrap()
+    });
+    let bytes = members.collect::<Vec<_>>().join(&[0; 3][..]);
+    let input = Input::new("log.gz", move || {
+        Ok(Box::new(Interrupted(std::io::Cursor::new(bytes), false)) as _)
+    });
+    let (pairs, summary) = run(&Extract::of(CloudTrail::new()), vec![input]);
+    let summary = summary.unwrap();
+    assert_eq!((pairs.len(), summary.cut_short), (100, 0));
+    assert_eq!(summary.bytes_read, text.len() as u64);
+}
+
+#[test]
+fn an_input_with_two_faults_is_cut_short_once() {
+    let text = "{\"Records\":[\n{\"x";
+    let mut bytes = gzip(text.as_bytes());
+    bytes.push(b'x');
+    let extract = Extract::of(CloudTrail::new()).on_error(OnError::Skip);
+    let (_, summary) = run(&extract, vec![Input::bytes("log.gz", bytes)]);
+    let summary = summary.unwrap();
+    assert_eq!((summary.malformed, summary.cut_short), (1, 1));
+    let named: Vec<_> = summary
+        .cut_short_examples
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(named.len(), 1, "{named:?}");
+}
+
 #[test]
 fn all_members_of_a_gzip_are_read_and_what_comes_after_them_is_told() {
     let text = numbered(0..4_000);

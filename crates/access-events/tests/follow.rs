@@ -320,6 +320,27 @@ fn a_folder_gets_files_of_any_depth_and_gzip_only_when_it_is_whole() {
 }
 
 #[test]
+fn what_comes_after_a_gzip_stream_is_told_once() {
+    let mut watched = Watched::new("");
+    watched.append("plain", "who,from\nana,10.0.0.1\n");
+    watched.gzip("plain", "a.csv.gz");
+    fs::remove_file(watched.path("plain")).unwrap();
+    watched.append("a.csv.gz", "ben,10.0.0.2\n");
+    let note = format!(
+        "`{}`: what comes after the gzip stream is not gzip, and is not read",
+        watched.path("a.csv.gz").display()
+    );
+    assert_eq!(watched.new_names(), "ana");
+    watched.append("a.csv.gz", "cat,10.0.0.3\n");
+    for _ in 0..3 {
+        assert_eq!(watched.look(true).unwrap().0, "");
+    }
+    watched.stop();
+    assert_eq!(watched.look(true).unwrap().0, "");
+    assert_eq!(watched.notes, [note]);
+}
+
+#[test]
 fn another_log_with_the_same_rows_is_no_copy() {
     let mut watched = Watched::new("");
     watched.append("a.csv", "who,from\nana,10.0.0.1\n");

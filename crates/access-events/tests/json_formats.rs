@@ -720,6 +720,13 @@ mod ocsf {
             of(r#""time_dt":"2025-03-04T10:12:44""#),
             "1: ! from byte 0: `time_dt` is `2025-03-04T10:12:44`, which is no time\n"
         );
+        // What is no time at all is not passed over.
+        for text in ["soon", "2025-03-04T25:12:44", "2025-03-04T10:12:44+0x", ""] {
+            assert_eq!(
+                of(&format!(r#""time_dt":"{text}","time":1741079564000"#)),
+                format!("1: ! from byte 0: `time_dt` is `{text}`, which is no time\n")
+            );
+        }
     }
 
     #[test]

@@ -161,6 +161,11 @@ impl Manifest {
         let mut sample = sample_watched(db, &self.spec()?, self.seed, watch)?;
         // Who wrote it first is what the file says, and it is to be the same file.
         sample.manifest.written_by.clone_from(&self.written_by);
+        // Not every program that drew such samples counted these.
+        let counts = |reason| self.skipped.iter().any(|skipped| skipped.reason == reason);
+        let is_listed =
+            |skipped: &Skipped| skipped.reason != SkipReason::PublishedRow || counts(skipped.reason);
+        sample.manifest.skipped.retain(is_listed);
         Ok(sample)
     }
 
@@ -434,6 +439,8 @@ pub enum SkipReason {
     NoCountry,
     /// It is in a country that was not asked for.
     OtherCountry,
+    /// It shares addresses, or with disjoint parts a block of them, with a published test row. Only listed where there is such a network.
+    PublishedRow,
     /// It is IPv6, and the algorithm knows IPv4 only.
     Ipv6,
 }
@@ -443,6 +450,7 @@ impl fmt::Display for SkipReason {
         f.write_str(match self {
             Self::NoCountry => "networks whose record names no country",
             Self::OtherCountry => "networks of countries that were not asked for",
+            Self::PublishedRow => "networks, or blocks of addresses, of the published test rows",
             Self::Ipv6 => "IPv6 networks, which the algorithm does not know",
         })
     }

@@ -79,6 +79,14 @@ pub fn sample_watched(
             .map(|(row, tag)| row.tagged(tag))
             .collect()
     };
+    let skipped = [
+        (SkipReason::NoCountry, drawn.no_country),
+        (SkipReason::OtherCountry, drawn.other_country),
+        (SkipReason::PublishedRow, drawn.published),
+        (SkipReason::Ipv6, ipv6_networks),
+    ];
+    let skipped = skipped.map(|(reason, networks)| Skipped { reason, networks });
+    let is_listed = |skipped: &Skipped| skipped.reason != SkipReason::PublishedRow || skipped.networks > 0;
     let mut sample = Sample {
         train: in_country(Part::Train),
         validation: in_country(Part::Validation),
@@ -95,20 +103,7 @@ pub fn sample_watched(
             outliers: drawn.outliers.as_ref().map(OutlierCounts::of),
             shortages: drawn.shortages,
             test_rows: TestRows::Database,
-            skipped: vec![
-                Skipped {
-                    reason: SkipReason::NoCountry,
-                    networks: drawn.no_country,
-                },
-                Skipped {
-                    reason: SkipReason::OtherCountry,
-                    networks: drawn.other_country,
-                },
-                Skipped {
-                    reason: SkipReason::Ipv6,
-                    networks: ipv6_networks,
-                },
-            ],
+            skipped: skipped.into_iter().filter(is_listed).collect(),
             files: Vec::new(),
         },
     };
@@ -137,6 +132,8 @@ pub(crate) struct Drawn {
     shortages: Vec<ShortageFacts>,
     no_country: u64,
     other_country: u64,
+    /// Of the countries asked for, those that published rows keep out.
+    published: u64,
 }
 
 impl Drawn {
@@ -340,6 +337,8 @@ struct Entry {
     lots: Lots,
     /// One for all parts, or with a deal one for each.
     lotteries: Vec<Lottery>,
+    /// How many networks published rows keep out.
+    published: u64,
 }
 
 impl Seen {
@@ -361,6 +360,7 @@ impl Seen {
                         None => vec![Lottery::new(rows.sum())],
                     }
                 },
+                published: 0,
             }),
         }
     }
@@ -369,6 +369,7 @@ impl Seen {
         self.networks += 1;
         let Some(entry) = &mut self.entry else { return };
         if settings.taken.has(network) {
+            entry.published += 1;
             return;
         }
         let lottery = match settings.deal {
@@ -398,6 +399,7 @@ impl Settings<'_> {
             shortages: Vec::new(),
             no_country,
             other_country: 0,
+            published: 0,
         };
         let mut by_asked: Vec<Option<DrawnCountry>> = self.asked.iter().map(|_| None).collect();
         let mut shortages: Vec<Vec<Shortage>> = self.asked.iter().map(|_| Vec::new()).collect();
@@ -416,6 +418,7 @@ impl Settings<'_> {
                 drawn.other_country += networks;
                 continue;
             };
+            drawn.published += entry.published;
             let quotas = self.quotas(entry.side);
             shortages[place] = self.shortages(&country, &entry);
             let parts = self.parts(entry);
@@ -581,14 +584,10 @@ impl Sample {
         Ok(files)
     }
 
-    /// The same with the five test rows of the published experiment in place of those drawn. Their networks are kept out of the other
-    /// parts by [`SampleSpec::published_test_rows`](crate::SampleSpec::published_test_rows), which asks for these rows before the draw.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::PublishedRows`] when a country that they claim is not among those of the sample: a model that never saw an
+    /// The same with the five test rows of the published experiment in place of those drawn, which kept their networks out of the other
+    /// parts; [`Error::PublishedRows`] when a country that they claim is not among those of the sample: a model that never saw an
     /// entity says nothing about it.
-    pub fn with_published_test_rows(mut self) -> Result<Self, Error> {
+    fn with_published_test_rows(mut self) -> Result<Self, Error> {
         self.test = crate::published_test_rows();
         let known = |row: &AccessEvent| {
             self.manifest

@@ -83,11 +83,15 @@ impl Undo {
     fn put(&mut self, moves: &[(PathBuf, PathBuf)]) -> Result<(), Error> {
         for (draft, path) in moves {
             if fs::symlink_metadata(path).is_ok() {
-                let aside = beside(path, "old");
+                let aside = free_aside(path)?;
                 self.files.push(aside.clone());
                 // Under a second name, for there is to be no moment without the file; not all file systems have such names.
                 fs::hard_link(path, &aside)
-                    .or_else(|_| fs::copy(path, &aside).map(|_| ()))
+                    .or_else(|error| match error.kind() {
+                        // What is there may be the file itself, which a copy onto it would empty.
+                        io::ErrorKind::AlreadyExists => Err(error),
+                        _ => fs::copy(path, &aside).map(|_| ()),
+                    })
                     .map_err(unwritable(path))?;
                 self.older.push((aside, path.clone()));
                 fs::rename(draft, path).map_err(unwritable(path))?;
@@ -101,7 +105,7 @@ impl Undo {
 
     /// Takes a file out of its place.
     fn set_aside(&mut self, path: &Path) -> Result<(), Error> {
-        let aside = beside(path, "old");
+        let aside = free_aside(path)?;
         fs::rename(path, &aside).map_err(unwritable(path))?;
         self.older.push((aside, path.to_owned()));
         Ok(())
@@ -117,6 +121,16 @@ impl Undo {
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{}.{ending}", std::process::id()))
+}
+
+/// A name for what is to come back to its place. A process that was killed may have left a file of this name, a second name of this one
+/// even, and the system may have given its number again: that file goes.
+fn free_aside(path: &Path) -> Result<PathBuf, Error> {
+    let aside = beside(path, "old");
+    match fs::remove_file(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritable(path)(error)),
+        _ => Ok(aside),
+    }
 }
 
 fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> Error {
@@ -150,12 +164,17 @@ mod tests {
         for (name, content) in [("a", "older"), (".a", "newer"), (".b", "new"), ("c", "older")] {
             fs::write(path(name), content).unwrap();
         }
+        // Second names that a process of the same number left when it was killed.
+        for name in ["a", "c"] {
+            fs::hard_link(path(name), beside(&path(name), "old")).unwrap();
+        }
         let moves = |names: &[&str]| -> Vec<_> {
             let each = names.iter().map(|name| (path(&format!(".{name}")), path(name)));
             each.collect()
         };
         let mut undo = Undo::default();
         undo.set_aside(&path("c")).unwrap();
+        assert!(!path("c").exists());
         // The third is not there to be moved.
         let error = undo.put(&moves(&["a", "b", "d"])).unwrap_err();
         assert!(
@@ -170,6 +189,8 @@ mod tests {
             .collect();
         left.sort();
         assert_eq!(left, ["a", "c"]);
-        assert_eq!(fs::read(path("a")).unwrap(), b"older");
+        for name in left {
+            assert_eq!(fs::read(path(&name)).unwrap(), b"older", "{name}");
+        }
     }
 }

@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 use expect_test::{Expect, expect};
 use geodata::writer::Writer;
 use geodata::{
-    Database, DrawBy, Error, Manifest, RowAddress, Sample, SampleSpec, TestRows, published_test_rows, sample,
+    Database, DrawBy, Error, Manifest, RowAddress, Sample, SampleSpec, SkipReason, TestRows,
+    published_test_rows, sample,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -145,6 +146,14 @@ fn what_published_test_rows_are_in_is_kept_out_of_the_draw() {
             .chain(&sample.evaluation);
         rows.map(|row| row.ip.to_string()).collect()
     };
+    let kept_out = |manifest: &Manifest| {
+        let mut skipped = manifest.skipped.iter();
+        let listed = skipped.find(|skipped| skipped.reason == SkipReason::PublishedRow);
+        listed.map(|skipped| skipped.networks)
+    };
+    let drawn_rows = published(4).published_test_rows(false).check().unwrap();
+    let other = sample(&database, &drawn_rows, 1).unwrap().manifest;
+    assert_eq!(kept_out(&other), None);
     for seed in 0..20 {
         let sample = sample(&database, &published(4).check().unwrap(), seed).unwrap();
         assert_eq!(sample.test, rows);
@@ -162,8 +171,16 @@ fn what_published_test_rows_are_in_is_kept_out_of_the_draw() {
                 .iter()
                 .all(|country| country.networks == 5)
         );
+        assert_eq!(kept_out(&sample.manifest), Some(5));
         let again = sample.manifest.repeat(&database).unwrap();
         assert_eq!(again.files().unwrap(), sample.files().unwrap());
+        // As programs wrote it that did not count them.
+        let mut older = sample.manifest.clone();
+        older
+            .skipped
+            .retain(|skipped| skipped.reason != SkipReason::PublishedRow);
+        let older = Manifest::from_json(older.to_json().as_bytes()).unwrap();
+        assert_eq!(older.check(&older.repeat(&database).unwrap().manifest), []);
     }
     let error = sample(&database, &published(5).check().unwrap(), 1).unwrap_err();
     let Error::TooFewNetworks { shortages } = error else {
@@ -174,6 +191,7 @@ fn what_published_test_rows_are_in_is_kept_out_of_the_draw() {
     let disjoint = published(3).disjoint(16).check().unwrap();
     let sample = sample(&database, &disjoint, 1).unwrap();
     let blocks: Vec<_> = rows.iter().map(|row| row.ip.octets()[..2].to_vec()).collect();
+    assert_eq!(kept_out(&sample.manifest), Some(10));
     let rows = sample.train.iter().chain(&sample.evaluation);
     for row in rows {
         assert!(!blocks.contains(&row.ip.octets()[..2].to_vec()), "{row:?}");

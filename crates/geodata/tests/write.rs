@@ -207,15 +207,14 @@ fn the_manifest_goes_with_the_rows_as_they_are() {
 
 #[test]
 fn published_test_rows_are_said_to_be_published() {
-    let sample = small();
-    let countries = sample.manifest.countries.len();
-    let result = sample.with_published_test_rows();
-    if countries == 5 {
-        let manifest = result.unwrap().manifest;
-        assert_eq!(manifest.test_rows, geodata::TestRows::Published);
-        assert_eq!(manifest.outliers.unwrap().test, 0);
-        assert_eq!(manifest.files[2].rows, 5);
-    } else {
-        assert!(matches!(result, Err(Error::PublishedRows { .. })));
-    }
+    let database = Database::from_bytes(geodata_sample::DATABASE).unwrap();
+    let spec = SampleSpec::default().published_test_rows(true);
+    let drawn = |spec: SampleSpec| sample(&database, &spec.check().unwrap(), 5);
+    let manifest = drawn(spec.clone()).unwrap().manifest;
+    assert_eq!(manifest.test_rows, geodata::TestRows::Published);
+    assert_eq!(manifest.outliers.unwrap().test, 0);
+    assert_eq!(manifest.files[2].rows, 5);
+    // Rows that claim a country which nothing is trained on.
+    let error = drawn(spec.countries(["US", "FR"])).unwrap_err();
+    assert!(matches!(error, Error::PublishedRows { .. }), "{error:?}");
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{FollowError, Place, Seen, Unread};
 use crate::format::{Format, Malformed, Problem, ReadError, Sink, Stopped};
@@ -23,6 +24,7 @@ const SOME: usize = 1024;
 pub(super) struct Content {
     file: Arc<File>,
     is_packed: bool,
+    is_followed: AtomicBool,
 }
 
 impl Content {
@@ -48,6 +50,7 @@ impl Content {
         Ok(Self {
             file: Arc::clone(file),
             is_packed: magic == gunzip::MAGIC,
+            is_followed: AtomicBool::new(false),
         })
     }
 
@@ -59,6 +62,11 @@ impl Content {
         self.is_packed
     }
 
+    /// Whether something else than gzip comes after the stream, where it has been read to its end.
+    pub(super) fn is_followed(&self) -> bool {
+        self.is_followed.load(Ordering::Relaxed)
+    }
+
     /// The bytes from a place on.
     pub(super) fn from(&mut self, at: u64) -> io::Result<Box<dyn Read + '_>> {
         let mut file = &*self.file;
@@ -67,7 +75,7 @@ impl Content {
             return Ok(Box::new(file));
         }
         file.seek(SeekFrom::Start(0))?;
-        let mut reader = Gunzip::new(BufReader::with_capacity(BUFFER, file), None);
+        let mut reader = Gunzip::new(BufReader::with_capacity(BUFFER, file), Some(&self.is_followed));
         io::copy(&mut (&mut reader).take(at), &mut io::sink())?;
         Ok(Box::new(reader))
     }

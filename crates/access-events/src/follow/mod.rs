@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::format::{Stopped, guess};
+use crate::gunzip::Damage;
 use crate::report::Summary;
 use crate::{AccessEvent, Extract};
 
@@ -191,6 +192,12 @@ pub enum Note {
         /// Why.
         why: String,
     },
+    /// After the gzip stream of a file comes something else, which is not read.
+    #[error("`{}`: {}", path.display(), Damage::Followed)]
+    Followed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file cannot be read now; it is tried again.
     #[error("`{}` cannot be read now: {why}", path.display())]
     Unreadable {
@@ -286,6 +293,8 @@ struct Tracked {
     waits: bool,
     /// It could not be read, which was told.
     failed: bool,
+    /// Something comes after its gzip stream, which was told.
+    followed: bool,
 }
 
 /// The rest of a file that is not under its name any more.
@@ -802,6 +811,7 @@ impl Tracked {
             left_out: false,
             waits: false,
             failed: false,
+            followed: false,
         }
     }
 
@@ -862,6 +872,10 @@ impl Reading<'_, '_> {
     fn run(&mut self, content: &mut Content, tail: bool) -> Result<bool, Unread> {
         if content.is_packed() && !content.is_complete()? {
             return Ok(false);
+        }
+        if content.is_followed() && !std::mem::replace(&mut self.tracked.followed, true) {
+            let path = self.tracked.position.path.clone();
+            self.batch.notes.push(Note::Followed { path });
         }
         let first = content.first(64 * 1024)?;
         if first.is_empty() {

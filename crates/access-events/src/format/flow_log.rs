@@ -444,7 +444,7 @@ impl FlowLog {
             b"-" => {}
             text => {
                 let flags = decimal(text).ok_or_else(|| unknown("tcp-flags", text))?;
-                if flags & SYN_ACK == SYN_ACK {
+                if is_answer(flags) {
                     return dropped(DropReason::FlowAnswer);
                 }
             }
@@ -478,8 +478,11 @@ impl FlowLog {
     }
 }
 
-/// The flags of TCP's second packet, which only the side that was connected to sends.
-const SYN_ACK: u64 = 0x12;
+/// Whether these are flags of TCP's second packet, which only the side that was connected to sends.
+pub(super) fn is_answer(tcp_flags: u64) -> bool {
+    const SYN_ACK: u64 = 0x12;
+    tcp_flags & SYN_ACK == SYN_ACK
+}
 
 /// Seconds since 1970.
 fn seconds(text: &[u8]) -> Option<Timestamp> {

@@ -1,10 +1,13 @@
 //! OCSF, the Open Cybersecurity Schema Framework: what Security Lake and others make of logs.
 
 use std::io::BufRead;
+use std::str::FromStr;
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 
 use super::cloudtrail::is_service;
+use super::flow_log::is_answer;
 use super::json::{self, Cursor, Fault, Parser, Quoted, Stuck, decode, some};
 use super::{Format, Problem, RECORD_LIMIT, ReadError, Sink};
 use crate::report::DropReason;
@@ -78,8 +81,6 @@ const REFUSED_DISPOSITIONS: &[(i64, &str)] = &[
     (26, "Unauthorized"),
 ];
 const REFUSED_ACTIVITIES: &[(i64, &str)] = &[(4, "Fail"), (5, "Refuse")];
-/// The flags of the answer to a TCP connection.
-const SYN_ACK: i64 = 0x12;
 
 /// The parser, which is nobody's business.
 struct Events;
@@ -118,7 +119,7 @@ impl Choice<'_> {
 #[derive(Default)]
 struct Connection<'a> {
     direction: Choice<'a>,
-    tcp_flags: Option<i64>,
+    tcp_flags: Option<u64>,
 }
 
 #[derive(Default)]
@@ -261,13 +262,19 @@ impl Parser for Events {
 
 impl Event<'_> {
     fn moment(&self) -> Result<Option<Timestamp>, Problem> {
+        // `time_dt` may be local, `time` never is.
+        let local = || match decode(self.time_dt) {
+            Ok(text) => text.is_none_or(|text| text.parse::<DateTime>().is_ok()),
+            Err(_) => false,
+        };
         match (json::time("time_dt", self.time_dt), self.time) {
-            // `time_dt` may be local, `time` never is.
-            (Ok(None) | Err(_), Some(time)) => Timestamp::from_millisecond(time).map(Some).map_err(|_| {
-                Problem::Json(format!(
-                    "`time` is {time}, which is no time in milliseconds since 1970"
-                ))
-            }),
+            (Ok(None) | Err(_), Some(time)) if local() => {
+                Timestamp::from_millisecond(time).map(Some).map_err(|_| {
+                    Problem::Json(format!(
+                        "`time` is {time}, which is no time in milliseconds since 1970"
+                    ))
+                })
+            }
             (moment, _) => moment,
         }
     }
@@ -280,12 +287,11 @@ impl Event<'_> {
         let is_refused = self.action.is_one_of(REFUSED_ACTIONS)
             || self.disposition.is_one_of(REFUSED_DISPOSITIONS)
             || self.activity.is_one_of(REFUSED_ACTIVITIES);
-        let flags = self.connection.tcp_flags.unwrap_or_default();
         if is_refused {
             Some(DropReason::FlowRejected)
         } else if self.connection.direction.is_one_of(&[(2, "Outbound")]) {
             Some(DropReason::FlowOutbound)
-        } else if flags & SYN_ACK == SYN_ACK {
+        } else if self.connection.tcp_flags.is_some_and(is_answer) {
             Some(DropReason::FlowAnswer)
         } else {
             None
@@ -333,7 +339,7 @@ fn user<'t>(cursor: &mut Cursor<'t>, name: &str) -> Result<User<'t>, Stuck> {
 }
 
 /// The number of one of the schema's values. Anything else says nothing.
-fn number(cursor: &mut Cursor<'_>) -> Result<Option<i64>, Stuck> {
+fn number<N: FromStr>(cursor: &mut Cursor<'_>) -> Result<Option<N>, Stuck> {
     let text = str::from_utf8(cursor.value()?).unwrap_or_default();
     Ok(text.trim_matches('"').parse().ok())
 }

@@ -539,6 +539,6 @@ fn reason_of(endpoint: &Endpoint) -> String {
 }
 
 /// The endpoint in the words of a message.
-fn what(endpoint: &EndpointName) -> String {
+pub(crate) fn what(endpoint: &EndpointName) -> String {
     format!("endpoint `{endpoint}`")
 }

@@ -44,12 +44,7 @@ impl Deadline {
             let over = match waiting.look(look().await)? {
                 Look::Seen(found) => match judge(found)? {
                     Seen::Done(result) => return Ok(result),
-                    Seen::Pending(last, reason) => Error::Timeout {
-                        what: what.clone(),
-                        last,
-                        reason,
-                        waited: waiting.since.elapsed(),
-                    },
+                    Seen::Pending(last, reason) => waiting.over(what.clone(), last, reason),
                 },
                 Look::Missed(error) => error,
             };
@@ -131,6 +126,16 @@ impl Waiting {
         }
         tokio::time::sleep(self.deadline.poll.min(left)).await;
         true
+    }
+
+    /// What was waited for is not there yet.
+    pub(crate) fn over(&self, what: String, last: String, reason: Option<String>) -> Error {
+        Error::Timeout {
+            what,
+            last,
+            reason,
+            waited: self.since.elapsed(),
+        }
     }
 
     /// What is left of the deadline, for a wait that follows this one.

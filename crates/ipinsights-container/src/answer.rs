@@ -4,13 +4,15 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::combinators;
 use ipinsights::inference::MAX_BODY_BYTES;
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{self, error::SendTimeoutError};
 
 /// What is wrong with a request, and with which status it is said.
 #[derive(Debug)]
@@ -42,15 +44,21 @@ pub(crate) type Parts = mpsc::Sender<Result<Part, Refusal>>;
 /// takes answers of any length, has as many as it needs, and no more of them are in memory than are being sent.
 pub(crate) struct Answer {
     to: Parts,
+    /// How long a part may wait for whoever takes it.
+    patience: Duration,
+    runtime: Handle,
     kept: Vec<u8>,
     batch: bool,
     is_too_large: bool,
 }
 
 impl Answer {
-    pub(crate) fn new(to: Parts, batch: bool) -> Self {
+    /// Writing to it blocks; only making it is for a task of the runtime.
+    pub(crate) fn new(to: Parts, batch: bool, patience: Duration) -> Self {
         Self {
             to,
+            patience,
+            runtime: Handle::current(),
             kept: Vec::new(),
             batch,
             is_too_large: false,
@@ -59,8 +67,16 @@ impl Answer {
 
     fn send(&mut self, is_last: bool) -> io::Result<()> {
         let bytes = std::mem::take(&mut self.kept).into();
-        let sent = self.to.blocking_send(Ok(Part { bytes, is_last }));
-        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.tell(Ok(Part { bytes, is_last }))
+    }
+
+    /// Gives up on whoever has gone, and on whoever takes nothing.
+    fn tell(&self, part: Result<Part, Refusal>) -> io::Result<()> {
+        let sent = self.runtime.block_on(self.to.send_timeout(part, self.patience));
+        sent.map_err(|error| match error {
+            SendTimeoutError::Timeout(_) => io::ErrorKind::TimedOut.into(),
+            SendTimeoutError::Closed(_) => io::ErrorKind::BrokenPipe.into(),
+        })
     }
 
     /// It is all there.
@@ -77,7 +93,7 @@ impl Answer {
             ),
             false => Refusal(StatusCode::BAD_REQUEST, reason),
         };
-        let _ = self.to.blocking_send(Err(refusal)); // as above
+        let _ = self.tell(Err(refusal)); // as above
     }
 }
 
@@ -160,8 +176,17 @@ mod tests {
         batch: bool,
         write: impl FnOnce(Answer) + Send + 'static,
     ) -> mpsc::Receiver<Result<Part, Refusal>> {
+        written_within(Duration::from_secs(60), batch, write)
+    }
+
+    fn written_within(
+        patience: Duration,
+        batch: bool,
+        write: impl FnOnce(Answer) + Send + 'static,
+    ) -> mpsc::Receiver<Result<Part, Refusal>> {
         let (to, parts) = mpsc::channel(1);
-        std::thread::spawn(move || write(Answer::new(to, batch)));
+        let answer = Answer::new(to, batch, patience);
+        std::thread::spawn(move || write(answer));
         parts
     }
 
@@ -232,5 +257,29 @@ mod tests {
         drop(parts);
         // Beside the part that came, at most one was on its way, and one was being written.
         assert!(hears.iter().count() <= 3 * 4);
+    }
+
+    /// Whoever is there and takes nothing keeps nobody from being answered.
+    #[tokio::test]
+    async fn nobody_writes_for_ever_for_one_who_takes_nothing() {
+        for ends in [true, false] {
+            let (told, hears) = tokio::sync::oneshot::channel();
+            let mut parts = written_within(Duration::from_millis(20), true, move |mut answer| {
+                answer.write_all(&vec![7; MAX_BODY_BYTES]).unwrap();
+                answer.write_all(b"x").unwrap(); // the part before is on its way
+                match ends {
+                    true => answer.end(),
+                    false => {
+                        let error = answer.write_all(&vec![7; MAX_BODY_BYTES]).unwrap_err();
+                        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+                        answer.refuse(error.to_string());
+                    }
+                }
+                told.send(()).unwrap();
+            });
+            hears.await.unwrap();
+            assert!(!parts.recv().await.unwrap().unwrap().is_last);
+            assert!(parts.recv().await.is_none());
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::answer::{Answer, Part, Refusal, Rest};
 use crate::chain;
 use crate::config::Environment;
 
-/// The service waits so long for an answer.
+/// The service waits so long for an answer; and who takes no part of one for so long is not waited for either.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// After SIGTERM the service waits 30 seconds before it kills; what is under way has a little less.
@@ -98,8 +98,9 @@ async fn invoke(State(served): State<Arc<Served>>, request: Request) -> Result<R
         // The semaphore is never closed.
         let slot = Arc::clone(&served.slots).acquire_owned().await;
         let (to, mut parts) = mpsc::channel(1);
+        let answer = Answer::new(to, batch, ANSWER_TIME);
         tokio::task::spawn_blocking(move || {
-            score(&served.model, request, response, &body, Answer::new(to, batch));
+            score(&served.model, request, response, &body, answer);
             drop(slot);
         });
         match parts.recv().await {

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -31,10 +32,14 @@ struct Watching {
 
 impl Watching {
     fn set_max_concurrency(&self, max_concurrency: u64) {
-        *self.settings.lock().unwrap() = Some(MapRunSettings {
+        self.set(MapRunSettings {
             max_concurrency,
             ..MapRunSettings::default()
         });
+    }
+
+    fn set(&self, settings: MapRunSettings) {
+        *self.settings.lock().unwrap() = Some(settings);
         self.waiting.lock().unwrap().clear();
     }
 
@@ -140,6 +145,38 @@ fn more_may_run_at_once_before_any_has_ended() {
         poll(&mut running);
         assert_eq!(watching.last(), ("RUNNING".to_owned(), pending, runs, 0));
     }
+}
+
+/// The first child has failed, which was tolerated, and the second says nothing.
+#[test]
+fn fewer_failures_may_be_tolerated_before_another_child_has_ended() {
+    let (machine, execution) = (machine(2), execution());
+    let (watching, clock) = (
+        Watching::default(),
+        VirtualClock::new("2026-01-31T12:00:00Z".parse().unwrap()),
+    );
+    let tolerating = |failures| MapRunSettings {
+        max_concurrency: 2,
+        tolerated_failure_count: Some(failures),
+        ..MapRunSettings::default()
+    };
+    watching.set(tolerating(1));
+    let calls = AtomicU32::new(0);
+    let first_fails = |call: TaskCall| match calls.fetch_add(1, Ordering::Relaxed) {
+        0 => async { Err(TaskFailure::new("E", "")) }.boxed(),
+        _ => silent(call),
+    };
+    let mut record = |_: &HistoryEvent| {};
+    let runner = Runner::new(&first_fails, &clock).with_observer(&watching);
+    let mut running = runner.run(&machine, &execution, &mut record).boxed();
+    poll(&mut running);
+    assert_eq!(watching.last(), ("RUNNING".to_owned(), 2, 2, 0));
+    watching.set(tolerating(0));
+    let outcome = running.now_or_never().unwrap();
+    assert!(
+        matches!(&outcome, Outcome::Failed { error: Some(error), .. } if error == "States.ExceedToleratedFailureThreshold"),
+        "{outcome:?}"
+    );
 }
 
 #[test]

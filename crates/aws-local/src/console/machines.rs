@@ -175,7 +175,7 @@ pub(super) async fn machine(desk: &Desk, draft: Option<Draft>) -> Result<View, P
         }),
         false => view.part("executions", executions(desk, arn).await?),
     };
-    let view = view.part("versions", versions(desk, arn).await);
+    let view = view.part("versions", versions(desk, arn).await?);
     let older = desk.get("after").is_some();
     Ok(view.live(!express && !older).status(if failed {
         StatusCode::BAD_REQUEST
@@ -194,25 +194,25 @@ fn version_of(arn: &str) -> Option<(&str, &str)> {
 const MACHINE_PARTS: usize = 7;
 
 /// The versions and aliases of a machine; nothing of a version, or where there are none.
-async fn versions(desk: &Desk, arn: &str) -> Markup {
+async fn versions(desk: &Desk, arn: &str) -> Result<Markup, Problem> {
+    if version_of(arn).is_some() {
+        return Ok(Markup::default());
+    }
     let all = async |operation: &str, member: &str| {
         let mut input = json!({"stateMachineArn": arn, "maxResults": 1000});
         let mut all = Vec::new();
-        // A version has none.
-        while let Ok(answer) = desk
-            .call(&format!("AWSStepFunctions.{operation}"), input.clone())
-            .await
-        {
+        loop {
+            let operation = format!("AWSStepFunctions.{operation}");
+            let answer = desk.call(&operation, input.clone()).await?;
             all.extend_from_slice(items(&answer, member));
             match answer.get("nextToken") {
                 Some(token) => input["nextToken"] = token.clone(),
-                None => break,
+                None => return Ok::<_, Problem>(all),
             }
         }
-        all
     };
     let number = |arn: &str| version_of(arn).map_or(String::new(), |(_, number)| number.to_owned());
-    let versions = all("ListStateMachineVersions", "stateMachineVersions").await;
+    let versions = all("ListStateMachineVersions", "stateMachineVersions").await?;
     let rows: Vec<_> = versions
         .iter()
         .map(|version| {
@@ -225,9 +225,12 @@ async fn versions(desk: &Desk, arn: &str) -> Markup {
         .collect();
     let mut aliases = Vec::new();
     if !versions.is_empty() {
-        for alias in all("ListStateMachineAliases", "stateMachineAliases").await {
+        for alias in all("ListStateMachineAliases", "stateMachineAliases").await? {
             let of = json!({"stateMachineAliasArn": alias["stateMachineAliasArn"]});
-            aliases.extend(desk.call("AWSStepFunctions.DescribeStateMachineAlias", of).await);
+            aliases.push(
+                desk.call("AWSStepFunctions.DescribeStateMachineAlias", of)
+                    .await?,
+            );
         }
     }
     let named: Vec<_> = aliases
@@ -246,7 +249,7 @@ async fn versions(desk: &Desk, arn: &str) -> Markup {
             } }
         })
         .collect();
-    html! {
+    Ok(html! {
         @if !rows.is_empty() {
             section aria-labelledby="versions" {
                 h2 #versions { "Versions" }
@@ -259,7 +262,7 @@ async fn versions(desk: &Desk, arn: &str) -> Markup {
                 (table("Aliases", &["Name", "Leads to", "Changed"], &named))
             }
         }
-    }
+    })
 }
 
 /// What an execution of an Express machine came to, which nothing keeps.

@@ -175,7 +175,7 @@ async fn respond(
     let mut upload = None;
     if post {
         match site.check_post(&parts.headers)? {
-            // Its token is the first thing in it, and is looked at when it is read.
+            // It is read when it is known who sends it.
             Some(boundary) if path == objects::UPLOAD => upload = Some(objects::form(body, &boundary)),
             Some(_) => return Err(Problem::not_found("There is no such form.")),
             None => match dispatch::read(body, MAX_FORM).await {
@@ -235,7 +235,10 @@ async fn respond(
     }
     let view = if post {
         let outcome = match upload {
-            Some(upload) => objects::upload(&desk, sessions, upload).await?,
+            Some(mut upload) => {
+                sessions.require_token(&objects::token(&mut upload).await?)?;
+                objects::upload(&desk, upload).await?
+            }
             None => act(&desk, &path, &form).await?,
         };
         match outcome {
@@ -319,7 +322,7 @@ async fn act(desk: &Desk, path: &str, form: &[(String, String)]) -> Result<Outco
         "execution" => machines::change(desk, form).await,
         "endpoint" => endpoints::invoke(desk, form).await,
         "buckets" => objects::create_bucket(desk, form),
-        "bucket" => objects::delete_bucket(desk),
+        objects::DELETE_BUCKET => objects::delete_bucket(desk),
         "object" => objects::delete(desk),
         "training-job" => jobs::stop(desk, "StopTrainingJob", "TrainingJobName", path).await,
         "tuning-job" => {

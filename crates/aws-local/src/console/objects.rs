@@ -1,6 +1,6 @@
 //! Buckets and objects.
 
-use std::{io::Read, ops::Bound};
+use std::{fmt::Display, io::Read, ops::Bound};
 
 use futures::StreamExt;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -17,13 +17,13 @@ use serde_json::json;
 use tokio_util::io::ReaderStream;
 
 use super::{
-    Desk, Outcome, PARAMETER, Sessions, answer_with, href,
+    Desk, Outcome, PARAMETER, answer_with, href,
     multipart::{Form, FormError},
     page::{self, Problem, Section, View, bytes, code, facts, moment, nothing, refusal, table, text_block},
     value,
 };
 use crate::{
-    s3::{Condition, INVALID_BUCKET, KEY_TOO_LONG, Scan, StoreError, put_stream},
+    s3::{self, Attributes, Condition, INVALID_BUCKET, KEY_TOO_LONG, Scan, StoreError, put_stream},
     slow::{PATIENCE, Patient},
 };
 
@@ -209,7 +209,7 @@ pub(super) fn bucket(desk: &Desk) -> Result<View, Problem> {
             (table("Objects", &["Name", "#Size", "Changed"], &rows))
         }
         @if rows.is_empty() && prefix.is_empty() && after.is_none() {
-            form #delete method="post" action=(bucket_address(name, "")) {
+            form #delete method="post" action=(href(DELETE_BUCKET, &[("name", name)])) {
                 (page::token(&desk.token))
                 p { button.second type="submit" { "Delete the bucket" } }
             }
@@ -225,8 +225,10 @@ pub(super) fn bucket(desk: &Desk) -> Result<View, Problem> {
         .live(after.is_none()))
 }
 
-/// The page with the form that stores a file.
-pub(super) const UPLOAD: &str = "bucket";
+/// Where the form goes that stores a file in a bucket.
+pub(super) const UPLOAD: &str = "bucket/upload";
+/// Where the form goes that deletes a bucket.
+pub(super) const DELETE_BUCKET: &str = "bucket/delete";
 
 /// The token comes first: nothing is stored before it is known.
 fn upload_form(desk: &Desk, address: &str) -> Markup {
@@ -253,21 +255,31 @@ pub(super) fn form(body: Incoming, boundary: &str) -> Upload {
     Form::new(Patient::new(body.into_data_stream(), PATIENCE), boundary)
 }
 
+fn not_stored(reason: impl Display) -> Problem {
+    Problem::invalid(format!("The file was not stored: {reason}."))
+}
+
+/// The token of a form with a file, which is the first thing in it; empty where something else is.
+pub(super) async fn token(form: &mut Upload) -> Result<String, Problem> {
+    match form.next().await.map_err(not_stored)? {
+        Some(field) if field.name == "token" => form.text().await.map_err(not_stored),
+        Some(_) => Ok(String::new()),
+        None => Err(Problem::invalid("The form has no file.")),
+    }
+}
+
 /// Stores the file of a form as an object.
-pub(super) async fn upload(desk: &Desk, sessions: &Sessions, mut form: Upload) -> Result<Outcome, Problem> {
+pub(super) async fn upload(desk: &Desk, mut form: Upload) -> Result<Outcome, Problem> {
     let bucket = desk.need("name")?;
-    let unreadable = |error: FormError| Problem::invalid(format!("The file was not stored: {error}."));
-    let (mut token, mut key) = (String::new(), String::new());
+    let mut key = String::new();
     let file = loop {
-        match form.next().await.map_err(unreadable)? {
-            Some(field) if field.name == "token" => token = form.text().await.map_err(unreadable)?,
-            Some(field) if field.name == "key" => key = form.text().await.map_err(unreadable)?,
+        match form.next().await.map_err(not_stored)? {
+            Some(field) if field.name == "key" => key = form.text().await.map_err(not_stored)?,
             Some(field) if field.name == "file" => break field,
             Some(_) => {}
             None => return Err(Problem::invalid("The form has no file.")),
         }
     };
-    sessions.require_token(&token)?;
     let name = file.file_name.unwrap_or_default();
     if name.is_empty() {
         return Err(Problem::invalid("No file was chosen."));
@@ -277,14 +289,18 @@ pub(super) async fn upload(desk: &Desk, sessions: &Sessions, mut form: Upload) -
     if !check_key(&key) {
         return Err(Problem::invalid(KEY_TOO_LONG));
     }
-    let body = StreamingBlob::wrap(form.into_bytes());
-    let stored = put_stream(&desk.app.objects, bucket, &key, file.content_type, body).await;
-    match stored {
-        Ok(()) => Ok(Outcome::Go(href("object", &[("bucket", bucket), ("key", &key)]))),
-        Err(error) => Err(match error.code().as_str() {
-            "NoSuchBucket" => problem(StoreError::NoSuchBucket),
-            "IncompleteBody" => unreadable(FormError::NotCome),
-            code => Problem::failed(format!("{code}: the file was not stored.")),
+    let attributes = Attributes {
+        content_type: file.content_type,
+        ..Attributes::default()
+    };
+    let incoming = s3::Incoming::new(StreamingBlob::wrap(form.into_bytes()), attributes);
+    match put_stream(&desk.app.objects, bucket, &key, incoming).await {
+        Ok(_) => Ok(Outcome::Go(href("object", &[("bucket", bucket), ("key", &key)]))),
+        Err(error) => Err(match (error.code().as_str(), error.source()) {
+            ("NoSuchBucket", _) => problem(StoreError::NoSuchBucket),
+            ("IncompleteBody", _) => not_stored(FormError::NotCome),
+            (_, Some(source)) => Problem::failed(format!("The file was not stored: {source}.")),
+            (code, None) => Problem::failed(format!("The file was not stored: {code}.")),
         }),
     }
 }

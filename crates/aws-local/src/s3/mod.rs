@@ -21,9 +21,9 @@ use tokio_util::task::TaskTracker;
 pub(crate) use incoming::accept;
 pub(crate) use s3s::crypto::Sha256;
 #[cfg(feature = "console")]
-pub(crate) use service::store as put_stream;
+pub(crate) use service::{Incoming, put_stream};
 #[cfg(feature = "console")]
-pub(crate) use store::Condition;
+pub(crate) use store::{Attributes, Condition};
 pub(crate) use store::{ObjectStore, Scan, StoreError, hex};
 
 /// The protocol around a store; `tasks` are those that the server's end waits for.

@@ -127,12 +127,10 @@ impl S3 for Service {
         let input = req.input;
         refuse(input.write_offset_bytes.is_some(), "appending to an object")?;
         let tags = tags_of_header(input.tagging.as_deref())?;
-        self.store.require_bucket(&input.bucket)?;
-        let staged = self.store.stage();
-        let received = receive(&staged, input.body, input.content_length, digests).await?;
-        let new = NewObject {
-            size: received.size,
-            e_tag: hex(received.md5),
+        let incoming = Incoming {
+            body: input.body,
+            length: input.content_length,
+            digests,
             attributes: Attributes {
                 content_type: input.content_type,
                 content_encoding: input.content_encoding,
@@ -144,12 +142,9 @@ impl S3 for Service {
                 metadata: input.metadata.unwrap_or_default().into_iter().collect(),
                 tags,
             },
-            checksums: received.checksums,
+            condition: condition(input.if_match, input.if_none_match),
         };
-        let condition = condition(input.if_match, input.if_none_match);
-        let object = self
-            .store
-            .commit(&input.bucket, &input.key, staged, new, &condition)?;
+        let object = put_stream(&self.store, &input.bucket, &input.key, incoming).await?;
         let checksums = object.checksums;
         Ok(S3Response::new(PutObjectOutput {
             e_tag: Some(ETag::Strong(object.e_tag)),
@@ -943,30 +938,46 @@ impl Digests {
     }
 }
 
+/// An object on its way in, and what its sender says of it.
+pub(crate) struct Incoming {
+    body: Option<StreamingBlob>,
+    length: Option<i64>,
+    digests: Digests,
+    attributes: Attributes,
+    condition: Condition,
+}
+
+impl Incoming {
+    /// Of which nothing else is said.
+    #[cfg(feature = "console")]
+    pub(crate) fn new(body: StreamingBlob, attributes: Attributes) -> Self {
+        Self {
+            body: Some(body),
+            length: None,
+            digests: Digests::of(&HeaderMap::new(), None),
+            attributes,
+            condition: Condition::default(),
+        }
+    }
+}
+
 /// Stores a body as an object, as it comes.
-#[cfg(feature = "console")]
-pub(crate) async fn store(
+pub(crate) async fn put_stream(
     store: &ObjectStore,
     bucket: &str,
     key: &str,
-    content_type: Option<String>,
-    body: StreamingBlob,
-) -> S3Result<()> {
+    incoming: Incoming,
+) -> S3Result<Stored> {
     store.require_bucket(bucket)?;
     let staged = store.stage();
-    let received = receive(&staged, Some(body), None, Digests::of(&HeaderMap::new(), None)).await?;
-    let attributes = Attributes {
-        content_type,
-        ..Attributes::default()
-    };
+    let received = receive(&staged, incoming.body, incoming.length, incoming.digests).await?;
     let new = NewObject {
         size: received.size,
         e_tag: hex(received.md5),
-        attributes,
+        attributes: incoming.attributes,
         checksums: received.checksums,
     };
-    store.commit(bucket, key, staged, new, &Condition::default())?;
-    Ok(())
+    Ok(store.commit(bucket, key, staged, new, &incoming.condition)?)
 }
 
 /// A body that has been written to its file.

@@ -86,14 +86,14 @@ pub(crate) struct Asked<'a> {
 enum Unanswered {
     /// It cannot have one, for this reason, which is told where failures go.
     Refused(String),
-    /// It has one, for which there was no room.
-    NotStored(io::Error),
+    /// The data folder cannot be used at the moment: what is asked cannot be read, or there is no room for the answer.
+    NotYet(io::Error),
 }
 
 impl From<StoreError> for Unanswered {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Io(error) => Self::NotStored(error),
+            StoreError::Io(error) => Self::NotYet(error),
             StoreError::NoSuchBucket => Self::Refused("the bucket does not exist".to_owned()),
             error => Self::Refused(format!("{error:?}")),
         }
@@ -307,10 +307,9 @@ impl SageMaker {
 
     /// Works on a request until its answer, or why there is none, is stored.
     fn answer(&self, number: &str) {
-        let begun = now();
-        self.end(number, |request| match self.score_request(request, begun) {
+        self.end(number, |request| match self.score_request(request) {
             Ok(()) => Ok(()),
-            Err(Unanswered::NotStored(error)) => Err(error),
+            Err(Unanswered::NotYet(error)) => Err(error),
             // Cut off in the middle: the next server goes on with it.
             Err(Unanswered::Refused(_)) if self.stop.is_cancelled() => Err(io::ErrorKind::Interrupted.into()),
             Err(Unanswered::Refused(reason)) => self.refuse(request, &reason),
@@ -338,7 +337,7 @@ impl SageMaker {
             })
         });
         match put {
-            Err(Unanswered::NotStored(error)) => return Err(error),
+            Err(Unanswered::NotYet(error)) => return Err(error),
             Err(Unanswered::Refused(why)) => {
                 self.log_request(request, &format!("its failure could not be stored: {why}"));
             }
@@ -356,10 +355,10 @@ impl SageMaker {
         );
     }
 
-    /// Scores a request that has waited until `begun`.
-    fn score_request(&self, request: &Request, begun: Seconds) -> Result<(), Unanswered> {
+    /// Scores a request, unless it has waited for too long: in the queue, or for room for its answer.
+    fn score_request(&self, request: &Request) -> Result<(), Unanswered> {
         let refused = |reason: String| Unanswered::Refused(reason);
-        if begun - request.asked > request.wait {
+        if now() - request.asked > request.wait {
             return Err(refused(format!(
                 "the request waited longer than {} seconds",
                 request.wait
@@ -393,7 +392,7 @@ impl SageMaker {
                 .take_while(|(row, _)| row % ROWS_BETWEEN != 0 || !is_over())
                 .map(|(_, prediction)| prediction);
             inference::write_response(response, predictions, to).map_err(|error| match error {
-                InferenceError::Write { source } => Unanswered::NotStored(source),
+                InferenceError::Write { source } => Unanswered::NotYet(source),
                 error => unable(error),
             })?;
             match is_over() {
@@ -409,7 +408,13 @@ impl SageMaker {
     /// What a request is to score.
     fn body(&self, url: &str) -> Result<Vec<u8>, Unanswered> {
         let (bucket, key) = s3::parse_url(url).unwrap_or_default();
-        let unreadable = |error: io::Error| Unanswered::Refused(format!("{url} could not be read: {error}"));
+        let unreadable = |error: io::Error| {
+            let told = format!("{url} could not be read: {error}");
+            match error.kind() {
+                io::ErrorKind::NotFound => Unanswered::Refused(told),
+                kind => Unanswered::NotYet(io::Error::new(kind, told)),
+            }
+        };
         let (object, mut file) = self.s3.open_object(bucket, key).map_err(|error| match error {
             StoreError::Io(error) => unreadable(error),
             _ => Unanswered::Refused(format!("there is no object at {url}")),
@@ -465,16 +470,4 @@ fn missing(endpoint: &str) -> ApiError {
         "Endpoint {endpoint} of account {} not found.",
         crate::ACCOUNT
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_more_threads_than_processors() {
-        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        assert_eq!(at_a_time(1), 1);
-        assert_eq!(at_a_time(1000), processors.min(1000));
-    }
 }

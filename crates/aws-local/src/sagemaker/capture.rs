@@ -52,6 +52,13 @@ pub(crate) struct Capture {
     writing: tokio::sync::Mutex<()>,
 }
 
+/// All of a record but its time: the large part is written out before it waits for its turn.
+struct Record {
+    /// JSON.
+    data: String,
+    metadata: Value,
+}
+
 /// Records that are not written yet.
 #[derive(Default)]
 struct Pending {
@@ -179,8 +186,7 @@ impl CaptureSettings {
         }
     }
 
-    /// All of a record but its time.
-    fn record(&self, exchange: &Exchange<'_>, id: Uuid) -> Value {
+    fn record(&self, exchange: &Exchange<'_>, id: Uuid) -> Record {
         let mut data = json!({});
         let sides = [
             (
@@ -213,7 +219,23 @@ impl CaptureSettings {
         if let Some(attributes) = exchange.custom_attributes {
             metadata["customAttributes"] = json!([attributes]);
         }
-        json!({"captureData": data, "eventMetadata": metadata, "eventVersion": "0"})
+        Record::new(&data, metadata)
+    }
+}
+
+impl Record {
+    fn new(data: &Value, metadata: Value) -> Self {
+        Self {
+            data: data.to_string(),
+            metadata,
+        }
+    }
+
+    /// The line of this moment.
+    fn line(mut self, time: u64) -> String {
+        self.metadata["inferenceTime"] = iso(time as f64 / 1000.0).into();
+        let Self { data, metadata } = self;
+        format!("{{\"captureData\":{data},\"eventMetadata\":{metadata},\"eventVersion\":\"0\"}}\n")
     }
 }
 
@@ -246,10 +268,8 @@ impl Pending {
     }
 
     /// Adds a record of this moment.
-    fn add(&mut self, variant: &str, mut record: Value, now: Seconds) -> Kept {
-        let time = self.time(now);
-        record["eventMetadata"]["inferenceTime"] = iso(time as f64 / 1000.0).into();
-        let line = record.to_string() + "\n";
+    fn add(&mut self, variant: &str, record: Record, now: Seconds) -> Kept {
+        let line = record.line(self.time(now));
         if self.bytes + line.len() > BOUND {
             return Kept::Not;
         }
@@ -372,9 +392,12 @@ mod tests {
             inference_id: Some("i"),
             custom_attributes: None,
         };
-        let record = settings.record(&exchange, Uuid::nil());
+        let record = |exchange: &Exchange<'_>| -> Value {
+            let line = settings.record(exchange, Uuid::nil()).line(1500);
+            serde_json::from_str(line.strip_suffix('\n').unwrap()).unwrap()
+        };
         assert_eq!(
-            record,
+            record(&exchange),
             json!({
                 "captureData": {"endpointInput": {
                     "observedContentType": "text/csv; charset=utf-8", "mode": "INPUT", "data": "a,1.2.3.4", "encoding": "CSV",
@@ -382,17 +405,20 @@ mod tests {
                 "eventMetadata": {
                     "eventId": "00000000-0000-0000-0000-000000000000",
                     "inferenceId": "i",
+                    "inferenceTime": "1970-01-01T00:00:01.500Z",
                 },
                 "eventVersion": "0",
             })
         );
         exchange.content_type = "application/json";
-        let record = settings.record(&exchange, Uuid::nil());
-        assert_eq!(record["captureData"]["endpointInput"]["encoding"], "BASE64");
+        assert_eq!(
+            record(&exchange)["captureData"]["endpointInput"]["encoding"],
+            "BASE64"
+        );
     }
 
-    fn record(data: &str) -> Value {
-        json!({"captureData": data, "eventMetadata": {}})
+    fn record(data: &str) -> Record {
+        Record::new(&json!(data), json!({}))
     }
 
     #[test]
@@ -428,9 +454,9 @@ mod tests {
     #[test]
     fn any_record_has_room() {
         let body = "\u{1}".repeat(ipinsights::inference::MAX_BODY_BYTES);
-        let both =
-            json!({"captureData": {"endpointInput": body, "endpointOutput": body}, "eventMetadata": {}});
-        assert_eq!(Pending::default().add("a", both, 1.0), Kept::Enough);
+        let both = json!({"endpointInput": body, "endpointOutput": body});
+        let record = Record::new(&both, json!({}));
+        assert_eq!(Pending::default().add("a", record, 1.0), Kept::Enough);
     }
 
     #[test]

@@ -211,8 +211,7 @@ impl SageMaker {
             wanted.push((variant, weight, instances));
         }
         check.finish()?;
-        // Both under one lock, as in `finish_deployment`: what answers is what the record says.
-        let mut deployments = self.deployments.write().unwrap_or_else(|e| e.into_inner());
+        let _changing = self.changing.lock().unwrap_or_else(|e| e.into_inner());
         let outcome = self.endpoints.try_update(name, |endpoint| {
             require_in_service(endpoint)?;
             for (variant, weight, instances) in &wanted {
@@ -229,7 +228,7 @@ impl SageMaker {
         })?;
         let (arn, plan) = outcome.ok_or_else(|| self.missing_endpoint(name))??;
         // The same models, weighed anew.
-        if let Some(old) = deployments.get(name) {
+        if let Some(old) = self.deployment(name) {
             let weight = |name: &str| plan.variants.iter().find(|v| v.name == name).map(|v| v.weight);
             let variants = old.variants.iter().map(|loaded| Loaded {
                 name: loaded.name.clone(),
@@ -242,7 +241,7 @@ impl SageMaker {
                 capture: old.capture.clone(),
                 asynchronous: old.asynchronous.clone(),
             };
-            deployments.insert(name.to_owned(), Arc::new(deployment));
+            self.put_to_use(name, deployment);
         }
         Ok(json!({"EndpointArn": arn}))
     }
@@ -309,11 +308,14 @@ impl SageMaker {
 
     pub(super) fn delete_endpoint(&self, input: &Value) -> ApiResult<()> {
         let endpoint = self.endpoint_of(input)?;
-        // Both under one lock, as in `finish_deployment`: a new endpoint of the name keeps what is its own.
-        let mut deployments = self.deployments.write().unwrap_or_else(|e| e.into_inner());
+        // A new endpoint of the name keeps what is its own.
+        let changing = self.changing.lock().unwrap_or_else(|e| e.into_inner());
         self.endpoints.remove(&endpoint.name)?;
-        deployments.remove(&endpoint.name);
-        drop(deployments);
+        self.deployments
+            .write()
+            .unwrap_or_else(|e| e.into_inner())
+            .remove(&endpoint.name);
+        drop(changing);
         self.untag(&endpoint.arn)
     }
 
@@ -326,6 +328,13 @@ impl SageMaker {
             .cloned()
     }
 
+    fn put_to_use(&self, endpoint: &str, deployment: Deployment) {
+        self.deployments
+            .write()
+            .unwrap_or_else(|e| e.into_inner())
+            .insert(endpoint.to_owned(), Arc::new(deployment));
+    }
+
     /// Loads the models of every endpoint again, after a start.
     pub(super) fn reload_endpoints(self: &Arc<Self>) -> io::Result<()> {
         for endpoint in self.endpoints.all() {
@@ -334,11 +343,8 @@ impl SageMaker {
                 FAILED => {}
                 // An update that was cut off goes on.
                 UPDATING => {
-                    if let Some(deployment) = self.load(&endpoint.serving).ok().map(Arc::new) {
-                        self.deployments
-                            .write()
-                            .unwrap_or_else(|e| e.into_inner())
-                            .insert(name.clone(), deployment);
+                    if let Ok(deployment) = self.load(&endpoint.serving) {
+                        self.put_to_use(&name, deployment);
                     }
                     self.deploy(&name, endpoint.next.unwrap_or(endpoint.serving));
                 }
@@ -365,8 +371,7 @@ impl SageMaker {
 
     fn finish_deployment(&self, name: &str, plan: &Plan) -> io::Result<()> {
         let loaded = self.load(plan);
-        // The record and what answers change together, so that no one sees a status that does not hold.
-        let mut deployments = self.deployments.write().unwrap_or_else(|e| e.into_inner());
+        let _changing = self.changing.lock().unwrap_or_else(|e| e.into_inner());
         self.endpoints.update(name, |endpoint| {
             // It may have been deleted, and made again, meanwhile.
             let wanted = endpoint.next.as_ref().unwrap_or(&endpoint.serving);
@@ -395,11 +400,12 @@ impl SageMaker {
                     }
                     endpoint.status = IN_SERVICE.to_owned();
                     endpoint.failure = None;
-                    deployments.insert(name.to_owned(), Arc::new(deployment));
+                    // Before anyone sees the record, so that no one sees a status that does not hold.
+                    self.put_to_use(name, deployment);
                 }
                 Err(reason) => {
                     // The old models go on answering, if there are any: after a start, theirs may be gone too.
-                    let rolled_back = endpoint.next.take().is_some() && deployments.contains_key(name);
+                    let rolled_back = endpoint.next.take().is_some() && self.deployment(name).is_some();
                     endpoint.status = if rolled_back { IN_SERVICE } else { FAILED }.to_owned();
                     endpoint.failure = Some(reason);
                 }

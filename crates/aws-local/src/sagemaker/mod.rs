@@ -74,6 +74,8 @@ pub(crate) struct SageMaker {
     loaded: loaded::LoadedModels,
     /// What answers, by endpoint.
     deployments: RwLock<HashMap<String, Arc<Deployment>>>,
+    /// Held while an endpoint's record and what answers change, one after the other: requests do not wait for records.
+    changing: Mutex<()>,
     observer: Option<TrainingObserver>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -151,6 +153,7 @@ impl SageMaker {
             pace,
             loaded: loaded::LoadedModels::default(),
             deployments: RwLock::default(),
+            changing: Mutex::default(),
             observer,
             stop,
             tasks,

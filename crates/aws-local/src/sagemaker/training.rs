@@ -684,8 +684,8 @@ impl SageMaker {
         }
     }
 
-    /// Saves what is called `what` in the log, as often as it takes: whoever waits for it waits for that. False if the server
-    /// stops before; the next one goes on with it.
+    /// Saves what is called `what` in the log, as often as it takes, with pauses that grow to a minute: whoever waits for it waits
+    /// for that. False if the server stops before; the next one goes on with it.
     pub(super) fn until_saved(
         &self,
         group: &str,
@@ -693,7 +693,9 @@ impl SageMaker {
         what: &str,
         save: impl Fn() -> io::Result<()>,
     ) -> bool {
-        const AGAIN: Duration = Duration::from_secs(1);
+        const FIRST_PAUSE: Duration = Duration::from_secs(1);
+        const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+        let mut pause = FIRST_PAUSE;
         let mut told = false;
         while let Err(error) = save() {
             if !told && !self.stop.is_cancelled() {
@@ -701,7 +703,8 @@ impl SageMaker {
                 let text = format!("{what} could not be saved, which is tried again until it is: {error}");
                 self.logs.add(group, stream, text);
             }
-            self.pace.wait(AGAIN, &self.stop);
+            self.pace.wait(pause, &self.stop);
+            pause = (pause * 2).min(LONGEST_PAUSE);
             if self.stop.is_cancelled() {
                 return false;
             }

@@ -265,7 +265,7 @@ impl States {
         run: &sfn_local::Execution,
         machine: &StateMachine,
     ) -> Outcome {
-        let handler = Tasks::of(self, execution, &[], None);
+        let handler = Tasks::of(self, execution, None);
         let runner = self.runner(&handler);
         let mut record = |_: &HistoryEvent| {};
         tokio::select! {

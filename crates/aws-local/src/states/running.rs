@@ -214,24 +214,25 @@ impl States {
         self.insist(arn, control, read).await
     }
 
-    /// The histories of the child executions, down to any depth, of an execution of a test case that goes on: their calls have
-    /// had mocked answers. Children of type `EXPRESS` have none, and those that cannot be read do not go on.
-    async fn counted_children(
+    /// The tasks of an execution that goes on from this history. Where it is one of a test case, its child executions, down to any
+    /// depth, have had mocked answers too; children of type `EXPRESS` have no history, and those that cannot be read do not go on.
+    async fn tasks_after(
         &self,
+        mut tasks: Tasks,
         execution: &Execution,
-        again: bool,
+        history: &[HistoryEvent],
         control: &Control,
-    ) -> Option<Vec<Vec<HistoryEvent>>> {
-        let mut histories = Vec::new();
-        if !again || execution.test_case.is_none() {
-            return Some(histories);
+    ) -> Option<Tasks> {
+        tasks.count(history);
+        if execution.test_case.is_some() {
+            let rows = || self.journal.descendants(&execution.arn);
+            for row in self.insist(&execution.arn, control, rows).await? {
+                if let Ok(history) = self.history_of(row, &execution.arn, control).await? {
+                    tasks.count(&history);
+                }
+            }
         }
-        let rows = || self.journal.descendants(&execution.arn);
-        for row in self.insist(&execution.arn, control, rows).await? {
-            let history = self.history_of(row, &execution.arn, control).await?;
-            histories.extend(history.ok());
-        }
-        Some(histories)
+        Some(tasks)
     }
 
     async fn drive(
@@ -267,15 +268,14 @@ impl States {
             again,
             control.clone(),
         ));
-        let Some(children) = self.counted_children(&execution, again, control).await else {
-            return;
-        };
-        let histories: Vec<&[HistoryEvent]> = history
-            .as_deref()
-            .into_iter()
-            .chain(children.iter().map(Vec::as_slice))
-            .collect();
-        let handler = Tasks::of(&self, &execution, &histories, Some(recorder.clone()));
+        let mut handler = Tasks::of(&self, &execution, Some(recorder.clone()));
+        if let Some(history) = &history {
+            let counted = self.tasks_after(handler, &execution, history, control);
+            match counted.await {
+                Some(counted) => handler = counted,
+                None => return,
+            }
+        }
         let runner = self.runner(&handler).with_observer(&*recorder);
         let redrives = execution.redrives;
         let mut record = |event: &HistoryEvent| recorder.add(Write::Event(id, event.clone()));

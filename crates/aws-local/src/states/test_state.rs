@@ -264,7 +264,7 @@ impl States {
             redriven: None,
             redrive_tokens: Vec::new(),
         };
-        let tasks = Tasks::of(self, &record, &[], None);
+        let tasks = Tasks::of(self, &record, None);
         let mut run = test.execution.clone();
         run.input = test.machine_input();
         let mut engine = Engine::new(machine, &run);

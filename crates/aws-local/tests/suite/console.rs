@@ -399,8 +399,11 @@ async fn a_file_is_stored_and_an_object_deleted() {
     let world = World::new().await;
     world.bucket_with_data().await;
     let server = &world.server;
-    let path = format!("{}&prefix=folder%2F", page("bucket", "name", "data"));
-    let token = get(server, &path).await.token().to_owned();
+    let token = get(server, &page("bucket", "name", "data"))
+        .await
+        .token()
+        .to_owned();
+    let path = format!("{}&prefix=folder%2F", page("bucket/upload", "name", "data"));
     let send = async |path: &str, form: &str| {
         Answer::of(&raw_to(server.address(), &multipart_request(server, path, form)).await)
     };
@@ -440,8 +443,10 @@ async fn a_file_is_stored_and_an_object_deleted() {
         ),
         (&path, "--limit--\r\n".to_owned(), 400),
         (&path, "no form".to_owned(), 400),
-        ("/console/bucket?name=none", good.clone(), 404),
+        ("/console/bucket/upload?name=none", good.clone(), 404),
         // Other forms have no files.
+        ("/console/bucket?name=data", good.clone(), 404),
+        ("/console/bucket/delete?name=data", good.clone(), 404),
         ("/console/machine?arn=a", good.clone(), 404),
         ("/console/sign-in", good.clone(), 404),
         (
@@ -469,6 +474,20 @@ async fn a_file_is_stored_and_an_object_deleted() {
         std::fs::read_dir(world.path().join("s3/blobs")).unwrap().count(),
         before.len()
     );
+
+    // Nor is one for which there is no room, and why is told.
+    let (blobs, away) = (world.path().join("s3/blobs"), world.path().join("away"));
+    std::fs::rename(&blobs, &away).unwrap();
+    std::fs::write(&blobs, "").unwrap();
+    let refused = send(&path, &good).await;
+    let reason = "The file was not stored: Not a directory";
+    assert!(
+        refused.status == 500 && refused.body.contains(reason),
+        "{}",
+        refused.body
+    );
+    std::fs::remove_file(&blobs).unwrap();
+    std::fs::rename(&away, &blobs).unwrap();
 
     let stored = send(&path, &good).await;
     let object = "/console/object?bucket=data&key=folder%2fa%22b.csv";
@@ -508,7 +527,7 @@ async fn a_file_is_stored_and_an_object_deleted() {
     let form = multipart(&[("token", "0")], ("a.csv", rows));
     let refused = raw_to(
         locked.address(),
-        &multipart_request(&locked, "/console/bucket?name=data", &form),
+        &multipart_request(&locked, "/console/bucket/upload?name=data", &form),
     )
     .await;
     assert_eq!(Answer::of(&refused).status, 401);
@@ -544,8 +563,13 @@ async fn buckets_are_made_and_deleted() {
             .contains("There is a bucket of that name already.")
     );
     world.put("a", "rows").await;
-    let delete = async || post(server, "/console/bucket?name=data", &format!("token={token}")).await;
+    let form = format!("token={token}");
+    let delete = async || post(server, "/console/bucket/delete?name=data", &form).await;
     assert_eq!(delete().await.status, 400);
+    // The page of a bucket and the form with a file delete nothing.
+    for other in ["/console/bucket?name=data", "/console/bucket/upload?name=data"] {
+        assert_eq!(post(server, other, &form).await.status, 404);
+    }
     let shown = get(server, "/console/bucket?name=data").await.body;
     assert!(!shown.contains("Delete the bucket"), "it is not empty");
     post(
@@ -556,7 +580,10 @@ async fn buckets_are_made_and_deleted() {
     .await;
     let shown = get(server, "/console/bucket?name=data").await.body;
     assert!(shown.contains("Delete the bucket"));
-    assert_eq!(post(server, "/console/bucket?name=data", "").await.status, 403);
+    assert_eq!(
+        post(server, "/console/bucket/delete?name=data", "").await.status,
+        403
+    );
     assert_eq!(delete().await.status, 303);
     assert_eq!(delete().await.status, 404);
     assert_eq!(world.s3.list_buckets().send().await.unwrap().buckets().len(), 0);

@@ -706,6 +706,84 @@ async fn an_answer_waits_for_room() {
     );
 }
 
+/// The only file of an object that is put while `put` runs.
+async fn file_of(world: &World, put: impl Future<Output = ()>) -> std::path::PathBuf {
+    let files = || {
+        let files = std::fs::read_dir(world.path().join("s3/blobs")).unwrap();
+        files
+            .map(|file| file.unwrap().path())
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = files();
+    put.await;
+    let after = files();
+    let mut new = after.difference(&before);
+    let file = new.next().unwrap().clone();
+    assert_eq!(new.next(), None);
+    file
+}
+
+/// What is there and cannot be read is not lost: a folder in its place cannot be read as a file.
+#[tokio::test]
+async fn what_cannot_be_read_at_the_moment_is_scored_later() {
+    let world = World::new().await;
+    queued(&world, "data", 1).await;
+    let file = file_of(&world, async {
+        world.put("asked/good.csv", "France,10.1.0.1\n").await
+    })
+    .await;
+    let away = world.path().join("away");
+    std::fs::rename(&file, &away).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let invoke = world.runtime.invoke_endpoint_async().endpoint_name("queued");
+    let invoke = invoke
+        .content_type("text/csv")
+        .input_location("s3://data/asked/good.csv");
+    let taken = invoke.send().await.unwrap();
+    let waits = "tried again until it is: s3://data/asked/good.csv could not be read: ";
+    crate::common::eventually(|| async { logged(&world, waits).await.pop() }).await;
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::rename(&away, &file).unwrap();
+    let answer: Value =
+        serde_json::from_str(&stored(&world, taken.output_location().unwrap()).await).unwrap();
+    assert_eq!(answer["predictions"].as_array().unwrap().len(), 1);
+}
+
+/// Nor is a request tried for longer than it may wait: here 2 seconds, with what cannot be read.
+#[tokio::test]
+async fn a_request_is_tried_for_no_longer_than_it_may_wait() {
+    let world = World::new().await;
+    queued(&world, "data", 1).await;
+    let file = file_of(&world, async {
+        world.put("asked/good.csv", "France,10.1.0.1\n").await
+    })
+    .await;
+    world.server.shutdown().await;
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let short = json!({
+        "endpoint": "queued", "input": "s3://data/asked/good.csv", "content_type": "text/csv", "accept": null,
+        "output": "s3://data/short.out", "failure": "s3://data/short-error.out", "variant": null,
+        "asked": jiff::Timestamp::now().as_second(), "wait": 2, "limit": 60,
+    });
+    let world = with_request(world.folder, &short).await;
+    assert_eq!(
+        stored(&world, "s3://data/short-error.out").await,
+        "the request waited longer than 2 seconds"
+    );
+}
+
+/// A server that starts on a folder with such a request.
+async fn with_request(folder: tempfile::TempDir, request: &Value) -> World {
+    let database = rusqlite::Connection::open(folder.path().join("records.sqlite3")).unwrap();
+    let insert =
+        "INSERT INTO records (collection, name, record) VALUES ('/sagemaker/async-requests', '0', ?1)";
+    database.execute(insert, [request.to_string()]).unwrap();
+    drop(database);
+    let server = aws_local::Server::builder(folder.path()).start().await.unwrap();
+    World::with_server(server, folder)
+}
+
 /// Whatever becomes of one request, the next one is answered. This one cannot have been taken: no model has so little time.
 #[tokio::test]
 async fn a_request_at_which_the_model_fails_is_answered_so() {
@@ -718,16 +796,7 @@ async fn a_request_at_which_the_model_fails_is_answered_so() {
         "output": "s3://data/strange.out", "failure": "s3://data/strange-error.out", "variant": null,
         "asked": jiff::Timestamp::now().as_second(), "wait": 21600, "limit": -1,
     });
-    let database = rusqlite::Connection::open(world.folder.path().join("records.sqlite3")).unwrap();
-    let insert =
-        "INSERT INTO records (collection, name, record) VALUES ('/sagemaker/async-requests', '0', ?1)";
-    database.execute(insert, [strange.to_string()]).unwrap();
-    drop(database);
-    let server = aws_local::Server::builder(world.folder.path())
-        .start()
-        .await
-        .unwrap();
-    let world = World::with_server(server, world.folder);
+    let world = with_request(world.folder, &strange).await;
     assert_eq!(
         stored(&world, "s3://data/strange-error.out").await,
         "the model failed"
@@ -790,17 +859,11 @@ async fn an_asynchronous_endpoint_answers_into_objects() {
     let reason = stored(&world, gone.failure_location().unwrap()).await;
     assert_eq!(reason, "there is no object at s3://data/asked/none.csv");
     // What the disk has lost is something else.
-    let blobs = || {
-        let blobs = std::fs::read_dir(world.path().join("s3/blobs")).unwrap();
-        blobs
-            .map(|blob| blob.unwrap().path())
-            .collect::<std::collections::BTreeSet<_>>()
-    };
-    let before = blobs();
-    world.put("asked/lost.csv", "France,10.1.0.1\n").await;
-    for blob in blobs().difference(&before) {
-        std::fs::remove_file(blob).unwrap();
-    }
+    let file = file_of(&world, async {
+        world.put("asked/lost.csv", "France,10.1.0.1\n").await
+    })
+    .await;
+    std::fs::remove_file(file).unwrap();
     let lost = ask("lost.csv").custom_attributes("trace").send().await.unwrap();
     let reason = stored(&world, lost.failure_location().unwrap()).await;
     assert!(

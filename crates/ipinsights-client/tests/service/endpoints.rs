@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use expect_test::expect;
 use ipinsights_client::{
-    Capacity, Client, DeployError, Deployment, Endpoint, EndpointChange, EndpointConfig, EndpointConfigName,
-    EndpointName, EndpointStatus, Error, Model, Shift, UpdateOptions, endpoint_parameters,
+    Capacity, Client, Deadline, DeployError, Deployment, Endpoint, EndpointChange, EndpointConfig,
+    EndpointConfigName, EndpointName, EndpointStatus, Error, Model, Shift, UpdateOptions,
+    endpoint_parameters,
 };
 use serde_json::json;
 use wiremock::ResponseTemplate;
@@ -481,6 +482,10 @@ async fn updates_step_by_step() {
 }
 
 async fn deploy(service: &Service) -> Result<EndpointChange, DeployError> {
+    deploy_within(service, patient()).await
+}
+
+async fn deploy_within(service: &Service, deadline: Deadline) -> Result<EndpointChange, DeployError> {
     let model = Model {
         name: "m".parse().unwrap(),
         image: "image:1".to_owned(),
@@ -491,13 +496,17 @@ async fn deploy(service: &Service) -> Result<EndpointChange, DeployError> {
     let config = EndpointConfig::new(config("new"), model.name.clone());
     let client = service.client();
     client
-        .deploy(&name(), &model, &config, patient(), &mut |_| {})
+        .deploy(&name(), &model, &config, deadline, &mut |_| {})
         .await
 }
 
 /// A service that makes and deletes what it is told, and describes the endpoint so.
 async fn willing(described: impl IntoIterator<Item = ResponseTemplate>) -> Service {
-    let service = Service::start().await;
+    make_willing(Service::start().await, described)
+}
+
+/// The same, beside the answers that it has already.
+fn make_willing(service: Service, described: impl IntoIterator<Item = ResponseTemplate>) -> Service {
     service
         .on("CreateModel", [answer(json!({"ModelArn": "arn:m"}))])
         .on(
@@ -624,4 +633,85 @@ async fn what_an_endpoint_may_need_is_not_undone() {
             .iter()
             .any(|operation| operation.starts_with("Delete"))
     );
+}
+
+/// What is left and why, and what of it costs money.
+fn left(error: &DeployError) -> String {
+    let left = error
+        .undone
+        .left
+        .iter()
+        .map(|(resource, why)| format!("{resource}: {why}"));
+    let costs: Vec<_> = error.undone.still_costs().map(ToString::to_string).collect();
+    format!(
+        "{}\ncosts: {}",
+        left.collect::<Vec<_>>().join("\n"),
+        costs.join(", ")
+    )
+}
+
+/// A new endpoint that comes up after the deadline has to be paid for.
+#[tokio::test]
+async fn a_new_endpoint_that_does_not_come_up_in_time_is_told_to_be_left() {
+    let service = willing([could_not_find(), endpoint("Creating", "new")]).await;
+    let error = deploy_within(&service, impatient()).await.unwrap_err();
+    assert!(matches!(*error.source, Error::Timeout { .. }), "{error:?}");
+    assert!(
+        matches!(&error.undone.left[0].1, Error::Timeout { last, .. } if last == "Creating"),
+        "{error:?}"
+    );
+    assert!(left(&error).ends_with(
+        "endpoint configuration `new`: endpoint `e` is still there and may need it\n\
+         model `m`: endpoint `e` is still there and may need it\n\
+         costs: endpoint `e`"
+    ));
+    assert!(error.undone.deleted.is_empty());
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_be_looked_at_is_left_with_the_reason() {
+    let service = willing([could_not_find(), refusal(400, "AccessDeniedException", "no")]).await;
+    let error = deploy(&service).await.unwrap_err();
+    expect![[r#"
+        endpoint `e`: access was denied: `DescribeEndpoint` answered AccessDeniedException: no (request request-2)
+        endpoint configuration `new`: endpoint `e` is still there and may need it
+        model `m`: endpoint `e` is still there and may need it
+        costs: endpoint `e`"#]]
+    .assert_eq(&left(&error));
+}
+
+/// The service may have done what it gives no answer to.
+#[tokio::test]
+async fn what_may_have_been_made_is_undone() {
+    let broken = || refusal(503, "ServiceUnavailable", "later");
+    for (operation, deleted) in [
+        ("CreateModel", vec!["model `m`"]),
+        (
+            "CreateEndpointConfig",
+            vec!["endpoint configuration `new`", "model `m`"],
+        ),
+        (
+            "CreateEndpoint",
+            vec!["endpoint `e`", "endpoint configuration `new`", "model `m`"],
+        ),
+    ] {
+        let failed = failed_endpoint("Failed", "new", "no capacity");
+        let service = Service::start().await;
+        service.on(operation, [broken(), broken()]); // the SDK asks twice
+        let service = make_willing(
+            service,
+            [
+                could_not_find(),
+                failed.clone(),
+                failed.clone(),
+                failed,
+                could_not_find(),
+            ],
+        );
+        let error = deploy(&service).await.unwrap_err();
+        assert!(matches!(*error.source, Error::Unavailable(_)), "{error:?}");
+        let gone: Vec<_> = error.undone.deleted.iter().map(ToString::to_string).collect();
+        assert_eq!(gone, deleted, "{operation}");
+        assert!(error.undone.is_complete(), "{operation}");
+    }
 }

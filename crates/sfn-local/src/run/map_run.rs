@@ -114,6 +114,12 @@ impl Runner<'_> {
             if let Some(settings) = self.observer.settings(run.map_run_arn()) {
                 status.settings = settings;
             }
+            if exceeded(status) {
+                return Err(TaskFailure::new(
+                    "States.ExceedToleratedFailureThreshold",
+                    "The specified tolerated failure threshold was exceeded",
+                ));
+            }
             let limit = match usize::try_from(status.settings.max_concurrency) {
                 Ok(0) | Err(_) => MAX_CHILDREN,
                 Ok(limit) => limit.min(MAX_CHILDREN),
@@ -169,12 +175,6 @@ impl Runner<'_> {
             }
             let index = child.index;
             children[index] = Some(child);
-            if exceeded(status) {
-                return Err(TaskFailure::new(
-                    "States.ExceedToleratedFailureThreshold",
-                    "The specified tolerated failure threshold was exceeded",
-                ));
-            }
         }
         Ok(children.into_iter().flatten().collect())
     }

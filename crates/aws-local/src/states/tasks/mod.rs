@@ -218,13 +218,8 @@ fn without_report(mut task: TaskCall) -> (sfn_local::Submitted, TaskCall) {
 }
 
 impl Tasks {
-    /// The tasks of an execution with that history, and those of its child executions.
-    pub(super) fn of(
-        states: &Arc<States>,
-        execution: &Execution,
-        histories: &[&[HistoryEvent]],
-        recorder: Option<Arc<Recorder>>,
-    ) -> Self {
+    /// The tasks of an execution, and those of its child executions.
+    pub(super) fn of(states: &Arc<States>, execution: &Execution, recorder: Option<Arc<Recorder>>) -> Self {
         let machine = execution.machine_arn.rsplit(':').next().unwrap_or_default();
         let case = execution.test_case.as_deref();
         let mocked = case.and_then(|case| states.mocks.as_ref()?.test_case(machine, case));
@@ -237,12 +232,14 @@ impl Tasks {
         Self {
             states: states.clone(),
             recorder,
-            mocked: mocked.map(|mocked| {
-                let after = |mocked: MockedTasks, history: &&[HistoryEvent]| mocked.after(history);
-                histories.iter().fold(mocked, after)
-            }),
+            mocked,
             without_mocks,
         }
+    }
+
+    /// Counts the calls that have ended in a history, of the execution or of a child: mocked answers go on after them.
+    pub(super) fn count(&mut self, history: &[HistoryEvent]) {
+        self.mocked = self.mocked.take().map(|mocked| mocked.after(history));
     }
 
     fn answer(&self, task: TaskCall) -> BoxFuture<'_, Result<Value, TaskFailure>> {

@@ -14,11 +14,17 @@
 use crate::hash;
 
 /// The cuts of the address space.
+// INVARIANT: `pieces` ascends from 0 on and holds every start of every cut, and each of `rows` is as long.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RangeIndex {
     /// By level.
     cuts: Vec<Cut>,
-    hints: Vec<Hints>,
+    /// The first addresses of the pieces into which all cuts together cut the address space: an address is looked for once,
+    /// not once for each level.
+    pieces: Vec<u32>,
+    hints: Hints,
+    /// By level and piece: the row of the level's table, or [`NOTHING`].
+    rows: Vec<Vec<u32>>,
 }
 
 /// In place of a row: the level says nothing of the range.
@@ -53,6 +59,18 @@ impl Cut {
     /// The number of rows of the level's table.
     pub(crate) fn table(&self) -> usize {
         self.table
+    }
+
+    /// By piece, the row of the range that it lies in; no start of the cut is missing among the pieces.
+    fn rows_of(&self, pieces: &[u32]) -> Vec<u32> {
+        let mut range = 0;
+        let row = |piece: &u32| {
+            while self.starts.get(range + 1).is_some_and(|next| next <= piece) {
+                range += 1;
+            }
+            self.rows[range]
+        };
+        pieces.iter().map(row).collect()
     }
 
     /// The prefixes of a length.
@@ -114,8 +132,16 @@ const FINEST: usize = 1 << 14;
 
 impl RangeIndex {
     pub(crate) fn new(cuts: Vec<Cut>) -> Self {
-        let hints = cuts.iter().map(|cut| Hints::new(&cut.starts)).collect();
-        Self { cuts, hints }
+        let mut pieces: Vec<u32> = cuts.iter().flat_map(|cut| &cut.starts).copied().collect();
+        pieces.sort_unstable();
+        pieces.dedup();
+        let rows = cuts.iter().map(|cut| cut.rows_of(&pieces)).collect();
+        Self {
+            hints: Hints::new(&pieces),
+            cuts,
+            pieces,
+            rows,
+        }
     }
 
     /// The cuts for these training addresses, which ascend.
@@ -177,16 +203,21 @@ impl RangeIndex {
         self.cuts.iter().map(Cut::table)
     }
 
-    /// The row of a level's table for the address, or [`NOTHING`].
+    /// The piece of the address space that the address lies in.
     #[inline(always)]
-    pub(crate) fn look_up(&self, level: usize, address: u32) -> u32 {
-        let (hints, cut) = (&self.hints[level], &self.cuts[level]);
-        let upper = (address >> hints.shift) as usize;
-        let (low, high) = (hints.places[upper], hints.places[upper + 1]);
-        // The last start at or below the address; 0 is one for certain.
-        let within = &cut.starts[low as usize..high as usize];
+    pub(crate) fn piece(&self, address: u32) -> u32 {
+        let upper = (address >> self.hints.shift) as usize;
+        let (low, high) = (self.hints.places[upper], self.hints.places[upper + 1]);
+        // The last start at or below the address; 0 is one for certain, but where there is no cut.
+        let within = &self.pieces[low as usize..high as usize];
         let below = within.partition_point(|start| *start <= address);
-        cut.rows[low as usize + below - 1]
+        (low + below as u32).saturating_sub(1)
+    }
+
+    /// The row of a level's table for an address in the piece, or [`NOTHING`].
+    #[inline(always)]
+    pub(crate) fn row(&self, level: usize, piece: u32) -> u32 {
+        self.rows[level][piece as usize]
     }
 }
 
@@ -307,10 +338,10 @@ mod tests {
             addresses.extend(starts.iter().map(|start| start.wrapping_sub(1)));
             let index = RangeIndex::new(vec![Cut::new(starts.clone()), Cut::prefixes(8)]);
             for address in addresses {
-                let range = index.look_up(0, address) as usize;
+                let range = index.row(0, index.piece(address)) as usize;
                 prop_assert!(starts[range] <= address);
                 prop_assert!(starts.get(range + 1).is_none_or(|next| *next > address));
-                prop_assert_eq!(index.look_up(1, address), address >> 24);
+                prop_assert_eq!(index.row(1, index.piece(address)), address >> 24);
             }
         }
 
@@ -422,7 +453,7 @@ mod tests {
         );
         let index = RangeIndex::new(vec![Cut::networks(&[at(3)], 8)]);
         assert_eq!(
-            [at(2), at(3), at(4)].map(|address| index.look_up(0, address)),
+            [at(2), at(3), at(4)].map(|address| index.row(0, index.piece(address))),
             [NOTHING, 0, NOTHING]
         );
     }

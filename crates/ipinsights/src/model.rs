@@ -332,8 +332,9 @@ impl Model {
         for (pairs, y) in pairs.chunks(AT_ONCE).zip(y.chunks_mut(AT_ONCE * shape.dim)) {
             slots.clear();
             for pair in pairs {
+                let piece = self.index.piece(pair.address);
                 for level in 0..shape.levels {
-                    let slot = self.index.look_up(level, pair.address);
+                    let slot = self.index.row(level, piece);
                     if slot != NOTHING {
                         vector::prefetch(part(level, slot));
                     }
@@ -360,8 +361,9 @@ impl Model {
         y.resize(pairs.len() * shape.dim, 0.0);
         x.clear();
         for pair in pairs {
+            let piece = self.index.piece(pair.address);
             for level in 0..shape.levels {
-                match self.index.look_up(level, pair.address) {
+                match self.index.row(level, piece) {
                     NOTHING => x.resize(x.len() + RANGE_WIDTH, 0.0),
                     slot => x.extend(network.range(level, slot).iter().map(|w| Real::tanh(*w))),
                 }

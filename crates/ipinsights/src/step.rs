@@ -48,6 +48,8 @@ pub(crate) struct Outcome {
 /// Buffers of a mini-batch, kept from one to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Workspace<T> {
+    /// By address: the piece of the address space that it lies in.
+    pieces_of: Vec<u32>,
     levels: Vec<Level<T>>,
     /// By address, with residual layers: their input, then the gradient of its range rows.
     x: Vec<T>,
@@ -91,15 +93,15 @@ impl Met {
         network: &Network<T>,
         index: &RangeIndex,
         level: usize,
-        addresses: &[u32],
+        pieces: &[u32],
     ) {
         self.places.resize(index.cuts()[level].table(), 0);
         for slot in self.slots.drain(..) {
             self.places[slot as usize] = 0;
         }
         self.of_address.clear();
-        for address in addresses {
-            let slot = index.look_up(level, *address);
+        for piece in pieces {
+            let slot = index.row(level, *piece);
             if slot == NOTHING {
                 self.of_address.push(NOTHING);
                 continue;
@@ -159,13 +161,16 @@ impl<T: Real> Workspace<T> {
         executor: &Executor,
     ) -> Outcome {
         let shape = network.shape;
+        self.pieces_of.clear();
+        let pieces = batch.addresses.iter().map(|address| index.piece(*address));
+        self.pieces_of.extend(pieces);
         self.levels.resize_with(shape.levels, Level::default);
         // The fine levels, whose ranges are many, first.
         let levels = self.levels.iter_mut().enumerate().rev();
         let look = levels.map(|(number, level)| Look {
             network,
             index,
-            batch,
+            pieces: &self.pieces_of,
             number,
             level,
         });
@@ -240,7 +245,7 @@ fn take<'a, T>(rest: &mut &'a mut [T], n: usize) -> &'a mut [T] {
 struct Look<'a, T: Real> {
     network: &'a Network<T>,
     index: &'a RangeIndex,
-    batch: &'a Batch,
+    pieces: &'a [u32],
     number: usize,
     level: &'a mut Level<T>,
 }
@@ -254,7 +259,7 @@ impl<T: Real> Work for Look<'_, T> {
         let Level {
             met, inputs, vectors, ..
         } = self.level;
-        met.look_up(network, self.index, number, &self.batch.addresses);
+        met.look_up(network, self.index, number, self.pieces);
         if network.shape.layers > 0 {
             network.inputs(number, met.slots(), inputs);
         }
@@ -471,10 +476,14 @@ impl<T: Real> Level<T> {
         };
         let (count, dim) = (met.slots.len(), shape.dim);
         gradient.clear();
-        gradient.resize(count * width, T::ZERO);
+        gradient.reserve(count * width);
         for (address, source) in source.chunks_exact(stride).enumerate() {
-            if let Some(part) = met.part(address, width) {
-                real::add(&mut gradient[part], &source[offset..offset + width]);
+            let source = &source[offset..offset + width];
+            match met.part(address, width) {
+                // Ranges stand in the order in which they are met.
+                Some(part) if part.start == gradient.len() => gradient.extend_from_slice(source),
+                Some(part) => real::add(&mut gradient[part], source),
+                None => {}
             }
         }
         if shape.layers != 1 {
@@ -864,7 +873,7 @@ mod tests {
         let nothing = vec![0.0; shape.range_width()];
         let rows = network.ranges.iter().enumerate().map(|(level, table)| {
             let width = shape.range_width();
-            match index.look_up(level, address) {
+            match index.row(level, index.piece(address)) {
                 NOTHING => &nothing[..],
                 row => &table[row as usize * width..][..width],
             }

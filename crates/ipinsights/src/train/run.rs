@@ -604,7 +604,7 @@ fn begin_with(network: &mut Network<f32>, entity_rows: &[u32], index: &RangeInde
     network.common.copy_from_slice(&base.network.common);
     for (level, (values, cut)) in network.ranges.iter_mut().zip(base.index.cuts()).enumerate() {
         for (start, row) in cut.starts.iter().zip(&cut.rows) {
-            let to = index.look_up(level, *start);
+            let to = index.row(level, index.piece(*start));
             if *row != NOTHING && to != NOTHING {
                 values[to as usize * width..][..width].copy_from_slice(base.network.range(level, *row));
             }

@@ -23,14 +23,35 @@ use crate::vector::{self, Work};
 /// memory.
 const MAX_PIECES: usize = 16;
 
-/// How sure the model is meant to be of an observed row: its label is 1 less this. Without it the scores of an entity's
-/// own networks grow as long as training lasts, and with them, as a vector has only so many dimensions, the noise in the
-/// scores of all other networks. With it they end near `ln(1 / smoothing - 1)`, 1.4. Odds of other pairs, which are rarely
-/// observed, hardly change.
-pub(crate) const SMOOTHING: f64 = 0.2;
+/// What training does differently where there are few addresses and where there are many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Regime {
+    /// Most ranges are networks, and most networks hold a single training row. The rows of a table share their second moment.
+    Few,
+    /// Ranges hold many training rows each.
+    Many,
+}
 
-/// The same where there are few addresses, whose training is over before scores grow.
-pub(crate) const SMOOTHING_OF_FEW: f64 = 0.1;
+impl Regime {
+    /// How sure the model is meant to be of an observed row: its label is 1 less this. Without it the scores of an entity's
+    /// own networks grow as long as training lasts, and with them, as a vector has only so many dimensions, the noise in the
+    /// scores of all other networks. With it they end near `ln(1 / smoothing - 1)`: of many addresses 1.4; of few, whose
+    /// training is over before scores grow, 2.2. Odds of other pairs, which are rarely observed, hardly change.
+    fn smoothing(self) -> f64 {
+        match self {
+            Self::Few => 0.1,
+            Self::Many => 0.2,
+        }
+    }
+
+    /// The moments of a table of ranges.
+    fn moments<T: Real>(self, weights: usize) -> Moments<T> {
+        match self {
+            Self::Few => Moments::shared(weights),
+            Self::Many => Moments::new(weights),
+        }
+    }
+}
 
 /// Columns of a matrix of scores are rounded up to a multiple of this, the widest vector.
 const LANES: usize = 16;
@@ -88,13 +109,7 @@ struct Met {
 }
 
 impl Met {
-    fn look_up<T: Real>(
-        &mut self,
-        network: &Network<T>,
-        index: &RangeIndex,
-        level: usize,
-        pieces: &[u32],
-    ) {
+    fn look_up<T: Real>(&mut self, network: &Network<T>, index: &RangeIndex, level: usize, pieces: &[u32]) {
         self.places.resize(index.cuts()[level].table(), 0);
         for slot in self.slots.drain(..) {
             self.places[slot as usize] = 0;
@@ -520,28 +535,6 @@ impl<T: Real> Level<T> {
     }
 }
 
-/// Moves the rows of a table, of `width` weights each, by their gradients, which stand one after the other.
-#[inline(always)]
-fn move_rows<T: Real>(
-    step: Step<T>,
-    width: usize,
-    moments: &mut Moments<T>,
-    table: &mut [T],
-    slots: &[u32],
-    gradients: &[T],
-) {
-    for (i, (slot, gradient)) in slots.iter().zip(gradients.chunks_exact(width)).enumerate() {
-        // The rows lie anywhere in memory, where they are waited for longer than they are computed with.
-        if let Some(ahead) = slots.get(i + AHEAD) {
-            moments.prefetch(*ahead as usize * width, width, table);
-        }
-        moments.apply(step, *slot as usize * width, table, gradient);
-    }
-}
-
-/// How many rows ahead they are asked for.
-const AHEAD: usize = 3;
-
 /// The gradient of each entity in a mini-batch, and of what they have in common.
 #[derive(Debug, Default)]
 struct EntitySums<T> {
@@ -579,6 +572,7 @@ impl<T: Real> EntitySums<T> {
 /// Adam's moments and buffers: everything that training carries from batch to batch beside the weights.
 pub(crate) struct Trainer<T> {
     schedule: Schedule,
+    /// Labels of observed rows are 1 less this.
     smoothing: f64,
     workspace: Workspace<T>,
     entities: Moments<T>,
@@ -589,12 +583,11 @@ pub(crate) struct Trainer<T> {
 }
 
 impl<T: Real> Trainer<T> {
-    /// Labels of observed rows are 1 less `smoothing`.
-    pub(crate) fn new(network: &Network<T>, schedule: Schedule, smoothing: f64) -> Self {
+    pub(crate) fn new(network: &Network<T>, schedule: Schedule, regime: Regime) -> Self {
         let dim = network.shape.dim;
         Self {
             schedule,
-            smoothing,
+            smoothing: regime.smoothing(),
             workspace: Workspace::default(),
             entities: Moments::new(network.entities.len()),
             sums: EntitySums {
@@ -605,7 +598,7 @@ impl<T: Real> Trainer<T> {
             ranges: network
                 .ranges
                 .iter()
-                .map(|table| Moments::new(table.len()))
+                .map(|table| regime.moments(table.len()))
                 .collect(),
             dense: Moments::new(network.dense.len()),
         }
@@ -621,12 +614,14 @@ impl<T: Real> Trainer<T> {
         for (level, ranges) in self.ranges.iter_mut().enumerate() {
             moments.push((format!("range.{level}"), ranges));
         }
-        let tensors = moments.into_iter().flat_map(|(name, Moments { first, second })| {
-            [
-                (format!("{name}.first"), &mut first[..]),
-                (format!("{name}.second"), &mut second[..]),
-            ]
-        });
+        let tensors = moments
+            .into_iter()
+            .flat_map(|(name, Moments { first, second, .. })| {
+                [
+                    (format!("{name}.first"), &mut first[..]),
+                    (format!("{name}.second"), &mut second[..]),
+                ]
+            });
         (&mut self.schedule.standing, tensors.collect())
     }
 
@@ -767,7 +762,7 @@ impl<T: Real> Work for Update<'_, T> {
             } => {
                 level.differentiate(shape, number, layer.weights, x, dy);
                 let (width, slots) = (shape.range_width(), &level.met.slots);
-                move_rows(step, width, moments, table, slots, level.gradients(shape));
+                moments.move_rows(step, width, table, slots, level.gradients(shape));
                 step.apply(layer.weights, layer.first, layer.second, &level.dense);
             }
             Update::Entities {
@@ -781,8 +776,8 @@ impl<T: Real> Work for Update<'_, T> {
             } => {
                 let dim = common.1.len();
                 sums.take(dim, entities, de);
-                move_rows(step, dim, moments, weights, &sums.touched, &sums.sums);
-                common.0.apply(step, 0, common.1, &sums.common);
+                moments.move_rows(step, dim, weights, &sums.touched, &sums.sums);
+                common.0.apply(step, common.1, &sums.common);
             }
             Update::Dense {
                 step,
@@ -801,6 +796,8 @@ mod tests {
     use crate::encoder::{AddressSample, Cut};
     use crate::hash;
     use crate::sampler::{self, Purpose};
+
+    const SMOOTHING: f64 = 0.2;
 
     /// A small network with weights large enough to be far from linear, and a batch for it. Some addresses share
     /// prefixes, some entities occur twice.
@@ -1125,29 +1122,32 @@ mod tests {
             &mut sampler::stream(1, Purpose::Negatives, 0),
         );
         assert!(batch.groups.len() > 3);
-        let train = |executor: &Executor| {
+        let train = |regime, executor: &Executor| {
             let mut network = Network::<f32>::new(shape, 1, &[0, 1, 2, 3, 4, 5, 6], index.tables());
-            let mut trainer = Trainer::new(&network, Schedule::new(0.01, 0.001, 5), SMOOTHING);
+            let mut trainer = Trainer::new(&network, Schedule::new(0.01, 0.001, 5), regime);
             let outcomes: Vec<Outcome> = (0..5)
                 .map(|_| trainer.step(&mut network, &index, &batch, executor))
                 .collect();
             (network, outcomes)
         };
-        let alone = train(&Executor::Here);
-        assert!(alone.1[4].loss < alone.1[0].loss);
-        for threads in [2, 3, 4] {
-            assert_eq!(
-                alone,
-                train(&Executor::new(threads).unwrap()),
-                "{threads} threads"
-            );
+        for regime in [Regime::Few, Regime::Many] {
+            let alone = train(regime, &Executor::Here);
+            assert!(alone.1[4].loss < alone.1[0].loss);
+            for threads in [2, 3, 4] {
+                let executor = Executor::new(threads).unwrap();
+                assert_eq!(alone, train(regime, &executor), "{threads} threads, {regime:?}");
+            }
         }
     }
 
     /// A step on every vector unit, down to the bits of every weight and moment.
     #[test]
     fn vector_units_do_not_change_a_bit() {
-        for layers in [0, 1, 3] {
+        let few_and_many = [Regime::Few, Regime::Many];
+        for (layers, regime) in [0, 1, 3]
+            .into_iter()
+            .flat_map(|n| few_and_many.map(|regime| (n, regime)))
+        {
             let (_, index, batch) = setup(layers, 5, 1);
             let shape = Shape {
                 dim: 37,
@@ -1159,7 +1159,7 @@ mod tests {
                 for (i, w) in network.entities.iter_mut().chain(&mut network.dense).enumerate() {
                     *w = hash::initial(9, 9, i as u64) as f32;
                 }
-                let mut trainer = Trainer::new(&network, Schedule::new(0.01, 0.001, 3), SMOOTHING);
+                let mut trainer = Trainer::new(&network, Schedule::new(0.01, 0.001, 3), regime);
                 let outcomes: Vec<Outcome> = vector::with_unit(unit, || {
                     (0..3)
                         .map(|_| trainer.step(&mut network, &index, &batch, &Executor::Here))
@@ -1171,7 +1171,7 @@ mod tests {
             };
             let portable = on(vector::Unit::Portable);
             for unit in vector::Unit::ALL {
-                assert!(on(unit) == portable, "{unit:?}, {layers} layers");
+                assert!(on(unit) == portable, "{unit:?}, {layers} layers, {regime:?}");
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::network::{Network, Shape};
 use crate::progress::Progress;
 use crate::sampler::{self, Batch, Purpose};
 use crate::score::Score;
-use crate::step::{self, Trainer};
+use crate::step::{Regime, Trainer};
 use crate::tensors::Data;
 
 /// With fewer validation rows than this, a second thread would have nothing to do for them.
@@ -142,12 +142,12 @@ impl<'a> Run<'a> {
         let steps = u64::from(params.epochs()) * batches as u64;
         let schedule = Schedule::new(params.learning_rate(), params.weight_decay(), steps);
         // By the cuts in use, which a base may have brought.
-        let smoothing = if index.is_of_few() {
-            step::SMOOTHING_OF_FEW
+        let regime = if index.is_of_few() {
+            Regime::Few
         } else {
-            step::SMOOTHING
+            Regime::Many
         };
-        let trainer = Trainer::new(&network, schedule, smoothing);
+        let trainer = Trainer::new(&network, schedule, regime);
         let mut run = Self {
             params,
             seed,

@@ -131,6 +131,9 @@ fn reason(
             "{steps} steps of the optimiser in all, where the documented defaults have {documented} on {rows} rows"
         ),
         "learning_rate" => "measured together with mini-batches and epochs of this size".to_owned(),
+        "num_ip_encoder_layers" => {
+            "few entities and few rows: what a network says goes straight into the vector".to_owned()
+        }
         _ => "measured on data of this size".to_owned(),
     }
 }

@@ -361,23 +361,35 @@ impl Hyperparameters {
     ///
     /// The documented defaults are for millions of rows: on 250 rows they end after ten steps, and the scores mean next to
     /// nothing. Measured on networks of five countries against those of a sixth (`examples/small_data.rs`; the crate's
-    /// front page has the figures):
+    /// front page has the figures), and where there are ten entities or more on logins of 10 to 100 users (NOTES.md):
     ///
-    /// | rows | `mini_batch_size` | `learning_rate` | `epochs` |
-    /// | --- | --- | --- | --- |
-    /// | up to 500 | 20 | 0.001 | 20 |
-    /// | up to 5,000 | 50 | 0.001 | 20 |
-    /// | up to 50,000 | 200 | 0.003 | 10 |
-    /// | more | 1,000 | 0.01 | 5 |
+    /// | rows | entities | `num_ip_encoder_layers` | `mini_batch_size` | `learning_rate` | `epochs` |
+    /// | --- | --- | --- | --- | --- | --- |
+    /// | up to 500 | fewer than 10 | 0 | 20 | 0.0005 | 60 |
+    /// | up to 5,000 | fewer than 10 | 0 | 50 | 0.0005 | 40 |
+    /// | up to 50,000 | fewer than 10 | 0 | 500 | 0.001 | 30 |
+    /// | up to 50,000 | more | 1 | 200 | 0.01 | 10 |
+    /// | more | | 1 | 1,000 | 0.01 | 5 |
     ///
     /// The last line is what the service's tutorial uses for 2.1 million rows. `num_entity_vectors` is twice the entities,
     /// as the service advises, but at least 1,000: spare rows cost nothing and a few entities stay apart.
     pub fn advise(rows: u64, entities: u64) -> Draft {
         let draft = Self::draft(entities.saturating_mul(2).clamp(1_000, 250_000_000));
-        match rows {
-            ..=500 => draft.mini_batch_size(20).learning_rate(0.001).epochs(20),
-            501..=5_000 => draft.mini_batch_size(50).learning_rate(0.001).epochs(20),
-            5_001..=50_000 => draft.mini_batch_size(200).learning_rate(0.003).epochs(10),
+        let of_few_entities = draft.clone().num_ip_encoder_layers(0);
+        match (rows, entities) {
+            (..=500, ..10) => of_few_entities
+                .mini_batch_size(20)
+                .learning_rate(0.0005)
+                .epochs(60),
+            (..=5_000, ..10) => of_few_entities
+                .mini_batch_size(50)
+                .learning_rate(0.0005)
+                .epochs(40),
+            (..=50_000, ..10) => of_few_entities
+                .mini_batch_size(500)
+                .learning_rate(0.001)
+                .epochs(30),
+            (..=50_000, _) => draft.mini_batch_size(200).learning_rate(0.01).epochs(10),
             _ => draft.mini_batch_size(1_000).learning_rate(0.01).epochs(5),
         }
     }

@@ -26,7 +26,7 @@ const MAX_PIECES: usize = 16;
 /// What training does differently where there are few addresses and where there are many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Regime {
-    /// Most ranges are networks, and most networks hold a single training row. The rows of a table share their second moment.
+    /// Most ranges are networks, and most networks hold a single training row.
     Few,
     /// Ranges hold many training rows each.
     Many,
@@ -44,11 +44,12 @@ impl Regime {
         }
     }
 
-    /// The moments of a table of ranges.
-    fn moments<T: Real>(self, weights: usize) -> Moments<T> {
+    /// The moments of a table of ranges. Of few addresses its rows share the second moment, where nothing but a sum comes after
+    /// them: through residual layers the gradients of the first steps are too small for it.
+    fn moments<T: Real>(self, shape: Shape, weights: usize) -> Moments<T> {
         match self {
-            Self::Few => Moments::shared(weights),
-            Self::Many => Moments::new(weights),
+            Self::Few if shape.is_sum() => Moments::shared(weights),
+            _ => Moments::new(weights),
         }
     }
 }
@@ -598,7 +599,7 @@ impl<T: Real> Trainer<T> {
             ranges: network
                 .ranges
                 .iter()
-                .map(|table| regime.moments(table.len()))
+                .map(|table| regime.moments(network.shape, table.len()))
                 .collect(),
             dense: Moments::new(network.dense.len()),
         }

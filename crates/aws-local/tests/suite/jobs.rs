@@ -400,7 +400,7 @@ async fn every_strategy_of_tuning() {
     }
     expect![[r#"
         random: 4 completed, 0 stopped
-        halving: 3 completed, 5 stopped
+        halving: 4 completed, 4 stopped
         grid: 3 completed, 0 stopped
         early: 4 completed, 0 stopped
         target: 2 completed, 0 stopped"#]]

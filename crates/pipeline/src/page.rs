@@ -127,7 +127,7 @@ fn folded_rows(title: &str, total: usize, lowest: &[Row], entity: &str) -> Marku
     let shown = lowest.len().min(MOST_SHOWN);
     html! {
         @if !lowest.is_empty() {
-            details {
+            details.folded {
                 summary {
                     (title) ": "
                     @if shown < total { "the " (shown) " with the lowest scores of " (total) } @else { "all " (total) ", lowest scores first" }

@@ -597,6 +597,8 @@ struct Trace {
     entered: f64,
     /// Whether the state was entered and not left.
     is_inside: bool,
+    /// When its entering was read, by this machine's clock.
+    entered_here: Option<Instant>,
     /// The error of the last try, where it failed.
     failed: Option<String>,
     visits: Vec<report::StateVisit>,
@@ -610,9 +612,15 @@ impl Trace {
         let mut visits = self.visits.clone();
         if self.is_inside {
             let error = self.end.as_ref().map(|(error, _)| error.clone());
+            let by_events = (self.last - self.entered).max(0.0);
+            // Of an execution that was given up, the service has told no end.
+            let seconds = match (&self.end, self.entered_here) {
+                (None, Some(entered)) => by_events.max(entered.elapsed().as_secs_f64()),
+                _ => by_events,
+            };
             visits.push(report::StateVisit {
                 name: self.state.clone(),
-                seconds: (self.last - self.entered).max(0.0),
+                seconds,
                 caught: None,
                 failed: Some(
                     error
@@ -742,6 +750,7 @@ impl Trace {
             self.state.clone_from(&details.name);
             self.entered = moment;
             self.is_inside = true;
+            self.entered_here = Some(Instant::now());
             self.failed = None;
             observe(Event::StateEntered {
                 state: details.name.clone(),

@@ -411,6 +411,11 @@ fn a_run_that_fails_has_a_report() {
         (states.len(), &states[0]["name"], &states[0]["failed"]),
         (1, &"Training Model".into(), &"Aborted".into())
     );
+    let within = states[0]["seconds"].as_f64().unwrap();
+    assert!(
+        within > 0.0 && within <= report["seconds"].as_f64().unwrap(),
+        "{within}"
+    );
     assert_eq!(report["manifest"]["countries"][0]["code"], "US");
     let page = std::fs::read_to_string(folder.join("ipinsights-report/report.html")).unwrap();
     for shown in [

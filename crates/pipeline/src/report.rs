@@ -88,8 +88,8 @@ pub enum RunKind {
 #[schemars(untagged)]
 #[expect(dead_code, reason = "it is there for the schema")]
 enum Manifest {
-    Sample(geodata::Manifest),
-    Own(OwnManifest),
+    Sample(Box<geodata::Manifest>),
+    Own(Box<OwnManifest>),
 }
 
 /// A run that did not end well, as far as it came.

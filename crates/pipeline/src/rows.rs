@@ -19,7 +19,7 @@ pub enum Rows {
     /// Drawn from a country database.
     Sample(Box<Sample>),
     /// Somebody's own.
-    Own(OwnRows),
+    Own(Box<OwnRows>),
 }
 
 impl From<Sample> for Rows {
@@ -30,7 +30,7 @@ impl From<Sample> for Rows {
 
 impl From<OwnRows> for Rows {
     fn from(rows: OwnRows) -> Self {
-        Self::Own(rows)
+        Self::Own(Box::new(rows))
     }
 }
 

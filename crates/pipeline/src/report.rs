@@ -532,11 +532,13 @@ pub(crate) fn own_verdict(figures: &Figures<'_>, kind: EvaluationRows) -> String
             judged as f64 * threshold.false_positive_rate,
         );
     }
-    if strangers > 0 {
-        text += &format!(
+    text += &match strangers {
+        0 => String::new(),
+        1 => " One row to judge is of an entity that has no training rows, and has no verdict.".to_owned(),
+        _ => format!(
             " {strangers} rows to judge are of entities that have no training rows, and have no verdict."
-        );
-    }
+        ),
+    };
     text += &format!(
         " {} of {} held-out rows score below zero: the sign of a score alone proves {}.",
         held_out.negative,
@@ -714,6 +716,73 @@ mod tests {
             expect![[
                 r#"2 of 2 outliers score below -1.250, the line that at most 5 % of in-country addresses the model has not seen fall below (12 of 250 held-out rows do). The AUC against the outliers is 0.98 (0.5 is a coin, 1 is perfect); with only 2 of them that figure is rough: this model tells foreign addresses from native ones well. 2 of 2 outliers score below zero, and so do 5 of 250 held-out rows: the sign of a score alone proves little."#
             ]],
+        );
+    }
+
+    #[test]
+    fn own_rows_are_told_what_they_are_measured_with() {
+        let threshold = Threshold {
+            value: 0.5,
+            false_positive_rate: 0.05,
+        };
+        let row = |score: f32, unknown_entity: bool| Row {
+            entity: "ana".into(),
+            ip: [192, 0, 2, 1].into(),
+            score,
+            anomalous: !unknown_entity && score < threshold.value,
+            unknown_entity,
+            percentile: 0.0,
+            reason: None,
+        };
+        let held_out = HeldOut {
+            rows: 40,
+            auc_vs_outliers: None,
+            flagged: 1,
+            negative: 0,
+            quantiles: vec![],
+            entities: vec![],
+            lowest: vec![],
+        };
+        let check = |rows: &[Row], auc: Option<f64>, kind, expected: Expect| {
+            expected.assert_eq(&own_verdict(
+                &Figures {
+                    rows,
+                    threshold: &threshold,
+                    held_out: &held_out,
+                    control: None,
+                    evaluation: &Evaluation {
+                        rows: 40,
+                        auc,
+                        flagged: 30,
+                        lowest: vec![],
+                    },
+                },
+                kind,
+            ));
+        };
+        check(
+            &[row(1.0, false), row(-1.0, false), row(-2.0, true)],
+            Some(0.98),
+            EvaluationRows::Exchanged,
+            expect![
+                "Scores below 0.500 are flagged: at most 5 % of rows like the held-out ones (1 of 40 held-out rows lie below it). Over 40 held-out addresses that were given to other entities the AUC is 0.98 (0.5 is a coin, 1 is perfect), and 75 % of them are flagged: this model tells an address of somebody else from one's own well. An attacker may come from elsewhere than a colleague's network, and be easier or harder to find. 1 of 2 rows to judge are flagged; of normal ones it would be about 0.1 by chance. One row to judge is of an entity that has no training rows, and has no verdict. 0 of 40 held-out rows score below zero: the sign of a score alone proves little."
+            ],
+        );
+        check(
+            &[],
+            Some(0.7),
+            EvaluationRows::Given,
+            expect![
+                "Scores below 0.500 are flagged: at most 5 % of rows like the held-out ones (1 of 40 held-out rows lie below it). Over 40 rows that are known not to be normal the AUC is 0.70 (0.5 is a coin, 1 is perfect), and 75 % of them are flagged: this model is a weak hint, not a detector. 0 of 40 held-out rows score below zero: the sign of a score alone proves little."
+            ],
+        );
+        check(
+            &[row(-2.0, true), row(-2.0, true)],
+            None,
+            EvaluationRows::None,
+            expect![
+                "Scores below 0.500 are flagged: at most 5 % of rows like the held-out ones (1 of 40 held-out rows lie below it). There are no rows to measure with that are not normal: nothing here says what the model would find. 2 rows to judge are of entities that have no training rows, and have no verdict. 0 of 40 held-out rows score below zero: the sign of a score alone proves little."
+            ],
         );
     }
 }

@@ -809,11 +809,21 @@ fn reason(error: Option<&str>, cause: Option<&str>) -> String {
     }
 }
 
-/// A failed job's cause is its whole description, of which the reason is one member.
+/// A failed job's cause is its whole description, of which the reason is one member; one that was stopped has none.
 fn own_words(cause: &str) -> String {
-    let job = serde_json::from_str::<serde_json::Value>(cause).ok();
-    let reason = job.as_ref().and_then(|job| job.get("FailureReason")?.as_str());
-    reason.unwrap_or(cause).to_owned()
+    let job: serde_json::Value = serde_json::from_str(cause).unwrap_or_default();
+    if let Some(reason) = job["FailureReason"].as_str() {
+        return reason.to_owned();
+    }
+    let Some(status) = job["TrainingJobStatus"].as_str() else {
+        return cause.to_owned();
+    };
+    let transitions = job["SecondaryStatusTransitions"].as_array();
+    let last = transitions.and_then(|all| all.last()?["StatusMessage"].as_str());
+    match last {
+        Some(message) => format!("the training job ended as {status}: {message}"),
+        None => format!("the training job ended as {status}"),
+    }
 }
 
 /// Scores through the endpoint, calibrates, and writes the report.
@@ -1185,6 +1195,17 @@ mod tests {
             reason(Some("States.TaskFailed"), Some(job)),
             "States.TaskFailed: AlgorithmError: no rows"
         );
+        let stopped = r#"{"TrainingJobName":"a","TrainingJobStatus":"Stopped","SecondaryStatusTransitions":[
+            {"Status":"Starting","StatusMessage":"Starting"},{"Status":"Stopped","StatusMessage":"Training job stopped"}]}"#;
+        assert_eq!(
+            reason(Some("States.TaskFailed"), Some(stopped)),
+            "States.TaskFailed: the training job ended as Stopped: Training job stopped"
+        );
+        assert_eq!(
+            reason(None, Some(r#"{"TrainingJobStatus":"Stopped"}"#)),
+            "the training job ended as Stopped"
+        );
+        assert_eq!(reason(None, Some("[1]")), "[1]");
         assert_eq!(
             reason(Some("EndpointFailed"), Some("out of memory")),
             "EndpointFailed: out of memory"

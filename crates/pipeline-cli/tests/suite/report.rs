@@ -115,7 +115,7 @@ fn own_rows_are_trained_on_served_and_judged() {
     for part in [
         "held-out addresses that were given to other entities",
         "1 of 2 rows to judge are flagged",
-        "1 rows to judge are of entities that have no training rows",
+        "One row to judge is of an entity that has no training rows",
     ] {
         assert!(said.contains(part), "{part} is not in {said}");
     }

@@ -157,7 +157,8 @@ fn machine_section(machine: &StateMachine, execution: Option<&report::Execution>
 fn executed(machine: &StateMachine, execution: &report::Execution) -> Markup {
     let names: Vec<&str> = execution.states.iter().map(|visit| visit.name.as_str()).collect();
     let ended = match execution.status.as_str() {
-        "RUNNING" => "was given up before it ended".to_owned(),
+        "RUNNING" => "was given up, and may still run".to_owned(),
+        "ABORTED" => "was given up".to_owned(),
         status => format!("ended as {status}"),
     };
     html! {

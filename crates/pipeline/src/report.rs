@@ -185,7 +185,7 @@ pub struct Build {
 pub struct Execution {
     /// Its ARN.
     pub arn: String,
-    /// `SUCCEEDED`; in the report of a failed run also `FAILED`, `TIMED_OUT`, `ABORTED`, or `RUNNING` where it was given up.
+    /// `SUCCEEDED`; in the report of a failed run also `FAILED` or `TIMED_OUT`, where it was given up `ABORTED`, or `RUNNING` where nobody knows.
     pub status: String,
     /// The state machine's ARN.
     pub state_machine: String,

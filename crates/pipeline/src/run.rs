@@ -35,6 +35,9 @@ pub type Observer<'a> = &'a mut (dyn FnMut(Event) + Send);
 /// How long a run that ends badly may take to stop its execution and to delete what it made.
 const CLEANUP: Duration = Duration::from_secs(90);
 
+/// How long a run that ends badly may take to see how far its execution came.
+const LAST_LOOK: Duration = Duration::from_secs(3);
+
 /// The confidence of the intervals in a report.
 const CONFIDENCE: f64 = 0.95;
 
@@ -121,16 +124,28 @@ pub async fn run(
         Ok(report) => return Ok(report),
         Err(error) => error,
     };
+    let seconds = began.elapsed().as_secs_f64();
+    let cleanup = undo(clients, settings, &names, &made, &mut *observe);
+    if tokio::time::timeout(CLEANUP, cleanup).await.is_err() {
+        let message = format!(
+            "cleaning up took longer than {} s and was given up; `ipinsights destroy` finds what is left",
+            CLEANUP.as_secs()
+        );
+        observe(Event::Warning { message });
+    }
+    // What cannot be had soon is left out.
+    let look = made.look_again(clients, &error);
+    let status = tokio::time::timeout(LAST_LOOK, look).await.unwrap_or_default();
     let report = FailedRun {
         version: report::VERSION,
         kind: FailedRunKind::FailedRun,
         target: settings.target.clone(),
         region: clients.region.clone(),
         started: started.to_string(),
-        seconds: began.elapsed().as_secs_f64(),
+        seconds,
         name: settings.name().to_string(),
         failure: made.trace.failure(&error),
-        execution: made.execution(&error),
+        execution: made.execution(status),
         job: names.training_job().to_string(),
         hyperparameters: settings.hyperparameters().to_map(),
         manifest,
@@ -140,16 +155,6 @@ pub async fn run(
             model_sha256: None,
         },
     };
-    {
-        let cleanup = undo(clients, settings, &names, &made, &mut *observe);
-        if tokio::time::timeout(CLEANUP, cleanup).await.is_err() {
-            let message = format!(
-                "cleaning up took longer than {} s and was given up; `ipinsights destroy` finds what is left",
-                CLEANUP.as_secs()
-            );
-            observe(Event::Warning { message });
-        }
-    }
     Err(Failed {
         error,
         report: Some(Box::new(report)),
@@ -174,6 +179,8 @@ struct Made {
     machine: Option<String>,
     /// The execution, from the moment it may have been started.
     execution: Option<String>,
+    /// It has been started for certain.
+    started: bool,
     /// It has ended by itself.
     ended: bool,
     /// What the endpoint served before.
@@ -183,19 +190,31 @@ struct Made {
 }
 
 impl Made {
-    /// The execution of a run that ended with this error.
-    fn execution(&self, error: &Error) -> Option<report::Execution> {
-        let status = match error {
-            Error::Execution { status, .. } => status.as_str(),
-            _ if self.ended => ExecutionStatus::Succeeded.as_str(),
-            // The execution was given up before its end was seen.
-            _ => ExecutionStatus::Running.as_str(),
+    /// The status of the execution of a run that ended with this error. One that was given up has gone on since it was last looked at.
+    async fn look_again(&mut self, clients: &Clients, error: &Error) -> Option<String> {
+        let execution = self.execution.clone().filter(|_| self.started)?;
+        if self.ended {
+            let succeeded = ExecutionStatus::Succeeded.as_str();
+            return Some(match error {
+                Error::Execution { status, .. } => status.clone(),
+                _ => succeeded.to_owned(),
+            });
+        }
+        let mut watch = Watch {
+            execution: &execution,
+            trace: &mut self.trace,
         };
-        // Before the first event nobody knows whether it has begun.
-        let begun = self.trace.seen > 0 || self.ended;
-        begun.then(|| report::Execution {
+        watch.read_history(clients, &mut |_| {}).await.ok()?;
+        let describe = clients.sfn.describe_execution().execution_arn(&execution);
+        let described = describe.send().await.ok()?;
+        Some(described.status.as_str().to_owned())
+    }
+
+    /// The execution, if it came to one.
+    fn execution(&self, status: Option<String>) -> Option<report::Execution> {
+        self.started.then(|| report::Execution {
             arn: self.execution.clone().unwrap_or_default(),
-            status: status.to_owned(),
+            status: status.unwrap_or_else(|| ExecutionStatus::Running.as_str().to_owned()),
             state_machine: self.machine.clone().unwrap_or_default(),
             states: self.trace.all_visits(),
         })
@@ -248,6 +267,7 @@ async fn work(
         .map_err(|error| ClientError::from_sdk("StartExecution", error))?
         .execution_arn;
     made.execution = Some(execution.clone());
+    made.started = true;
     observe(Event::ExecutionStarted {
         arn: execution.clone(),
     });
@@ -597,8 +617,6 @@ struct Trace {
     entered: f64,
     /// Whether the state was entered and not left.
     is_inside: bool,
-    /// When its entering was read, by this machine's clock.
-    entered_here: Option<Instant>,
     /// The error of the last try, where it failed.
     failed: Option<String>,
     visits: Vec<report::StateVisit>,
@@ -612,15 +630,9 @@ impl Trace {
         let mut visits = self.visits.clone();
         if self.is_inside {
             let error = self.end.as_ref().map(|(error, _)| error.clone());
-            let by_events = (self.last - self.entered).max(0.0);
-            // Of an execution that was given up, the service has told no end.
-            let seconds = match (&self.end, self.entered_here) {
-                (None, Some(entered)) => by_events.max(entered.elapsed().as_secs_f64()),
-                _ => by_events,
-            };
             visits.push(report::StateVisit {
                 name: self.state.clone(),
-                seconds,
+                seconds: (self.last - self.entered).max(0.0),
                 caught: None,
                 failed: Some(
                     error
@@ -750,7 +762,6 @@ impl Trace {
             self.state.clone_from(&details.name);
             self.entered = moment;
             self.is_inside = true;
-            self.entered_here = Some(Instant::now());
             self.failed = None;
             observe(Event::StateEntered {
                 state: details.name.clone(),

@@ -369,6 +369,42 @@ async fn a_run_that_cannot_score_is_reported_with_its_execution() {
     assert_eq!((&report.failure.state, &report.failure.error), (&None, &None));
 }
 
+#[tokio::test]
+async fn a_run_that_is_given_up_before_its_history_was_read_tells_it_all_the_same() {
+    let service = first_run();
+    service
+        .instead("DescribeExecution", common::execution("ABORTED", None, None))
+        .instead(
+            "GetExecutionHistory",
+            ok(json!({ "events": [
+                { "id": 3, "timestamp": 14.5, "type": "ExecutionAborted" },
+                { "id": 2, "timestamp": 10.0, "type": "TaskStateEntered", "stateEnteredEventDetails": { "name": "Training Model", "input": "{}" } },
+                { "id": 1, "timestamp": 10.0, "type": "ExecutionStarted" },
+            ] })),
+        );
+    let (_server, clients) = service.start().await;
+    let cancelled = std::sync::Arc::new(tokio::sync::Notify::new());
+    let cancel = std::sync::Arc::clone(&cancelled);
+    let started = common::STARTED.parse().unwrap();
+    let (settings, sample) = (settings(|_| {}), sample());
+    let mut observe = |event: Event| {
+        if matches!(event, Event::ExecutionStarted { .. }) {
+            cancelled.notify_one();
+        }
+    };
+    let cancel = async move { cancel.notified().await };
+    let result = pipeline::run(&clients, &settings, &sample, started, cancel, &mut observe).await;
+    let failed = result.unwrap_err();
+    assert!(matches!(failed.error, Error::Interrupted), "{failed}");
+    assert_eq!(service.asked("StopExecution").len(), 1);
+    let report = failed.report.unwrap();
+    assert_eq!(report.failure.state.as_deref(), Some("Training Model"));
+    let execution = report.execution.unwrap();
+    assert_eq!(execution.status, "ABORTED");
+    let visit = &execution.states[0];
+    assert_eq!((visit.seconds, visit.failed.as_deref()), (4.5, Some("Aborted")));
+}
+
 /// An account in which a pipeline has nothing left but logs, some of them of a pipeline whose name goes on.
 fn logs_only() -> common::Service {
     let service = first_run();

@@ -404,7 +404,7 @@ fn a_run_that_fails_has_a_report() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let report = read(folder, "ipinsights-report/report.json");
     assert_eq!(faults(&schema, &report), [""; 0]);
-    assert_eq!(report["execution"]["status"], "RUNNING");
+    assert_eq!(report["execution"]["status"], "ABORTED");
     assert_eq!(report["failure"]["state"], "Training Model");
     let states = report["execution"]["states"].as_array().unwrap();
     assert_eq!(
@@ -422,7 +422,7 @@ fn a_run_that_fails_has_a_report() {
         "What went wrong",
         "data:image/svg+xml",
         "Training Model",
-        "was given up before it ended",
+        "was given up",
         "IPFire",
     ] {
         assert!(page.contains(shown), "{shown} is not in the page");

@@ -82,12 +82,12 @@ impl Words {
     }
 }
 
-/// Rows with what became of them.
-fn rows_table(rows: &[Row], shown: usize, entity: &str) -> Markup {
+/// Rows with what became of them; `name` is for those who do not see where the table stands.
+fn rows_table(name: &str, rows: &[Row], shown: usize, entity: &str) -> Markup {
     let more = rows.len().saturating_sub(shown);
     html! {
         div.wide {
-            table.stacked {
+            table.stacked aria-label=(name) {
                 thead { tr {
                     th scope="col" { (entity) }
                     th scope="col" { "address" }
@@ -132,7 +132,7 @@ fn folded_rows(title: &str, total: usize, lowest: &[Row], entity: &str) -> Marku
                     (title) ": "
                     @if shown < total { "the " (shown) " with the lowest scores of " (total) } @else { "all " (total) ", lowest scores first" }
                 }
-                (rows_table(&lowest[..shown], shown, entity))
+                (rows_table(title, &lowest[..shown], shown, entity))
             }
         }
     }

@@ -324,6 +324,17 @@ fn control_rows_are_scored_and_explained() {
     let page = std::fs::read_to_string(folder.join("ipinsights-report/report.html")).unwrap();
     assert!(page.contains("Control rows: all 100, lowest scores first"));
     assert!(page.contains("control rows flagged"));
+    // Who does not see the page is told its pictures and tables apart.
+    for attribute in [" alt=\"", " aria-label=\"", " id=\""] {
+        let values: Vec<&str> = page
+            .split(attribute)
+            .skip(1)
+            .map(|rest| rest.split('"').next().unwrap())
+            .collect();
+        let distinct: std::collections::HashSet<&&str> = values.iter().collect();
+        assert!(values.len() >= 4, "{attribute}: {values:?}");
+        assert_eq!(distinct.len(), values.len(), "{attribute}: {values:?}");
+    }
 }
 
 #[test]

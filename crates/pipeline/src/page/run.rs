@@ -117,7 +117,7 @@ impl Report {
             section aria-labelledby="rows" {
                 h2 #rows { "Scored rows" }
                 @if self.rows.is_empty() { p { "No rows to judge were given." } }
-                @else { (rows_table(&self.rows, MOST_LISTED, words.entity)) }
+                @else { (rows_table(if self.is_own() { "Rows to judge" } else { "Outliers" }, &self.rows, MOST_LISTED, words.entity)) }
                 (folded_rows(&measured, self.evaluation.rows, &self.evaluation.lowest, words.entity))
                 (folded_rows("Held-out rows", self.held_out.rows, &self.held_out.lowest, "entity"))
                 @if let Some(control) = &self.control {

@@ -131,3 +131,105 @@ fn the_picture_of_the_machine_has_the_execution_in_it() {
     assert_ne!(svg, machine().to_svg());
     assert!(svg.contains("1.5"), "{svg}");
 }
+
+/// Nothing of a hostile text is markup, and nothing is loaded.
+fn assert_harmless(page: &str) {
+    assert!(!page.contains("<script"), "{page}");
+    for link in ["http://", "https://", "src=\"/", "href=", "url("] {
+        assert!(!page.contains(link), "{link}");
+    }
+}
+
+#[test]
+fn own_rows_are_named_as_they_are() {
+    let evil = "<script>alert(1)</script>\"'&";
+    let row = |unknown_entity| report::Row {
+        unknown_entity,
+        anomalous: !unknown_entity,
+        ..hostile().rows[0].clone()
+    };
+    let own = Report {
+        rows: vec![row(true), row(false)],
+        evaluation: report::Evaluation {
+            rows: 150,
+            auc: Some(0.9),
+            flagged: 100,
+            lowest: vec![row(false); 120],
+        },
+        manifest: serde_json::json!({
+            "kind": "rows", "version": 1, "seed": 7, "held_out": 0.2, "evaluation": "exchanged", "entities": 3,
+            "written_by": evil,
+            "inputs": [{"part": "train", "path": evil, "rows": 9, "sha256": evil}, {"part": evil}, 5],
+            "skipped": [
+                {"part": "validation", "reason": "unknown-entity", "rows": 2},
+                {"part": "evaluation", "reason": evil, "rows": 1},
+            ],
+            "files": [{"name": "train.csv", "rows": 7, "sha256": evil}, {"name": evil}],
+        }),
+        ..hostile()
+    };
+    let page = own.to_html(&machine());
+    assert_harmless(&page);
+    for shown in [
+        "none: unknown entity",
+        "20.0 % of the training rows were held out, by lot with seed 7",
+        "Left out: 2 rows to hold out of entities that have no rows to train on.",
+        "Held-out addresses that were given to other entities: the 100 with the lowest scores of 150",
+        "rows to judge flagged",
+    ] {
+        assert!(page.contains(shown), "{shown} is not in {page}");
+    }
+    assert!(
+        !page.contains("claims to be") && !page.contains("country"),
+        "{page}"
+    );
+}
+
+#[test]
+fn a_failed_run_shows_where_it_failed() {
+    let evil = "<script>alert(1)</script>\"'&";
+    let failed = |name: &str, failed: Option<&str>| report::StateVisit {
+        name: name.to_owned(),
+        seconds: 2.0,
+        caught: None,
+        failed: failed.map(str::to_owned),
+    };
+    let mut run = report::FailedRun {
+        version: report::VERSION,
+        kind: report::FailedRunKind::FailedRun,
+        target: "aws".to_owned(),
+        region: "eu-west-1".to_owned(),
+        started: "2026-11-28T01:24:00Z".to_owned(),
+        seconds: 3.25,
+        name: evil.to_owned(),
+        failure: report::Failure {
+            message: evil.to_owned(),
+            because: vec![evil.to_owned()],
+            state: Some("A".to_owned()),
+            error: Some(evil.to_owned()),
+            cause: Some(evil.to_owned()),
+        },
+        execution: Some(report::Execution {
+            arn: evil.to_owned(),
+            status: "FAILED".to_owned(),
+            state_machine: evil.to_owned(),
+            states: vec![failed("A", Some(evil))],
+        }),
+        job: evil.to_owned(),
+        hyperparameters: [(evil.to_owned(), evil.to_owned())].into(),
+        manifest: serde_json::Value::Null,
+        record: report::Record::default(),
+    };
+    let page = run.to_html(&machine());
+    assert_harmless(&page);
+    assert!(page.contains("2026-11-28 01:24:00 UTC, aws, eu-west-1"), "{page}");
+    assert!(page.contains("<details open>"), "{page}");
+
+    let status = |execution: &report::Execution| done(execution).state("A").map(|run| run.status);
+    let execution = run.execution.as_mut().unwrap();
+    assert_eq!(status(execution), Some(StateStatus::Failed));
+    execution.states = vec![failed("A", None), failed("A", Some("Aborted"))];
+    assert_eq!(status(execution), Some(StateStatus::Aborted));
+    run.execution = None;
+    assert!(run.to_html(&machine()).contains("did not come to an execution"));
+}

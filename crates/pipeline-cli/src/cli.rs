@@ -1158,7 +1158,7 @@ pub enum ReportKind {
 /// `ipinsights destroy`
 #[derive(Debug, Args)]
 pub struct DestroyArgs {
-    /// Delete the logs of the endpoint and of the training jobs in CloudWatch, too
+    /// Delete the logs of the endpoint and of the training jobs in CloudWatch, too; the local services keep theirs
     #[arg(long)]
     pub logs: bool,
     /// Which services.

@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use pipeline_cli::cli::Cli;
 
 use crate::maxmind::{self, MaxMind};
@@ -346,6 +346,51 @@ fn every_command_for_a_shell_has_arguments_that_are_known() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(read >= 4, "only {read} commands: are they found at all?");
+}
+
+/// What a command that a sentence names has not: a subcommand, an option.
+fn unknown_words(command: &str) -> Option<String> {
+    let mut known = Cli::command();
+    known.build();
+    let mut is_named = false;
+    for word in command.split_whitespace().skip(1) {
+        if let Some(within) = known.find_subcommand(word) {
+            known = within.clone();
+            is_named = true;
+        } else if !is_named && !word.starts_with('-') {
+            return Some(format!("there is no command `{word}`"));
+        } else if let Some(option) = word.strip_prefix("--") {
+            let name = option.split('=').next().unwrap_or_default();
+            if !known
+                .get_arguments()
+                .any(|argument| argument.get_long() == Some(name))
+            {
+                return Some(format!("`{}` has no `--{name}`", known.get_name()));
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn commands_in_sentences_are_those_that_there_are() {
+    let (mut read, mut wrong) = (0, Vec::new());
+    let changes = root().join("CHANGELOG.md");
+    for path in texts().into_iter().chain([changes]) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        // Blocks aside, which are commands of their own.
+        let sentences: String = text.split("```").step_by(2).collect();
+        for span in sentences.split('`').skip(1).step_by(2) {
+            if span.starts_with("ipinsights ") {
+                read += 1;
+                wrong.extend(unknown_words(span).map(|why| format!("{}: `{span}`: {why}", path.display())));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(read >= 50, "only {read} commands: are they found at all?");
+    assert!(unknown_words("ipinsights states run --mock x").is_none());
+    assert!(unknown_words("ipinsights runs").is_some() && unknown_words("ipinsights run --row x").is_some());
 }
 
 #[test]

@@ -307,6 +307,9 @@ pub struct HeldOut {
     pub quantiles: Vec<f32>,
     /// The held-out rows of each entity, by name; of more than [`MOST_LISTED`] entities, those with most flagged rows.
     pub entities: Vec<EntityScores>,
+    /// How many entities have held-out rows, those that are not listed among them.
+    #[serde(default)]
+    pub entity_count: usize,
     /// The rows with the lowest scores, at most [`MOST_LISTED`].
     #[serde(default)]
     pub lowest: Vec<Row>,
@@ -676,6 +679,7 @@ mod tests {
             negative,
             quantiles: vec![],
             entities: vec![],
+            entity_count: 0,
             lowest: vec![],
         };
         let evaluation = Evaluation {
@@ -741,6 +745,7 @@ mod tests {
             negative: 0,
             quantiles: vec![],
             entities: vec![],
+            entity_count: 0,
             lowest: vec![],
         };
         let check = |rows: &[Row], auc: Option<f64>, kind, expected: Expect| {

@@ -326,7 +326,7 @@ impl OwnRowsDraft {
         let held_out = self.validation.is_none().then_some(self.held_out);
         let (train, validation) = match self.validation {
             Some(given) => {
-                let known = names(&self.train.rows);
+                let known = entities(&self.train.rows);
                 let validation = skipped.strangers(Part::Validation, given.rows, &known);
                 (self.train.rows, validation)
             }
@@ -344,7 +344,7 @@ impl OwnRowsDraft {
                     .to_owned(),
             });
         }
-        let known = names(&train);
+        let known = entities(&train);
         let (evaluation, kind) = match self.anomalous {
             Some(given) => (
                 skipped.strangers(Part::Evaluation, given.rows, &known),
@@ -489,7 +489,7 @@ impl OwnRows {
 }
 
 /// The entities of rows.
-fn names(rows: &[AccessEvent]) -> HashSet<&str> {
+pub(crate) fn entities(rows: &[AccessEvent]) -> HashSet<&str> {
     rows.iter().map(|row| row.entity.as_str()).collect()
 }
 
@@ -573,7 +573,7 @@ fn exchanged(
     const TRIES: u64 = 16;
 
     let network = |ip: Ipv4Addr| u32::from(ip) >> 8;
-    let entities: Vec<&str> = names(train)
+    let entities: Vec<&str> = entities(train)
         .into_iter()
         .collect::<BTreeSet<_>>()
         .into_iter()
@@ -659,7 +659,7 @@ mod tests {
         };
         let most = most.check().unwrap();
         assert_eq!((most.train.len(), most.validation.len()), (3, 38));
-        assert_eq!(names(&most.train).len(), 3);
+        assert_eq!(entities(&most.train).len(), 3);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::hex::hex;
 use crate::names::RunNames;
 use crate::observer::Event;
 use crate::report::{self, FailedRun, FailedRunKind, Report, RunKind};
-use crate::rows::{RowFile, Rows};
+use crate::rows::{RowFile, Rows, entities};
 use crate::settings::S3Folder;
 use crate::{Clients, Error, Settings};
 
@@ -898,6 +898,7 @@ async fn finish(
         quantiles: [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0]
             .map(|at| report::quantile(&sorted, at))
             .to_vec(),
+        entity_count: entities(rows.validation()).len(),
         entities: by_entity(rows.validation(), &held_out, &threshold),
         lowest: judge.lowest(rows.validation(), &held_out, native),
     };
@@ -1045,7 +1046,7 @@ impl<'a> Judge<'a> {
         Self {
             threshold,
             held_out,
-            known: rows.train().iter().map(|row| row.entity.as_str()).collect(),
+            known: entities(rows.train()),
             history: HistoryBuilder::of_events(rows.train()).ok(),
         }
     }
@@ -1197,7 +1198,11 @@ async fn served(clients: &Clients, name: &EndpointName) -> Result<report::Endpoi
 
 #[cfg(test)]
 mod tests {
-    use super::reason;
+    use access_events::AccessEvent;
+    use ipinsights::Score;
+
+    use super::{by_entity, reason};
+    use crate::report::MOST_LISTED;
 
     #[test]
     fn a_failed_jobs_own_reason_is_told() {
@@ -1223,5 +1228,30 @@ mod tests {
         );
         assert_eq!(reason(Some("States.Timeout"), None), "States.Timeout");
         assert_eq!(reason(None, None), "the service gave no reason");
+    }
+
+    #[test]
+    fn of_many_entities_those_with_most_flagged_rows_are_listed() {
+        let events = |count: usize| -> Vec<AccessEvent> {
+            (0..count)
+                .map(|at| AccessEvent::new(format!("e{at:05}"), [1, 2, 3, 4].into()))
+                .collect()
+        };
+        let scores =
+            |count: usize| -> Vec<Score> { (0..count).rev().map(|at| Score::new(at as f32)).collect() };
+        let check = |count: usize| {
+            let threshold = ipinsights::Threshold::calibrate(&scores(count), 0.05).unwrap();
+            by_entity(&events(count), &scores(count), &threshold)
+        };
+        // By name where all are.
+        let all = check(MOST_LISTED);
+        assert_eq!(
+            (all.len(), &*all[0].entity, all[0].flagged),
+            (MOST_LISTED, "e00000", 0)
+        );
+        let some = check(2 * MOST_LISTED);
+        assert_eq!(some.len(), MOST_LISTED);
+        assert_eq!(some[0].flagged, 1);
+        assert!(*some[0].entity > *"e01890", "{}", some[0].entity);
     }
 }

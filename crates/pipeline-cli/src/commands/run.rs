@@ -230,12 +230,12 @@ fn write_rows(folder: &Path, rows: &Rows) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// So many lines of a table are printed; the report has all.
+/// So many lines of a table are printed; the report has more.
 const MOST_SHOWN: usize = 100;
 
 fn more(lines: usize) -> String {
     match lines.checked_sub(MOST_SHOWN) {
-        Some(more) if more > 0 => format!("\nand {more} more (--format json has all)"),
+        Some(more) if more > 0 => format!("\nand {more} more, see the report"),
         _ => String::new(),
     }
 }
@@ -282,7 +282,7 @@ fn text(report: &Report) -> String {
     if !report.rows.is_empty() {
         tables.push(rows.trim_fmt() + &more(report.rows.len()));
     }
-    tables.push(held_out.trim_fmt() + &more(report.held_out.entities.len()));
+    tables.push(held_out.trim_fmt() + &more(report.held_out.entity_count));
     format!(
         "{}\n\nheld-out scores at 0, 5, 25, 50, 75, 95, 100 %: {}\nthreshold {:.3} (at most {:.1} % of {} \
          rows lie below it)\nendpoint {} {}, execution {}\n\n{}",

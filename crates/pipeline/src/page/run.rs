@@ -130,6 +130,8 @@ impl Report {
     fn held_out_section(&self, words: &Words) -> Markup {
         let ends = ["lowest", "5 %", "25 %", "median", "75 %", "95 %", "highest"];
         let entities = &self.held_out.entities;
+        let count = self.held_out.entity_count.max(entities.len());
+        let more = count - entities.len().min(MOST_SHOWN);
         html! {
             section aria-labelledby="held-out" {
                 h2 #held-out { "Held-out rows" }
@@ -156,7 +158,13 @@ impl Report {
                             }
                         }
                     }
-                    @if entities.len() > MOST_SHOWN { p { "And " (entities.len() - MOST_SHOWN) " more entities: report.json has them." } }
+                    @if more > 0 {
+                        p {
+                            "And " (more) " more entities"
+                            @if self.held_out.entity_count > entities.len() { "; these have the most flagged rows" }
+                            "."
+                        }
+                    }
                     table {
                         thead { tr { @for end in ends { th.number scope="col" { (end) } } } }
                         tbody { tr {

@@ -76,6 +76,7 @@ fn hostile() -> Report {
                 median: 0.5,
                 flagged: 0,
             }],
+            entity_count: 1,
             lowest: Vec::new(),
         },
         control: None,

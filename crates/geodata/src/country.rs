@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// An ISO 3166-1 alpha-2 code, in capitals. Whether a country of that code exists is for a database to say.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("pattern" = "^[A-Z]{2}$")))]
 #[serde(into = "String", try_from = "String")]
 pub struct CountryCode([u8; 2]); // INVARIANT: two ASCII capitals.
 

@@ -15,10 +15,12 @@ use crate::{
 /// Where a sample comes from and what is in it: enough to [draw it again](Self::repeat) and to [see](Self::check) that it is
 /// the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Manifest {
     /// Of the manifest's form, and of the way numbers are drawn: [`Manifest::VERSION`].
+    #[cfg_attr(feature = "schema", schemars(extend("const" = Self::VERSION)))]
     pub version: u32,
     /// The program that drew the sample, such as `geodata 0.1.0`.
     pub written_by: String,
@@ -276,6 +278,7 @@ fn members(value: &Value) -> Option<Vec<(String, &Value)>> {
 
 /// What a sample was drawn from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DatabaseFacts {
@@ -312,6 +315,7 @@ impl DatabaseFacts {
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SpecFacts {
@@ -359,6 +363,7 @@ impl SpecFacts {
 
 /// Rows that a country has too few networks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ShortageFacts {
@@ -374,6 +379,7 @@ pub struct ShortageFacts {
 
 /// A country to train on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CountryCounts {
@@ -393,6 +399,7 @@ pub struct CountryCounts {
 
 /// The country of the outliers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct OutlierCounts {
@@ -410,6 +417,7 @@ pub struct OutlierCounts {
 
 /// Where the test rows of a sample come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum TestRows {
@@ -421,6 +429,7 @@ pub enum TestRows {
 
 /// Something that was left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Skipped {
@@ -432,6 +441,7 @@ pub struct Skipped {
 
 /// Why a network was left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum SkipReason {
@@ -458,6 +468,7 @@ impl fmt::Display for SkipReason {
 
 /// A file of a sample.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct FileFacts {

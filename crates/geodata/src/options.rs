@@ -94,6 +94,7 @@ impl OpenOptions {
 
 /// One of the countries that a record has for its network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum CountrySource {
     /// Where the addresses are used.

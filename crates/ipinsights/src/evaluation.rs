@@ -46,8 +46,10 @@ pub fn auc<S: Copy + Into<Score>>(normal: &[S], anomalous: &[S]) -> Option<f64> 
 
 /// What one choice of threshold does.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RocPoint {
-    /// Scores strictly below this are flagged; at the last point it is infinite and everything is.
+    /// Scores strictly below this are flagged; at the last point it is infinite, which JSON writes as `null`, and everything is.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<f32>"))]
     pub threshold: Score,
     /// The share of normal pairs that is flagged.
     pub false_positive_rate: f64,
@@ -80,8 +82,10 @@ pub fn roc<S: Copy + Into<Score>>(normal: &[S], anomalous: &[S]) -> Option<Vec<R
 
 /// What one choice of threshold finds, and how much of it is right.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PrecisionRecallPoint {
-    /// Scores strictly below this are flagged; at the last point it is infinite and everything is.
+    /// Scores strictly below this are flagged; at the last point it is infinite, which JSON writes as `null`, and everything is.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<f32>"))]
     pub threshold: Score,
     /// The share of anomalous pairs that is flagged.
     pub recall: f64,
@@ -148,6 +152,7 @@ pub fn recall_at<S: Copy + Into<Score>>(
 
 /// How many scores fall where, in bins of equal width.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Histogram {
     /// Where the first bin begins.
     pub low: f32,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// An interval that holds the true value with at least the stated confidence.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Interval {
     /// Its lower end.
     pub low: f64,

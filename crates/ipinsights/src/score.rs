@@ -26,6 +26,7 @@ use crate::calibration::Threshold;
 /// assert!(abroad.probability() < 0.12);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Score(f32);
 

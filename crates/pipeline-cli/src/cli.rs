@@ -58,7 +58,7 @@ pub enum Command {
     List(ListArgs),
     /// Say in which network and country addresses are
     Lookup(LookupArgs),
-    /// Read a whole database and report every defect; or repeat the run of a report and compare
+    /// Read a whole database and report every defect; or repeat the run or the evaluation of a report and compare
     Verify(VerifyArgs),
     /// Download GeoLite2 and GeoIP2 databases from MaxMind, each release once
     Fetch(FetchArgs),
@@ -96,10 +96,10 @@ pub enum Command {
     /// Run a state machine, or one state of it, without an account
     #[command(subcommand)]
     States(StatesCommand),
-    /// Delete endpoint, configurations, models and state machine of a pipeline
+    /// Delete endpoint, configurations, models and state machine of a pipeline, and say what is left
     Destroy(DestroyArgs),
-    /// Print the JSON Schema of a run's report.json
-    Schema,
+    /// Print the JSON Schema of a report.json
+    Schema(SchemaArgs),
     /// Print what completes this command's words in a shell
     Completions(CompletionsArgs),
     /// Write the man pages, one for each command
@@ -324,19 +324,68 @@ pub struct RunArgs {
     /// How to train.
     #[command(flatten)]
     pub training: Training,
-    /// Share of in-country rows that may be flagged: the threshold is calibrated to it
+    /// Share of normal rows, such as in-country ones, that may be flagged: the threshold is calibrated to it
     #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
     pub false_positive_rate: f64,
-    /// Folder for report.html, report.json, definition.asl.json, definition.svg and the sample's files
+    /// Folder for report.html, report.json, definition.asl.json, definition.svg and the files of the rows
     #[arg(long, value_name = "DIR", default_value = "ipinsights-report")]
     pub report: PathBuf,
     /// Write no report
     #[arg(long, conflicts_with = "report")]
     pub no_report: bool,
+    /// Own rows. After what has no heading, which this one would reach on to.
+    #[command(flatten)]
+    pub own: OwnRows,
     /// For an account.
     #[command(flatten)]
     pub account: Account,
 }
+
+/// Rows that somebody has, in place of a sample.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Your own rows, in place of a sample")]
+pub struct OwnRows {
+    /// Train on these `entity,ip` rows, such as `ipinsights extract` writes; --seed decides which of them are held out
+    #[arg(long, value_name = "FILE", conflicts_with_all = DRAWING)]
+    pub rows: Option<PathBuf>,
+    /// Held-out rows of the same entities, such as later ones [default: a share of --rows]
+    #[arg(long, value_name = "FILE", requires = "rows")]
+    pub validation: Option<PathBuf>,
+    /// Share of --rows to hold out, by lot; never an entity's last row
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.2,
+        requires = "rows",
+        conflicts_with = "validation"
+    )]
+    pub held_out_share: f64,
+    /// Rows to judge
+    #[arg(long, value_name = "FILE", requires = "rows")]
+    pub test: Option<PathBuf>,
+    /// Rows known not to be normal, to measure with [default: held-out addresses, given to other entities]
+    #[arg(long, value_name = "FILE", requires = "rows")]
+    pub anomalous: Option<PathBuf>,
+}
+
+/// What says how a sample is drawn, the seed aside.
+const DRAWING: [&str; 15] = [
+    "database",
+    "country_source",
+    "language",
+    "countries",
+    "per_country",
+    "held_out",
+    "control",
+    "outlier_country",
+    "outliers",
+    "evaluation_outliers",
+    "by",
+    "address",
+    "disjoint",
+    "allow_fewer",
+    "test_rows",
+];
 
 /// All that a manifest says for itself.
 const SAMPLING: [&str; 15] = [
@@ -412,8 +461,8 @@ pub struct LookupArgs {
 /// `ipinsights verify`
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Database in any form, of countries or of autonomous systems; or a report.json, whose run is done again and compared
-    /// [default: the built-in sample]
+    /// Database in any form, of countries or of autonomous systems; or a report.json, whose run or evaluation is done again and
+    /// compared [default: the built-in sample]
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Language of the countries' names, such as de or pt-BR [default: en]
@@ -422,10 +471,10 @@ pub struct VerifyArgs {
     /// Tell every defect, a line each, rather than the first hundred
     #[arg(long)]
     pub all: bool,
-    /// For a report: the database that its sample was drawn from [default: the built-in sample]
+    /// For a report of a sample: the database that it was drawn from [default: the built-in sample]
     #[arg(long, value_name = "FILE")]
     pub database: Option<PathBuf>,
-    /// For a report: where to run again; in the account the pipeline is called NAME-verify and deleted afterwards [default: local]
+    /// For a report of a run: where to run again; in the account the pipeline is called NAME-verify and deleted afterwards [default: local]
     #[arg(long, value_enum)]
     pub target: Option<Target>,
     /// For a report of the account: its region [default: the report's]
@@ -1087,9 +1136,31 @@ pub struct StatesTestArgs {
     pub data_dir: Option<PathBuf>,
 }
 
+/// `ipinsights schema`
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Of which report
+    #[arg(value_enum, default_value = "run")]
+    pub kind: ReportKind,
+}
+
+/// The kinds of report.json, by their member `kind`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportKind {
+    /// Of a run that ended well.
+    Run,
+    /// Of a run that failed.
+    FailedRun,
+    /// Of an evaluation.
+    Evaluation,
+}
+
 /// `ipinsights destroy`
 #[derive(Debug, Args)]
 pub struct DestroyArgs {
+    /// Delete the logs of the endpoint and of the training jobs in CloudWatch, too; the local services keep theirs
+    #[arg(long)]
+    pub logs: bool,
     /// Which services.
     #[command(flatten)]
     pub place: Place,

@@ -140,7 +140,7 @@ fn of_pipeline(error: &pipeline::Error) -> Option<ExitCode> {
         E::Client(error) => of_client(error),
         E::Execution { .. } | E::Unfinished { .. } => ExitCode::Run,
         E::Interrupted => ExitCode::Interrupted,
-        E::Calibration(_) => ExitCode::Data,
+        E::Calibration(_) | E::Rows { .. } | E::RowFile { .. } => ExitCode::Data,
         _ => return None,
     })
 }

@@ -44,6 +44,15 @@ impl Rows {
         let rows = access_events::csv::Reader::new(BufReader::new(file));
         Ok(rows.map(|row| row.with_context(|| format!("in `{}`", self.name.display()))))
     }
+
+    /// SHA-256 of the file's bytes, in hex.
+    pub fn sha256(&self) -> anyhow::Result<String> {
+        sha256(
+            self.copy
+                .as_ref()
+                .map_or(self.name.as_path(), NamedTempFile::path),
+        )
+    }
 }
 
 /// Where a path leads, whether anything is there yet or not; nothing where its folder is not there.
@@ -65,14 +74,38 @@ pub fn probe(folder: &Path) -> anyhow::Result<()> {
 /// SHA-256 of a file, in hex.
 pub fn sha256(path: &Path) -> anyhow::Result<String> {
     let context = || format!("`{}` cannot be read", path.display());
-    let mut file = File::open(path).with_context(context)?;
-    let mut hash = Sha256::new();
-    let mut piece = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut piece).with_context(context)? {
-            0 => return Ok(hex(&hash.finalize())),
-            read => hash.update(&piece[..read]),
+    let file = File::open(path).with_context(context)?;
+    Hashing::new(file).finish().with_context(context)
+}
+
+/// A reader whose bytes are hashed as they are read.
+pub struct Hashing<R> {
+    from: R,
+    hash: Sha256,
+}
+
+impl<R: Read> Hashing<R> {
+    /// Reads from another reader.
+    pub fn new(from: R) -> Self {
+        Self {
+            from,
+            hash: Sha256::new(),
         }
+    }
+
+    /// SHA-256, in hex, of everything that the reader holds: what was not read so far is read.
+    pub fn finish(mut self) -> std::io::Result<String> {
+        let mut piece = vec![0; 1 << 16];
+        while self.read(&mut piece)? > 0 {}
+        Ok(hex(&self.hash.finalize()))
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.from.read(buffer)?;
+        self.hash.update(&buffer[..read]);
+        Ok(read)
     }
 }
 

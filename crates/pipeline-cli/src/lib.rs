@@ -63,7 +63,7 @@ pub async fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<()> {
         Command::Graph(args) => commands::machines::graph(&args, output),
         Command::Diff(args) => commands::machines::diff(&args, output),
         Command::States(command) => commands::states::run(command, output).await,
-        Command::Schema => output.text(&format!("{:#}", pipeline::Report::json_schema())),
+        Command::Schema(args) => commands::schema::run(&args, output),
         Command::Completions(args) => commands::manual::completions(&args, output),
         Command::Man(args) => commands::manual::pages(&args, output),
         Command::Destroy(args) => commands::destroy::run(&cli.common, args, output).await,

@@ -1,4 +1,4 @@
-//! Takes down what runs left: endpoint, configurations, models, state machine.
+//! Takes down what runs left: endpoint, configurations, models, state machine, and their logs if that is wanted.
 
 use std::time::Duration;
 
@@ -58,11 +58,24 @@ impl Teardown {
     }
 }
 
-/// Deletes endpoint, endpoint configurations, models and state machine of the pipeline `name`.
+/// What becomes of the logs in CloudWatch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Logs {
+    /// They stay, and are named.
+    Keep,
+    /// They are deleted.
+    Delete,
+}
+
+/// The group of all training jobs in the account, those of other pipelines among them.
+const TRAINING_JOBS: &str = "/aws/sagemaker/TrainingJobs";
+
+/// Deletes endpoint, endpoint configurations, models and state machine of the pipeline `name`, and its logs where that is said.
 ///
 /// Training jobs and the objects in S3 stay: they cost next to nothing and are the record of what was done. They are named
-/// among what is left. What cannot be deleted does not keep the rest from being deleted. An absent thing is no error.
-pub async fn destroy(clients: &Clients, name: &PipelineName) -> Result<Teardown, Error> {
+/// among what is left, and so are logs that stay: they cost something for as long as they are kept. What cannot be deleted does not keep
+/// the rest from being deleted. An absent thing is no error.
+pub async fn destroy(clients: &Clients, name: &PipelineName, logs: Logs) -> Result<Teardown, Error> {
     // Also the proof of credentials, before anything is touched.
     let account = clients.account().await?;
     let mut teardown = Teardown {
@@ -73,6 +86,8 @@ pub async fn destroy(clients: &Clients, name: &PipelineName) -> Result<Teardown,
     machine(clients, name, &mut teardown).await?;
     serving(clients, name, &mut teardown).await?;
     remaining(clients, name, &account, &mut teardown).await?;
+    endpoint_logs(clients, name, logs, &mut teardown).await;
+    training_logs(clients, name, logs, &mut teardown).await;
     Ok(teardown)
 }
 
@@ -209,4 +224,107 @@ async fn remaining(
         }
     }
     Ok(())
+}
+
+const GROUP: &str = "log group";
+const STREAM: &str = "log stream";
+
+/// The group that SageMaker made for the endpoint, which is nobody else's.
+async fn endpoint_logs(clients: &Clients, name: &PipelineName, logs: Logs, teardown: &mut Teardown) {
+    let group = format!("/aws/sagemaker/Endpoints/{}", name.endpoint());
+    let found = clients
+        .logs
+        .describe_log_groups()
+        .log_group_name_prefix(&group)
+        .send()
+        .await;
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => {
+            let error = ClientError::from_sdk("DescribeLogGroups", error);
+            return teardown.left(GROUP, group, format!("it may be there: {error}"));
+        }
+    };
+    // Names that go on are those of other endpoints, and come after it.
+    let mut groups = found.log_groups.into_iter().flatten();
+    let Some(there) = groups.find(|there| there.log_group_name.as_deref() == Some(&group)) else {
+        return;
+    };
+    if logs == Logs::Keep {
+        let days = there
+            .retention_in_days
+            .map_or("for ever".to_owned(), |days| format!("for {days} days"));
+        let size = match there.stored_bytes {
+            Some(bytes) if bytes > 0 => format!(", {bytes} bytes by now"),
+            _ => String::new(),
+        };
+        let reason = format!("kept {days}{size}, which costs money in an account; --logs deletes it");
+        return teardown.left(GROUP, group, reason);
+    }
+    match clients
+        .logs
+        .delete_log_group()
+        .log_group_name(&group)
+        .send()
+        .await
+    {
+        Ok(_) => teardown.deleted(GROUP, group),
+        Err(error) => teardown.left(GROUP, group, ClientError::from_sdk("DeleteLogGroup", error)),
+    }
+}
+
+/// The streams of the pipeline's jobs, in a group that all jobs share.
+async fn training_logs(clients: &Clients, name: &PipelineName, logs: Logs, teardown: &mut Teardown) {
+    let mut streams = Vec::new();
+    let mut pages = clients
+        .logs
+        .describe_log_streams()
+        .log_group_name(TRAINING_JOBS)
+        .log_stream_name_prefix(format!("{name}-"))
+        .into_paginator()
+        .send();
+    while let Some(page) = pages.next().await {
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => match ClientError::from_sdk("DescribeLogStreams", error) {
+                ClientError::NotFound(_) => break,
+                error => {
+                    let reason = format!("streams of its jobs may be there: {error}");
+                    return teardown.left(GROUP, TRAINING_JOBS, reason);
+                }
+            },
+        };
+        let names = page
+            .log_streams
+            .into_iter()
+            .flatten()
+            .filter_map(|stream| stream.log_stream_name);
+        // A stream is called JOB/algo-1-MOMENT.
+        streams.extend(names.filter(|stream| stream.split('/').next().is_some_and(|job| name.owns(job))));
+    }
+    if streams.is_empty() {
+        return;
+    }
+    if logs == Logs::Keep {
+        let what = match streams.len() {
+            1 => "the stream of one job is".to_owned(),
+            jobs => format!("{jobs} streams of its jobs are"),
+        };
+        let reason = format!(
+            "{what} kept for as long as the group keeps them, which costs money in an account; --logs deletes them"
+        );
+        return teardown.left(GROUP, TRAINING_JOBS, reason);
+    }
+    for stream in streams {
+        let deletion = clients
+            .logs
+            .delete_log_stream()
+            .log_group_name(TRAINING_JOBS)
+            .log_stream_name(&stream);
+        let place = format!("{TRAINING_JOBS}: {stream}");
+        match deletion.send().await {
+            Ok(_) => teardown.deleted(STREAM, place),
+            Err(error) => teardown.left(STREAM, place, ClientError::from_sdk("DeleteLogStream", error)),
+        }
+    }
 }

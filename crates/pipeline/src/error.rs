@@ -161,6 +161,20 @@ pub enum Error {
     /// The threshold cannot be calibrated on so few rows.
     #[error("the threshold could not be calibrated")]
     Calibration(#[from] ipinsights::CalibrationError),
+    /// Rows of one's own that make no run.
+    #[error("{what}")]
+    Rows {
+        /// What is missing, and what to do.
+        what: String,
+    },
+    /// A file of rows is not the CSV it should be.
+    #[error("`{name}` is no file of rows")]
+    RowFile {
+        /// The file, without a folder.
+        name: String,
+        /// Why.
+        source: access_events::Error,
+    },
     /// The sample's rows could not be written as CSV.
     #[error("the sample could not be written")]
     Sample(#[from] geodata::Error),

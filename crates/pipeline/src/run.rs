@@ -1,6 +1,7 @@
 //! One run: upload, state machine, execution, scores, report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::error::Error as _;
 use std::future::Future;
 use std::time::Duration;
 
@@ -10,8 +11,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use aws_sdk_sfn::operation::stop_execution::StopExecutionError;
 use aws_sdk_sfn::types::{ExecutionStatus, HistoryEvent};
-use geodata::{Sample, SampleFile};
-use ipinsights::{HistoryBuilder, Score, TrainingCurve};
+use ipinsights::{History, HistoryBuilder, Score, TrainingCurve};
 use ipinsights_client::{
     Deadline, EndpointConfigName, EndpointName, Error as ClientError, ModelName, Resource, TrainingState,
 };
@@ -21,9 +21,11 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::definition::{self, input};
+use crate::hex::hex;
 use crate::names::RunNames;
 use crate::observer::Event;
-use crate::report::{self, Report};
+use crate::report::{self, FailedRun, FailedRunKind, Report, RunKind};
+use crate::rows::{RowFile, Rows, entities};
 use crate::settings::S3Folder;
 use crate::{Clients, Error, Settings};
 
@@ -33,7 +35,40 @@ pub type Observer<'a> = &'a mut (dyn FnMut(Event) + Send);
 /// How long a run that ends badly may take to stop its execution and to delete what it made.
 const CLEANUP: Duration = Duration::from_secs(90);
 
-/// Runs the pipeline once over a sample and reports what came of it.
+/// How long a run that ends badly may take to see how far its execution came.
+const LAST_LOOK: Duration = Duration::from_secs(3);
+
+/// The confidence of the intervals in a report.
+const CONFIDENCE: f64 = 0.95;
+
+/// Why a run did not end well, and how far it came.
+#[derive(Debug)]
+pub struct Failed {
+    /// Why.
+    pub error: Error,
+    /// How far it came; nothing where it was known to fail before anything was sent.
+    pub report: Option<Box<FailedRun>>,
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Failed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, report: None }
+    }
+}
+
+/// Runs the pipeline once over a sample, or over own rows, and reports what came of it.
 ///
 /// The rows go to S3, the state machine is created or updated and executed, and when its endpoint is in service the
 /// outliers and the held-out rows are scored through it. `started` dates and names the run.
@@ -41,35 +76,42 @@ const CLEANUP: Duration = Duration::from_secs(90);
 /// When `cancel` completes, whatever the run is doing, it ends as [`Error::Interrupted`]. A run that ends other than well
 /// stops its execution and deletes the model and the configuration it made, unless an endpoint of an earlier run serves
 /// them by then; what an endpoint served before is deleted only after a run that ended well.
+///
+/// # Errors
+///
+/// A failure has a report of its own from the moment on at which something was sent.
 pub async fn run(
     clients: &Clients,
     settings: &Settings,
-    sample: &Sample,
+    rows: &Rows,
     started: Timestamp,
     cancel: impl Future<Output = ()> + Send,
     observe: Observer<'_>,
-) -> Result<Report, Error> {
+) -> Result<Report, Failed> {
     // What can be known to fail fails before anything is sent.
-    let rows = vec![Score::from(0.0); sample.validation.len()];
-    ipinsights::Threshold::calibrate(&rows, settings.false_positive_rate)?;
+    let scores = vec![Score::from(0.0); rows.validation().len()];
+    ipinsights::Threshold::calibrate(&scores, settings.false_positive_rate).map_err(Error::from)?;
     let image = ipinsights_client::image_uri(clients.region()).map_err(|error| Error::Setting {
         setting: "region",
         value: clients.region.clone(),
         reason: error.to_string(),
     })?;
     let definition = definition::definition(settings, &image)?.to_json_string();
-    let files = sample.files()?;
+    let files = rows.files()?;
+    let manifest = manifest(&files)?;
     let fingerprint = fingerprint(settings, &files);
     let names = settings.name().run(started, &fingerprint);
     let plan = Plan {
-        sample,
+        rows,
         started,
         definition,
         files,
+        manifest: manifest.clone(),
         fingerprint,
         names: &names,
     };
 
+    let began = Instant::now();
     let mut made = Made::default();
     let result = {
         let work = work(clients, settings, plan, &mut made, &mut *observe);
@@ -78,25 +120,54 @@ pub async fn run(
             () = cancel => Err(Error::Interrupted),
         }
     };
-    if result.is_err() {
-        let cleanup = undo(clients, settings, &names, &made, &mut *observe);
-        if tokio::time::timeout(CLEANUP, cleanup).await.is_err() {
-            let message = format!(
-                "cleaning up took longer than {} s and was given up; `ipinsights destroy` finds what is left",
-                CLEANUP.as_secs()
-            );
-            observe(Event::Warning { message });
-        }
+    let error = match result {
+        Ok(report) => return Ok(report),
+        Err(error) => error,
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    let cleanup = undo(clients, settings, &names, &made, &mut *observe);
+    if tokio::time::timeout(CLEANUP, cleanup).await.is_err() {
+        let message = format!(
+            "cleaning up took longer than {} s and was given up; `ipinsights destroy` finds what is left",
+            CLEANUP.as_secs()
+        );
+        observe(Event::Warning { message });
     }
-    result
+    // What cannot be had soon is left out.
+    let look = made.look_again(clients, &error);
+    let status = tokio::time::timeout(LAST_LOOK, look).await.unwrap_or_default();
+    let report = FailedRun {
+        version: report::VERSION,
+        kind: FailedRunKind::FailedRun,
+        target: settings.target.clone(),
+        region: clients.region.clone(),
+        started: started.to_string(),
+        seconds,
+        name: settings.name().to_string(),
+        failure: made.trace.failure(&error),
+        execution: made.execution(status),
+        job: names.training_job().to_string(),
+        hyperparameters: settings.hyperparameters().to_map(),
+        manifest,
+        record: report::Record {
+            build: settings.build.clone(),
+            seed: rows.seed(),
+            model_sha256: None,
+        },
+    };
+    Err(Failed {
+        error,
+        report: Some(Box::new(report)),
+    })
 }
 
 /// What a run is to do, worked out before anything is sent.
 struct Plan<'a> {
-    sample: &'a Sample,
+    rows: &'a Rows,
     started: Timestamp,
     definition: String,
-    files: Vec<SampleFile>,
+    files: Vec<RowFile>,
+    manifest: serde_json::Value,
     fingerprint: String,
     names: &'a RunNames,
 }
@@ -104,12 +175,50 @@ struct Plan<'a> {
 /// What a run has made so far, kept outside of it for when it is interrupted.
 #[derive(Default)]
 struct Made {
+    /// The state machine.
+    machine: Option<String>,
     /// The execution, from the moment it may have been started.
     execution: Option<String>,
+    /// It has been started for certain.
+    started: bool,
     /// It has ended by itself.
     ended: bool,
     /// What the endpoint served before.
     before: Option<Served>,
+    /// How far the execution has come.
+    trace: Trace,
+}
+
+impl Made {
+    /// The status of the execution of a run that ended with this error. One that was given up has gone on since it was last looked at.
+    async fn look_again(&mut self, clients: &Clients, error: &Error) -> Option<String> {
+        let execution = self.execution.clone().filter(|_| self.started)?;
+        if self.ended {
+            let succeeded = ExecutionStatus::Succeeded.as_str();
+            return Some(match error {
+                Error::Execution { status, .. } => status.clone(),
+                _ => succeeded.to_owned(),
+            });
+        }
+        let mut watch = Watch {
+            execution: &execution,
+            trace: &mut self.trace,
+        };
+        watch.read_history(clients, &mut |_| {}).await.ok()?;
+        let describe = clients.sfn.describe_execution().execution_arn(&execution);
+        let described = describe.send().await.ok()?;
+        Some(described.status.as_str().to_owned())
+    }
+
+    /// The execution, if it came to one.
+    fn execution(&self, status: Option<String>) -> Option<report::Execution> {
+        self.started.then(|| report::Execution {
+            arn: self.execution.clone().unwrap_or_default(),
+            status: status.unwrap_or_else(|| ExecutionStatus::Running.as_str().to_owned()),
+            state_machine: self.machine.clone().unwrap_or_default(),
+            states: self.trace.all_visits(),
+        })
+    }
 }
 
 async fn work(
@@ -120,10 +229,11 @@ async fn work(
     observe: Observer<'_>,
 ) -> Result<Report, Error> {
     let Plan {
-        sample,
+        rows,
         started,
         definition,
         files,
+        manifest,
         fingerprint,
         names,
     } = plan;
@@ -131,6 +241,7 @@ async fn work(
     let places = Places::of(settings, clients.region(), &account, &fingerprint);
     upload(clients, &places, &files, &mut *observe).await?;
     let machine = ensure_state_machine(clients, settings, definition, &mut *observe).await?;
+    made.machine = Some(machine.clone());
     made.before = Served::of(clients, &settings.name().endpoint()).await?;
     let input = json!({
         (input::JOB_NAME): names.training_job().as_str(),
@@ -156,25 +267,27 @@ async fn work(
         .map_err(|error| ClientError::from_sdk("StartExecution", error))?
         .execution_arn;
     made.execution = Some(execution.clone());
+    made.started = true;
     observe(Event::ExecutionStarted {
         arn: execution.clone(),
     });
 
-    let mut watch = Watch::new(&execution);
+    let mut watch = Watch {
+        execution: &execution,
+        trace: &mut made.trace,
+    };
     let end = watch.until_end(clients, settings, &mut *observe).await;
     made.ended = !matches!(end, Err(Error::Unfinished { .. } | Error::Client(_)));
     end?;
     observe(Event::ExecutionSucceeded);
-    let states = watch.visits;
-    let manifest = manifest(&files)?;
     let done = Done {
-        states,
+        states: made.trace.visits.clone(),
         execution,
         machine,
         started,
         manifest,
     };
-    let report = finish(clients, settings, sample, names, done, &mut *observe).await?;
+    let report = finish(clients, settings, rows, names, done, &mut *observe).await?;
     if let Some(before) = made.before.take() {
         before.delete_superseded(clients, settings, names, observe).await;
     }
@@ -222,7 +335,7 @@ struct Done {
 }
 
 /// The manifest as it was uploaded.
-fn manifest(files: &[SampleFile]) -> Result<serde_json::Value, Error> {
+fn manifest(files: &[RowFile]) -> Result<serde_json::Value, Error> {
     let file = files.iter().find(|file| file.name == "manifest.json");
     file.map_or(Ok(serde_json::Value::Null), |file| {
         serde_json::from_slice(&file.bytes)
@@ -264,7 +377,7 @@ impl Places {
 }
 
 /// SHA-256, hex, over what decides the result: the files and the hyperparameters.
-fn fingerprint(settings: &Settings, files: &[SampleFile]) -> String {
+fn fingerprint(settings: &Settings, files: &[RowFile]) -> String {
     let mut hash = Sha256::new();
     for file in files {
         hash.update(format!("{} {}\n", file.name, file.bytes.len()));
@@ -279,13 +392,13 @@ fn fingerprint(settings: &Settings, files: &[SampleFile]) -> String {
 async fn upload(
     clients: &Clients,
     places: &Places,
-    files: &[SampleFile],
+    files: &[RowFile],
     observe: Observer<'_>,
 ) -> Result<(), Error> {
     if let Some(bucket) = &places.bucket {
         ensure_bucket(clients, bucket).await?;
     }
-    for SampleFile { name, bytes, .. } in files {
+    for RowFile { name, bytes } in files {
         let content_type = if name.ends_with(".json") {
             "application/json"
         } else {
@@ -493,30 +606,75 @@ async fn delete(clients: &Clients, resources: Vec<Resource>, observe: Observer<'
     }
 }
 
-/// Follows an execution through its history.
-struct Watch<'a> {
-    execution: &'a str,
+/// How far an execution has come, by its history.
+#[derive(Default)]
+struct Trace {
     /// The last event that was read.
     seen: i64,
+    /// When that was, by the service's clock.
+    last: f64,
     state: String,
     entered: f64,
+    /// Whether the state was entered and not left.
+    is_inside: bool,
     /// The error of the last try, where it failed.
     failed: Option<String>,
     visits: Vec<report::StateVisit>,
+    /// With which error and cause the execution ended.
+    end: Option<(String, String)>,
 }
 
-impl<'a> Watch<'a> {
-    fn new(execution: &'a str) -> Self {
-        Self {
-            execution,
-            seen: 0,
-            state: String::new(),
-            entered: 0.0,
-            failed: None,
-            visits: Vec::new(),
+impl Trace {
+    /// The visits, and the one that never ended.
+    fn all_visits(&self) -> Vec<report::StateVisit> {
+        let mut visits = self.visits.clone();
+        if self.is_inside {
+            let error = self.end.as_ref().map(|(error, _)| error.clone());
+            visits.push(report::StateVisit {
+                name: self.state.clone(),
+                seconds: (self.last - self.entered).max(0.0),
+                caught: None,
+                failed: Some(
+                    error
+                        .filter(|error| !error.is_empty())
+                        .unwrap_or("Aborted".to_owned()),
+                ),
+            });
         }
+        visits
     }
 
+    fn failure(&self, error: &Error) -> report::Failure {
+        let mut because = Vec::new();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            because.push(error.to_string());
+            cause = error.source();
+        }
+        // A Fail state only tells what the state before it came to, where that was caught.
+        let state = match self.visits.last() {
+            Some(visit) if self.is_inside && visit.caught.is_some() => Some(visit.name.clone()),
+            _ => self.is_inside.then(|| self.state.clone()),
+        };
+        let (error_name, cause) = self.end.clone().unzip();
+        let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+        report::Failure {
+            message: error.to_string(),
+            because,
+            state,
+            error: said(error_name),
+            cause: said(cause.map(|cause| own_words(&cause))),
+        }
+    }
+}
+
+/// Follows an execution through its history.
+struct Watch<'a> {
+    execution: &'a str,
+    trace: &'a mut Trace,
+}
+
+impl Watch<'_> {
     /// Looks until the execution ends or has taken too long.
     async fn until_end(
         &mut self,
@@ -540,18 +698,23 @@ impl<'a> Watch<'a> {
                 ExecutionStatus::Running | ExecutionStatus::PendingRedrive => {}
                 ExecutionStatus::Succeeded => return Ok(()),
                 other => {
+                    let reason = reason(described.error.as_deref(), described.cause.as_deref());
+                    self.trace.end = Some((
+                        described.error.unwrap_or_default(),
+                        described.cause.unwrap_or_default(),
+                    ));
                     return Err(Error::Execution {
                         execution: self.execution.to_owned(),
                         status: other.as_str().to_owned(),
-                        state: self.state.clone(),
-                        reason: reason(described.error.as_deref(), described.cause.as_deref()),
+                        state: self.trace.state.clone(),
+                        reason,
                     });
                 }
             }
             if Instant::now() >= deadline {
                 return Err(Error::Unfinished {
                     execution: self.execution.to_owned(),
-                    state: self.state.clone(),
+                    state: self.trace.state.clone(),
                     seconds: patience.as_secs(),
                 });
             }
@@ -574,8 +737,9 @@ impl<'a> Watch<'a> {
                 .send()
                 .await
                 .map_err(|error| ClientError::from_sdk("GetExecutionHistory", error))?;
-            let reached = page.events.iter().any(|event| event.id <= self.seen);
-            new.extend(page.events.into_iter().filter(|event| event.id > self.seen));
+            let seen = self.trace.seen;
+            let reached = page.events.iter().any(|event| event.id <= seen);
+            new.extend(page.events.into_iter().filter(|event| event.id > seen));
             token = page.next_token;
             if reached || token.is_none() {
                 break;
@@ -583,17 +747,21 @@ impl<'a> Watch<'a> {
         }
         new.sort_by_key(|event| event.id);
         for event in new {
-            self.seen = event.id;
-            self.tell(&event, observe);
+            self.trace.tell(&event, observe);
         }
         Ok(())
     }
+}
 
+impl Trace {
     fn tell(&mut self, event: &HistoryEvent, observe: Observer<'_>) {
         let moment = event.timestamp.as_secs_f64();
+        self.seen = event.id;
+        self.last = moment;
         if let Some(details) = &event.state_entered_event_details {
             self.state.clone_from(&details.name);
             self.entered = moment;
+            self.is_inside = true;
             self.failed = None;
             observe(Event::StateEntered {
                 state: details.name.clone(),
@@ -601,10 +769,12 @@ impl<'a> Watch<'a> {
         }
         if let Some(details) = &event.state_exited_event_details {
             let seconds = (moment - self.entered).max(0.0);
+            self.is_inside = false;
             self.visits.push(report::StateVisit {
                 name: details.name.clone(),
                 seconds,
                 caught: self.failed.take(),
+                failed: None,
             });
             observe(Event::StateExited {
                 state: details.name.clone(),
@@ -642,15 +812,7 @@ impl<'a> Watch<'a> {
 /// The reason of a failed execution in words: a failed job's cause is its whole description, of which the reason is one
 /// member.
 fn reason(error: Option<&str>, cause: Option<&str>) -> String {
-    let cause = cause.unwrap_or_default();
-    let own = serde_json::from_str::<serde_json::Value>(cause)
-        .ok()
-        .and_then(|job| {
-            job.get("FailureReason")
-                .and_then(|reason| reason.as_str())
-                .map(str::to_owned)
-        });
-    match (error, own.unwrap_or_else(|| cause.to_owned())) {
+    match (error, own_words(cause.unwrap_or_default())) {
         (Some(error), cause) if cause.is_empty() => error.to_owned(),
         (Some(error), cause) => format!("{error}: {cause}"),
         (None, cause) if cause.is_empty() => "the service gave no reason".to_owned(),
@@ -658,21 +820,45 @@ fn reason(error: Option<&str>, cause: Option<&str>) -> String {
     }
 }
 
+/// A failed job's cause is its whole description, of which the reason is one member; one that was stopped has none.
+fn own_words(cause: &str) -> String {
+    let job: serde_json::Value = serde_json::from_str(cause).unwrap_or_default();
+    if let Some(reason) = job["FailureReason"].as_str() {
+        return reason.to_owned();
+    }
+    let Some(status) = job["TrainingJobStatus"].as_str() else {
+        return cause.to_owned();
+    };
+    let transitions = job["SecondaryStatusTransitions"].as_array();
+    let last = transitions.and_then(|all| all.last()?["StatusMessage"].as_str());
+    match last {
+        Some(message) => format!("the training job ended as {status}: {message}"),
+        None => format!("the training job ended as {status}"),
+    }
+}
+
 /// Scores through the endpoint, calibrates, and writes the report.
 async fn finish(
     clients: &Clients,
     settings: &Settings,
-    sample: &Sample,
+    rows: &Rows,
     names: &RunNames,
     done: Done,
     observe: Observer<'_>,
 ) -> Result<Report, Error> {
     let endpoint = settings.name().endpoint();
-    let rows = sample.test.len() + sample.validation.len() + sample.evaluation.len();
-    observe(Event::Scoring { rows });
-    let outliers = clients.ip_insights.score(&endpoint, &sample.test).await?;
-    let held_out = clients.ip_insights.score(&endpoint, &sample.validation).await?;
-    let more = clients.ip_insights.score(&endpoint, &sample.evaluation).await?;
+    let parts = [rows.test(), rows.validation(), rows.evaluation(), rows.control()];
+    observe(Event::Scoring {
+        rows: parts.iter().map(|part| part.len()).sum(),
+    });
+    let mut scores = Vec::new();
+    for part in parts {
+        scores.push(match part {
+            [] => Vec::new(),
+            part => clients.ip_insights.score(&endpoint, part).await?,
+        });
+    }
+    let [outliers, held_out, more, control] = <[Vec<Score>; 4]>::try_from(scores).unwrap_or_default();
 
     let threshold = ipinsights::Threshold::calibrate(&held_out, settings.false_positive_rate)?;
     let flagged = |scores: &[Score]| {
@@ -685,41 +871,56 @@ async fn finish(
     sorted.sort_by(f32::total_cmp);
     let below = |score: Score| sorted.partition_point(|value| *value < score.dot_product());
 
-    // Rows too many for a history go without reasons.
-    let history = HistoryBuilder::of_events(&sample.train).ok();
-    let country = sample.manifest.outliers.as_ref().map(|outliers| &*outliers.name);
-    let rows: Vec<report::Row> = sample
-        .test
+    let judge = Judge::new(rows, &threshold, &sorted);
+    let (test, sample) = match rows {
+        Rows::Sample(sample) => (Country::of_outliers(sample), true),
+        Rows::Own(_) => (Country::Unknown, false),
+    };
+    let native = if sample {
+        Country::OfEntity
+    } else {
+        Country::Unknown
+    };
+    let scored: Vec<report::Row> = rows
+        .test()
         .iter()
         .zip(&outliers)
-        .map(|(event, &score)| report::Row {
-            entity: event.entity.clone(),
-            ip: event.ip,
-            score: score.dot_product(),
-            anomalous: threshold.is_anomalous(score),
-            percentile: below(score) as f64 / sorted.len().max(1) as f64,
-            reason: history.as_ref().map(|history| {
-                let reasons = history.explain(&event.entity, event.ip, score, Some(&threshold), country);
-                reasons.sentence
-            }),
-        })
+        .map(|(event, &score)| judge.row(event, score, test))
         .collect();
     let held_out_figures = report::HeldOut {
         rows: held_out.len(),
-        auc_vs_outliers: ipinsights::evaluation::auc(&held_out, &outliers),
+        // Whether rows to judge are normal, nobody knows.
+        auc_vs_outliers: sample
+            .then(|| ipinsights::evaluation::auc(&held_out, &outliers))
+            .flatten(),
         flagged: flagged(&held_out),
         negative: below(Score::from(0.0)),
         quantiles: [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0]
             .map(|at| report::quantile(&sorted, at))
             .to_vec(),
-        entities: by_entity(&sample.validation, &held_out, &threshold),
+        entity_count: entities(rows.validation()).len(),
+        entities: by_entity(rows.validation(), &held_out, &threshold),
+        lowest: judge.lowest(rows.validation(), &held_out, native),
     };
     let evaluation = report::Evaluation {
         rows: more.len(),
         auc: ipinsights::evaluation::auc(&held_out, &more),
         flagged: flagged(&more),
+        lowest: judge.lowest(rows.evaluation(), &more, test),
     };
-    let against = if more.is_empty() { &outliers } else { &more };
+    let control = ipinsights::interval::share(flagged(&control), control.len(), CONFIDENCE).map(|rate| {
+        report::Control {
+            rows: control.len(),
+            flagged: flagged(&control),
+            false_positive_rate: rate,
+            lowest: judge.lowest(rows.control(), &control, native),
+        }
+    });
+    let against = if sample && more.is_empty() {
+        &outliers
+    } else {
+        &more
+    };
     let hyperparameters = settings.hyperparameters();
     let negatives = f64::from(
         (hyperparameters.random_negative_sampling_rate() + hyperparameters.shuffled_negative_sampling_rate())
@@ -770,17 +971,23 @@ async fn finish(
     };
     let record = report::Record {
         build: settings.build.clone(),
-        seed: sample.manifest.seed,
+        seed: rows.seed(),
         model_sha256,
     };
-    let verdict = report::verdict(&report::Figures {
-        rows: &rows,
+    let figures = report::Figures {
+        rows: &scored,
         threshold: &threshold,
         held_out: &held_out_figures,
+        control: control.as_ref(),
         evaluation: &evaluation,
-    });
+    };
+    let verdict = match rows {
+        Rows::Sample(_) => report::verdict(&figures),
+        Rows::Own(rows) => report::own_verdict(&figures, rows.manifest().evaluation),
+    };
     Ok(Report {
         version: report::VERSION,
+        kind: RunKind::Run,
         target: settings.target.clone(),
         region: clients.region.clone(),
         started: done.started.to_string(),
@@ -792,11 +999,12 @@ async fn finish(
         },
         training,
         endpoint,
-        outliers: rows.len(),
-        outliers_flagged: rows.iter().filter(|row| row.anomalous).count(),
-        rows,
+        outliers: scored.len(),
+        outliers_flagged: scored.iter().filter(|row| row.anomalous).count(),
+        rows: scored,
         threshold,
         held_out: held_out_figures,
+        control,
         evaluation,
         detection,
         verdict,
@@ -805,6 +1013,78 @@ async fn finish(
         pictures,
         training_picture,
     })
+}
+
+/// Which country an address is in, as far as the rows say.
+#[derive(Clone, Copy)]
+enum Country<'a> {
+    Unknown,
+    /// The entity is the country.
+    OfEntity,
+    Named(&'a str),
+}
+
+impl<'a> Country<'a> {
+    fn of_outliers(sample: &'a geodata::Sample) -> Self {
+        let outliers = sample.manifest.outliers.as_ref();
+        outliers.map_or(Self::Unknown, |outliers| Self::Named(&outliers.name))
+    }
+}
+
+/// Says of a row what its score means.
+struct Judge<'a> {
+    threshold: &'a ipinsights::Threshold,
+    /// The held-out scores, lowest first.
+    held_out: &'a [f32],
+    known: HashSet<&'a str>,
+    /// Rows too many for a history go without reasons.
+    history: Option<History>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(rows: &'a Rows, threshold: &'a ipinsights::Threshold, held_out: &'a [f32]) -> Self {
+        Self {
+            threshold,
+            held_out,
+            known: entities(rows.train()),
+            history: HistoryBuilder::of_events(rows.train()).ok(),
+        }
+    }
+
+    fn row(&self, event: &AccessEvent, score: Score, country: Country<'_>) -> report::Row {
+        let is_known = self.known.contains(event.entity.as_str());
+        let below = self
+            .held_out
+            .partition_point(|value| *value < score.dot_product());
+        let country = match country {
+            Country::Unknown => None,
+            Country::OfEntity => Some(event.entity.as_str()),
+            Country::Named(name) => Some(name),
+        };
+        report::Row {
+            entity: event.entity.clone(),
+            ip: event.ip,
+            score: score.dot_product(),
+            anomalous: is_known && self.threshold.is_anomalous(score),
+            unknown_entity: !is_known,
+            percentile: below as f64 / self.held_out.len().max(1) as f64,
+            reason: self.history.as_ref().map(|history| {
+                let reasons = history.explain(&event.entity, event.ip, score, Some(self.threshold), country);
+                reasons.sentence
+            }),
+        }
+    }
+
+    /// The rows with the lowest scores, lowest first.
+    fn lowest(&self, events: &[AccessEvent], scores: &[Score], country: Country<'_>) -> Vec<report::Row> {
+        let mut pairs: Vec<(&AccessEvent, Score)> = events.iter().zip(scores.iter().copied()).collect();
+        pairs.sort_by(|a, b| a.1.cmp_normality(b.1).then_with(|| a.0.cmp(b.0)));
+        pairs
+            .into_iter()
+            .take(report::MOST_LISTED)
+            .map(|(event, score)| self.row(event, score, country))
+            .collect()
+    }
 }
 
 fn by_entity(
@@ -816,7 +1096,7 @@ fn by_entity(
     for (event, score) in events.iter().zip(scores) {
         groups.entry(&event.entity).or_default().push(*score);
     }
-    groups
+    let mut entities: Vec<report::EntityScores> = groups
         .into_iter()
         .map(|(entity, mut scores)| {
             scores.sort_by(|a, b| a.cmp_normality(*b));
@@ -831,7 +1111,12 @@ fn by_entity(
                     .count(),
             }
         })
-        .collect()
+        .collect();
+    if entities.len() > report::MOST_LISTED {
+        entities.sort_by(|a, b| b.flagged.cmp(&a.flagged).then_with(|| a.entity.cmp(&b.entity)));
+        entities.truncate(report::MOST_LISTED);
+    }
+    entities
 }
 
 async fn training(
@@ -902,10 +1187,6 @@ async fn digest(clients: &Clients, uri: &str) -> Result<String, Error> {
     Ok(hex(&hash.finalize()))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 async fn served(clients: &Clients, name: &EndpointName) -> Result<report::Endpoint, Error> {
     let endpoint = clients.ip_insights.describe_endpoint(name).await?;
     Ok(report::Endpoint {
@@ -917,7 +1198,11 @@ async fn served(clients: &Clients, name: &EndpointName) -> Result<report::Endpoi
 
 #[cfg(test)]
 mod tests {
-    use super::reason;
+    use access_events::AccessEvent;
+    use ipinsights::Score;
+
+    use super::{by_entity, reason};
+    use crate::report::MOST_LISTED;
 
     #[test]
     fn a_failed_jobs_own_reason_is_told() {
@@ -926,11 +1211,47 @@ mod tests {
             reason(Some("States.TaskFailed"), Some(job)),
             "States.TaskFailed: AlgorithmError: no rows"
         );
+        let stopped = r#"{"TrainingJobName":"a","TrainingJobStatus":"Stopped","SecondaryStatusTransitions":[
+            {"Status":"Starting","StatusMessage":"Starting"},{"Status":"Stopped","StatusMessage":"Training job stopped"}]}"#;
+        assert_eq!(
+            reason(Some("States.TaskFailed"), Some(stopped)),
+            "States.TaskFailed: the training job ended as Stopped: Training job stopped"
+        );
+        assert_eq!(
+            reason(None, Some(r#"{"TrainingJobStatus":"Stopped"}"#)),
+            "the training job ended as Stopped"
+        );
+        assert_eq!(reason(None, Some("[1]")), "[1]");
         assert_eq!(
             reason(Some("EndpointFailed"), Some("out of memory")),
             "EndpointFailed: out of memory"
         );
         assert_eq!(reason(Some("States.Timeout"), None), "States.Timeout");
         assert_eq!(reason(None, None), "the service gave no reason");
+    }
+
+    #[test]
+    fn of_many_entities_those_with_most_flagged_rows_are_listed() {
+        let events = |count: usize| -> Vec<AccessEvent> {
+            (0..count)
+                .map(|at| AccessEvent::new(format!("e{at:05}"), [1, 2, 3, 4].into()))
+                .collect()
+        };
+        let scores =
+            |count: usize| -> Vec<Score> { (0..count).rev().map(|at| Score::new(at as f32)).collect() };
+        let check = |count: usize| {
+            let threshold = ipinsights::Threshold::calibrate(&scores(count), 0.05).unwrap();
+            by_entity(&events(count), &scores(count), &threshold)
+        };
+        // By name where all are.
+        let all = check(MOST_LISTED);
+        assert_eq!(
+            (all.len(), &*all[0].entity, all[0].flagged),
+            (MOST_LISTED, "e00000", 0)
+        );
+        let some = check(2 * MOST_LISTED);
+        assert_eq!(some.len(), MOST_LISTED);
+        assert_eq!(some[0].flagged, 1);
+        assert!(*some[0].entity > *"e01890", "{}", some[0].entity);
     }
 }

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use common::{first_run, ok, refusal, settings};
 use expect_test::expect;
-use geodata::{Database, Sample, SampleSpec};
-use pipeline::{Error, Event, Report};
+use geodata::{Database, SampleSpec};
+use pipeline::destroy::Logs;
+use pipeline::names::PipelineName;
+use pipeline::{Error, Event, Failed, Report, Rows};
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
 
-fn sample() -> Sample {
+fn sample() -> Rows {
     let database = Database::from_bytes(geodata_sample::DATABASE).unwrap();
     let spec = SampleSpec::default()
         .training_rows(3)
@@ -26,13 +28,22 @@ fn sample() -> Sample {
     for (at, row) in sample.test.iter_mut().enumerate() {
         row.ip = [203, 0, 113, at as u8].into();
     }
-    sample
+    sample.into()
 }
 
 async fn run(
     service: &common::Service,
     settings: &pipeline::Settings,
 ) -> (Result<Report, Error>, Vec<Event>) {
+    let (result, events) = run_reported(service, settings).await;
+    (result.map_err(|failed| failed.error), events)
+}
+
+/// The same, with what is reported of a failure.
+async fn run_reported(
+    service: &common::Service,
+    settings: &pipeline::Settings,
+) -> (Result<Report, Failed>, Vec<Event>) {
     let (_server, clients) = service.start().await;
     let mut events = Vec::new();
     let started = common::STARTED.parse().unwrap();
@@ -262,6 +273,239 @@ async fn a_failed_training_job_is_told_with_its_own_reason_and_leaves_nothing() 
 }
 
 #[tokio::test]
+async fn a_failed_run_is_reported_as_far_as_it_came() {
+    let service = first_run();
+    let job = json!({ "TrainingJobName": "j", "TrainingJobStatus": "Failed", "FailureReason": "AlgorithmError: <no> rows" });
+    service
+        .instead(
+            "DescribeExecution",
+            common::execution("FAILED", Some("States.TaskFailed"), Some(&job.to_string())),
+        )
+        .instead("DescribeEndpoint", common::missing_endpoint())
+        .instead(
+            "GetExecutionHistory",
+            ok(json!({ "events": [
+                { "id": 6, "timestamp": 13.0, "type": "ExecutionFailed" },
+                { "id": 5, "timestamp": 12.5, "type": "FailStateEntered", "stateEnteredEventDetails": { "name": "Pipeline Failed", "input": "{}" } },
+                { "id": 4, "timestamp": 12.5, "type": "TaskStateExited", "stateExitedEventDetails": { "name": "Training Model", "output": "{}" } },
+                { "id": 3, "timestamp": 12.5, "type": "TaskFailed",
+                  "taskFailedEventDetails": { "resourceType": "sagemaker", "resource": "createTrainingJob.sync", "error": "States.TaskFailed", "cause": "{}" } },
+                { "id": 2, "timestamp": 10.0, "type": "TaskStateEntered", "stateEnteredEventDetails": { "name": "Training Model", "input": "{}" } },
+                { "id": 1, "timestamp": 10.0, "type": "ExecutionStarted" },
+            ] })),
+        );
+    let (result, _) = run_reported(&service, &settings(|_| {})).await;
+    let report = result.unwrap_err().report.unwrap();
+    let failure = &report.failure;
+    // The Fail state only tells what came before it.
+    assert_eq!(failure.state.as_deref(), Some("Training Model"));
+    assert_eq!(failure.error.as_deref(), Some("States.TaskFailed"));
+    assert_eq!(failure.cause.as_deref(), Some("AlgorithmError: <no> rows"));
+    let execution = report.execution.as_ref().unwrap();
+    assert_eq!(execution.status, "FAILED");
+    let states: Vec<_> = execution
+        .states
+        .iter()
+        .map(|visit| {
+            (
+                &*visit.name,
+                visit.seconds,
+                visit.caught.as_deref(),
+                visit.failed.as_deref(),
+            )
+        })
+        .collect();
+    let error = Some("States.TaskFailed");
+    assert_eq!(
+        states,
+        [
+            ("Training Model", 2.5, error, None),
+            ("Pipeline Failed", 0.5, None, error)
+        ]
+    );
+    assert_eq!(report.manifest["seed"], 7);
+    assert_eq!(report.hyperparameters["epochs"], "3");
+
+    let machine = pipeline::definition::definition(&settings(|_| {}), "image").unwrap();
+    let page = report.to_html(&machine);
+    assert!(page.contains("AlgorithmError: &lt;no&gt; rows"), "{page}");
+    assert!(
+        page.contains("went through Training Model, Pipeline Failed."),
+        "{page}"
+    );
+    assert!(!page.contains("<no>") && !page.contains("<script"));
+}
+
+#[tokio::test]
+async fn a_run_that_never_came_to_an_execution_is_reported_too() {
+    let service = first_run();
+    service.instead(
+        "CreateStateMachine",
+        refusal("AccessDeniedException", "not authorized"),
+    );
+    let (result, _) = run_reported(&service, &settings(|_| {})).await;
+    let report = result.unwrap_err().report.unwrap();
+    assert_eq!((&report.execution, &report.failure.state), (&None, &None));
+    assert!(
+        report.failure.message.contains("not authorized"),
+        "{:?}",
+        report.failure
+    );
+    let machine = pipeline::definition::definition(&settings(|_| {}), "image").unwrap();
+    assert!(report.to_html(&machine).contains("did not come to an execution"));
+    // What is known to fail before anything is sent is a matter of the settings.
+    let (result, _) = run_reported(&first_run(), &settings(|draft| draft.false_positive_rate = 0.001)).await;
+    assert_eq!(result.unwrap_err().report, None);
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_score_is_reported_with_its_execution() {
+    let service = first_run();
+    service.answers("InvokeEndpoint", refusal("ValidationError", "no"));
+    let (result, _) = run_reported(&service, &settings(|_| {})).await;
+    let report = result.unwrap_err().report.unwrap();
+    let execution = report.execution.as_ref().unwrap();
+    assert_eq!((&*execution.status, execution.states.len()), ("SUCCEEDED", 1));
+    assert_eq!((&report.failure.state, &report.failure.error), (&None, &None));
+}
+
+#[tokio::test]
+async fn a_run_that_is_given_up_before_its_history_was_read_tells_it_all_the_same() {
+    let service = first_run();
+    service
+        .instead("DescribeExecution", common::execution("ABORTED", None, None))
+        .instead(
+            "GetExecutionHistory",
+            ok(json!({ "events": [
+                { "id": 3, "timestamp": 14.5, "type": "ExecutionAborted" },
+                { "id": 2, "timestamp": 10.0, "type": "TaskStateEntered", "stateEnteredEventDetails": { "name": "Training Model", "input": "{}" } },
+                { "id": 1, "timestamp": 10.0, "type": "ExecutionStarted" },
+            ] })),
+        );
+    let (_server, clients) = service.start().await;
+    let cancelled = std::sync::Arc::new(tokio::sync::Notify::new());
+    let cancel = std::sync::Arc::clone(&cancelled);
+    let started = common::STARTED.parse().unwrap();
+    let (settings, sample) = (settings(|_| {}), sample());
+    let mut observe = |event: Event| {
+        if matches!(event, Event::ExecutionStarted { .. }) {
+            cancelled.notify_one();
+        }
+    };
+    let cancel = async move { cancel.notified().await };
+    let result = pipeline::run(&clients, &settings, &sample, started, cancel, &mut observe).await;
+    let failed = result.unwrap_err();
+    assert!(matches!(failed.error, Error::Interrupted), "{failed}");
+    assert_eq!(service.asked("StopExecution").len(), 1);
+    let report = failed.report.unwrap();
+    assert_eq!(report.failure.state.as_deref(), Some("Training Model"));
+    let execution = report.execution.unwrap();
+    assert_eq!(execution.status, "ABORTED");
+    let visit = &execution.states[0];
+    assert_eq!((visit.seconds, visit.failed.as_deref()), (4.5, Some("Aborted")));
+}
+
+/// An account in which a pipeline has nothing left but logs, some of them of a pipeline whose name goes on.
+fn logs_only() -> common::Service {
+    let service = first_run();
+    let job = "ipinsights-20261119-101010-100-abcd";
+    service
+        .instead("DescribeEndpoint", common::missing_endpoint())
+        .answers("ListEndpointConfigs", ok(json!({ "EndpointConfigs": [] })))
+        .answers("ListModels", ok(json!({ "Models": [] })))
+        .answers("ListTrainingJobs", ok(json!({ "TrainingJobSummaries": [] })))
+        .answers(
+            "DescribeLogGroups",
+            ok(json!({ "logGroups": [
+                { "logGroupName": "/aws/sagemaker/Endpoints/ipinsights", "storedBytes": 2048, "retentionInDays": 30 },
+                { "logGroupName": "/aws/sagemaker/Endpoints/ipinsights-2" },
+            ] })),
+        )
+        .answers(
+            "DescribeLogStreams",
+            ok(json!({ "logStreams": [
+                { "logStreamName": format!("{job}/algo-1-1763500000") },
+                { "logStreamName": "ipinsights-2-20261119-101010-100-abcd/algo-1-1763500000" },
+            ] })),
+        )
+        .answers("DeleteLogGroup", ResponseTemplate::new(200))
+        .answers("DeleteLogStream", ResponseTemplate::new(200));
+    service
+}
+
+async fn destroyed(service: &common::Service, logs: Logs) -> pipeline::Teardown {
+    let (_server, clients) = service.start().await;
+    pipeline::destroy(&clients, &PipelineName::default(), logs)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn logs_that_stay_are_named_with_what_they_cost() {
+    let service = logs_only();
+    let teardown = destroyed(&service, Logs::Keep).await;
+    assert_eq!(teardown.deleted, []);
+    let left: Vec<_> = teardown
+        .left
+        .iter()
+        .map(|left| (&*left.name, &*left.reason))
+        .collect();
+    assert_eq!(
+        left,
+        [
+            (
+                "/aws/sagemaker/Endpoints/ipinsights",
+                "kept for 30 days, 2048 bytes by now, which costs money in an account; --logs deletes it"
+            ),
+            (
+                "/aws/sagemaker/TrainingJobs",
+                "the stream of one job is kept for as long as the group keeps them, which costs money in an account; --logs deletes them"
+            ),
+        ]
+    );
+    assert!(service.asked("DeleteLogGroup").is_empty());
+    // Who may not look is told that, and the rest is done.
+    service.instead(
+        "DescribeLogGroups",
+        refusal("AccessDeniedException", "no logs for you"),
+    );
+    service.instead(
+        "DescribeLogStreams",
+        refusal("ResourceNotFoundException", "no such group"),
+    );
+    let teardown = destroyed(&service, Logs::Keep).await;
+    assert_eq!(teardown.left.len(), 1);
+    assert!(
+        teardown.left[0].reason.contains("no logs for you"),
+        "{teardown:?}"
+    );
+}
+
+#[tokio::test]
+async fn logs_that_nobody_wants_go_and_those_of_others_stay() {
+    let service = logs_only();
+    let teardown = destroyed(&service, Logs::Delete).await;
+    let deleted: Vec<_> = teardown
+        .deleted
+        .iter()
+        .map(|gone| (gone.kind, &*gone.name))
+        .collect();
+    let stream = "/aws/sagemaker/TrainingJobs: ipinsights-20261119-101010-100-abcd/algo-1-1763500000";
+    assert_eq!(
+        deleted,
+        [
+            ("log group", "/aws/sagemaker/Endpoints/ipinsights"),
+            ("log stream", stream)
+        ]
+    );
+    assert_eq!(service.asked("DeleteLogGroup").len(), 1);
+    assert_eq!(service.asked("DeleteLogStream").len(), 1);
+    service.instead("DeleteLogGroup", refusal("AccessDeniedException", "no"));
+    let teardown = destroyed(&service, Logs::Delete).await;
+    assert_eq!(teardown.left.len(), 1, "{teardown:?}");
+}
+
+#[tokio::test]
 async fn an_endpoint_that_never_comes_up_ends_the_run() {
     let service = first_run();
     service.instead(
@@ -298,7 +542,16 @@ async fn an_interrupted_run_stops_its_execution() {
         &mut |_| {},
     )
     .await;
-    assert!(matches!(result, Err(Error::Interrupted)), "{result:?}");
+    assert!(
+        matches!(
+            result,
+            Err(Failed {
+                error: Error::Interrupted,
+                ..
+            })
+        ),
+        "{result:?}"
+    );
     assert_eq!(service.asked("StopExecution").len(), 1);
 }
 
@@ -385,7 +638,16 @@ async fn an_interruption_does_not_wait_for_an_answer() {
     let mut quiet = |_| {};
     let run = pipeline::run(&clients, &settings, &sample, started, cancel, &mut quiet);
     let result = tokio::time::timeout(Duration::from_secs(60), run).await.unwrap();
-    assert!(matches!(result, Err(Error::Interrupted)), "{result:?}");
+    assert!(
+        matches!(
+            result,
+            Err(Failed {
+                error: Error::Interrupted,
+                ..
+            })
+        ),
+        "{result:?}"
+    );
     let stopped = &service.asked("StopExecution")[0].body["executionArn"];
     assert_eq!(
         stopped,
@@ -413,7 +675,16 @@ async fn an_interruption_before_the_execution_leaves_nothing_to_undo() {
         &mut |_| {},
     )
     .await;
-    assert!(matches!(result, Err(Error::Interrupted)), "{result:?}");
+    assert!(
+        matches!(
+            result,
+            Err(Failed {
+                error: Error::Interrupted,
+                ..
+            })
+        ),
+        "{result:?}"
+    );
     assert!(service.asked("StopExecution").is_empty());
     assert!(service.asked("DeleteModel").is_empty());
 }

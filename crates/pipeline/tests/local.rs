@@ -5,6 +5,7 @@ use std::future::pending;
 
 use geodata::{Database, Sample, SampleSpec};
 use ipinsights::Hyperparameters;
+use pipeline::destroy::Logs;
 use pipeline::names::PipelineName;
 use pipeline::settings::Pace;
 use pipeline::{Clients, Connection, Error, Event, Report, Settings, SettingsDraft};
@@ -63,12 +64,13 @@ async fn run(place: &Place, settings: &Settings, events: &mut Vec<Event>) -> Res
     pipeline::run(
         &place.clients,
         settings,
-        &sample(),
+        &sample().into(),
         now,
         pending(),
         &mut |event| events.push(event),
     )
     .await
+    .map_err(|failed| failed.error)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,7 +125,9 @@ async fn from_sample_to_verdict_twice_and_down_again() {
     assert_eq!(second.rows, first.rows);
 
     let name = PipelineName::default();
-    let teardown = pipeline::destroy(&place.clients, &name).await.unwrap();
+    let teardown = pipeline::destroy(&place.clients, &name, Logs::Keep)
+        .await
+        .unwrap();
     let mut kinds: Vec<&str> = teardown.deleted.iter().map(|resource| resource.kind).collect();
     kinds.sort_unstable();
     assert_eq!(
@@ -132,8 +136,19 @@ async fn from_sample_to_verdict_twice_and_down_again() {
     );
     let mut left: Vec<&str> = teardown.left.iter().map(|left| left.kind).collect();
     left.sort_unstable();
-    assert_eq!(left, ["objects", "training job", "training job"]);
-    let again = pipeline::destroy(&place.clients, &name).await.unwrap();
+    assert_eq!(
+        left,
+        [
+            "log group",
+            "log group",
+            "objects",
+            "training job",
+            "training job"
+        ]
+    );
+    let again = pipeline::destroy(&place.clients, &name, Logs::Keep)
+        .await
+        .unwrap();
     assert!(again.deleted.is_empty(), "{again:?}");
     place.server.shutdown().await;
 }
@@ -156,24 +171,25 @@ async fn a_training_job_that_fails_is_told_by_its_reason_and_leaves_no_model() {
     let result = pipeline::run(
         &place.clients,
         &settings(wild),
-        &sample,
+        &sample.into(),
         now,
         pending(),
         &mut |_| {},
     )
     .await;
-    let Err(Error::Execution {
+    let failed = result.unwrap_err();
+    let Error::Execution {
         status,
         state,
         reason,
         ..
-    }) = result
+    } = failed.error
     else {
-        panic!("{result:?}")
+        panic!("{failed:?}")
     };
     assert_eq!((&*status, &*state), ("FAILED", "Pipeline Failed"));
     assert!(!reason.is_empty());
-    let teardown = pipeline::destroy(&place.clients, &PipelineName::default())
+    let teardown = pipeline::destroy(&place.clients, &PipelineName::default(), Logs::Keep)
         .await
         .unwrap();
     let kinds: Vec<&str> = teardown.deleted.iter().map(|resource| resource.kind).collect();

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+use std::collections::HashSet;
+
 use expect_test::expect;
 use serde_json::json;
 use sfn_builder::{
@@ -268,6 +270,14 @@ fn big_and_odd_machines_are_readable() {
     assert!(attribute(&svg, "width") <= 1500.0, "{}", attribute(&svg, "width"));
     let links: Vec<&str> = svg.split("<a href=\"#").skip(1).collect();
     assert!(links.len() > 20, "{}", links.len());
+    // A picture with links is no single image, and each link has a name of its own.
+    assert!(svg.contains("role=\"group\""));
+    let names: HashSet<&str> = links
+        .iter()
+        .map(|link| link.split("<title>").nth(1).unwrap().split('<').next().unwrap())
+        .collect();
+    assert_eq!(names.len(), links.len(), "{names:?}");
+    assert!(names.iter().all(|name| name.starts_with("From ")), "{names:?}");
     for link in links {
         let target = link.split('"').next().unwrap();
         assert_eq!(svg.matches(&format!(" id=\"{target}\"")).count(), 1, "{target}");
@@ -284,6 +294,7 @@ fn big_and_odd_machines_are_readable() {
     )
     .unwrap();
     assert_readable(&odd.to_svg(), 3);
+    assert!(odd.to_svg().contains("role=\"img\""));
     assert!(!odd.to_svg().contains('\u{1}'));
 }
 

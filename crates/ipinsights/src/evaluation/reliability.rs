@@ -15,6 +15,7 @@ const BINS: usize = 10;
 /// Source: M. P. Naeini, G. F. Cooper and M. Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning",
 /// AAAI 2015.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reliability {
     /// What was added to each score to make it the log-odds of "normal" among rows half of which are normal.
     pub log_odds: f64,
@@ -31,6 +32,7 @@ pub struct Reliability {
 
 /// Rows with about the same probability.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReliabilityBin {
     /// Where the bin begins. It includes its lower edge, the last one both edges.
     pub from: f64,

@@ -76,8 +76,10 @@ pub enum EvaluationError {
 
 /// All figures, as written to JSON: `version` grows when a member changes its meaning or goes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Report {
     /// 1.
+    #[cfg_attr(feature = "schema", schemars(extend("const" = 1)))]
     pub version: u32,
     /// Rows that are normal.
     pub normal: usize,
@@ -113,6 +115,7 @@ pub struct Report {
 
 /// What a threshold does.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Operation {
     /// Scores strictly below this are flagged.
     pub threshold: Score,
@@ -134,6 +137,7 @@ pub struct Operation {
 
 /// What the calibrated threshold does, and what was promised.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AtThreshold {
     /// The rate of false alarms that was stated when it was calibrated.
     pub stated_false_positive_rate: f64,
@@ -145,6 +149,7 @@ pub struct AtThreshold {
 
 /// What could be found at a rate of false alarms.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RecallAt {
     /// The rate that was asked for.
     pub false_positive_rate: f64,
@@ -154,6 +159,7 @@ pub struct RecallAt {
 
 /// Rows of entities that were about equally active in training.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ActivityGroup {
     /// The least number of training rows of their entities.
     pub from: u64,

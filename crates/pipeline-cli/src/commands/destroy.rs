@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pipeline::Teardown;
+use pipeline::destroy::Logs;
 use pipeline::names::PipelineName;
 
 use crate::cli::{Common, DestroyArgs};
@@ -21,7 +22,8 @@ pub async fn run(common: &Common, args: DestroyArgs, output: &Output) -> anyhow:
     let progress = Arc::new(Progress::new(common.quiet));
     let opened = Opened::open(&args.place, &progress).await?;
     progress.now("deleting");
-    let result = pipeline::destroy(&opened.clients, &name).await;
+    let logs = if args.logs { Logs::Delete } else { Logs::Keep };
+    let result = pipeline::destroy(&opened.clients, &name, logs).await;
     progress.finish();
     opened.close().await;
     let teardown = result?;

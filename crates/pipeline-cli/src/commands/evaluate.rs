@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use access_events::AccessEvent;
 use anyhow::Context;
 use clap::Args;
 use ipinsights::evaluation::{Evaluation, Operation, Report};
-use ipinsights::{Model, Score};
+use ipinsights::{History, Model, ReasonOptions, Score};
+use pipeline::EvaluationReport;
+use pipeline::evaluation::{EvaluationKind, EvaluationRecord, FileRecord, Lowest, RowsRecord};
+use pipeline::report::{MOST_LISTED, Row};
 
 use crate::exit::Failure;
 use crate::files::{self, Draft, Rows};
@@ -39,12 +43,6 @@ pub struct EvaluateArgs {
     pub no_report: bool,
 }
 
-/// Scores of one side, with the number of training rows of each row's entity.
-struct Side {
-    scores: Vec<Score>,
-    activity: Vec<u64>,
-}
-
 /// Runs the command.
 pub fn run(args: &EvaluateArgs, output: &Output) -> anyhow::Result<()> {
     let progress = Progress::new(output.quiet);
@@ -52,47 +50,21 @@ pub fn run(args: &EvaluateArgs, output: &Output) -> anyhow::Result<()> {
     for folder in report_folder.into_iter().chain(args.pictures.as_deref()) {
         files::probe(folder)?;
     }
-    progress.now("reading the model");
-    let model = super::score::open_model(&args.model)?;
-    let given = match &args.history {
-        Some(path) => {
-            progress.now("reading training rows");
-            Some(super::calibrate::history(&Rows::of(path)?)?)
-        }
-        None => None,
-    };
-    let history = given.as_ref().or(model.history());
-    let side = |path: &PathBuf, model: &Model| -> anyhow::Result<Side> {
-        progress.now(&format!("scoring `{}`", path.display()));
-        let events: Vec<_> = Rows::of(path)?.read()?.collect::<Result<_, _>>()?;
-        Ok(Side {
-            scores: model.score_batch(&events),
-            activity: history.map_or(Vec::new(), |history| {
-                events
-                    .iter()
-                    .map(|event| history.activity(&event.entity))
-                    .collect()
-            }),
-        })
-    };
-    let normal = side(&args.normal, &model)?;
-    let anomalous = side(&args.anomalous, &model)?;
-    let params = model.hyperparameters();
-    let negatives = params.random_negative_sampling_rate() + params.shuffled_negative_sampling_rate();
-    let mut evaluation =
-        Evaluation::new(&normal.scores, &anomalous.scores).log_odds(f64::from(negatives).ln());
-    if history.is_some() {
-        evaluation = evaluation.activity(&normal.activity, &anomalous.activity);
-    }
-    if let Some(detector) = model.detector() {
-        evaluation = evaluation.threshold(detector.threshold());
-    }
-    let report = evaluation
-        .report()
-        .map_err(|error| Failure::data(error.to_string()))?;
+    let report = evaluate(
+        &Sources {
+            model: &args.model,
+            normal: &args.normal,
+            anomalous: &args.anomalous,
+            history: args.history.as_deref(),
+        },
+        &progress,
+    )?;
     // The figures are printed whatever becomes of the files.
-    let drawn = args.pictures.as_deref().map(|folder| draw(folder, &report));
-    let written = report_folder.map(|folder| write(folder, args, &report));
+    let drawn = args
+        .pictures
+        .as_deref()
+        .map(|folder| draw(folder, &report.figures));
+    let written = report_folder.map(|folder| write(folder, &report));
     if let (Some(folder), Some(Ok(()))) = (report_folder, &written) {
         progress.done("written", &folder.join("report.html").display().to_string());
     }
@@ -100,7 +72,7 @@ pub fn run(args: &EvaluateArgs, output: &Output) -> anyhow::Result<()> {
     if output.is_json() {
         output.json(&report)?;
     } else {
-        let mut text = figures(&report);
+        let mut text = figures(&report.figures);
         if let Some(Ok(drawn)) = &drawn {
             let names: Vec<String> = drawn.iter().map(|path| path.display().to_string()).collect();
             text += &format!("\n\n{}", names.join("\n"));
@@ -110,6 +82,150 @@ pub fn run(args: &EvaluateArgs, output: &Output) -> anyhow::Result<()> {
     drawn.transpose()?;
     written.transpose()?;
     Ok(())
+}
+
+/// The files that an evaluation reads.
+pub(crate) struct Sources<'a> {
+    pub(crate) model: &'a Path,
+    pub(crate) normal: &'a Path,
+    pub(crate) anomalous: &'a Path,
+    pub(crate) history: Option<&'a Path>,
+}
+
+/// One side, scored.
+struct Side {
+    events: Vec<AccessEvent>,
+    scores: Vec<Score>,
+    /// The number of training rows of each row's entity, where that is known.
+    activity: Vec<u64>,
+    record: RowsRecord,
+}
+
+impl Side {
+    fn read(
+        path: &Path,
+        model: &Model,
+        history: Option<&History>,
+        progress: &Progress,
+    ) -> anyhow::Result<Self> {
+        progress.now(&format!("scoring `{}`", path.display()));
+        let rows = Rows::of(path)?;
+        let events: Vec<_> = rows.read()?.collect::<Result<_, _>>()?;
+        let activity = |history: &History| {
+            let entities = events.iter().map(|event| event.entity.as_str());
+            entities.map(|entity| history.activity(entity)).collect()
+        };
+        let unknown = events.iter().filter(|event| !model.knows_entity(&event.entity));
+        Ok(Self {
+            scores: model.score_batch(&events),
+            activity: history.map_or(Vec::new(), activity),
+            record: RowsRecord {
+                path: path.display().to_string(),
+                sha256: rows.sha256()?,
+                rows: events.len(),
+                unknown_entities: unknown.count(),
+            },
+            events,
+        })
+    }
+
+    /// The rows with the lowest scores, judged by `line`; the percentile is among the scores of `normal`, lowest first.
+    fn lowest(&self, model: &Model, history: Option<&History>, line: Score, normal: &[f32]) -> Vec<Row> {
+        let mut pairs: Vec<(&AccessEvent, Score)> =
+            self.events.iter().zip(self.scores.iter().copied()).collect();
+        pairs.sort_by(|a, b| a.1.cmp_normality(b.1).then_with(|| a.0.cmp(b.0)));
+        let options = ReasonOptions {
+            history,
+            ..Default::default()
+        };
+        let row = |(event, score): (&AccessEvent, Score)| {
+            let below = normal.partition_point(|value| *value < score.dot_product());
+            let is_known = model.knows_entity(&event.entity);
+            Row {
+                entity: event.entity.clone(),
+                ip: event.ip,
+                score: score.dot_product(),
+                anomalous: is_known && score.cmp_normality(line).is_lt(),
+                unknown_entity: !is_known,
+                percentile: below as f64 / normal.len().max(1) as f64,
+                reason: Some(model.explain(&event.entity, event.ip, &options).sentence),
+            }
+        };
+        pairs.into_iter().take(MOST_LISTED).map(row).collect()
+    }
+}
+
+/// Scores both sides and says what that is worth.
+pub(crate) fn evaluate(sources: &Sources<'_>, progress: &Progress) -> anyhow::Result<EvaluationReport> {
+    progress.now("reading the model");
+    let (model, model_sha256) = super::score::open_hashed_model(sources.model)?;
+    let given = match sources.history {
+        Some(path) => {
+            progress.now("reading training rows");
+            let rows = Rows::of(path)?;
+            let record = FileRecord {
+                path: path.display().to_string(),
+                sha256: rows.sha256()?,
+            };
+            Some((super::calibrate::history(&rows)?, record))
+        }
+        None => None,
+    };
+    let history = given.as_ref().map(|(history, _)| history).or(model.history());
+    let normal = Side::read(sources.normal, &model, history, progress)?;
+    let anomalous = Side::read(sources.anomalous, &model, history, progress)?;
+    let params = model.hyperparameters();
+    let negatives = params.random_negative_sampling_rate() + params.shuffled_negative_sampling_rate();
+    let mut evaluation =
+        Evaluation::new(&normal.scores, &anomalous.scores).log_odds(f64::from(negatives.max(1)).ln());
+    if history.is_some() {
+        evaluation = evaluation.activity(&normal.activity, &anomalous.activity);
+    }
+    if let Some(detector) = model.detector() {
+        evaluation = evaluation.threshold(detector.threshold());
+    }
+    let figures = evaluation
+        .report()
+        .map_err(|error| Failure::data(error.to_string()))?;
+    progress.now("looking for reasons");
+    let line = line(&figures);
+    let mut sorted: Vec<f32> = normal.scores.iter().map(|score| score.dot_product()).collect();
+    sorted.sort_by(f32::total_cmp);
+    Ok(EvaluationReport {
+        kind: EvaluationKind::Evaluation,
+        verdict: pipeline::evaluation::in_words(&figures),
+        line: line.dot_product(),
+        lowest: Lowest {
+            normal: normal.lowest(&model, history, line, &sorted),
+            anomalous: anomalous.lowest(&model, history, line, &sorted),
+        },
+        record: EvaluationRecord {
+            build: crate::build::build(),
+            seed: model.seed(),
+            hyperparameters: params.to_map(),
+            model: FileRecord {
+                path: sources.model.display().to_string(),
+                sha256: model_sha256,
+            },
+            normal: normal.record,
+            anomalous: anomalous.record,
+            history: given.map(|(_, record)| record),
+        },
+        figures,
+    })
+}
+
+/// Where the report draws its line: at the calibrated threshold, or the best at this rate of false alarms.
+fn line(figures: &Report) -> Score {
+    const RATE: f64 = 0.01;
+
+    let calibrated = figures.at_threshold.map(|at| at.operation.threshold);
+    let best = || {
+        let mut rates = figures.recall_at.iter();
+        let best = rates.find(|at| at.false_positive_rate == RATE);
+        best.map_or(Score::new(0.0), |best| best.operation.threshold)
+    };
+    calibrated.unwrap_or_else(best)
 }
 
 /// The curves, as files.
@@ -124,25 +240,11 @@ fn draw(folder: &Path, report: &Report) -> anyhow::Result<Vec<PathBuf>> {
     Ok(drawn)
 }
 
-/// The page, and the figures as JSON.
-fn write(folder: &Path, args: &EvaluateArgs, report: &Report) -> anyhow::Result<()> {
+/// The page, and the same as JSON.
+fn write(folder: &Path, report: &EvaluationReport) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("`{}` cannot be made", folder.display()))?;
-    // A model in a folder has no one checksum.
-    let model_sha256 = if args.model.is_dir() {
-        "a folder".to_owned()
-    } else {
-        files::sha256(&args.model)?
-    };
-    let source = pipeline::EvaluationSource {
-        model: args.model.display().to_string(),
-        model_sha256,
-        rows: [("normal", &args.normal), ("anomalous", &args.anomalous)]
-            .map(|(kind, path)| (format!("{kind} rows"), path.display().to_string()))
-            .into(),
-        build: crate::build::build(),
-    };
     let files = [
-        ("report.html", pipeline::evaluation_to_html(report, &source)?),
+        ("report.html", report.to_html()?),
         ("report.json", serde_json::to_string_pretty(report)? + "\n"),
     ];
     for (name, text) in files {

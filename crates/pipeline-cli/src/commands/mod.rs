@@ -15,6 +15,7 @@ pub mod manual;
 mod repeat;
 pub mod run;
 pub mod sample;
+pub mod schema;
 pub mod score;
 pub mod score_server;
 pub mod serve;

@@ -1,16 +1,22 @@
-//! `ipinsights verify report.json`: the run of a report, once more, and what is not the same.
+//! `ipinsights verify report.json`: the run or the evaluation of a report, once more, and what is not the same.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use anyhow::Context;
 use geodata::Manifest;
 use jiff::Timestamp;
+use pipeline::destroy::Logs;
+use pipeline::evaluation::EvaluationRecord;
 use pipeline::names::PipelineName;
 use pipeline::report::{Difference, VERSION};
-use pipeline::{Report, SettingsDraft};
+use pipeline::rows::{OwnManifest, OwnRows, Rows};
+use pipeline::{EvaluationReport, Report, SettingsDraft};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::cli::{Account, Common, Place, Reading, Source, Target, VerifyArgs};
+use crate::commands::evaluate::{self, Sources};
 use crate::commands::sample::{self, Other};
 use crate::exit::Failure;
 use crate::output::{Output, table};
@@ -28,7 +34,7 @@ struct Answer<'a> {
     differences: &'a [Difference],
 }
 
-/// Repeats the run and compares.
+/// Repeats what a report is of, and compares.
 pub(super) async fn run(
     common: &Common,
     path: &Path,
@@ -38,10 +44,97 @@ pub(super) async fn run(
     if args.language.is_some() || args.all {
         return Err(Failure::usage("--language and --all are for databases, not for a report").into());
     }
+    let progress = Arc::new(Progress::new(common.quiet));
+    let repeated = match read(path)? {
+        Kind::Evaluation(before) => {
+            if args.database.is_some() || args.target.is_some() || args.region.is_some() {
+                return Err(Failure::usage(
+                    "--database, --target and --region are for the report of a run; an evaluation has only its files",
+                )
+                .into());
+            }
+            evaluate_again(path, &before, &progress)?
+        }
+        Kind::Run(before) => run_again(path, &before, args, &progress).await?,
+    };
+    progress.finish();
+    match repeated {
+        Repeated::Other { differences, because } => {
+            let mut failure = tell(path, &differences, output)?;
+            failure.source = because.map(Into::into);
+            Err(failure.into())
+        }
+        Repeated::Same(_) if output.is_json() => output.json(&Answer {
+            version: 1,
+            file: path,
+            same: true,
+            differences: &[],
+        }),
+        Repeated::Same(what) => output.text(&format!("the same: {what}")),
+    }
+}
+
+/// What a repetition came to.
+enum Repeated {
+    /// The same; of what.
+    Same(String),
+    /// Something else.
+    Other {
+        differences: Vec<Difference>,
+        because: Option<geodata::Error>,
+    },
+}
+
+impl Repeated {
+    fn of(differences: Vec<Difference>, what: impl FnOnce() -> String) -> Self {
+        if differences.is_empty() {
+            return Self::Same(what());
+        }
+        Self::Other {
+            differences,
+            because: None,
+        }
+    }
+}
+
+/// Evaluates the same files.
+fn evaluate_again(path: &Path, before: &Value, progress: &Progress) -> anyhow::Result<Repeated> {
+    let record: EvaluationRecord =
+        serde_json::from_value(before["record"].clone()).map_err(|error| Failure {
+            source: Some(error.into()),
+            ..Failure::data(format!(
+                "`{}` does not say which files it was made of",
+                path.display()
+            ))
+        })?;
+    let again = evaluate::evaluate(
+        &Sources {
+            model: Path::new(&record.model.path),
+            normal: Path::new(&record.normal.path),
+            anomalous: Path::new(&record.anomalous.path),
+            history: record.history.as_ref().map(|file| Path::new(&file.path)),
+        },
+        progress,
+    )
+    .context("the files of an evaluation are looked for where they were, seen from the current folder")?;
+    let differences = EvaluationReport::differences(before, &again)?;
+    Ok(Repeated::of(differences, || {
+        format!(
+            "{} normal and {} anomalous rows, AUC {:.4}, the same figures",
+            again.figures.normal, again.figures.anomalous, again.figures.auc
+        )
+    }))
+}
+
+/// Runs the same rows.
+async fn run_again(
+    path: &Path,
+    before: &Report,
+    args: &VerifyArgs,
+    progress: &Arc<Progress>,
+) -> anyhow::Result<Repeated> {
     let target = args.target.unwrap_or(Target::Local);
     let signals = Signals::listen();
-    let progress = Arc::new(Progress::new(common.quiet));
-    let before = read(path)?;
     if before.target == Target::Aws.as_str() && target == Target::Local {
         return Err(Failure::usage(format!(
             "`{}` is of a run in the account, whose algorithm gives other scores than this one; repeat it there with --target aws",
@@ -50,36 +143,19 @@ pub(super) async fn run(
         .into());
     }
     let unusable = |what: String| Failure::data(format!("`{}`: {what}", path.display()));
-    let manifest = Manifest::from_json(&serde_json::to_vec(&before.manifest)?)?;
     let (draft, unknown) = ipinsights::Draft::from_map(&before.training.hyperparameters);
     if let Some(name) = unknown.first() {
         return Err(unusable(format!("there is no hyperparameter `{name}`")).into());
     }
     let params = draft.check().map_err(|error| unusable(error.to_string()))?;
-
-    let source = Source {
-        database: args.database.clone(),
-        reading: Reading {
-            country_source: Vec::new(),
-            language: None,
-        },
+    let rows = if before.manifest["kind"] == "rows" {
+        own_rows_again(path, before, args)?
+    } else {
+        sample_again(before, args, progress)?
     };
-    let sample = match sample::again(&manifest, &source, &progress)? {
-        Ok(sample) => sample,
-        Err(Other { differences, because }) => {
-            let differences: Vec<Difference> = differences
-                .into_iter()
-                .map(|difference| Difference {
-                    place: format!("/manifest: {}", difference.what),
-                    before: difference.manifest,
-                    now: difference.now,
-                })
-                .collect();
-            progress.finish();
-            let mut failure = tell(path, &differences, output)?;
-            failure.source = because.map(Into::into);
-            return Err(failure.into());
-        }
+    let rows = match rows {
+        Ok(rows) => rows,
+        Err(other) => return Ok(other),
     };
 
     let name = match target {
@@ -99,42 +175,99 @@ pub(super) async fn run(
         endpoint_url: None,
         region: Some(args.region.clone().unwrap_or_else(|| before.region.clone())),
     };
-    let opened = Opened::open(&place, &progress).await?;
-    let told = Arc::clone(&progress);
+    let opened = Opened::open(&place, progress).await?;
+    let told = Arc::clone(progress);
     let result = pipeline::run(
         &opened.clients,
         &settings,
-        &sample,
+        &rows,
         Timestamp::now(),
         signals.first(),
         &mut |event| told.pipeline(event),
     )
     .await;
     if target == Target::Aws && result.is_ok() {
-        let teardown = pipeline::destroy(&opened.clients, settings.name()).await?;
+        let teardown = pipeline::destroy(&opened.clients, settings.name(), Logs::Keep).await?;
         for left in teardown.left {
             progress.warn(&format!("{} `{}` is left: {}", left.kind, left.name, left.reason));
         }
     }
     opened.close().await;
-    let differences = before.differences(&result?)?;
-    progress.finish();
-    if differences.is_empty() {
-        if output.is_json() {
-            return output.json(&Answer {
-                version: 1,
-                file: path,
-                same: true,
-                differences: &[],
-            });
-        }
-        return output.text(&format!(
-            "the same: {} scored rows, threshold {:.3}, the same model, the same figures",
+    let again = result.map_err(|failed| failed.error)?;
+    Ok(Repeated::of(before.differences(&again)?, || {
+        format!(
+            "{} scored rows, threshold {:.3}, the same model, the same figures",
             before.rows.len(),
             before.threshold.value
-        ));
+        )
+    }))
+}
+
+/// The rows of a manifest, or what is not the same already.
+type RowsAgain = Result<Rows, Repeated>;
+
+/// Draws the sample of a report's manifest.
+fn sample_again(before: &Report, args: &VerifyArgs, progress: &Progress) -> anyhow::Result<RowsAgain> {
+    let manifest = Manifest::from_json(&serde_json::to_vec(&before.manifest)?)?;
+    let source = Source {
+        database: args.database.clone(),
+        reading: Reading {
+            country_source: Vec::new(),
+            language: None,
+        },
+    };
+    let Other { differences, because } = match sample::again(&manifest, &source, progress)? {
+        Ok(sample) => return Ok(Ok(sample.into())),
+        Err(other) => other,
+    };
+    let differences = differences
+        .into_iter()
+        .map(|difference| Difference {
+            place: format!("/manifest: {}", difference.what),
+            before: difference.manifest,
+            now: difference.now,
+        })
+        .collect();
+    Ok(Err(Repeated::Other { differences, because }))
+}
+
+/// Reads the files that were written beside a report of own rows.
+fn own_rows_again(path: &Path, before: &Report, args: &VerifyArgs) -> anyhow::Result<RowsAgain> {
+    if args.database.is_some() {
+        return Err(Failure::usage(
+            "--database is for the report of a sample; the rows of this one are the files beside it",
+        )
+        .into());
     }
-    Err(tell(path, &differences, output)?.into())
+    let manifest: OwnManifest = serde_json::from_value(before.manifest.clone()).map_err(|error| Failure {
+        source: Some(error.into()),
+        ..Failure::data(format!("the manifest in `{}` cannot be used", path.display()))
+    })?;
+    if manifest.version != OwnManifest::VERSION {
+        return Err(Failure::data(format!(
+            "the manifest in `{}` is of version {}, this program knows {}",
+            path.display(),
+            manifest.version,
+            OwnManifest::VERSION
+        ))
+        .into());
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let again = OwnRows::again(&manifest, |name| -> anyhow::Result<Vec<u8>> {
+        // What is not a name leads elsewhere.
+        let is_name = Path::new(name).file_name().is_some_and(|file| file == name);
+        if !is_name {
+            return Err(
+                Failure::data(format!("`{name}` in the manifest is no name of a file beside it")).into(),
+            );
+        }
+        let file = folder.join(name);
+        std::fs::read(&file).with_context(|| format!("`{}` cannot be read", file.display()))
+    })?;
+    Ok(again.map(Rows::from).map_err(|differences| Repeated::Other {
+        differences,
+        because: None,
+    }))
 }
 
 /// The name of the pipeline that is made to repeat one of this name.
@@ -146,7 +279,13 @@ fn beside(name: &str) -> String {
     format!("{begun}{ADDED}")
 }
 
-fn read(path: &Path) -> anyhow::Result<Report> {
+/// A report that can be repeated.
+enum Kind {
+    Run(Box<Report>),
+    Evaluation(Value),
+}
+
+fn read(path: &Path) -> anyhow::Result<Kind> {
     let bytes = std::fs::read(path).map_err(|error| Failure {
         source: Some(error.into()),
         ..Failure::file(format!("`{}` cannot be read", path.display()))
@@ -154,20 +293,28 @@ fn read(path: &Path) -> anyhow::Result<Report> {
     let no_report = |error: serde_json::Error| Failure {
         source: Some(error.into()),
         ..Failure::data(format!(
-            "`{}` is no report.json as `ipinsights run` writes it",
+            "`{}` is no report.json as `ipinsights run` and `ipinsights evaluate` write it",
             path.display()
         ))
     };
-    let report: Report = serde_json::from_slice(&bytes).map_err(no_report)?;
-    if report.version != VERSION {
-        return Err(Failure::data(format!(
-            "`{}` is a report of version {}, this program knows {VERSION}",
+    let report: Value = serde_json::from_slice(&bytes).map_err(no_report)?;
+    let known = |version: Option<u64>| match version {
+        Some(version) if version != u64::from(VERSION) => Err(Failure::data(format!(
+            "`{}` is a report of version {version}, this program knows {VERSION}",
             path.display(),
-            report.version
+        ))),
+        _ => Ok(()),
+    };
+    known(report["version"].as_u64())?;
+    match report["kind"].as_str() {
+        Some("evaluation") => Ok(Kind::Evaluation(report)),
+        Some("failed-run") => Err(Failure::data(format!(
+            "`{}` is of a run that failed: there is nothing to compare with",
+            path.display()
         ))
-        .into());
+        .into()),
+        _ => Ok(Kind::Run(serde_json::from_slice(&bytes).map_err(no_report)?)),
     }
-    Ok(report)
 }
 
 /// Prints what differs, and gives the failure that the command ends with.
@@ -198,9 +345,12 @@ fn tell(path: &Path, differences: &[Difference], output: &Output) -> anyhow::Res
         output.text(&text)?;
     }
     Ok(Failure::differs(format!(
-        "the run of `{}`, repeated, is not the same in {} places",
+        "what `{}` is of, repeated, is not the same in {}",
         path.display(),
-        differences.len()
+        match differences.len() {
+            1 => "one place".to_owned(),
+            places => format!("{places} places"),
+        }
     )))
 }
 

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::cli::{Common, ScoreArgs};
 use crate::exit::Failure;
-use crate::files::Rows;
+use crate::files::{Hashing, Rows};
 use crate::output::{Output, table};
 use crate::progress::Progress;
 use crate::target::Opened;
@@ -257,6 +257,15 @@ pub async fn run(common: &Common, args: ScoreArgs, output: &Output) -> anyhow::R
 pub fn open_model(path: &Path) -> anyhow::Result<Model> {
     let file = File::open(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
     Model::read_archive(BufReader::new(file)).with_context(|| format!("`{}` is not a model", path.display()))
+}
+
+/// The same, with SHA-256 of the file in hex.
+pub fn open_hashed_model(path: &Path) -> anyhow::Result<(Model, String)> {
+    let unreadable = || format!("`{}` cannot be read", path.display());
+    let mut file = Hashing::new(File::open(path).with_context(unreadable)?);
+    let model = Model::read_archive(BufReader::new(&mut file))
+        .with_context(|| format!("`{}` is not a model", path.display()))?;
+    Ok((model, file.finish().with_context(unreadable)?))
 }
 
 fn by_model(

@@ -1,12 +1,16 @@
 //! Every command of the guide and of the front page is run, in the order in which a reader would, each file in a folder of its own.
 //!
-//! What needs an account (`--target aws`) is only read by the program's parser; `serve` is started, and stopped at the end; `score-server` is started; `fetch`
-//! meets a server on this machine that offers the built-in database under every name.
+//! What needs an account (`--target aws`), and what stands in a block for a shell (`sh`), is only read by the program's parser; `serve` is
+//! started, and stopped at the end; `score-server` is started; `fetch` meets a server on this machine that offers the built-in database under
+//! every name.
 //! Commands of other programs are not run; `cargo run` of this program is the program. Where a text shows what a command prints, that is
 //! compared with what it does print (`stdout`, or both with `stderr` first): `…` stands for anything, and how long something took may differ.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use clap::{CommandFactory, Parser};
+use pipeline_cli::cli::Cli;
 
 use crate::maxmind::{self, MaxMind};
 use crate::support::Running;
@@ -136,6 +140,60 @@ fn arguments(command: &str) -> Option<Vec<String>> {
     Some(words(rest))
 }
 
+/// Why the program's parser does not take these arguments.
+fn refusal(arguments: &[String]) -> Option<String> {
+    let name = std::iter::once("ipinsights");
+    let words = name.chain(arguments.iter().map(String::as_str));
+    Cli::try_parse_from(words).err().map(|error| error.to_string())
+}
+
+/// The commands in the ```sh blocks, each with its line: lines that go on are joined, pipes and lists taken apart.
+fn shell_commands(text: &str) -> Vec<(usize, String)> {
+    let mut commands = Vec::new();
+    let mut is_inside = false;
+    let mut begun: Option<(usize, String)> = None;
+    for (index, line) in text.lines().enumerate() {
+        match line {
+            "```sh" => is_inside = true,
+            "```" => is_inside = false,
+            line if is_inside => {
+                let (number, mut whole) = begun.take().unwrap_or((index + 1, String::new()));
+                whole += line.trim_end_matches('\\');
+                if line.ends_with('\\') {
+                    begun = Some((number, whole));
+                } else {
+                    commands.extend(simple(&whole).into_iter().map(|command| (number, command)));
+                }
+            }
+            _ => {}
+        }
+    }
+    commands
+}
+
+/// A line's commands: what stands between `|`, `;` and `&`, quotes aside.
+fn simple(line: &str) -> Vec<String> {
+    let mut commands = vec![String::new()];
+    let mut quote = None;
+    for c in line.chars() {
+        match (quote, c) {
+            (None, '|' | ';' | '&') => commands.push(String::new()),
+            (_, c) => {
+                quote = match quote {
+                    None if matches!(c, '"' | '\'') => Some(c),
+                    Some(end) if c == end => None,
+                    other => other,
+                };
+                if let Some(command) = commands.last_mut() {
+                    command.push(c);
+                }
+            }
+        }
+    }
+    let trimmed = commands.iter().map(|command| command.trim().to_owned());
+    trimmed.filter(|command| !command.is_empty()).collect()
+}
+
 /// A server that a text starts and leaves running.
 struct Serving {
     _server: Running,
@@ -225,10 +283,9 @@ fn follow(path: &Path, maxmind: &MaxMind) -> (usize, Vec<String>) {
             }
             _ => {}
         }
-        let aws = arguments.windows(2).any(|pair| pair == ["--target", "aws"]);
-        if aws {
-            // Everything before it has been read when help is printed.
-            arguments.push("--help".to_owned());
+        if arguments.windows(2).any(|pair| pair == ["--target", "aws"]) {
+            wrong.extend(refusal(&arguments).map(|why| format!("{place}\n{why}")));
+            continue;
         }
         if let Some(serving) = &serving {
             for word in &mut arguments {
@@ -246,7 +303,7 @@ fn follow(path: &Path, maxmind: &MaxMind) -> (usize, Vec<String>) {
             Some(output.status.to_string())
         } else if printed.is_empty() {
             Some("it printed nothing".to_owned())
-        } else if !aws && !shown.is_empty() && !is_shown(&shown, &errors, &printed) {
+        } else if !shown.is_empty() && !is_shown(&shown, &errors, &printed) {
             Some("this is not what the text shows".to_owned())
         } else {
             None
@@ -256,8 +313,8 @@ fn follow(path: &Path, maxmind: &MaxMind) -> (usize, Vec<String>) {
     (followed, wrong)
 }
 
-#[test]
-fn every_command_of_the_guide_works() {
+/// The guide, the front page, and those of the crates.
+fn texts() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(root().join("docs/src"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -266,6 +323,103 @@ fn every_command_of_the_guide_works() {
     let crates = std::fs::read_dir(root().join("crates")).unwrap();
     files.extend(crates.map(|entry| entry.unwrap().path().join("README.md")));
     files.sort();
+    files
+}
+
+#[test]
+fn every_command_for_a_shell_has_arguments_that_are_known() {
+    let (mut read, mut wrong) = (0, Vec::new());
+    for path in texts() {
+        for (line, command) in shell_commands(&std::fs::read_to_string(&path).unwrap()) {
+            let place = format!("{}:{line}: {command}", path.display());
+            // Words after the name; a program without any is one, too.
+            let Some(arguments) = arguments(&format!("{command} ")) else {
+                assert!(
+                    !command.starts_with("ipinsights"),
+                    "{place}: how is this written?"
+                );
+                continue;
+            };
+            read += 1;
+            wrong.extend(refusal(&arguments).map(|why| format!("{place}\n{why}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(read >= 4, "only {read} commands: are they found at all?");
+}
+
+/// What a command that a sentence names has not: a subcommand, an option.
+fn unknown_words(command: &str) -> Option<String> {
+    let mut known = Cli::command();
+    known.build();
+    let mut is_named = false;
+    for word in command.split_whitespace().skip(1) {
+        if let Some(within) = known.find_subcommand(word) {
+            known = within.clone();
+            is_named = true;
+        } else if !is_named && !word.starts_with('-') {
+            return Some(format!("there is no command `{word}`"));
+        } else if let Some(option) = word.strip_prefix("--") {
+            let name = option.split('=').next().unwrap_or_default();
+            if !known
+                .get_arguments()
+                .any(|argument| argument.get_long() == Some(name))
+            {
+                return Some(format!("`{}` has no `--{name}`", known.get_name()));
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn commands_in_sentences_are_those_that_there_are() {
+    let (mut read, mut wrong) = (0, Vec::new());
+    let changes = root().join("CHANGELOG.md");
+    for path in texts().into_iter().chain([changes]) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        // Blocks aside, which are commands of their own.
+        let sentences: String = text.split("```").step_by(2).collect();
+        for span in sentences.split('`').skip(1).step_by(2) {
+            if span.starts_with("ipinsights ") {
+                read += 1;
+                wrong.extend(unknown_words(span).map(|why| format!("{}: `{span}`: {why}", path.display())));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(read >= 50, "only {read} commands: are they found at all?");
+    assert!(unknown_words("ipinsights states run --mock x").is_none());
+    assert!(unknown_words("ipinsights runs").is_some() && unknown_words("ipinsights run --row x").is_some());
+}
+
+#[test]
+fn commands_for_a_shell_are_found_and_taken_apart() {
+    let text = "```sh\na b | ipinsights run \\\n  -q && c 'd | e'; f # g\n```\nipinsights out\n```console\nipinsights not\n```\n";
+    let commands = shell_commands(text);
+    let expected = ["a b", "ipinsights run   -q", "c 'd | e'", "f # g"];
+    assert_eq!(
+        commands
+            .iter()
+            .map(|(_, command)| command.as_str())
+            .collect::<Vec<_>>(),
+        expected
+    );
+    assert_eq!(commands[1].0, 2);
+    assert!(refusal(&["run".to_owned()]).is_none());
+    assert!(
+        refusal(&["run".to_owned(), "--no-such".to_owned()])
+            .unwrap()
+            .contains("--no-such")
+    );
+    // All of the parser's rules hold, not only those of words.
+    let together = ["run", "--rows", "a", "--countries", "US"].map(str::to_owned);
+    assert!(refusal(&together).unwrap().contains("cannot be used with"));
+}
+
+#[test]
+fn every_command_of_the_guide_works() {
+    let files = texts();
     let maxmind = MaxMind::start(geodata_sample::DATABASE);
     let (followed, wrong): (Vec<usize>, Vec<Vec<String>>) = std::thread::scope(|scope| {
         let follow = |path| follow(path, &maxmind);

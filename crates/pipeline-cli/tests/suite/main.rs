@@ -12,6 +12,8 @@ mod fetch;
 mod judge;
 mod kill;
 mod queue;
+mod report;
+mod schema;
 mod score_server;
 mod states;
 mod tune;

@@ -52,6 +52,14 @@ pub(super) struct Scene<'a> {
     pub(super) end: Option<(f64, f64)>,
 }
 
+impl Scene<'_> {
+    /// Whether it has links, here or in a level inside a box.
+    pub(super) fn has_signs(&self) -> bool {
+        let mut inside = self.cards.iter().flat_map(|card| &card.inside);
+        !self.signs.is_empty() || inside.any(|(_, _, scene)| scene.has_signs())
+    }
+}
+
 /// A state's box.
 pub(super) struct Card<'a> {
     pub(super) state: &'a State,
@@ -88,6 +96,7 @@ pub(super) struct Line {
 
 /// An edge that was cut: it ends beside its box, at a sign that names the state to which it leads.
 pub(super) struct Sign<'a> {
+    pub(super) source: &'a State,
     pub(super) target: &'a State,
     /// Whether that lies further up.
     pub(super) up: bool,
@@ -108,6 +117,17 @@ pub(super) enum Way {
     Legs(Vec<Leg>, f64),
     /// Out of the right side of a box and back into it: the middle of that side.
     Own((f64, f64)),
+}
+
+impl Sign<'_> {
+    /// What it says to those who do not see where it stands; no two of a box say the same.
+    pub(super) fn in_words(&self) -> String {
+        let (from, to) = (&self.source.name, &self.target.name);
+        match &self.label {
+            Some(label) => format!("From {from} to {to}: {label}"),
+            None => format!("From {from} to {to}"),
+        }
+    }
 }
 
 /// The scene of a machine, a branch or an item processor.
@@ -329,6 +349,7 @@ impl<'a> Level<'a> {
             for edge in own {
                 let target = &self.states[edge.to];
                 signs.push(Sign {
+                    source: card.state,
                     target,
                     up: cards[edge.to].at.1 < card.at.1,
                     kind: edge.kind,

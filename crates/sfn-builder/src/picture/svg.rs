@@ -95,11 +95,13 @@ pub(super) fn render(machine: &StateMachine, execution: Option<&Execution>) -> S
     let width = scene.width.max(keys_width).ceil();
     let height = (scene.height + if keys.is_empty() { 0.0 } else { KEY }).ceil();
 
+    // What is one image for a screen reader has no links in it.
+    let role = if scene.has_signs() { "group" } else { "img" };
     let mut svg = String::new();
     let _ = writeln!(
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
-         viewBox=\"0 0 {width} {height}\" role=\"img\" class=\"sfn\">"
+         viewBox=\"0 0 {width} {height}\" role=\"{role}\" class=\"sfn\">"
     );
     let title = machine.comment().unwrap_or("State machine");
     let _ = writeln!(svg, "<title>{}</title>", escape(title));
@@ -313,7 +315,7 @@ fn draw_sign(svg: &mut String, sign: &Sign<'_>, (x, y): (f64, f64)) {
     draw_head(svg, &class, (left, y), (1.0, 0.0));
     let name = &sign.target.name;
     let _ = writeln!(svg, "<a href=\"#{}\">", sign.target.anchor());
-    let _ = writeln!(svg, "<title>{}</title>", escape(name));
+    let _ = writeln!(svg, "<title>{}</title>", escape(&sign.in_words()));
     let _ = writeln!(
         svg,
         "<rect class=\"sign{class}\" x=\"{left:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{SIGN:.1}\" rx=\"9\"/>",

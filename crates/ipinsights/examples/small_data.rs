@@ -208,6 +208,8 @@ fn measure(
     Ok(found.into_iter().map(|(_, sample)| sample).collect())
 }
 
+type Scorer = Box<dyn Fn(&[AccessEvent]) -> Vec<Score>>;
+
 /// Without hyperparameters, by counting.
 fn sample(
     world: &World,
@@ -228,18 +230,12 @@ fn sample(
         outliers.push(AccessEvent::new(COUNTRIES[i % COUNTRIES.len()].1, ip.into()));
     }
     let start = Instant::now();
-    let score: Box<dyn Fn(&[AccessEvent]) -> Vec<Score>> = match params {
+    let score: Scorer = match params {
         Some(params) => {
             let options = TrainOptions { seed, threads: 1 };
             let model =
                 ipinsights::train(params, &train, None, &options, &mut |_| ControlFlow::Continue(()))?;
-            Box::new(move |rows| {
-                model
-                    .score_batch(rows)
-                    .iter()
-                    .map(|score| (*score).into())
-                    .collect()
-            })
+            Box::new(move |rows| model.score_batch(rows))
         }
         None => {
             let counts = Counts::of(&train);

@@ -161,6 +161,23 @@ mod tests {
             .collect()
     }
 
+    #[test]
+    fn slices_that_are_too_short_are_refused_on_every_unit() {
+        // m, n and k are 13, 33 and 5, and in turn one number of a, b or c is missing.
+        for unit in Unit::ALL {
+            for missing in [[1, 0, 0], [0, 1, 0], [0, 0, 1]] {
+                let refused = std::panic::catch_unwind(|| {
+                    let (a, b) = (vec![1.0_f32; 13 * 5 - missing[0]], vec![1.0; 5 * 33 - missing[1]]);
+                    let mut c = vec![0.0; 13 * 33 - missing[2]];
+                    vector::with_unit(unit, || {
+                        multiply([13, 33, 5], Matrix::rows(&a, 5), (&b, 33), (&mut c, 33));
+                    });
+                });
+                assert!(refused.is_err(), "{unit:?}, {missing:?}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn is_the_sum_in_order_on_every_unit(

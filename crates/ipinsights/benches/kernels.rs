@@ -1,14 +1,19 @@
 //! The products of a mini-batch of the published test; items are multiplications and additions. `cargo bench -p ipinsights --bench
 //! kernels`. What libraries make of the same products is in `compare-gemm`.
 
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the engine uses more of its modules, and so do their tests"
+)]
+
 #[path = "../src/gemm.rs"]
-#[expect(dead_code, reason = "the engine uses more of it")]
 mod gemm;
+#[path = "../src/hash.rs"]
+mod hash;
 #[path = "../src/real.rs"]
-#[expect(dead_code, reason = "the engine uses more of it")]
 mod real;
 #[path = "../src/vector.rs"]
-#[expect(dead_code, reason = "the engine uses more of it")]
 mod vector;
 
 use divan::Bencher;

@@ -1,7 +1,8 @@
 //! Products of the engine's small, row-major matrices.
 //!
 //! Every element is one chain of fused multiply-adds over `k` in ascending order, whatever the size of the other matrices
-//! and whichever vector unit computes it, so one address scored alone and among a thousand gets the same bits.
+//! and whichever vector unit computes it, so one address scored alone and among a thousand gets the same bits. No library
+//! promises that, and on the shapes of a mini-batch none is as fast (`compare-gemm`, figures in NOTES.md).
 
 use crate::real::Real;
 

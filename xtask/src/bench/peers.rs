@@ -1,6 +1,6 @@
-//! Encoders in PyTorch, trained by a script on the same rows in the same run.
+//! Encoders in other libraries, trained by scripts on the same rows in the same run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, ensure};
@@ -10,19 +10,43 @@ use serde::Deserialize;
 use super::train::{Figures, Quality, Speed};
 use crate::tools;
 
-const SCRIPT: &str = include_str!("peers.py");
+/// A library, and the script that trains with it.
+#[derive(Debug)]
+pub(crate) struct Library {
+    name: &'static str,
+    /// What it is installed by.
+    packages: &'static [&'static str],
+    script: &'static str,
+    /// What the script calls an encoder, and what the table does.
+    encoders: &'static [(&'static str, &'static str)],
+}
 
 /// Several gigabytes, most of them for graphics processors.
-const PACKAGES: [&str; 2] = ["torch==2.15.0", "numpy==2.4.6"];
+pub(crate) const TORCH: Library = Library {
+    name: "PyTorch",
+    packages: &["torch==2.15.0", "numpy==2.4.6"],
+    script: include_str!("peers/in_torch.py"),
+    encoders: &[
+        ("same", "the same encoder and loss"),
+        ("prefixes", "hashed prefixes and one layer"),
+        ("bits", "32 bits and two ReLU layers"),
+    ],
+};
 
-/// What the script calls an encoder, and what the table does.
-const ENCODERS: [(&str, &str); 3] = [
-    ("same", "PyTorch, the same encoder and loss"),
-    ("prefixes", "PyTorch, hashed prefixes and one layer"),
-    ("bits", "PyTorch, 32 bits and two ReLU layers"),
-];
+/// Its last release, which later versions of NumPy break.
+pub(crate) const MXNET: Library = Library {
+    name: "MXNet",
+    packages: &["mxnet==1.9.1", "numpy==1.23.5"],
+    script: include_str!("peers/in_mxnet.py"),
+    encoders: &[
+        ("same", "the same encoder and loss"),
+        ("prefixes", "hashed prefixes and one layer"),
+    ],
+};
 
-/// How the script trains.
+const COMMON: &str = include_str!("peers/common.py");
+
+/// How a script trains.
 pub(crate) struct Settings<'a> {
     /// What `bench-data` wrote.
     pub(crate) data: &'a Path,
@@ -34,10 +58,10 @@ pub(crate) struct Settings<'a> {
     pub(crate) batches: u64,
 }
 
-/// What the script prints.
+/// What a script prints.
 #[derive(Debug, Deserialize)]
 struct Measured {
-    torch: String,
+    version: String,
     rows: u64,
     seconds: f64,
     processor_seconds: f64,
@@ -47,39 +71,46 @@ struct Measured {
     pairs_per_second: Option<f64>,
 }
 
-/// Measures every encoder, or says why none can be.
+/// Measures every encoder of a library, or says why none can be.
 ///
-/// `python` has PyTorch and NumPy; without one they are installed into a temporary folder.
+/// `python` has the library and NumPy; without one they are installed into a temporary folder.
 pub(crate) fn measure(
+    library: &Library,
     python: Option<&Path>,
     settings: &Settings<'_>,
 ) -> anyhow::Result<Vec<(String, Figures)>> {
+    let name = library.name;
     let folder = tempfile::tempdir()?;
     let python = match python {
         Some(python) => python.to_owned(),
-        None => match tools::from_pypi(folder.path(), &PACKAGES) {
+        None => match tools::from_pypi(folder.path(), library.packages) {
             Ok(programs) => programs.join("python"),
             Err(reason) => {
-                println!("PyTorch: skipped, it cannot be installed: {reason:#}");
+                println!("{name}: skipped, it cannot be installed: {reason:#}");
                 return Ok(Vec::new());
             }
         },
     };
-    let script = folder.path().join("peers.py");
-    std::fs::write(&script, SCRIPT)?;
-    let measured = ENCODERS.map(|(encoder, name)| {
-        let measured = run(&python, &script, encoder, settings)?;
-        println!("{name}: measured, by PyTorch {}", measured.torch);
+    std::fs::write(folder.path().join("common.py"), COMMON)?;
+    std::fs::write(folder.path().join(SCRIPT), library.script)?;
+    let mut columns = Vec::new();
+    for (encoder, title) in library.encoders {
+        let measured = run(&python, folder.path(), encoder, settings).with_context(|| name.to_owned())?;
+        println!("{name} {}: {title}", measured.version);
         let quality = match settings.batches {
             0 => Some(quality(folder.path())?),
             _ => None,
         };
-        Ok((name.to_owned(), figures(&measured, quality)))
-    });
-    measured.into_iter().collect()
+        columns.push((format!("{name}, {title}"), figures(&measured, quality)));
+    }
+    Ok(columns)
 }
 
-fn run(python: &PathBuf, script: &Path, encoder: &str, settings: &Settings<'_>) -> anyhow::Result<Measured> {
+/// What the script is called in the folder.
+const SCRIPT: &str = "train.py";
+
+/// Runs the script, which leaves its scores in the folder.
+fn run(python: &Path, folder: &Path, encoder: &str, settings: &Settings<'_>) -> anyhow::Result<Measured> {
     let mut json = serde_json::to_value(settings.params.to_map())?;
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     json["threads"] = match settings.threads {
@@ -92,15 +123,14 @@ fn run(python: &PathBuf, script: &Path, encoder: &str, settings: &Settings<'_>) 
         json["batches"] = settings.batches.into();
     }
     let output = Command::new(python)
-        .arg(script)
-        .arg(settings.data)
-        .args(script.parent())
+        .arg(folder.join(SCRIPT))
+        .args([settings.data, folder])
         .args([encoder, &json.to_string()])
         .output()
         .with_context(|| format!("`{}` cannot be run", python.display()))?;
     ensure!(
         output.status.success(),
-        "PyTorch failed: {}",
+        "the script failed: {}",
         String::from_utf8_lossy(&output.stderr)
     );
     serde_json::from_slice(&output.stdout).context("the script does not say what it measured")
@@ -170,7 +200,7 @@ mod tests {
     #[test]
     fn what_the_script_prints_becomes_a_column() {
         let measured: Measured = serde_json::from_str(
-            r#"{"torch": "2.15.0", "rows": 14200, "seconds": 0.5, "processor_seconds": 1.0, "memory": 1048576, "weights": 7}"#,
+            r#"{"version": "2.15.0", "rows": 14200, "seconds": 0.5, "processor_seconds": 1.0, "memory": 1048576, "weights": 7}"#,
         )
         .unwrap();
         let figures = figures(&measured, None);

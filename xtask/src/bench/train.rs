@@ -30,9 +30,12 @@ pub(crate) struct Args {
     /// Measure PyTorch in the same run: with the given Python, or with one of its own, for which gigabytes are downloaded.
     #[arg(long, value_name = "PYTHON", require_equals = true, num_args = 0..=1)]
     torch: Option<Option<PathBuf>>,
-    /// Mini-batches that PyTorch is measured for; 0 means whole trainings, which take minutes an epoch, and their quality.
+    /// Measure MXNet 1.9 in the same run, in the same way.
+    #[arg(long, value_name = "PYTHON", require_equals = true, num_args = 0..=1)]
+    mxnet: Option<Option<PathBuf>>,
+    /// Mini-batches that these are measured for; 0 means whole trainings, which take minutes an epoch, and their quality.
     #[arg(long, default_value_t = 2_000)]
-    torch_batches: u64,
+    peer_batches: u64,
     /// Hyperparameters other than the tutorial's: `epochs=1`.
     #[arg(value_name = "NAME=VALUE")]
     settings: Vec<String>,
@@ -54,15 +57,17 @@ const TUTORIAL: [(&str, &str); 8] = [
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let params = params(&args.settings)?;
     let mut columns = vec![("ipinsights".to_owned(), ours(args, &params)?)];
-    if let Some(python) = &args.torch {
-        let settings = peers::Settings {
-            data: &args.data,
-            params: &params,
-            threads: args.threads,
-            seed: args.seed,
-            batches: args.torch_batches,
-        };
-        columns.extend(peers::measure(python.as_deref(), &settings)?);
+    let settings = peers::Settings {
+        data: &args.data,
+        params: &params,
+        threads: args.threads,
+        seed: args.seed,
+        batches: args.peer_batches,
+    };
+    for (library, python) in [(&peers::TORCH, &args.torch), (&peers::MXNET, &args.mxnet)] {
+        if let Some(python) = python {
+            columns.extend(peers::measure(library, python.as_deref(), &settings)?);
+        }
     }
     println!();
     print!("{}", table(&columns));
@@ -424,7 +429,8 @@ mod tests {
             threads: 1,
             seed: 0,
             torch: None,
-            torch_batches: 0,
+            mxnet: None,
+            peer_batches: 0,
             settings: vec!["epochs=1".to_owned()],
         })
         .unwrap();

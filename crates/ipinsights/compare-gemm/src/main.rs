@@ -227,9 +227,7 @@ fn candle_operands(shape: &Shape, operands: &Operands) -> [Tensor; 2] {
         Tensor::from_slice(values, (rows, columns), &Device::Cpu).expect("sizes fit")
     };
     let a = if shape.turned {
-        tensor(&operands.a, shape.k, shape.m)
-            .t()
-            .expect("two dimensions")
+        tensor(&operands.a, shape.k, shape.m).t().expect("two dimensions")
     } else {
         tensor(&operands.a, shape.m, shape.k)
     };

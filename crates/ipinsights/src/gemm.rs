@@ -1,7 +1,8 @@
 //! Products of the engine's small, row-major matrices.
 //!
 //! Every element is one chain of fused multiply-adds over `k` in ascending order, whatever the size of the other matrices
-//! and whichever vector unit computes it, so one address scored alone and among a thousand gets the same bits.
+//! and whichever vector unit computes it, so one address scored alone and among a thousand gets the same bits. No library
+//! promises that, and on the shapes of a mini-batch none is as fast (`compare-gemm`, figures in NOTES.md).
 
 use crate::real::Real;
 
@@ -159,6 +160,23 @@ mod tests {
         (0..rows * stride)
             .map(|i| crate::hash::initial(salt, 0, i as u64) as f32)
             .collect()
+    }
+
+    #[test]
+    fn slices_that_are_too_short_are_refused_on_every_unit() {
+        // m, n and k are 13, 33 and 5, and in turn one number of a, b or c is missing.
+        for unit in Unit::ALL {
+            for missing in [[1, 0, 0], [0, 1, 0], [0, 0, 1]] {
+                let refused = std::panic::catch_unwind(|| {
+                    let (a, b) = (vec![1.0_f32; 13 * 5 - missing[0]], vec![1.0; 5 * 33 - missing[1]]);
+                    let mut c = vec![0.0; 13 * 33 - missing[2]];
+                    vector::with_unit(unit, || {
+                        multiply([13, 33, 5], Matrix::rows(&a, 5), (&b, 33), (&mut c, 33));
+                    });
+                });
+                assert!(refused.is_err(), "{unit:?}, {missing:?}");
+            }
+        }
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! The test that everybody publishes: its rows, and how well and how fast the engine does on them.
 
 pub(crate) mod data;
+mod peers;
 pub(crate) mod train;
 
 use ipinsights::Score;

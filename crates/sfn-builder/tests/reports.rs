@@ -417,3 +417,33 @@ fn a_renamed_state_of_a_branch_leaves_the_state_around_it_unchanged() {
     "#]],
     );
 }
+
+/// As the service was seen to say it.
+#[test]
+fn the_service_says_what_is_wrong_with_an_expression() {
+    for (expression, wanted) in [
+        (
+            "phone",
+            "UNSUPPORTED_JSONATA_EXPRESSION: Reference to 'phone' at the top level is not supported.",
+        ),
+        ("a[1,2)", r#"INVALID_JSONATA_EXPRESSION: Expected "]", got ",""#),
+        (
+            r#""unterminated"#,
+            "INVALID_JSONATA_EXPRESSION: String literal must be terminated by a matching quote",
+        ),
+        ("1 +", "INVALID_JSONATA_EXPRESSION: Unexpected end of expression"),
+        (
+            r#"{"a":}"#,
+            r#"INVALID_JSONATA_EXPRESSION: The symbol "}" cannot be used as a unary operator"#,
+        ),
+    ] {
+        let definition = serde_json::json!({"QueryLanguage": "JSONata", "StartAt": "E", "States": {
+            "E": {"Type": "Pass", "Output": {"v": format!("{{% {expression} %}}")}, "End": true},
+        }});
+        let error = sfn_builder::StateMachine::from_json(&definition.to_string()).unwrap_err();
+        assert_eq!(
+            error.service_message(),
+            format!("Invalid State Machine Definition: '{wanted} at /States/E/Output/v'")
+        );
+    }
+}

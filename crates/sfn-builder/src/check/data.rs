@@ -264,12 +264,11 @@ impl<'d> Checker<'d> {
         }
     }
 
-    /// A value of a JSONata state, with texts in `{% %}` anywhere in it; none when there are none. `field` is the state's
-    /// field, which stands at `top`.
+    /// A value of a JSONata state, with texts in `{% %}` anywhere in it; none when there are none. The state's field stands at
+    /// `top`.
     fn jsonata_template(
         &mut self,
         (top, at): (At<'_>, At<'_>),
-        field: &str,
         value: &'d Value,
         available: Available,
     ) -> Option<Template> {
@@ -277,18 +276,18 @@ impl<'d> Checker<'d> {
             Value::String(text) if Jsonata::is_meant(text) => {
                 let jsonata = self.jsonata(at, text, available)?;
                 Some(Template::Computed {
-                    field: at.below(top, field),
+                    field: at.below(top),
                     expression: Expression::Jsonata(jsonata),
                 })
             }
             Value::Array(items) => computed_items(items, |index, item| {
-                self.jsonata_template((top, At::Item(&at, index)), field, item, available)
+                self.jsonata_template((top, At::Item(&at, index)), item, available)
             }),
             Value::Object(map) => {
                 let mut entries = Entries::new(map);
                 for (index, (key, value)) in map.iter().enumerate() {
                     let at = At::Key(&at, key);
-                    let template = self.jsonata_template((top, at), field, value, available);
+                    let template = self.jsonata_template((top, at), value, available);
                     entries.add(index, key, value, template);
                 }
                 entries.finish()
@@ -308,7 +307,7 @@ impl<'d> Checker<'d> {
         let at = fields.at(field);
         let template = match fields.language {
             QueryLanguage::JsonPath => self.template(at, value),
-            QueryLanguage::Jsonata => self.jsonata_template((at, at), field, value, available),
+            QueryLanguage::Jsonata => self.jsonata_template((at, at), value, available),
         };
         Some(template.unwrap_or_else(|| Template::Literal(value.clone())))
     }

@@ -362,7 +362,7 @@ impl States {
         match engine.outcome() {
             Some(Outcome::Failed { error, cause } | Outcome::TimedOut { error, cause }) => {
                 tested.status = "FAILED";
-                (tested.error, tested.cause) = (error.clone(), cause.clone());
+                (tested.error, tested.cause) = (error.clone(), cause.as_deref().map(bare));
                 tested.output = None;
                 tested.next = None;
             }
@@ -370,13 +370,22 @@ impl States {
                 tested.status = "CAUGHT_ERROR";
                 if let Some(failure) = failed {
                     tested.error = Some(failure.error);
-                    tested.cause = Some(failure.cause).filter(|cause| !cause.is_empty());
+                    tested.cause = Some(bare(&failure.cause)).filter(|cause| !cause.is_empty());
                 }
             }
             _ => tested.status = "SUCCEEDED",
         }
         tested
     }
+}
+
+/// A cause without the state and the event, which there are only in executions.
+fn bare(cause: &str) -> String {
+    let rest = cause
+        .strip_prefix("An error occurred while executing the state '")
+        .and_then(|rest| rest.split_once("' (entered at the event id #"))
+        .and_then(|(_, rest)| rest.split_once("). "));
+    rest.map_or(cause, |(_, reason)| reason).to_owned()
 }
 
 impl Tested {

@@ -1002,6 +1002,21 @@ async fn states_by_themselves() {
     let fail = json!({"Type": "Fail", "Error": "E", "Cause": "c"});
     let tested = test(json!({"definition": fail})).await.unwrap();
     assert_eq!(tested, json!({"status": "FAILED", "error": "E", "cause": "c"}));
+    // Of an error of the state's own the reason alone is told: there is no event of an execution.
+    let nothing = "The JSONata expression '$states.input.none' specified for the field 'Output' returned nothing (undefined).";
+    for kind in ["Pass", "Task"] {
+        let mut state = json!({"Type": kind, "QueryLanguage": "JSONata", "Output": "{% $states.input.none %}", "End": true});
+        let mut request = json!({});
+        if kind == "Task" {
+            state["Resource"] = json!("arn:aws:states:::lambda:invoke");
+            state["Catch"] = json!([{"ErrorEquals": ["States.ALL"], "Output": 1, "Next": "P"}]);
+            request["mock"] = json!({"result": "{}"});
+        }
+        request["definition"] = state;
+        let tested = test(request).await.unwrap();
+        assert_eq!(tested["error"], "States.QueryEvaluationError", "{tested}");
+        assert_eq!(tested["cause"], nothing);
+    }
     for (request, expected) in [
         (
             json!({"definition": {"Type": "Pass", "End": true}, "mock": {"result": "1"}}),
@@ -2033,6 +2048,16 @@ async fn what_recordings_of_the_service_show() {
         refused(&server, "CreateStateMachine", express).await,
         "InvalidDefinition: Invalid State Machine Definition: 'SCHEMA_VALIDATION_FAILED: Express state machine does not \
          support '.waitForTaskToken' service integration  at /States/Publish/Resource'"
+    );
+    let mut inside = of(json!({"P": {"Type": "Pass", "End": true}}));
+    inside["ProcessorConfig"] = json!({"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"});
+    let fans = json!({"M": {"Type": "Map", "ItemProcessor": inside, "End": true}});
+    let express =
+        json!({"name": "e", "type": "EXPRESS", "roleArn": ROLE, "definition": of(fans).to_string()});
+    assert_eq!(
+        refused(&server, "CreateStateMachine", express).await,
+        "InvalidDefinition: Invalid State Machine Definition: 'SCHEMA_VALIDATION_FAILED: The field 'Mode' with value \
+         'DISTRIBUTED' is not supported inside 'EXPRESS' state machines at /States/M/ItemProcessor/ProcessorConfig/Mode'"
     );
     let alias = json!({"stateMachineAliasArn": format!("{arn}:PROD")});
     ok(&server, "DeleteStateMachineAlias", alias.clone()).await;

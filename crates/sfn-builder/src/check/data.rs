@@ -461,8 +461,10 @@ impl<'d> Checker<'d> {
                 QueryLanguage::JsonPath => key.strip_suffix(".$").unwrap_or(key),
                 QueryLanguage::Jsonata => key,
             };
-            if let Err(message) = variable_name(name) {
-                self.report(Code::InvalidVariableName, At::Key(&pointer, key), message);
+            if let Err((message, said)) = variable_name(name) {
+                let mut finding = Finding::new(Code::InvalidVariableName, At::Key(&pointer, key), message);
+                finding.said = said.map(Into::into);
+                self.findings.push(finding);
             }
         }
         let template = self.template_field(fields, "Assign", available);
@@ -488,22 +490,26 @@ impl<'d> Checker<'d> {
 }
 
 /// Developer guide, "Variable name syntax": an identifier of Unicode (UAX #31), without the `$` of references.
-fn variable_name(name: &str) -> Result<(), String> {
+///
+/// The error is told in two ways, the second the service's.
+fn variable_name(name: &str) -> Result<(), (String, Option<String>)> {
     let mut chars = name.chars();
     let begins = chars.next().is_some_and(|c| c == '_' || c.is_alphabetic());
     if !begins || !chars.all(|c| c == '_' || c.is_alphanumeric()) {
-        return Err(format!(
+        let message = format!(
             "`{name}` is no name of a variable: a letter or `_` comes first, letters, digits and `_` follow"
-        ));
+        );
+        let said = format!("Invalid variable name '{name}': the variable name contains invalid characters.");
+        return Err((message, Some(said)));
     }
     let length = name.chars().count();
     if length > MAX_NAME {
-        return Err(format!(
-            "the name of a variable has at most {MAX_NAME} characters, this has {length}"
-        ));
+        let message = format!("the name of a variable has at most {MAX_NAME} characters, this has {length}");
+        return Err((message, None));
     }
     if name == "states" {
-        return Err("the name `states` is reserved".to_owned());
+        let said = "Cannot assign to reserved variable '$states'.";
+        return Err(("the name `states` is reserved".to_owned(), Some(said.to_owned())));
     }
     Ok(())
 }

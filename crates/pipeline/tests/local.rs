@@ -205,7 +205,7 @@ async fn a_training_job_that_runs_is_stopped_with_its_pipeline() {
     let (own, other) = ("ipinsights-20260131-120000-000-abcd", "ipinsights-other");
     for job in [own, other] {
         let job = ipinsights_client::TrainingJob::draft(job.parse().unwrap())
-            .image(&ipinsights_client::image_uri(aws_local::REGION).unwrap())
+            .image(ipinsights_client::image_uri(aws_local::REGION).unwrap())
             .role(ROLE.parse().unwrap())
             .hyperparameters(quick())
             .train("s3://data/train.csv".parse().unwrap())

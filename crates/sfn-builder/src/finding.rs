@@ -22,7 +22,7 @@ pub struct Finding {
     /// The nearest known name, for what looks misspelt.
     pub nearest: Option<String>,
     /// What the service says of it, where that is known and not plain from the code.
-    pub(crate) said: Option<Cow<'static, str>>,
+    pub(crate) said: Option<Box<Cow<'static, str>>>,
 }
 
 impl Finding {
@@ -39,7 +39,7 @@ impl Finding {
     }
 
     pub(crate) fn said(mut self, said: impl Into<Cow<'static, str>>) -> Self {
-        self.said = Some(said.into());
+        self.said = Some(Box::new(said.into()));
         self
     }
 
@@ -528,7 +528,7 @@ fn back_to_json_path(finding: &Finding) -> Option<&str> {
 /// What the service says, where that is known, and whether it says it of the object around the place.
 fn words(finding: &Finding) -> (Option<String>, bool) {
     if let Some(said) = &finding.said {
-        return (Some(said.clone().into_owned()), false);
+        return (Some(said.to_string()), false);
     }
     if let Some(words) = jsonata_words(finding) {
         return (Some(words), false);

@@ -463,7 +463,7 @@ impl<'d> Checker<'d> {
             };
             if let Err((message, said)) = variable_name(name) {
                 let mut finding = Finding::new(Code::InvalidVariableName, At::Key(&pointer, key), message);
-                finding.said = said.map(Into::into);
+                finding.said = said.map(|said| Box::new(said.into()));
                 self.findings.push(finding);
             }
         }

@@ -506,7 +506,7 @@ impl<'d> Checker<'d> {
                 show(value)
             );
             let mut finding = Finding::new(code, pointer, message);
-            finding.said = out_of(value, 0, 100).map(Into::into);
+            finding.said = out_of(value, 0, 100).map(|said| Box::new(said.into()));
             self.findings.push(finding);
         }
         percentage

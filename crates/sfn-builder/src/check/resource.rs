@@ -73,7 +73,7 @@ impl Checker<'_> {
 
     fn problem(&mut self, pointer: At<'_>, problem: Problem) {
         let mut finding = Finding::new(problem.code, pointer, problem.message);
-        (finding.hint, finding.said) = (problem.hint, problem.said);
+        (finding.hint, finding.said) = (problem.hint, problem.said.map(Box::new));
         self.findings.push(finding.near(problem.nearest));
     }
 }

@@ -585,7 +585,7 @@ impl<'d> Checker<'d> {
                     };
                     let message = format!("`BackoffRate` is a number of at least 1.0, not {}", show(value));
                     let mut finding = Finding::new(code, fields.at("BackoffRate"), message);
-                    finding.said = out_of(value, 1, u64::MAX).map(Into::into);
+                    finding.said = out_of(value, 1, u64::MAX).map(|said| Box::new(said.into()));
                     self.findings.push(finding);
                     2.0
                 }

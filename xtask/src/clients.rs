@@ -226,6 +226,7 @@ mod tests {
                 "command_line",
                 "published_script",
                 "services",
+                "state_machines",
                 "tutorial_notebook",
                 "workshop_notebook"
             ]

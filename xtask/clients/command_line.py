@@ -39,6 +39,9 @@ assert "train/" in aws("s3", "ls", f"s3://{bucket}/")
 assert "train/train.csv" in aws("s3", "ls", f"s3://{bucket}/", "--recursive")
 assert bucket in aws("s3", "ls")
 aws("s3", "sync", f"s3://{bucket}/train/", f"{work}/synced/")
+aws("s3", "sync", f"{work}/synced/", f"s3://{bucket}/synced/")
+aws("s3", "rm", f"s3://{bucket}/synced/train.csv")
+assert not aws("s3", "ls", f"s3://{bucket}/", "--recursive").count("synced/")
 aws("s3", "cp", f"s3://{bucket}/train/train.csv", f"s3://{bucket}/copy.csv")
 aws("sts", "get-caller-identity")
 
@@ -104,6 +107,35 @@ aws(*transform, "--transform-input", json.dumps(source))
 aws("sagemaker", "wait", "transform-job-completed-or-stopped", "--transform-job-name", job)
 aws("s3", "cp", f"s3://{bucket}/out/train.csv.out", f"{work}/scores")
 assert len(open(f"{work}/scores").readlines()) == 300
+
+assert aws("sagemaker", "describe-endpoint", "--endpoint-name", job)["EndpointConfigName"] == job
+config = aws("sagemaker", "describe-endpoint-config", "--endpoint-config-name", job)
+assert config["ProductionVariants"][0]["ModelName"] == job, config
+assert aws("sagemaker", "describe-model", "--model-name", job)["ExecutionRoleArn"] == common.ROLE
+
+definition = json.dumps({"StartAt": "P", "States": {"P": {"Type": "Pass", "Result": {"n": 1}, "End": True}}})
+machine = aws(
+    "stepfunctions", "create-state-machine", "--name", job, "--definition", definition, "--role-arn", common.ROLE
+)["stateMachineArn"]
+assert machine in {m["stateMachineArn"] for m in aws("stepfunctions", "list-state-machines")["stateMachines"]}
+assert aws("stepfunctions", "describe-state-machine", "--state-machine-arn", machine)["definition"] == definition
+execution = aws("stepfunctions", "start-execution", "--state-machine-arn", machine, "--input", "{}")["executionArn"]
+
+
+def ended():
+    described = aws("stepfunctions", "describe-execution", "--execution-arn", execution)
+    return described if described["status"] != "RUNNING" else None
+
+
+described = common.until(ended)
+assert (described["status"], described["output"]) == ("SUCCEEDED", '{"n":1}'), described
+listed = aws("stepfunctions", "list-executions", "--state-machine-arn", machine)["executions"]
+assert [e["executionArn"] for e in listed] == [execution]
+history = aws("stepfunctions", "get-execution-history", "--execution-arn", execution)["events"]
+assert [e["type"] for e in history] == [
+    "ExecutionStarted", "PassStateEntered", "PassStateExited", "ExecutionSucceeded"
+], history
+aws("stepfunctions", "delete-state-machine", "--state-machine-arn", machine)
 
 for kind in ("endpoint", "endpoint-config", "model"):
     aws("sagemaker", f"delete-{kind}", f"--{kind}-name", job)

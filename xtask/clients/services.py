@@ -241,6 +241,13 @@ assert invoke(TargetVariant="B")["InvokedProductionVariant"] == "B"
 assert invoke(CustomAttributes="trace=1", InferenceId="mine")["CustomAttributes"] == "trace=1"
 lines = invoke(Accept="application/jsonlines; verbose=true")["Body"].read()
 assert set(json.loads(lines)) == {"dot_product", "ip_embedding", "entity_embedding"}
+instances = {"instances": [{"features": ["Canada", "10.1.2.3"]}, {"data": {"features": {"values": ["Canada", "10.1.2.3"]}}}]}
+answer = json.loads(invoke(json.dumps(instances).encode(), "application/json", TargetVariant="A")["Body"].read())
+csv = invoke(b"Canada, 10.1.2.3\nCanada,10.1.2.3", TargetVariant="A", Accept="*/*")
+assert csv["ContentType"] == "application/json" and json.loads(csv["Body"].read()) == answer, answer
+lines = "\n".join(json.dumps(instance) for instance in instances["instances"]).encode()
+lines = invoke(lines, "application/jsonlines", TargetVariant="A", Accept="application/jsonlines")["Body"].read()
+assert [json.loads(line) for line in lines.splitlines()] == answer["predictions"], lines
 common.refused(lambda: invoke(b"nonsense"), "ModelError", "Received client error (400)")
 common.refused(lambda: invoke(b"x", "application/x-recordio-protobuf"), "ModelError", "Received client error (415)")
 common.refused(lambda: invoke(b"C,1.2.3.4\n" * 700_000), "ModelError", "Received client error (413)")
@@ -286,6 +293,18 @@ s3.put_object_tagging(Bucket=bucket, Key="//odd//key", Tagging={"TagSet": [{"Key
 s3.delete_object_tagging(Bucket=bucket, Key="//odd//key")
 s3.copy_object(Bucket=bucket, Key="copied", CopySource={"Bucket": bucket, "Key": "//odd//key"})
 assert "Status" not in s3.get_bucket_versioning(Bucket=bucket)
+common.refused(lambda: s3.head_bucket(Bucket=bucket, ExpectedBucketOwner="1" * 12), "403")
+common.refused(lambda: s3.head_object(Bucket=bucket, Key="nothing"), "404", "Not Found")
+s3.create_bucket(Bucket=bucket)  # one's own, again
+upload = s3.create_multipart_upload(Bucket=bucket, Key="parts", ChecksumAlgorithm="CRC32")["UploadId"]
+s3.upload_part(Bucket=bucket, Key="parts", UploadId=upload, PartNumber=1, Body=b"x")
+assert [u["UploadId"] for u in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]] == [upload]
+s3.abort_multipart_upload(Bucket=bucket, Key="parts", UploadId=upload)
+assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
+listed = s3.list_objects_v2(Bucket=bucket, Prefix="score/", Delimiter="/", MaxKeys=1)
+assert listed["IsTruncated"] and listed["KeyCount"] == 1 and listed["NextContinuationToken"], listed
+ranged = s3.get_object(Bucket=bucket, Key="copied", Range="bytes=1-2", IfMatch=s3.head_object(Bucket=bucket, Key="copied")["ETag"])
+assert ranged["Body"].read() == b"ex" and ranged["ContentRange"] == "bytes 1-2/4", ranged
 address = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "copied"})
 import urllib.request
 

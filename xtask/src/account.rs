@@ -1,6 +1,6 @@
 //! The few calls to the account that tasks make, signed here.
 //!
-//! The SDK crates of Systems Manager and CloudFormation are among the largest there are: minutes of every build, for six calls.
+//! The SDK crates of Systems Manager and CloudFormation are among the largest there are: minutes of every build, for a few calls.
 //! Credentials, the signature and HTTPS are the SDK's own crates.
 
 use std::time::SystemTime;
@@ -225,6 +225,12 @@ pub(crate) const CLOUDFORMATION: Service = Service {
     host: "cloudformation",
     signing_name: "cloudformation",
     variable: "AWS_ENDPOINT_URL_CLOUDFORMATION",
+};
+
+pub(crate) const SAGEMAKER: Service = Service {
+    host: "api.sagemaker",
+    signing_name: "sagemaker",
+    variable: "AWS_ENDPOINT_URL_SAGEMAKER",
 };
 
 impl Service {

@@ -82,7 +82,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             println!("{name}: passed in {seconds:.1} s");
         } else {
             println!(
-                "{name}: failed after {seconds:.1} s\n{}",
+                "{name}: failed after {seconds:.1} s\n{}{}",
+                String::from_utf8_lossy(&output.stdout),
                 String::from_utf8_lossy(&output.stderr)
             );
             failed.push(name);
@@ -225,6 +226,7 @@ mod tests {
                 "command_line",
                 "published_script",
                 "services",
+                "state_machines",
                 "tutorial_notebook",
                 "workshop_notebook"
             ]

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use quick_xml::events::Event;
+use regex::Regex;
+use serde_json::json;
 
-use crate::account::{Account, CLOUDFORMATION, Refused};
+use crate::account::{Account, CLOUDFORMATION, Refused, SAGEMAKER};
 use crate::{workspace, yaml};
 
 /// Creates or updates a CloudFormation stack from a template of infra/, and shows its events.
@@ -24,9 +26,14 @@ pub(crate) struct Args {
     /// A parameter of the template.
     #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
     parameters: Vec<(String, String)>,
-    /// Delete the stack instead. What it keeps on purpose, such as the bucket with models and reports, is listed.
+    /// Delete the stack instead, unless its pipeline's endpoint or a training job is there still, which cost money.
+    ///
+    /// What the stack keeps on purpose, such as the bucket with models and reports, is listed.
     #[arg(long, conflicts_with_all = ["template", "parameters"])]
     delete: bool,
+    /// With --delete, do not look for the pipeline's endpoint and training jobs: they stay, and cost money as before.
+    #[arg(long, requires = "delete")]
+    keep_endpoint: bool,
     /// Region [default: that of the environment or the profile].
     #[arg(long)]
     region: Option<String>,
@@ -72,6 +79,9 @@ fn deploy(args: &Args, account: &Account, terminal: &mut dyn Write) -> anyhow::R
             )?;
             return Ok(());
         };
+        if !args.keep_endpoint {
+            stack.refuse_while_it_costs(&current)?;
+        }
         return stack.delete(&current, terminal);
     }
     let path = args
@@ -122,8 +132,16 @@ struct Described {
     id: String,
     status: String,
     reason: Option<String>,
-    parameters: Vec<String>,
+    parameters: Vec<(String, String)>,
     outputs: Vec<(String, String)>,
+}
+
+impl Described {
+    /// The name of the pipeline that this is the stack of, which is that of its endpoint and begins the names of its jobs.
+    fn pipeline(&self) -> Option<&str> {
+        let named = self.parameters.iter().find(|(name, _)| name == "PipelineName");
+        named.map(|(_, value)| value.as_str())
+    }
 }
 
 impl Stack<'_> {
@@ -182,7 +200,7 @@ impl Stack<'_> {
             reason: text("StackStatusReason"),
             parameters: members("Parameters")
                 .iter()
-                .map(|member| of(member, "ParameterKey"))
+                .map(|member| (of(member, "ParameterKey"), of(member, "ParameterValue")))
                 .collect(),
             outputs: members("Outputs")
                 .iter()
@@ -219,7 +237,7 @@ impl Stack<'_> {
         }
         // The service refuses names that the template does not have (any more).
         let wanted = parameters_of(template)?;
-        for name in current.iter().flat_map(|stack| &stack.parameters) {
+        for (name, _) in current.iter().flat_map(|stack| &stack.parameters) {
             if wanted.contains(name) && !given.iter().any(|(known, _)| known == name) {
                 add(name, None);
             }
@@ -269,6 +287,62 @@ impl Stack<'_> {
         Ok(())
     }
 
+    /// Refuses to go on while SageMaker has something of the stack's pipeline that costs money.
+    fn refuse_while_it_costs(&self, current: &Described) -> anyhow::Result<()> {
+        let Some(pipeline) = current.pipeline() else {
+            return Ok(());
+        };
+        let found = self.what_costs(pipeline).with_context(|| {
+            format!(
+                "cannot tell whether SageMaker has something of {pipeline} that costs money (--keep-endpoint deletes the stack \
+                 without looking)"
+            )
+        })?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        bail!(
+            "the stack {} is not deleted: {} would go on costing money without it; take that down first, with \
+             `ipinsights destroy --target aws --name {pipeline}`, or keep what there is with --keep-endpoint",
+            self.name,
+            found.join(" and ")
+        );
+    }
+
+    /// The endpoint of a pipeline, and its training jobs that run.
+    fn what_costs(&self, pipeline: &str) -> anyhow::Result<Vec<String>> {
+        let mut found = Vec::new();
+        let ask = |operation: &str, body: serde_json::Value| {
+            let operation = format!("SageMaker.{operation}");
+            self.account.json(&SAGEMAKER, &operation, &body)
+        };
+        match ask("DescribeEndpoint", json!({"EndpointName": pipeline})) {
+            Ok(endpoint) => {
+                let status = endpoint["EndpointStatus"].as_str().unwrap_or("there");
+                found.push(format!("the endpoint {pipeline}, which is {status},"));
+            }
+            Err(error) if format!("{error:#}").contains("Could not find") => {}
+            Err(error) => return Err(error.context("DescribeEndpoint")),
+        }
+        // As a run names its jobs: a pipeline's name may begin another's.
+        let own = Regex::new(&format!(
+            "^{}-[0-9]{{8}}-[0-9]{{6}}-[0-9]{{3}}-[0-9a-f]{{4}}$",
+            regex::escape(pipeline)
+        ))?;
+        let mut request = json!({"NameContains": pipeline, "StatusEquals": "InProgress"});
+        loop {
+            let page = ask("ListTrainingJobs", request.clone()).context("ListTrainingJobs")?;
+            let jobs = page["TrainingJobSummaries"].as_array().into_iter().flatten();
+            let names = jobs.filter_map(|job| job["TrainingJobName"].as_str());
+            let names = names.filter(|name| own.is_match(name));
+            found.extend(names.map(|name| format!("the training job {name}, which runs,")));
+            match page["NextToken"].as_str() {
+                Some(token) => request["NextToken"] = token.into(),
+                None => return Ok(found),
+            }
+        }
+    }
+
     fn delete(&self, current: &Described, terminal: &mut dyn Write) -> anyhow::Result<()> {
         let seen = self
             .events(&current.id)?
@@ -289,12 +363,20 @@ impl Stack<'_> {
         }
         for event in self.events(&current.id)? {
             if event.status == "DELETE_SKIPPED" {
-                writeln!(
-                    terminal,
-                    "kept: {} {} (delete it by hand when it is not wanted)",
-                    event.kind, event.physical
-                )?;
+                let advice = match event.kind.as_str() {
+                    "AWS::S3::Bucket" => {
+                        "what it stores costs money; when it is not wanted, empty it of all versions and delete it"
+                    }
+                    _ => "delete it by hand when it is not wanted",
+                };
+                writeln!(terminal, "kept: {} {} ({advice})", event.kind, event.physical)?;
             }
+        }
+        if let Some(pipeline) = current.pipeline() {
+            writeln!(
+                terminal,
+                "kept: the log groups /aws/sagemaker/TrainingJobs and /aws/sagemaker/Endpoints/{pipeline}, which are SageMaker's"
+            )?;
         }
         Ok(())
     }
@@ -542,7 +624,7 @@ mod tests {
         args: Args,
     }
 
-    /// A CloudFormation that answers from a list, one answer a request, and keeps the requests' bodies.
+    /// CloudFormation and SageMaker, who answer from a list, one answer a request, and keeps the requests' bodies.
     fn serve(answers: Vec<(u16, String)>) -> (String, std::thread::JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -562,8 +644,9 @@ mod tests {
                     if let Some(value) = line.strip_prefix("content-length:") {
                         length = value.trim().parse().unwrap();
                     }
+                    let of = |service| line.contains(&format!("/eu-west-1/{service}/aws4_request"));
                     signed |= line.starts_with("authorization: aws4-hmac-sha256 credential=akid/")
-                        && line.contains("/eu-west-1/cloudformation/aws4_request");
+                        && (of("cloudformation") || of("sagemaker"));
                 }
                 assert!(signed, "the request is not signed");
                 let mut body = vec![0; length];
@@ -586,7 +669,7 @@ mod tests {
         let text = format!(
             "<?xml version=\"1.0\"?><DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackId>id-1</StackId>\
              <StackName>demo</StackName><StackStatus>{status}</StackStatus><StackStatusReason>because &lt;x&gt;</StackStatusReason>\
-             <Parameters><member><ParameterKey>PipelineName</ParameterKey></member><member><ParameterKey>BranchName</ParameterKey></member>\
+             <Parameters><member><ParameterKey>PipelineName</ParameterKey><ParameterValue>demo</ParameterValue></member><member><ParameterKey>BranchName</ParameterKey></member>\
              <member><ParameterKey>Gone</ParameterKey></member></Parameters>\
              <Outputs><member><OutputKey>Bucket</OutputKey><OutputValue>b-1</OutputValue></member></Outputs>\
              </member></Stacks></DescribeStacksResult></DescribeStacksResponse>"
@@ -719,12 +802,83 @@ mod tests {
         );
     }
 
+    fn no_endpoint() -> (u16, String) {
+        let message = "Could not find endpoint \\\"demo\\\".";
+        (
+            400,
+            format!(r#"{{"__type": "ValidationException", "message": "{message}"}}"#),
+        )
+    }
+
+    fn jobs(names: &[&str], next: Option<&str>) -> (u16, String) {
+        let jobs: Vec<_> = names
+            .iter()
+            .map(|name| json!({"TrainingJobName": name}))
+            .collect();
+        let page = json!({"TrainingJobSummaries": jobs, "NextToken": next});
+        (200, page.to_string())
+    }
+
+    #[test]
+    fn a_stack_is_not_deleted_while_something_of_its_pipeline_costs_money() {
+        let endpoint = json!({"EndpointName": "demo", "EndpointStatus": "InService"});
+        let (result, requests) = check(
+            &["--delete"],
+            vec![
+                stack("CREATE_COMPLETE"),
+                (200, endpoint.to_string()),
+                jobs(&["my-demo-20260131-120000-000-abcd"], Some("more")),
+                jobs(
+                    &[
+                        "demo-20260131-120000-001-abcd",
+                        "demo-two-20260131-120000-000-abcd",
+                    ],
+                    None,
+                ),
+            ],
+        );
+        expect!["the stack demo is not deleted: the endpoint demo, which is InService, and the training job demo-20260131-120000-001-abcd, which runs, would go on costing money without it; take that down first, with `ipinsights destroy --target aws --name demo`, or keep what there is with --keep-endpoint"]
+            .assert_eq(&result.unwrap_err());
+        assert_eq!(requests[1], r#"{"EndpointName":"demo"}"#);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&requests[3]).unwrap(),
+            json!({"NameContains": "demo", "StatusEquals": "InProgress", "NextToken": "more"})
+        );
+
+        let denied = r#"{"__type": "AccessDeniedException", "message": "no"}"#;
+        let (result, _) = check(
+            &["--delete"],
+            vec![stack("CREATE_COMPLETE"), (400, denied.to_owned())],
+        );
+        expect![[r#"cannot tell whether SageMaker has something of demo that costs money (--keep-endpoint deletes the stack without looking): DescribeEndpoint: HTTP 400: {"__type": "AccessDeniedException", "message": "no"}"#]]
+            .assert_eq(&result.unwrap_err());
+    }
+
+    #[test]
+    fn an_endpoint_may_be_kept() {
+        let (result, requests) = check(
+            &["--delete", "--keep-endpoint"],
+            vec![
+                stack("CREATE_COMPLETE"),
+                events(&[]),
+                (200, "<R/>".to_owned()),
+                stack("DELETE_COMPLETE"),
+                events(&[]),
+                events(&[]),
+            ],
+        );
+        assert!(result.unwrap().contains("log groups"));
+        assert!(requests[2].starts_with("Action=DeleteStack"));
+    }
+
     #[test]
     fn what_a_deleted_stack_keeps_is_listed() {
         let (result, _) = check(
             &["--delete"],
             vec![
                 stack("CREATE_COMPLETE"),
+                no_endpoint(),
+                jobs(&[], None),
                 events(&[]),
                 (200, "<R/>".to_owned()),
                 stack("DELETE_COMPLETE"),
@@ -734,7 +888,8 @@ mod tests {
         );
         expect![[r#"
             T1 DELETE_SKIPPED               Bucket                       AWS::S3::Bucket
-            kept: AWS::S3::Bucket p-Bucket (delete it by hand when it is not wanted)
+            kept: AWS::S3::Bucket p-Bucket (what it stores costs money; when it is not wanted, empty it of all versions and delete it)
+            kept: the log groups /aws/sagemaker/TrainingJobs and /aws/sagemaker/Endpoints/demo, which are SageMaker's
         "#]]
         .assert_eq(&result.unwrap());
         let (result, _) = check(&["--delete"], vec![absent()]);

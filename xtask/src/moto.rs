@@ -4,7 +4,7 @@
 //! difference is a line of `moto.tsv` with its reason; a line that is no longer true is an error, so that the list stays true.
 //! With `--rate`, both servers are measured in the same run.
 //!
-//! Then the behaviours that `ipinsights-client` relies on are asked of moto: the tests that ask `aws-local` otherwise. And the templates
+//! Then the behaviours that `ipinsights-client` and `pipeline` rely on are asked of moto: the tests that ask `aws-local` otherwise. And the templates
 //! of infra/ are deployed to it, as far as it knows their resources.
 
 use std::io::{BufRead as _, BufReader};
@@ -120,7 +120,7 @@ fn with_server(folder: &Path, work: impl FnOnce(&str) -> anyhow::Result<()>) -> 
     worked
 }
 
-/// Runs the client's behaviours on moto's server.
+/// Runs the behaviours of the client and of the pipeline on moto's server.
 fn behaviours(url: &str) -> anyhow::Result<()> {
     let arguments = [
         "test",
@@ -138,10 +138,11 @@ fn behaviours(url: &str) -> anyhow::Result<()> {
         .status()?;
     if !tested.success() {
         bail!(
-            "moto: behaviours of ipinsights-client differ; what moto lacks is listed in tests/behaviour/world.rs"
+            "moto: behaviours of ipinsights-client or pipeline differ; what moto lacks is listed in \
+             crates/ipinsights-client/tests/behaviour/world.rs"
         );
     }
-    println!("moto: the behaviours that ipinsights-client relies on, as far as moto has them");
+    println!("moto: the behaviours that ipinsights-client and pipeline rely on, as far as moto has them");
     Ok(())
 }
 

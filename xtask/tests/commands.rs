@@ -284,7 +284,7 @@ async fn what_the_account_has_not_or_refuses_is_named() {
         (
             (200, found),
             Some((200, json!({"SecretBinary": "AAAA"}))),
-            "error: the secret `database` is not a text\n",
+            "error: the secret `database` cannot be the value of a variable: it has a zero byte\n",
         ),
     ] {
         let server = MockServer::start().await;

@@ -1,8 +1,9 @@
-//! How many requests a server answers, with the client on the same machine: InvokeEndpoint with one pair each and with many,
-//! while the model is replaced; an object of 1 GiB up and down; endpoints in pages. Where Python has `moto`, what it has of the
-//! same is measured beside.
+//! How many requests a server answers, with the client on the same machine, in four parts: `invoke` (InvokeEndpoint with one pair each
+//! and with many, and while the model is replaced), `executions` (of three Pass states, with their histories), `objects` (one of 1 GiB up
+//! and down), `endpoints` (in pages). Where Python has `moto`, its server is asked the same right after.
 //!
-//! `cargo bench -p aws-local --bench load`; a number after `--` is the seconds for each rate (default 5).
+//! `cargo bench -p aws-local --bench load`; after `--` a number is the seconds for each rate (default 5), and words are the parts to
+//! measure (default all). `MOTO_PYTHON` names the Python that has moto.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark fails loudly")]
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
@@ -19,6 +20,7 @@ use std::{
 };
 
 use aws_local::Server;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
@@ -26,6 +28,8 @@ use tokio::{
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/bench";
 const IMAGE: &str = "382416733822.dkr.ecr.us-east-1.amazonaws.com/ipinsights:1";
+/// What the clients of Step Functions call it.
+const STATES: &str = "AWSStepFunctions";
 /// Clients that ask at the same time.
 const CLIENTS: usize = 8;
 const GIB: usize = 1 << 30;
@@ -92,9 +96,21 @@ impl Client {
         (status, answer)
     }
 
-    async fn call(&mut self, operation: &str, input: &serde_json::Value) -> serde_json::Value {
+    /// Calls an operation of SageMaker.
+    async fn call(&mut self, operation: &str, input: &Value) -> Value {
+        self.call_of("SageMaker", operation, input).await
+    }
+
+    /// Calls an operation of a service by what its clients call it.
+    async fn call_of(&mut self, service: &str, operation: &str, input: &Value) -> Value {
+        let name = if service == "SageMaker" {
+            "sagemaker"
+        } else {
+            "states"
+        };
         let head = format!(
-            "POST / HTTP/1.1\r\nContent-Type: application/x-amz-json-1.1\r\nX-Amz-Target: SageMaker.{operation}"
+            "POST / HTTP/1.1\r\nContent-Type: application/x-amz-json-1.1\r\nX-Amz-Target: {service}.{operation}{}",
+            signed_for(name)
         );
         let (status, body) = self.ask(&head, input.to_string().as_bytes()).await;
         assert_eq!(status, 200, "{operation}: {}", String::from_utf8_lossy(&body));
@@ -102,16 +118,26 @@ impl Client {
     }
 }
 
+/// The header by which moto tells services apart; any signature will do, there and here.
+fn signed_for(service: &str) -> String {
+    format!(
+        "\r\nAuthorization: AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, \
+         Signature=0"
+    )
+}
+
 async fn prepare(address: SocketAddr) {
-    use serde_json::json;
     let mut client = Client::connect(address).await;
-    assert_eq!(client.ask("PUT /bench HTTP/1.1", b"").await.0, 200);
+    bucket(address).await;
     let rows: String = (0..2_000)
         .map(|i| format!("user-{},10.{}.{}.7\n", i % 100, i % 100, i % 7))
         .collect();
     assert_eq!(
         client
-            .ask("PUT /bench/train.csv HTTP/1.1", rows.as_bytes())
+            .ask(
+                &format!("PUT /bench/train.csv HTTP/1.1{}", signed_for("s3")),
+                rows.as_bytes()
+            )
             .await
             .0,
         200
@@ -158,9 +184,16 @@ async fn prepare(address: SocketAddr) {
     in_service(&mut client).await;
 }
 
+/// Makes the bucket `bench`.
+async fn bucket(address: SocketAddr) {
+    let mut client = Client::connect(address).await;
+    let head = format!("PUT /bench HTTP/1.1{}", signed_for("s3"));
+    assert_eq!(client.ask(&head, b"").await.0, 200);
+}
+
 async fn in_service(client: &mut Client) {
     loop {
-        let input = serde_json::json!({"EndpointName": "bench"});
+        let input = json!({"EndpointName": "bench"});
         if client.call("DescribeEndpoint", &input).await["EndpointStatus"] == "InService" {
             return;
         }
@@ -179,8 +212,11 @@ async fn rate(address: SocketAddr, body: Vec<u8>, time: Duration) -> (Vec<Durati
             let mut taken = Vec::new();
             while began.elapsed() < time {
                 let sent = Instant::now();
-                let head = "POST /endpoints/bench/invocations HTTP/1.1\r\nContent-Type: text/csv";
-                let (status, answer) = client.ask(head, &body).await;
+                let head = format!(
+                    "POST /endpoints/bench/invocations HTTP/1.1\r\nContent-Type: text/csv{}",
+                    signed_for("sagemaker")
+                );
+                let (status, answer) = client.ask(&head, &body).await;
                 assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
                 taken.push(sent.elapsed());
             }
@@ -242,20 +278,69 @@ impl Drop for Moto {
     }
 }
 
+/// Has moto's executions run, and makes what is asked of it.
+async fn prepare_moto(address: SocketAddr) {
+    let mut client = Client::connect(address).await;
+    let config = json!({"stepfunctions": {"execute_state_machine": true}}).to_string();
+    let head = "POST /moto-api/config HTTP/1.1\r\nContent-Type: application/json";
+    let (status, _) = client.ask(head, config.as_bytes()).await;
+    assert!((200..300).contains(&status), "{status}");
+    bucket(address).await;
+    let model = json!({"ModelName": "bench", "ExecutionRoleArn": ROLE, "PrimaryContainer": {"Image": IMAGE}});
+    client.call("CreateModel", &model).await;
+    let variant = json!({"VariantName": "v", "ModelName": "bench", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"});
+    let config = json!({"EndpointConfigName": "bench", "ProductionVariants": [variant]});
+    client.call("CreateEndpointConfig", &config).await;
+}
+
+/// Executions of three Pass states that have ended well, per second; each has its history.
+async fn executions(address: SocketAddr, time: Duration) -> f64 {
+    let states = json!({"A": {"Type": "Pass", "Next": "B"}, "B": {"Type": "Pass", "Next": "C"}, "C": {"Type": "Pass", "End": true}});
+    let definition = json!({"StartAt": "A", "States": states}).to_string();
+    let machine = json!({"name": "bench", "roleArn": ROLE, "definition": definition});
+    let mut client = Client::connect(address).await;
+    let machine = client.call_of(STATES, "CreateStateMachine", &machine).await;
+    let began = Instant::now();
+    let clients = (0..CLIENTS).map(|number| {
+        let machine = machine["stateMachineArn"].clone();
+        tokio::spawn(async move {
+            let mut client = Client::connect(address).await;
+            let (mut count, mut last) = (0_u32, Value::Null);
+            while began.elapsed() < time {
+                // moto does not make names up.
+                let name = format!("{number}-{count}");
+                let start = json!({"stateMachineArn": machine, "input": "{}", "name": name});
+                let started = client.call_of(STATES, "StartExecution", &start).await;
+                last = json!({"executionArn": started["executionArn"]});
+                while client.call_of(STATES, "DescribeExecution", &last).await["status"] == "RUNNING" {
+                    tokio::task::yield_now().await;
+                }
+                count += 1;
+            }
+            let history = client.call_of(STATES, "GetExecutionHistory", &last).await;
+            assert_eq!(history["events"].as_array().unwrap().len(), 8, "{history}");
+            count
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    let mut all = 0;
+    for client in clients {
+        all += client.await.unwrap();
+    }
+    f64::from(all) / began.elapsed().as_secs_f64()
+}
+
 /// Seconds for an object up and down.
-async fn object(address: SocketAddr, authorization: &str, size: usize) -> (f64, f64) {
+async fn object(address: SocketAddr, size: usize) -> (f64, f64) {
     let mut client = Client::connect(address).await;
     let bytes: Vec<u8> = (0..size).map(|i| (i % 253) as u8).collect();
+    let head = |method: &str| format!("{method} /bench/large HTTP/1.1{}", signed_for("s3"));
     let began = Instant::now();
-    let (status, _) = client
-        .ask(&format!("PUT /bench/large HTTP/1.1{authorization}"), &bytes)
-        .await;
+    let (status, _) = client.ask(&head("PUT"), &bytes).await;
     assert_eq!(status, 200);
     let up = began.elapsed().as_secs_f64();
     let began = Instant::now();
-    let (status, body) = client
-        .ask(&format!("GET /bench/large HTTP/1.1{authorization}"), b"")
-        .await;
+    let (status, body) = client.ask(&head("GET"), b"").await;
     assert!(status == 200 && body.len() == size);
     (up, began.elapsed().as_secs_f64())
 }
@@ -273,36 +358,63 @@ fn disk(folder: &std::path::Path, size: usize) -> (f64, f64) {
     (up, began.elapsed().as_secs_f64())
 }
 
-#[tokio::main]
-async fn main() {
-    let seconds = std::env::args()
-        .filter_map(|a| a.parse().ok())
-        .next()
-        .unwrap_or(5);
-    let time = Duration::from_secs(seconds);
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::builder(folder.path()).start().await.unwrap();
-    let address = server.address();
-    prepare(address).await;
+/// Seconds for so many endpoints to be created, and to be listed in pages of 100.
+async fn endpoints(address: SocketAddr, count: usize) -> (f64, f64) {
+    let mut client = Client::connect(address).await;
+    let began = Instant::now();
+    for i in 0..count {
+        let input = json!({"EndpointName": format!("many-{i}"), "EndpointConfigName": "bench"});
+        client.call("CreateEndpoint", &input).await;
+    }
+    let created = began.elapsed().as_secs_f64();
+    let began = Instant::now();
+    let (mut found, mut token) = (0, Value::Null);
+    loop {
+        let mut input = json!({"NameContains": "many-", "MaxResults": 100});
+        if !token.is_null() {
+            input["NextToken"] = token;
+        }
+        let page = client.call("ListEndpoints", &input).await;
+        found += page["Endpoints"].as_array().unwrap().len();
+        match page.get("NextToken").filter(|next| !next.is_null()) {
+            Some(next) => token = next.clone(),
+            None => break,
+        }
+    }
+    assert_eq!(found, count);
+    (created, began.elapsed().as_secs_f64())
+}
 
-    let (taken, all) = rate(address, b"user-1,10.1.1.7".to_vec(), time).await;
+/// InvokeEndpoint, also while the endpoint is updated.
+async fn invoke(ours: SocketAddr, moto: Option<SocketAddr>, time: Duration) {
+    let one = b"user-1,10.1.1.7".to_vec();
+    let (taken, all) = rate(ours, one.clone(), time).await;
+    let of_ours = taken.len() as f64 / all.as_secs_f64();
     println!(
-        "InvokeEndpoint, one pair each, {CLIENTS} clients: {:.0} requests/s; p50 {:.2} ms, p99 {:.2} ms, longest {:.2} ms",
-        taken.len() as f64 / all.as_secs_f64(),
+        "InvokeEndpoint, one pair each, {CLIENTS} clients: {of_ours:.0} requests/s; p50 {:.2} ms, p99 {:.2} ms, longest {:.2} ms",
         at(&taken, 0.5).as_secs_f64() * 1e3,
         at(&taken, 0.99).as_secs_f64() * 1e3,
         at(&taken, 1.0).as_secs_f64() * 1e3,
     );
+    if let Some(moto) = moto {
+        let (taken, all) = rate(moto, one.clone(), time).await;
+        let of_moto = taken.len() as f64 / all.as_secs_f64();
+        println!(
+            "  moto, whose answers are made up: {of_moto:.0} requests/s; p99 {:.2} ms; ours are {:.0} times as many",
+            at(&taken, 0.99).as_secs_f64() * 1e3,
+            of_ours / of_moto,
+        );
+    }
 
     let over = Arc::new(AtomicBool::new(false));
     let updates = {
         let over = over.clone();
         tokio::spawn(async move {
-            let mut client = Client::connect(address).await;
+            let mut client = Client::connect(ours).await;
             let mut updates = 0;
             while !over.load(Ordering::Relaxed) {
                 let config = ["other", "bench"][updates % 2];
-                let update = serde_json::json!({"EndpointName": "bench", "EndpointConfigName": config});
+                let update = json!({"EndpointName": "bench", "EndpointConfigName": config});
                 client.call("UpdateEndpoint", &update).await;
                 in_service(&mut client).await;
                 updates += 1;
@@ -310,7 +422,7 @@ async fn main() {
             updates
         })
     };
-    let (taken, all) = rate(address, b"user-1,10.1.1.7".to_vec(), time).await;
+    let (taken, all) = rate(ours, one, time).await;
     over.store(true, Ordering::Relaxed);
     println!(
         "the same while the endpoint is updated {} times: {:.0} requests/s, none failed; p99 {:.2} ms",
@@ -323,63 +435,65 @@ async fn main() {
     let batch: String = (0..PAIRS)
         .map(|i| format!("user-{},10.{}.{}.7\n", i % 100, i % 100, i % 7))
         .collect();
-    let (taken, all) = rate(address, batch.into_bytes(), time).await;
+    let (taken, all) = rate(ours, batch.into_bytes(), time).await;
     println!(
         "InvokeEndpoint, {PAIRS} pairs each, {CLIENTS} clients: {:.0} pairs/s",
         (taken.len() * PAIRS) as f64 / all.as_secs_f64()
     );
+}
 
-    let plain = disk(folder.path(), GIB);
-    let (up, down) = object(address, "", GIB).await;
-    println!(
-        "S3, 1 GiB: put {:.0} MiB/s ({:.2} of a plain file's {:.0}), get {:.0} MiB/s ({:.2} of {:.0})",
-        1024.0 / up,
-        plain.0 / up,
-        1024.0 / plain.0,
-        1024.0 / down,
-        plain.1 / down,
-        1024.0 / plain.1,
-    );
-
-    let mut client = Client::connect(address).await;
-    let began = Instant::now();
-    for i in 0..10_000 {
-        let input = serde_json::json!({"EndpointName": format!("many-{i}"), "EndpointConfigName": "bench"});
-        client.call("CreateEndpoint", &input).await;
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let seconds = arguments.iter().find_map(|a| a.parse().ok()).unwrap_or(5);
+    let time = Duration::from_secs(seconds);
+    let parts = ["invoke", "executions", "objects", "endpoints"];
+    let wanted: Vec<&str> = parts
+        .into_iter()
+        .filter(|part| arguments.iter().any(|argument| argument == part))
+        .collect();
+    let is_wanted = |part: &str| wanted.is_empty() || wanted.contains(&part);
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::builder(folder.path()).start().await.unwrap();
+    let ours = server.address();
+    prepare(ours).await;
+    let process = Moto::start();
+    let moto = process.as_ref().map(|moto| moto.1);
+    match moto {
+        None => println!("moto: not there (MOTO_PYTHON names a Python that has it)"),
+        Some(moto) => prepare_moto(moto).await,
     }
-    let created = began.elapsed();
-    let began = Instant::now();
-    let (mut found, mut token) = (0, serde_json::Value::Null);
-    loop {
-        let input = serde_json::json!({"NameContains": "many-", "MaxResults": 100, "NextToken": token});
-        let page = client.call("ListEndpoints", &input).await;
-        found += page["Endpoints"].as_array().unwrap().len();
-        match page.get("NextToken") {
-            Some(next) => token = next.clone(),
-            None => break,
+
+    if is_wanted("invoke") {
+        invoke(ours, moto, time).await;
+    }
+    if is_wanted("executions") {
+        let of_ours = executions(ours, time).await;
+        println!("executions of three Pass states, {CLIENTS} clients: {of_ours:.0}/s");
+        if let Some(moto) = moto {
+            let of_moto = executions(moto, time).await;
+            println!(
+                "  moto: {of_moto:.0}/s; ours are {:.1} times as many",
+                of_ours / of_moto
+            );
         }
     }
-    assert_eq!(found, 10_000);
-    println!(
-        "10,000 endpoints created in {:.2} s, listed in pages of 100 in {:.2} s",
-        created.as_secs_f64(),
-        began.elapsed().as_secs_f64()
-    );
-    server.shutdown().await;
-
-    match Moto::start() {
-        None => println!("moto: not there (MOTO_PYTHON names a Python that has it)"),
-        Some(moto) => {
-            let scope = "\r\nAuthorization: AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request, \
-                         SignedHeaders=host, Signature=0";
-            let mut client = Client::connect(moto.1).await;
-            assert_eq!(
-                client.ask(&format!("PUT /bench HTTP/1.1{scope}"), b"").await.0,
-                200
-            );
-            let (moto_up, moto_down) = object(moto.1, scope, GIB / 4).await;
+    if is_wanted("objects") {
+        let plain = disk(folder.path(), GIB);
+        let (up, down) = object(ours, GIB).await;
+        println!(
+            "S3, 1 GiB: put {:.0} MiB/s ({:.2} of a plain file's {:.0}), get {:.0} MiB/s ({:.2} of {:.0})",
+            1024.0 / up,
+            plain.0 / up,
+            1024.0 / plain.0,
+            1024.0 / down,
+            plain.1 / down,
+            1024.0 / plain.1,
+        );
+        if let Some(moto) = moto {
+            let (moto_up, moto_down) = object(moto, GIB / 4).await;
             println!(
-                "moto, 256 MiB: put {:.0} MiB/s, get {:.0} MiB/s; ours is {:.1} and {:.1} times as fast",
+                "  moto, 256 MiB: put {:.0} MiB/s, get {:.0} MiB/s; ours is {:.1} and {:.1} times as fast",
                 256.0 / moto_up,
                 256.0 / moto_down,
                 4.0 * moto_up / up,
@@ -387,4 +501,17 @@ async fn main() {
             );
         }
     }
+    if is_wanted("endpoints") {
+        let (created, listed) = endpoints(ours, 10_000).await;
+        println!("10,000 endpoints created in {created:.2} s, listed in pages of 100 in {listed:.2} s");
+        if let Some(moto) = moto {
+            let (moto_created, moto_listed) = endpoints(moto, 1_000).await;
+            println!(
+                "  moto, 1,000: created in {moto_created:.2} s, listed in {moto_listed:.2} s; each of ours {:.1} and {:.1} times as fast",
+                10.0 * moto_created / created,
+                10.0 * moto_listed / listed,
+            );
+        }
+    }
+    server.shutdown().await;
 }

@@ -23,6 +23,7 @@ use crate::{
     metrics, runtime, s3,
     sagemaker::SageMaker,
     server::Host,
+    service::{Service, ServiceRequest, Services},
     signature::{Head, Keys, Refusal, Seal},
     states::States,
     sts,
@@ -40,6 +41,8 @@ pub(crate) struct App {
     pub(crate) sagemaker: Arc<SageMaker>,
     pub(crate) states: Arc<States>,
     pub(crate) logs: Arc<Logs>,
+    /// Those that came along with the builder.
+    pub(crate) services: Services,
     /// Those that requests have to be signed with; none for any.
     pub(crate) keys: Keys,
     /// Whether other machines may speak to it, and so by other names.
@@ -50,6 +53,8 @@ pub(crate) struct App {
 const MAX_JSON: usize = 10 * 1024 * 1024;
 /// The largest form.
 const MAX_FORM: usize = 64 * 1024;
+/// The largest request of a service that came along.
+const MAX_SERVICE: usize = 64 * 1024 * 1024;
 /// How long a body that is read whole may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -106,7 +111,7 @@ fn health<B>(app: &App, request: &Request<B>) -> Response<Body> {
     if let Err(refusal) = check_origin(request, if app.remote { Callers::Any } else { Callers::Local }) {
         return text(StatusCode::FORBIDDEN, refusal);
     }
-    let services = [
+    let own = [
         "s3",
         "sagemaker",
         "sagemaker-runtime",
@@ -116,6 +121,9 @@ fn health<B>(app: &App, request: &Request<B>) -> Response<Body> {
         "sts",
         "iam",
     ];
+    let brought = app.services.keys().map(String::as_str);
+    let further = brought.filter(|name| !own.contains(name));
+    let services: Vec<_> = own.into_iter().chain(further).collect();
     let body = json!({
         "status": "ok",
         "version": env!("CARGO_PKG_VERSION"),
@@ -191,6 +199,10 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
         return text(StatusCode::FORBIDDEN, refusal);
     }
     let headers = request.headers();
+    if let Some(service) = scope(headers).and_then(|name| app.services.get(name)) {
+        let service = service.clone();
+        return brought_along(app, &*service, request).await;
+    }
     if let Some(target) = headers.get("x-amz-target").and_then(|v| v.to_str().ok()) {
         let target = target.to_owned();
         return json_service(app, &target, request).await;
@@ -267,6 +279,21 @@ async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
             StatusCode::INTERNAL_SERVER_ERROR,
             "the request could not be answered",
         ),
+    }
+}
+
+async fn brought_along(app: &App, service: &dyn Service, request: Request<Incoming>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let body = match read(body, MAX_SERVICE).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    match verify(app, &head.method, &head.uri, &head.headers, Some(&body)) {
+        Ok(_) => {
+            let request = ServiceRequest::new(&head, body.into());
+            service.call(request).await.into_response()
+        }
+        Err(refusal) => refuse(&refusal, false),
     }
 }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod server;
+mod service;
 
 mod api;
 #[cfg(feature = "console")]
@@ -25,7 +26,10 @@ mod time;
 
 pub use error::{Error, OperationError};
 pub use server::{Builder, Server, TrainingObserver};
-pub use sfn_local::{VirtualClock, handlers::MockConfig};
+pub use service::{Service, ServiceRequest, ServiceResponse};
+pub use sfn_local::{
+    BoxFuture, Clock, TaskCall, TaskFailure, TaskHandler, VirtualClock, handlers::MockConfig,
+};
 
 /// The partition of a region, as names have it.
 fn partition(region: &str) -> &'static str {

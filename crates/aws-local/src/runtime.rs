@@ -203,23 +203,21 @@ fn score(
         bytes: Vec::new(),
         is_full: false,
     };
-    match inference::write_response(response, predictions(model, response, &events), &mut answer) {
+    // Nothing is kept of a prediction that is told.
+    let predictions = events.iter().map(|event| prediction(model, response, event));
+    match inference::write_response(response, predictions, &mut answer) {
         Ok(()) => Ok(Some(answer.bytes)),
         Err(InferenceError::Write { .. }) if answer.is_full => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// What the model says of each event, as far as it is to be told; nothing is kept of it.
-pub(crate) fn predictions(
-    model: &Model,
-    response: ResponseFormat,
-    events: &[AccessEvent],
-) -> impl Iterator<Item = PredictionRecord> {
-    events.iter().map(move |event| match response.verbose {
+/// What the model says of an event, as far as it is to be told.
+pub(crate) fn prediction(model: &Model, response: ResponseFormat, event: &AccessEvent) -> PredictionRecord {
+    match response.verbose {
         true => model.predict(&event.entity, event.ip).into(),
         false => model.score(&event.entity, event.ip).into(),
-    })
+    }
 }
 
 /// An answer that is no longer than it may be: with embeddings, that of a few megabytes of rows would be gigabytes.

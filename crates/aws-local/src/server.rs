@@ -33,9 +33,10 @@ use crate::{
     logs::Logs,
     s3::{self, ObjectStore},
     sagemaker::{Pace, SageMaker},
+    service::{Service, Services},
     signature::Keys,
     slow::{PATIENCE, Taken},
-    states::{Settings, States},
+    states::{Handlers, Settings, States},
     store::{Database, Shelf},
 };
 
@@ -73,7 +74,8 @@ struct Opener {
     clock: Arc<dyn Clock>,
     wait_time_scale: f64,
     mocks: Option<MockConfig>,
-    handler: Option<Arc<dyn TaskHandler>>,
+    handlers: Handlers,
+    services: Services,
 }
 
 /// Real time.
@@ -247,7 +249,8 @@ impl Builder {
                 clock: Arc::new(RealTime),
                 wait_time_scale: 1.0,
                 mocks: None,
-                handler: None,
+                handlers: Handlers::default(),
+                services: Services::new(),
             },
         }
     }
@@ -326,8 +329,44 @@ impl Builder {
 
     /// Who does the tasks of executions, in place of the services of this server. Whoever has the token of a task
     /// that waits for one can answer as well, with SendTaskSuccess or SendTaskFailure.
-    pub fn task_handler(mut self, handler: Arc<dyn TaskHandler>) -> Self {
-        self.opener.handler = Some(handler);
+    pub fn task_handler(self, handler: Arc<dyn TaskHandler>) -> Self {
+        self.task_handler_of("", handler)
+    }
+
+    /// Who does the tasks whose resource begins so, such as `arn:aws:states:::lambda:` or `arn:aws:lambda:`; of several
+    /// beginnings the longest counts. What none of them fits is done by the [`task_handler`](Self::task_handler), if there is one, else
+    /// by the services of this server. An ItemReader and a ResultWriter call `arn:aws:states:::s3:…`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use aws_local::{BoxFuture, Server, TaskCall, TaskFailure};
+    /// use serde_json::{Value, json};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), aws_local::Error> {
+    /// // Lambda functions are functions of this program; jobs of SageMaker stay this server's.
+    /// let lambda = |task: TaskCall| -> BoxFuture<'static, Result<Value, TaskFailure>> {
+    ///     Box::pin(async move { Ok(json!({"Payload": task.parameters["Payload"]})) })
+    /// };
+    /// let server = Server::ephemeral()
+    ///     .task_handler_of("arn:aws:states:::lambda:", Arc::new(lambda))
+    ///     .start()
+    ///     .await?;
+    /// # server.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn task_handler_of(mut self, resource: impl Into<String>, handler: Arc<dyn TaskHandler>) -> Self {
+        self.opener.handlers.add(resource.into(), handler);
+        self
+    }
+
+    /// Who answers the requests to a service, by the name that they are signed for (`dynamodb`, `lambda`, …): a service that this
+    /// server has not, or one in place of its own. Requests are told apart by their `Authorization` header; those to addresses that
+    /// were signed beforehand are not among them. Tasks of executions do not go there, but to
+    /// [`task_handler_of`](Self::task_handler_of).
+    pub fn service(mut self, name: impl Into<String>, service: Arc<dyn Service>) -> Self {
+        self.opener.services.insert(name.into(), service);
         self
     }
 
@@ -429,7 +468,8 @@ impl Opener {
             clock,
             wait_time_scale,
             mocks,
-            handler,
+            handlers,
+            services,
         } = self;
         std::fs::create_dir_all(folder)?;
         let records = Shelf::new(Database::open(folder)?, folder);
@@ -457,7 +497,7 @@ impl Opener {
                 clock,
                 wait_scale: wait_time_scale,
                 mocks,
-                handler,
+                handlers,
             },
             stop.clone(),
             tasks.clone(),
@@ -468,6 +508,7 @@ impl Opener {
             sagemaker,
             states,
             logs,
+            services,
             keys,
             remote,
         })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
@@ -33,20 +33,50 @@ struct Served {
     environment: Environment,
     /// As many requests are scored at a time; others wait.
     slots: Arc<Semaphore>,
+    /// For the bodies of requests that wait or are scored, in KiB.
+    room: Arc<Semaphore>,
+    /// For requests that have no answer yet.
+    places: Semaphore,
+}
+
+/// How many requests may be without an answer: more are refused at once.
+const MAX_REQUESTS: usize = 256;
+
+/// As many bodies of the largest size, beside those that are scored, are read ahead. Others are read when there is room.
+const READ_AHEAD: usize = 8;
+
+impl Served {
+    fn new(model: Model, environment: &Environment) -> Self {
+        let slots = environment.max_concurrent_transforms;
+        Self {
+            model,
+            slots: Arc::new(Semaphore::new(slots)),
+            room: Arc::new(Semaphore::new(
+                (slots + READ_AHEAD) * kibibytes(max_body(environment)) as usize,
+            )),
+            places: Semaphore::new(MAX_REQUESTS),
+            environment: environment.clone(),
+        }
+    }
+}
+
+/// The largest body, in bytes.
+fn max_body(environment: &Environment) -> u64 {
+    environment.max_payload_in_mb << 20
+}
+
+/// As few as hold these bytes, and one at the least.
+fn kibibytes(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX)
 }
 
 /// The three paths of the contract: `/ping`, `/invocations`, `/execution-parameters`.
 pub fn router(model: Model, environment: &Environment) -> Router {
-    let served = Served {
-        model,
-        slots: Arc::new(Semaphore::new(environment.max_concurrent_transforms)),
-        environment: environment.clone(),
-    };
     Router::new()
         .route("/ping", get(|| async {}))
         .route("/execution-parameters", get(execution_parameters))
         .route("/invocations", post(invoke))
-        .with_state(Arc::new(served))
+        .with_state(Arc::new(Served::new(model, environment)))
 }
 
 /// Serves until `stop` is there, then answers what is under way, for 25 seconds at most.
@@ -94,14 +124,31 @@ async fn invoke(State(served): State<Arc<Served>>, request: Request) -> Result<R
     let batch = served.environment.batch;
     let (request, response) = formats(&head.headers, batch)?;
     let begin = async {
-        let body = read(body, served.environment.max_payload_in_mb).await?;
-        // The semaphore is never closed.
+        let Ok(_place) = served.places.try_acquire() else {
+            read(body, 0).await?;
+            let text = format!("{MAX_REQUESTS} requests are waiting already; try again later");
+            return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, text));
+        };
+        let limit = max_body(&served.environment);
+        let length = body.size_hint().upper().unwrap_or(limit).min(limit);
+        // The semaphores are never closed.
+        let room = Arc::clone(&served.room)
+            .acquire_many_owned(kibibytes(length))
+            .await;
+        let Some(body) = read(body, limit).await? else {
+            let text = format!(
+                "the body is larger than {} MiB; send fewer rows",
+                served.environment.max_payload_in_mb
+            );
+            return Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, text));
+        };
         let slot = Arc::clone(&served.slots).acquire_owned().await;
         let (to, mut parts) = mpsc::channel(1);
         let answer = Answer::new(to, batch, ANSWER_TIME);
+        let this = Arc::clone(&served);
         tokio::task::spawn_blocking(move || {
-            score(&served.model, request, response, &body, answer);
-            drop(slot);
+            score(&this.model, request, response, &body, answer);
+            drop((slot, body, room));
         });
         match parts.recv().await {
             Some(Ok(Part { bytes, is_last: true })) => Ok(Body::from(bytes)),
@@ -143,10 +190,9 @@ fn formats(headers: &HeaderMap, batch: bool) -> Result<(RequestFormat, ResponseF
     Ok((request, response))
 }
 
-/// The whole body. One that is too large is read to its end as well, though not kept: a client that is still sending
-/// would not hear the answer.
-async fn read(mut body: Body, max_payload_in_mb: u64) -> Result<Vec<u8>, Refusal> {
-    let limit = (max_payload_in_mb << 20) as usize;
+/// The whole body; none where it is larger than that. Such a one is read to its end as well, though not kept: a client that is
+/// still sending would not hear the answer.
+async fn read(mut body: Body, limit: u64) -> Result<Option<Vec<u8>>, Refusal> {
     let (mut bytes, mut length) = (Vec::new(), 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -154,17 +200,15 @@ async fn read(mut body: Body, max_payload_in_mb: u64) -> Result<Vec<u8>, Refusal
             Refusal(StatusCode::BAD_REQUEST, text)
         })?;
         if let Some(data) = frame.data_ref() {
-            length += data.len();
+            length += data.len() as u64;
             if length <= limit {
                 bytes.extend_from_slice(data);
+            } else {
+                bytes = Vec::new();
             }
         }
     }
-    if length > limit {
-        let text = format!("the body is larger than {max_payload_in_mb} MiB; send fewer rows");
-        return Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, text));
-    }
-    Ok(bytes)
+    Ok((length <= limit).then_some(bytes))
 }
 
 /// So many rows are scored at a time, on all cores.
@@ -184,5 +228,67 @@ fn score(model: &Model, request: RequestFormat, response: ResponseFormat, body: 
     match scored {
         Ok(()) => answer.end(),
         Err(error) => answer.refuse(format!("unable to evaluate payload provided: {}", chain(&error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use access_events::AccessEvent;
+    use ipinsights::{Hyperparameters, TrainOptions};
+
+    use super::*;
+
+    /// One request is scored at a time.
+    fn served() -> Arc<Served> {
+        let rows = [AccessEvent::new("ana", [192, 0, 2, 1].into())];
+        let params = Hyperparameters::draft(10)
+            .vector_dim(4)
+            .epochs(1)
+            .check()
+            .unwrap();
+        let options = TrainOptions::default();
+        let model = ipinsights::train(&params, &rows, None, &options, &mut |_| ControlFlow::Continue(()));
+        let environment = Environment::from_vars(std::iter::empty::<(String, String)>(), 1).unwrap();
+        Arc::new(Served::new(model.unwrap(), &environment))
+    }
+
+    async fn ask(served: &Arc<Served>) -> Result<Response, Refusal> {
+        let request = axum::http::Request::post("/invocations").header("content-type", "text/csv");
+        let request = request.body(Body::from("ana,192.0.2.1")).unwrap();
+        invoke(State(Arc::clone(served)), request).await
+    }
+
+    #[tokio::test]
+    async fn more_requests_than_may_wait_are_refused() {
+        let served = served();
+        let taken = served.places.try_acquire_many(MAX_REQUESTS as u32).unwrap();
+        let Refusal(status, text) = ask(&served).await.unwrap_err();
+        assert_eq!(status, 503);
+        assert_eq!(text, "256 requests are waiting already; try again later");
+        drop(taken);
+        assert_eq!(ask(&served).await.unwrap().status(), 200);
+        assert_eq!(served.places.available_permits(), MAX_REQUESTS);
+    }
+
+    /// What the bodies of those that wait take in memory has a limit.
+    #[tokio::test]
+    async fn a_body_is_read_when_there_is_room_for_it() {
+        let served = served();
+        let room = served.room.available_permits();
+        assert_eq!(room, (1 + READ_AHEAD) * 6 * 1024);
+        let taken = Arc::clone(&served.room)
+            .try_acquire_many_owned(room as u32)
+            .unwrap();
+        let mut asked = std::pin::pin!(ask(&served));
+        let waits = tokio::time::timeout(Duration::ZERO, &mut asked).await;
+        assert!(waits.is_err());
+        assert_eq!(served.places.available_permits(), MAX_REQUESTS - 1);
+        drop(taken);
+        assert_eq!(asked.await.unwrap().status(), 200);
+        // It is given back with the body, a moment after the answer.
+        let all = Arc::clone(&served.room).acquire_many_owned(room as u32).await;
+        assert!(all.is_ok());
     }
 }

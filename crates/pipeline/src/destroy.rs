@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_sagemaker::types::TrainingJobStatus;
 use ipinsights_client::{Deadline, Error as ClientError, Resource};
 use serde::Serialize;
 
@@ -72,9 +73,9 @@ const TRAINING_JOBS: &str = "/aws/sagemaker/TrainingJobs";
 
 /// Deletes endpoint, endpoint configurations, models and state machine of the pipeline `name`, and its logs where that is said.
 ///
-/// Training jobs and the objects in S3 stay: they cost next to nothing and are the record of what was done. They are named
-/// among what is left, and so are logs that stay: they cost something for as long as they are kept. What cannot be deleted does not keep
-/// the rest from being deleted. An absent thing is no error.
+/// A training job that runs is stopped. Training jobs and the objects in S3 stay: they cost next to nothing and are the record of what
+/// was done. They are named among what is left, and so are logs that stay: they cost something for as long as they are kept. What cannot be
+/// deleted does not keep the rest from being deleted. An absent thing is no error.
 pub async fn destroy(clients: &Clients, name: &PipelineName, logs: Logs) -> Result<Teardown, Error> {
     // Also the proof of credentials, before anything is touched.
     let account = clients.account().await?;
@@ -177,6 +178,18 @@ fn parts(resource: &Resource) -> (&'static str, String) {
     }
 }
 
+const KEPT: &str = "kept as the record of what was trained; it costs nothing";
+
+/// Stops a training job that runs; what there is to say of it then.
+async fn stop(clients: &Clients, job: &str) -> Result<String, Error> {
+    Ok(match clients.ip_insights.stop_training(&job.parse()?).await {
+        Ok(()) => "it was running and is stopped; it costs money until it has ended".to_owned(),
+        // It has ended meanwhile.
+        Err(ClientError::Invalid(_)) => KEPT.to_owned(),
+        Err(error) => format!("it runs and costs money until it ends: {error}"),
+    })
+}
+
 async fn remaining(
     clients: &Clients,
     name: &PipelineName,
@@ -191,14 +204,17 @@ async fn remaining(
         .send();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| ClientError::from_sdk("ListTrainingJobs", error))?;
-        for job in page.training_job_summaries.into_iter().flatten() {
-            if let Some(job) = job.training_job_name.filter(|job| name.owns(job)) {
-                teardown.left(
-                    "training job",
-                    job,
-                    "kept as the record of what was trained; it costs nothing",
-                );
-            }
+        for summary in page.training_job_summaries.into_iter().flatten() {
+            let Some(job) = summary.training_job_name.filter(|job| name.owns(job)) else {
+                continue;
+            };
+            let runs = summary.training_job_status == Some(TrainingJobStatus::InProgress);
+            let reason = if runs {
+                stop(clients, &job).await?
+            } else {
+                KEPT.to_owned()
+            };
+            teardown.left("training job", job, reason);
         }
     }
     let bucket = name.bucket(clients.region(), account);

@@ -196,3 +196,56 @@ async fn a_training_job_that_fails_is_told_by_its_reason_and_leaves_no_model() {
     assert_eq!(kinds, ["state machine"]);
     place.server.shutdown().await;
 }
+
+/// Its machines take a minute to come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_job_that_runs_is_stopped_with_its_pipeline() {
+    let server = aws_local::Server::ephemeral()
+        .realistic_timing(true)
+        .start()
+        .await
+        .unwrap();
+    let clients = Connection::to_url(server.url(), aws_local::REGION)
+        .clients()
+        .await
+        .unwrap();
+    let config = server.sdk_config();
+    let s3 = aws_sdk_s3::Client::new(&config);
+    s3.create_bucket().bucket("data").send().await.unwrap();
+    let rows = b"Canada,1.2.3.4\n".to_vec();
+    let put = s3.put_object().bucket("data").key("train.csv").body(rows.into());
+    put.send().await.unwrap();
+    let sagemaker = aws_sdk_sagemaker::Client::new(&config);
+    let insights =
+        ipinsights_client::Client::new(sagemaker.clone(), aws_sdk_sagemakerruntime::Client::new(&config));
+    let (own, other) = ("ipinsights-20260131-120000-000-abcd", "ipinsights-other");
+    for job in [own, other] {
+        let job = ipinsights_client::TrainingJob::draft(job.parse().unwrap())
+            .image(ipinsights_client::image_uri(aws_local::REGION).unwrap())
+            .role(ROLE.parse().unwrap())
+            .hyperparameters(quick())
+            .train("s3://data/train.csv".parse().unwrap())
+            .output("s3://data/models".parse().unwrap());
+        insights.start_training(&job.check().unwrap()).await.unwrap();
+    }
+    let teardown = pipeline::destroy(&clients, &PipelineName::default())
+        .await
+        .unwrap();
+    let left: Vec<_> = teardown
+        .left
+        .iter()
+        .filter(|left| left.kind == "training job")
+        .collect();
+    assert!(
+        left.len() == 1 && left[0].name == own && left[0].reason.contains("is stopped"),
+        "{left:?}"
+    );
+    let status = async |job: &str| {
+        let described = sagemaker.describe_training_job().training_job_name(job);
+        let described = described.send().await.unwrap();
+        described.training_job_status.unwrap().to_string()
+    };
+    assert!(["Stopping", "Stopped"].contains(&&*status(own).await));
+    assert_eq!(status(other).await, "InProgress");
+    server.shutdown().await;
+}

@@ -16,7 +16,7 @@ use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use serde_json::{Map, Value};
 
 use self::at::At;
-use self::fields::{Fields, kind_of};
+use self::fields::{EMPTY, Fields, kind_of, one_of};
 use crate::checked::{Machine, QueryLanguage};
 use crate::finding::{Code, Finding, Severity, nearest, push};
 use crate::jsonata::Jsonata;
@@ -151,7 +151,8 @@ impl<'d> Checker<'d> {
             version = fields.text(self, "Version");
             if let Some(version) = version.filter(|version| *version != "1.0") {
                 let message = format!("the version of the language is `1.0`, not `{version}`");
-                self.report(Code::InvalidValue, fields.at("Version"), message);
+                let finding = Finding::new(Code::InvalidValue, fields.at("Version"), message);
+                self.findings.push(finding.said(one_of(&["1.0"])));
             }
             fields.language = self.query_language(fields, None).unwrap_or_default();
             timeout_seconds = fields.integer(self, "TimeoutSeconds", 1..=MAX_SECONDS);
@@ -187,7 +188,8 @@ impl<'d> Checker<'d> {
                 None
             }
             Some(Value::Object(states)) if states.is_empty() => {
-                self.report(Code::InvalidValue, pointer, "there must be at least one state");
+                let finding = Finding::new(Code::InvalidValue, pointer, "there must be at least one state");
+                self.findings.push(finding.said(EMPTY));
                 None
             }
             Some(Value::Object(states)) => Some(states),
@@ -235,8 +237,11 @@ impl<'d> Checker<'d> {
             (Some(other), _) => {
                 let message = format!("there is no query language `{other}`");
                 let finding = Finding::new(Code::InvalidValue, pointer, message);
-                self.findings
-                    .push(finding.near(nearest(other, ["JSONPath", "JSONata"])));
+                self.findings.push(
+                    finding
+                        .near(nearest(other, ["JSONPath", "JSONata"]))
+                        .said(one_of(&["JSONPath", "JSONata"])),
+                );
                 if other.eq_ignore_ascii_case("JSONata") {
                     Some(QueryLanguage::Jsonata)
                 } else {

@@ -1,5 +1,6 @@
 //! What a check has to say: every problem with its code, its severity and its place.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::source::Position;
@@ -20,6 +21,8 @@ pub struct Finding {
     pub hint: Option<String>,
     /// The nearest known name, for what looks misspelt.
     pub nearest: Option<String>,
+    /// What the service says of it, where that is known and not plain from the code.
+    pub(crate) said: Option<Box<Cow<'static, str>>>,
 }
 
 impl Finding {
@@ -31,7 +34,13 @@ impl Finding {
             message: message.into(),
             hint: None,
             nearest: None,
+            said: None,
         }
+    }
+
+    pub(crate) fn said(mut self, said: impl Into<Cow<'static, str>>) -> Self {
+        self.said = Some(Box::new(said.into()));
+        self
     }
 
     pub(crate) fn at(mut self, position: Position) -> Self {
@@ -61,24 +70,7 @@ impl Finding {
         ) {
             return None;
         }
-        let mut location = String::new();
-        let mut before = "";
-        for token in self.pointer.split('/').skip(1) {
-            let is_index = !token.is_empty() && token.bytes().all(|b| b.is_ascii_digit());
-            if is_index && before != "States" {
-                location.push_str(&format!("[{token}]"));
-            } else {
-                location.push('/');
-                location.push_str(&token.replace("~1", "/").replace("~0", "~"));
-            }
-            // A state may itself have the name `States`.
-            before = if before == "States" { "" } else { token };
-        }
-        Some(if location.is_empty() {
-            "/".to_owned()
-        } else {
-            location
-        })
+        location(&self.pointer)
     }
 
     /// The severity of its code.
@@ -104,6 +96,28 @@ impl fmt::Display for Finding {
             None => Ok(()),
         }
     }
+}
+
+/// The pointer as the service writes it.
+fn location(pointer: &str) -> Option<String> {
+    let mut location = String::new();
+    let mut before = "";
+    for token in pointer.split('/').skip(1) {
+        let is_index = !token.is_empty() && token.bytes().all(|b| b.is_ascii_digit());
+        if is_index && before != "States" {
+            location.push_str(&format!("[{token}]"));
+        } else {
+            location.push('/');
+            location.push_str(&token.replace("~1", "/").replace("~0", "~"));
+        }
+        // A state may itself have the name `States`.
+        before = if before == "States" { "" } else { token };
+    }
+    Some(if location.is_empty() {
+        "/".to_owned()
+    } else {
+        location
+    })
 }
 
 /// How bad a [`Finding`] is.
@@ -134,8 +148,9 @@ mod service {
     pub(super) const NAME: &str = "INVALID_STATE_NAME";
     pub(super) const SAME_LABEL: &str = "DUPLICATE_LABEL_NAME";
     pub(super) const LABEL: &str = "INVALID_LABEL_NAME";
-    pub(super) const RESOURCE: &str = "INVALID_RESOURCE";
     pub(super) const NESTED: &str = "TOO_DEEPLY_NESTED";
+    pub(super) const VARIABLE: &str = "INVALID_VARIABLE_NAME";
+    pub(super) const RESERVED: &str = "RESERVED_VARIABLE_NAME";
     pub(super) const JSONATA: &str = "INVALID_JSONATA_EXPRESSION";
     pub(super) const NO_JSONATA: &str = "UNSUPPORTED_JSONATA_EXPRESSION";
     pub(super) const DOLLAR: &str = "NO_DOLLAR";
@@ -267,7 +282,7 @@ codes! {
         "A field is read of `Output` in the result of `states:startExecution.sync`, which is a text.";
     UnknownResult = "UNKNOWN_RESULT", Warning, SCHEMA:
         "A member is read of a call's result that the result does not have, such as the description of a job just begun.";
-    InvalidVariableName = "INVALID_VARIABLE_NAME", Error, SCHEMA:
+    InvalidVariableName = "INVALID_VARIABLE_NAME", Error, VARIABLE:
         "A variable's name is not an identifier of at most 80 characters, or it is the reserved `states`.";
     UnassignedVariable = "UNASSIGNED_VARIABLE", Warning, SCHEMA:
         "No way to this state assigns the variable in its scope; the execution fails when it is read.";
@@ -283,9 +298,9 @@ codes! {
         "`States.ALL` does not stand alone, or not in the last retrier or catcher.";
     UnknownErrorName = "UNKNOWN_ERROR_NAME", Warning, SCHEMA:
         "An error name begins with the reserved `States.`, but the language has no such error: it never matches.";
-    InvalidResource = "INVALID_RESOURCE", Error, RESOURCE:
+    InvalidResource = "INVALID_RESOURCE", Error, SCHEMA:
         "An ARN names nothing that can be called here.";
-    UnsupportedPattern = "UNSUPPORTED_PATTERN", Error, RESOURCE:
+    UnsupportedPattern = "UNSUPPORTED_PATTERN", Error, SCHEMA:
         "The service integration does not have this pattern, such as `sagemaker:createEndpoint.sync`.";
     InvalidLabel = "INVALID_LABEL", Error, LABEL:
         "The label of a Map state is longer than 40 characters, or has one that it cannot have.";
@@ -423,23 +438,37 @@ pub struct ServiceDiagnostic {
 }
 
 impl ServiceDiagnostic {
-    /// The diagnostics of these findings. Fields that are missing in one place are one diagnostic.
+    /// The diagnostics of these findings. Fields that are missing in one place are one diagnostic; of states that cannot be
+    /// reached nothing is said when no state ends the machine.
     pub fn of<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Vec<Self> {
+        let mut findings: Vec<&Finding> = findings.into_iter().collect();
+        let endless = findings
+            .iter()
+            .any(|finding| finding.code == Code::NoTerminalState);
+        findings.retain(|finding| !(endless && finding.code == Code::UnreachableState));
+        // What is wrong with the ways comes after what is wrong in the states.
+        findings
+            .sort_by_key(|finding| matches!(finding.code, Code::NoTerminalState | Code::UnreachableState));
+        // A state that goes back to JSONPath is refused for that alone: of the fields that it has of JSONata nothing is said.
+        let back: Vec<&str> = findings
+            .iter()
+            .filter_map(|finding| back_to_json_path(finding))
+            .collect();
+        findings.retain(|finding| {
+            finding.code != Code::WrongQueryLanguage
+                || finding.pointer.ends_with("/QueryLanguage")
+                || !back.iter().any(|state| above(&finding.pointer) == *state)
+        });
         let mut diagnostics: Vec<Self> = Vec::new();
         // The fields that are missing, by the diagnostic that says so.
         let mut missing: Vec<(usize, Vec<&str>)> = Vec::new();
         for finding in findings {
-            let mut diagnostic = Self {
-                severity: finding.severity(),
-                code: finding.code.service_code(),
-                message: finding.message.clone(),
-                location: finding.service_location(),
-            };
             let field = finding
                 .message
                 .strip_prefix("the field `")
                 .and_then(|rest| rest.strip_suffix("` is missing"))
-                .filter(|_| finding.code == Code::MissingField);
+                .filter(|_| finding.code == Code::MissingField && finding.said.is_none());
+            let diagnostic = Self::new(finding);
             if let Some(field) = field {
                 let same =
                     |(at, _): &&mut (usize, Vec<&str>)| diagnostics[*at].location == diagnostic.location;
@@ -448,16 +477,6 @@ impl ServiceDiagnostic {
                     continue;
                 }
                 missing.push((diagnostics.len(), vec![field]));
-            } else if finding.code == Code::WrongQueryLanguage
-                && let Some(state) = diagnostic
-                    .location
-                    .as_deref()
-                    .and_then(|at| at.strip_suffix("/QueryLanguage"))
-            {
-                diagnostic.location = Some(state.to_owned());
-                diagnostic.message =
-                    "'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine"
-                        .to_owned();
             }
             diagnostics.push(diagnostic);
         }
@@ -468,6 +487,174 @@ impl ServiceDiagnostic {
         }
         diagnostics
     }
+
+    fn new(finding: &Finding) -> Self {
+        let (words, of_object) = words(finding);
+        let code = match finding.code {
+            Code::InvalidVariableName if finding.message.ends_with("is reserved") => service::RESERVED,
+            Code::InvalidJsonata if finding.message.starts_with(NOT_ENCLOSED) => service::SCHEMA,
+            code => code.service_code(),
+        };
+        let location = if of_object {
+            location(above(&finding.pointer))
+        } else {
+            finding.service_location()
+        };
+        Self {
+            severity: finding.severity(),
+            code,
+            message: words.unwrap_or_else(|| finding.message.clone()),
+            location,
+        }
+    }
+}
+
+/// What an expression without its braces is said to be.
+pub(crate) const NOT_ENCLOSED: &str = "a JSONata text begins with `{%`";
+
+/// The pointer to what the value stands in.
+fn above(pointer: &str) -> &str {
+    pointer.rsplit_once('/').map_or("", |(above, _)| above)
+}
+
+/// The state that goes back to JSONPath.
+fn back_to_json_path(finding: &Finding) -> Option<&str> {
+    finding
+        .pointer
+        .strip_suffix("/QueryLanguage")
+        .filter(|_| finding.code == Code::WrongQueryLanguage)
+}
+
+/// What the service says, where that is known, and whether it says it of the object around the place.
+fn words(finding: &Finding) -> (Option<String>, bool) {
+    if let Some(said) = &finding.said {
+        return (Some(said.to_string()), false);
+    }
+    if let Some(words) = jsonata_words(finding) {
+        return (Some(words), false);
+    }
+    let key = finding.pointer.rsplit('/').next().unwrap_or_default();
+    let key = key.replace("~1", "/").replace("~0", "~");
+    let words = match finding.code {
+        Code::NoTerminalState => "Workflow has no terminal state".to_owned(),
+        Code::UnreachableState => format!("State \"{key}\" is not reachable."),
+        Code::DuplicateStateName => format!("Duplicate State name: {key}"),
+        Code::MisplacedStatesAll => "States.ALL must appear alone and at end of list".to_owned(),
+        Code::InvalidTimestamp => "String does not match RFC3339 timestamp".to_owned(),
+        Code::InvalidPath | Code::InvalidIntrinsic if key.ends_with(".$") => {
+            format!(
+                "The value for the field '{key}' must be a valid JSONPath or a valid intrinsic function call"
+            )
+        }
+        Code::InvalidPath if finding.pointer.contains("/Choices/") => {
+            if !finding.message.ends_with("a path starts with `$`") {
+                return (None, false);
+            }
+            "Value is not a Reference Path: Reference path didn't start with '$'".to_owned()
+        }
+        Code::InvalidPath => "Value must be a valid JSONPath.".to_owned(),
+        Code::UnknownField | Code::MisplacedField => {
+            return (Some(format!("Field '{key}' is not supported")), true);
+        }
+        Code::WrongQueryLanguage if back_to_json_path(finding).is_some() => {
+            let words = "'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine";
+            return (Some(words.to_owned()), true);
+        }
+        Code::WrongQueryLanguage => {
+            let (theirs, ours) = if finding.message.ends_with("belongs to JSONata states") {
+                ("JSONata", "JSONPath")
+            } else {
+                ("JSONPath", "JSONata")
+            };
+            let words = format!(
+                "The QueryLanguage is set to '{ours}', but field '{key}' is only supported for the '{theirs}' QueryLanguage"
+            );
+            return (Some(words), true);
+        }
+        _ => return (None, false),
+    };
+    (Some(words), false)
+}
+
+/// What the service says of an expression that it does not take, as far as that is known: of one that does not parse the words of the
+/// reference, without their code.
+fn jsonata_words(finding: &Finding) -> Option<String> {
+    let message = &finding.message;
+    match finding.code {
+        Code::UnsupportedJsonata if message.contains("` stands for nothing here") => {
+            let name = message.split('`').nth(1)?;
+            Some(format!("Reference to '{name}' is not supported."))
+        }
+        Code::StatesNotAvailable => {
+            let name = message.split('`').nth(1)?;
+            Some(format!("Reference to '{name}' is not supported."))
+        }
+        Code::UnsupportedJsonata => {
+            let (name, _) = message.strip_prefix('`')?.split_once("` is a field of nothing")?;
+            Some(format!(
+                "Reference to '{name}' at the top level is not supported."
+            ))
+        }
+        Code::InvalidJsonata if message.starts_with(NOT_ENCLOSED) => {
+            Some("JSONata string must start with {% and end with %}".to_owned())
+        }
+        Code::InvalidJsonata => {
+            let (_, said) = message.split_once("` does not parse: ")?;
+            let (code, words) = said.split_once(": ")?;
+            let is_code = code.len() == 5 && code[1..].bytes().all(|byte| byte.is_ascii_digit());
+            is_code.then(|| symbols(words))
+        }
+        _ => None,
+    }
+}
+
+/// The parser's names for symbols, as the symbols.
+fn symbols(words: &str) -> String {
+    const SYMBOLS: [(&str, &str); 32] = [
+        ("LeftBracket", "["),
+        ("RightBracket", "]"),
+        ("LeftParen", "("),
+        ("RightParen", ")"),
+        ("LeftBrace", "{"),
+        ("RightBrace", "}"),
+        ("Comma", ","),
+        ("Semicolon", ";"),
+        ("ColonEqual", ":="),
+        ("Colon", ":"),
+        ("DotDot", ".."),
+        ("Dot", "."),
+        ("Plus", "+"),
+        ("Minus", "-"),
+        ("StarStar", "**"),
+        ("Star", "*"),
+        ("Slash", "/"),
+        ("Percent", "%"),
+        ("Equal", "="),
+        ("NotEqual", "!="),
+        ("LessThanOrEqual", "<="),
+        ("LessThan", "<"),
+        ("GreaterThanOrEqual", ">="),
+        ("GreaterThan", ">"),
+        ("Ampersand", "&"),
+        ("Question", "?"),
+        ("TildeArrow", "~>"),
+        ("Caret", "^"),
+        ("Pipe", "|"),
+        ("Hash", "#"),
+        ("At", "@"),
+        ("Eof", "(end)"),
+    ];
+    words
+        .split(' ')
+        .map(|word| {
+            let name = word.trim_end_matches(',');
+            match SYMBOLS.iter().find(|(known, _)| *known == name) {
+                Some((_, symbol)) => format!("\"{symbol}\"{}", &word[name.len()..]),
+                None => word.to_owned(),
+            }
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Appends one escaped token to a JSON pointer.

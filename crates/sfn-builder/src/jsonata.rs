@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage};
 
+use crate::finding::NOT_ENCLOSED;
+
 /// An expression that parses, such as `{% $states.input.count + $total %}`.
 ///
 /// Developer guide, "Transforming data with JSONata in Step Functions".
@@ -85,9 +87,9 @@ impl Jsonata {
             .strip_prefix("{%")
             .and_then(|rest| rest.strip_suffix("%}"))
             .ok_or_else(|| {
-                JsonataError(
-                    "a JSONata text begins with `{%` and ends with `%}`, without blanks outside".into(),
-                )
+                JsonataError(format!(
+                    "{NOT_ENCLOSED} and ends with `%}}`, without blanks outside"
+                ))
             })?;
         let node = jsonata_core::parser::parse(inner.trim())
             .map_err(|error| JsonataError(format!("`{}` does not parse: {error}", shorten(inner.trim()))))?;

@@ -24,7 +24,7 @@ pub enum Template {
     /// A computed value.
     Computed {
         /// What errors call it: of a payload template the key as it was written, with its `.$`; in a JSONata state the
-        /// way to it from the state's field on, such as `Output/result` or `Arguments/list/0`.
+        /// way to it from the state on, such as `Output/result`, `Arguments/list[0]` or `Choices[1]/Output`.
         field: String,
         /// What to compute.
         expression: Expression,

@@ -456,7 +456,6 @@ fn retries_and_catches() {
         (
             json!([{"ErrorEquals": ["E"], "IntervalSeconds": 0, "MaxAttempts": 100_000_000, "BackoffRate": 0.99, "MaxDelaySeconds": 0}]),
             expect![[r#"
-                OUT_OF_RANGE /States/S/Retry/0/IntervalSeconds: `IntervalSeconds` is a whole number from 1 to 99999999, not `0`
                 OUT_OF_RANGE /States/S/Retry/0/MaxAttempts: `MaxAttempts` is a whole number from 0 to 99999999, not `100000000`
                 OUT_OF_RANGE /States/S/Retry/0/BackoffRate: `BackoffRate` is a number of at least 1.0, not `0.99`
                 OUT_OF_RANGE /States/S/Retry/0/MaxDelaySeconds: `MaxDelaySeconds` is a whole number from 1 to 31622399, not `0`
@@ -466,7 +465,7 @@ fn retries_and_catches() {
             json!([{"ErrorEquals": ["E"], "IntervalSeconds": 5, "MaxDelaySeconds": 5, "JitterStrategy": "full", "Backoff": 2}]),
             expect![[r#"
                 OUT_OF_RANGE /States/S/Retry/0/MaxDelaySeconds: `MaxDelaySeconds` (5) must be more than `IntervalSeconds` (5)
-                INVALID_VALUE /States/S/Retry/0/JitterStrategy: `JitterStrategy` is `FULL` or `NONE`, not `full` (did you mean `FULL`?)
+                INVALID_VALUE /States/S/Retry/0/JitterStrategy: `JitterStrategy` is `NONE` or `FULL`, not `full` (did you mean `FULL`?)
                 UNKNOWN_FIELD /States/S/Retry/0/Backoff: a retrier has no field `Backoff` (did you mean `BackoffRate`?)
             "#]],
         ),
@@ -942,7 +941,7 @@ fn the_builder_is_judged_by_the_same_rules() {
           /States/W/Timestamp: `Timestamp` is a time such as `2026-01-31T12:00:00Z`, not `"tomorrow"`
           /States/C: no path leads from `A` to the state `C`
           /States/W: no path leads from `A` to the state `W`"#]].assert_eq(&error.to_string());
-    expect![[r#"Invalid State Machine Definition: 'DUPLICATE_STATE_NAME: two states have the name `A` at /States/A, SCHEMA_VALIDATION_FAILED: `TimeoutSeconds` is a whole number from 1 to 99999999, not `0` at /TimeoutSeconds, INVALID_RESOURCE: AWS has no `sagemaker:createEndpoint.sync`: it can only be called as `sagemaker:createEndpoint`, and what it makes be polled at /States/A/Resource, SCHEMA_VALIDATION_FAILED: `HeartbeatSeconds` is a whole number from 1 to 99999999, not `0` at /States/A/HeartbeatSeconds, SCHEMA_VALIDATION_FAILED: `Choices` must not be empty at /States/C/Choices, SCHEMA_VALIDATION_FAILED: `Timestamp` is a time such as `2026-01-31T12:00:00Z`, not `"tomorrow"` at /States/W/Timestamp, MISSING_TRANSITION_TARGET: no path leads from `A` to the state `C` at /States/C, MISSING_TRANSITION_TARGET: no path leads from `A` to the state `W` at /States/W'"#]].assert_eq(&error.service_message());
+    expect![[r#"Invalid State Machine Definition: 'DUPLICATE_STATE_NAME: Duplicate State name: A at /States/A, SCHEMA_VALIDATION_FAILED: Minimum value is 1 at /TimeoutSeconds, SCHEMA_VALIDATION_FAILED: The resource provided arn:aws:states:::sagemaker:createEndpoint.sync is not recognized. The value is not a valid resource ARN, or the resource is not available in this region. at /States/A/Resource, SCHEMA_VALIDATION_FAILED: Minimum value is 1 at /States/A/HeartbeatSeconds, SCHEMA_VALIDATION_FAILED: Value cannot be empty at /States/C/Choices, SCHEMA_VALIDATION_FAILED: String does not match RFC3339 timestamp at /States/W/Timestamp, MISSING_TRANSITION_TARGET: State "C" is not reachable. at /States/C, MISSING_TRANSITION_TARGET: State "W" is not reachable. at /States/W'"#]].assert_eq(&error.service_message());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The corpus: definitions in which the check finds nothing, and definitions with one defect each.
 //!
-//! `corpus/invalid.tsv` says what is wrong with each of `corpus/invalid`; `corpus/invalid.txt` has what is said of it.
+//! `corpus/invalid.tsv` says what is wrong with each of `corpus/invalid`; `corpus/invalid.txt` has what is said of it,
+//! `corpus/service.txt` what the service says, as far as that is known.
 
 #![expect(
     clippy::unwrap_used,
@@ -87,7 +88,7 @@ fn each_invalid_one_has_the_one_finding_that_the_table_says_at_its_place() {
         invalid.keys().collect::<Vec<_>>(),
         expected.keys().collect::<Vec<_>>()
     );
-    let (mut problems, mut said) = (String::new(), String::new());
+    let (mut problems, mut said, mut by_service) = (String::new(), String::new(), String::new());
     for (name, text) in &invalid {
         let (code, pointer, line, column) = &expected[name];
         let found: Vec<String> = findings(text)
@@ -107,9 +108,13 @@ fn each_invalid_one_has_the_one_finding_that_the_table_says_at_its_place() {
         for finding in findings(text) {
             said += &format!("{name}: {} {finding}\n", finding.severity());
         }
+        if let Err(error) = StateMachine::from_json(text) {
+            by_service += &format!("{name}: {}\n", error.service_message());
+        }
     }
     assert_eq!(problems, "");
     expect_file![corpus().join("invalid.txt")].assert_eq(&said);
+    expect_file![corpus().join("service.txt")].assert_eq(&by_service);
 }
 
 #[test]

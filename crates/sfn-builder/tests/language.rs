@@ -450,7 +450,7 @@ fn query_languages() {
                                                  {"Condition": 1, "Next": "Done"}], "Default": "Done"}),
             expect![[r#"
                 MISSING_FIELD /States/S/Choices/0: the field `Condition` is missing
-                MISPLACED_FIELD /States/S/Choices/0/Variable: the field `Variable` does not belong to a choice
+                WRONG_QUERY_LANGUAGE /States/S/Choices/0/Variable: the field `Variable` belongs to JSONPath states; the query language here is JSONata
                 UNKNOWN_FIELD /States/S/Choices/0/IsNull: a choice has no field `IsNull`
                 INVALID_JSONATA /States/S/Choices/1/Condition: a JSONata text begins with `{%` and ends with `%}`, without blanks outside
                 WRONG_TYPE /States/S/Choices/2/Condition: `Condition` is a text in `{% %}` or a boolean, not a number

@@ -417,3 +417,83 @@ fn a_renamed_state_of_a_branch_leaves_the_state_around_it_unchanged() {
     "#]],
     );
 }
+
+/// As the service was seen to say it.
+#[test]
+fn the_service_says_what_is_wrong_with_an_expression() {
+    for (expression, wanted) in [
+        (
+            "phone",
+            "UNSUPPORTED_JSONATA_EXPRESSION: Reference to 'phone' at the top level is not supported.",
+        ),
+        ("a[1,2)", r#"INVALID_JSONATA_EXPRESSION: Expected "]", got ",""#),
+        (
+            r#""unterminated"#,
+            "INVALID_JSONATA_EXPRESSION: String literal must be terminated by a matching quote",
+        ),
+        ("1 +", "INVALID_JSONATA_EXPRESSION: Unexpected end of expression"),
+        (
+            r#"{"a":}"#,
+            r#"INVALID_JSONATA_EXPRESSION: The symbol "}" cannot be used as a unary operator"#,
+        ),
+    ] {
+        let definition = serde_json::json!({"QueryLanguage": "JSONata", "StartAt": "E", "States": {
+            "E": {"Type": "Pass", "Output": {"v": format!("{{% {expression} %}}")}, "End": true},
+        }});
+        let error = sfn_builder::StateMachine::from_json(&definition.to_string()).unwrap_err();
+        assert_eq!(
+            error.service_message(),
+            format!("Invalid State Machine Definition: '{wanted} at /States/E/Output/v'")
+        );
+    }
+}
+
+#[test]
+fn the_service_says_what_is_wrong_with_the_ways_after_what_is_wrong_in_the_states() {
+    let said = |definition: serde_json::Value| {
+        let error = sfn_builder::StateMachine::from_json(&definition.to_string()).unwrap_err();
+        let message = error.service_message();
+        message
+            .strip_prefix("Invalid State Machine Definition: '")
+            .and_then(|rest| rest.strip_suffix('\''))
+            .unwrap()
+            .to_owned()
+    };
+    // Where the way leads nowhere, and no state ends the machine.
+    let nowhere = serde_json::json!({"StartAt": "A", "States": {"A": {"Type": "Pass", "Next": "NOPE"}}});
+    assert_eq!(
+        said(nowhere),
+        "MISSING_TRANSITION_TARGET: Missing 'Next' target: NOPE at /States/A/Next, \
+         MISSING_END_STATE: Workflow has no terminal state at null"
+    );
+    // Of what cannot be reached nothing is said beside that.
+    let round = serde_json::json!({"StartAt": "A", "States": {
+        "A": {"Type": "Pass", "Next": "B"},
+        "B": {"Type": "Pass", "Next": "A"},
+        "C": {"Type": "Pass", "Next": "A"},
+    }});
+    assert_eq!(
+        said(round),
+        "MISSING_END_STATE: Workflow has no terminal state at null"
+    );
+    let left = serde_json::json!({"StartAt": "pass1", "States": {
+        "pass1": {"Type": "Pass", "Next": "elsewhere"},
+        "pass2": {"Type": "Pass", "End": true, "Retry": []},
+    }});
+    assert_eq!(
+        said(left),
+        "SCHEMA_VALIDATION_FAILED: Field 'Retry' is not supported at /States/pass2, \
+         MISSING_TRANSITION_TARGET: Missing 'Next' target: elsewhere at /States/pass1/Next, \
+         MISSING_TRANSITION_TARGET: State \"pass2\" is not reachable. at /States/pass2"
+    );
+    // A state that goes back to JSONPath is refused for that alone, and for what is wrong in any language.
+    let back = serde_json::json!({"QueryLanguage": "JSONata", "StartAt": "M", "States": {
+        "M": {"Type": "Map", "QueryLanguage": "JSONPath", "MaxConcurrency": -1, "Output": 1, "End": true,
+            "ItemProcessor": {"StartAt": "P", "States": {"P": {"Type": "Pass", "End": true}}}},
+    }});
+    assert_eq!(
+        said(back),
+        "SCHEMA_VALIDATION_FAILED: 'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine at \
+         /States/M, SCHEMA_VALIDATION_FAILED: Minimum value is 0 at /States/M/MaxConcurrency"
+    );
+}

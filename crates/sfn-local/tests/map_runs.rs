@@ -13,9 +13,10 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use serde_json::{Value, json};
 use sfn_builder::StateMachine;
+use sfn_local::engine::{Command, Progress, Signal};
 use sfn_local::{
-    BoxFuture, Clock, Execution, HistoryEvent, MapRunSettings, MapRunStatus, Observer, Outcome, Runner,
-    TaskCall, TaskFailure, VirtualClock,
+    BoxFuture, Clock, Engine, Event, Execution, HistoryEvent, MapRunSettings, MapRunStatus, Observer,
+    Outcome, Runner, TaskCall, TaskFailure, VirtualClock,
 };
 
 /// Keeps what it is told, and tells settings.
@@ -222,4 +223,54 @@ fn children_that_are_not_redriven_are_what_they_were() {
         (3, 0, 0)
     );
     assert_eq!((status.failed, status.timed_out, status.aborted), (0, 1, 1));
+}
+
+/// Every time the map run fails.
+#[test]
+fn a_map_run_is_redriven_a_thousand_times() {
+    let (machine, execution) = (machine(1), execution());
+    let now = "2026-01-31T12:00:00Z".parse().unwrap();
+    let mut engine = Engine::new(&machine, &execution);
+    engine.start(now);
+    for redrives in 0..=1000 {
+        if redrives > 0 {
+            assert!(engine.redrive(now));
+        }
+        while engine.advance(now, 64) == Progress::Ready {}
+        let commands = engine.take_commands();
+        let [Command::MapRun { task, .. }] = commands[..] else {
+            panic!("{redrives}: {commands:?}");
+        };
+        let result = Err(TaskFailure::new("E", ""));
+        engine.signal(now, Signal::MapRunEnded { task, result });
+        while engine.advance(now, 64) == Progress::Ready {}
+        let events = engine.take_events();
+        let redriven = events.iter().find_map(|event| match &event.event {
+            Event::MapRunRedriven { redrive_count, .. } => Some(*redrive_count),
+            _ => None,
+        });
+        assert_eq!(redriven, Some(redrives).filter(|redrives| *redrives > 0));
+        let failed = Outcome::Failed {
+            error: Some("E".into()),
+            cause: None,
+        };
+        assert_eq!(engine.outcome(), Some(&failed), "{redrives}");
+    }
+    // It stays at that.
+    for _ in 0..2 {
+        assert!(engine.redrive(now));
+        while engine.advance(now, 64) == Progress::Ready {}
+        assert!(engine.take_commands().is_empty());
+        assert_eq!(
+            engine.outcome(),
+            Some(&Outcome::Failed {
+                error: Some("States.Runtime".into()),
+                cause: Some(
+                    "An error occurred while executing the state 'M' (entered at the event id #2). The map run cannot be \
+                     redriven more than 1000 times"
+                        .into()
+                ),
+            })
+        );
+    }
 }

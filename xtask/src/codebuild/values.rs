@@ -145,10 +145,26 @@ fn secret(account: &Account, reference: &SecretReference) -> anyhow::Result<Stri
                 account.region()
             )
         })?;
-    let text = answer["SecretString"].as_str();
-    Ok(text
-        .with_context(|| format!("the secret `{}` is not a text", reference.id))?
-        .to_owned())
+    text_of(&answer)
+        .with_context(|| format!("the secret `{}` cannot be the value of a variable", reference.id))
+}
+
+/// The text that a secret is; one that was stored as bytes may be one, too.
+fn text_of(answer: &Value) -> anyhow::Result<String> {
+    let text = match (answer["SecretString"].as_str(), answer["SecretBinary"].as_str()) {
+        (Some(text), _) => text.to_owned(),
+        (None, Some(encoded)) => {
+            let bytes = aws_smithy_types::base64::decode(encoded).context("its bytes are not base64")?;
+            String::from_utf8(bytes)
+                .ok()
+                .context("it is stored as bytes that are no text in UTF-8")?
+        }
+        (None, None) => bail!("it has no value"),
+    };
+    if text.contains('\0') {
+        bail!("it has a zero byte");
+    }
+    Ok(text)
 }
 
 /// The asked member of a secret, or the whole.
@@ -211,6 +227,27 @@ phases: {build: {commands: [true]}}
                 pair("E", r#"{"n": 3}"#),
             ]
         );
+    }
+
+    #[test]
+    fn a_secret_is_a_text_or_the_bytes_of_one() {
+        let answer = |member: &str, value: &str| json!({"Name": "n", member: value});
+        assert_eq!(text_of(&answer("SecretString", "t")).unwrap(), "t");
+        assert_eq!(
+            text_of(&answer("SecretBinary", "eyJrIjogInbDpCJ9")).unwrap(),
+            r#"{"k": "vä"}"#
+        );
+        for (answer, want) in [
+            (
+                answer("SecretBinary", "/w=="),
+                "it is stored as bytes that are no text in UTF-8",
+            ),
+            (answer("SecretBinary", "/"), "its bytes are not base64"),
+            (answer("SecretBinary", "YQBi"), "it has a zero byte"),
+            (answer("Other", ""), "it has no value"),
+        ] {
+            assert_eq!(text_of(&answer).unwrap_err().to_string(), want);
+        }
     }
 
     #[test]

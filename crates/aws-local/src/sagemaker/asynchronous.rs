@@ -4,7 +4,7 @@
 
 use std::{
     collections::VecDeque,
-    io,
+    fs, io,
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     str::FromStr,
@@ -18,7 +18,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{SageMaker, endpoint_stream, work};
+use super::{
+    SageMaker, endpoint_stream,
+    rows::{MAX_DOCUMENT, MAX_REQUEST, RowError, Rows},
+    work,
+};
 use crate::{
     api::{ApiError, ApiResult, Check, Form, KMS_KEY, S3_URI, TEXT},
     logs::endpoint_group,
@@ -102,9 +106,6 @@ impl From<StoreError> for Unanswered {
 
 /// The most requests that an instance works on at a time where nothing is asked for.
 const MOST: usize = 4;
-
-/// The largest body here, which is scored in memory; the service takes 1 GiB.
-const MAX_INPUT: u64 = 64 << 20;
 
 impl AsyncSettings {
     /// Those of a configuration, if it is for an asynchronous endpoint.
@@ -377,24 +378,24 @@ impl SageMaker {
         })?;
         let response = ResponseFormat::from_accept(request.accept.as_deref())
             .map_err(|error| refused(error.to_string()))?;
-        let unable = |error: InferenceError| {
-            refused(format!(
-                "unable to evaluate payload provided: {}",
-                work::chain(&error)
-            ))
-        };
-        let events = inference::decode_request(format, &self.body(&request.input)?).map_err(unable)?;
+        let unable = |error: InferenceError| refused(not_evaluated(&error));
+        let mut rows = self.rows(&request.input, format)?;
         let deadline = Instant::now() + Duration::from_secs_f64(request.limit);
         let is_over = || self.stop.is_cancelled() || Instant::now() >= deadline;
         self.put(&request.output, response.content_type(), |to| {
-            let predictions = runtime::predictions(&variant.model, response, &events)
+            let mut failed = None;
+            let events = (&mut rows).map_while(|row| row.map_err(|error| failed = Some(error)).ok());
+            let predictions = events
                 .enumerate()
                 .take_while(|(row, _)| row % ROWS_BETWEEN != 0 || !is_over())
-                .map(|(_, prediction)| prediction);
+                .map(|(_, event)| runtime::prediction(&variant.model, response, &event));
             inference::write_response(response, predictions, to).map_err(|error| match error {
                 InferenceError::Write { source } => Unanswered::NotYet(source),
                 error => unable(error),
             })?;
+            if let Some(error) = failed {
+                return Err(unreadable(&request.input, error));
+            }
             match is_over() {
                 true => Err(refused(format!(
                     "the model took longer than {} seconds",
@@ -406,27 +407,28 @@ impl SageMaker {
     }
 
     /// What a request is to score.
-    fn body(&self, url: &str) -> Result<Vec<u8>, Unanswered> {
+    fn rows(&self, url: &str, format: RequestFormat) -> Result<Rows<fs::File>, Unanswered> {
         let (bucket, key) = s3::parse_url(url).unwrap_or_default();
-        let unreadable = |error: io::Error| {
-            let told = format!("{url} could not be read: {error}");
-            match error.kind() {
-                io::ErrorKind::NotFound => Unanswered::Refused(told),
-                kind => Unanswered::NotYet(io::Error::new(kind, told)),
-            }
-        };
-        let (object, mut file) = self.s3.open_object(bucket, key).map_err(|error| match error {
-            StoreError::Io(error) => unreadable(error),
+        let (object, file) = self.s3.open_object(bucket, key).map_err(|error| match error {
+            StoreError::Io(error) => unreadable(url, RowError::Read(error)),
             _ => Unanswered::Refused(format!("there is no object at {url}")),
         })?;
-        if object.size > MAX_INPUT {
+        let (limit, advice) = match format {
+            RequestFormat::Csv | RequestFormat::JsonLines => (
+                MAX_REQUEST,
+                "that a request may have; cut it into several requests",
+            ),
+            _ => (
+                MAX_DOCUMENT,
+                "that aws-local takes as one JSON document; send application/jsonlines or text/csv",
+            ),
+        };
+        if object.size > limit {
             return Err(Unanswered::Refused(format!(
-                "the object is larger than {MAX_INPUT} bytes, the most that aws-local takes; cut it into several requests"
+                "the object is larger than {limit} bytes, the most {advice}"
             )));
         }
-        let mut body = Vec::new();
-        io::Read::read_to_end(&mut file, &mut body).map_err(unreadable)?;
-        Ok(body)
+        Rows::of(format, file).map_err(|error| unreadable(url, error))
     }
 
     /// Writes an object; it is there when all of it is.
@@ -452,10 +454,29 @@ impl Request {
     }
 }
 
-/// How many requests are worked on at a time where so many may be: more than there are processors would be no faster, and each
-/// takes as much memory as its body.
+/// How many requests are worked on at a time where so many may be: more than there are processors would be no faster, and a JSON
+/// document takes as much memory as it is long.
 fn at_a_time(most: usize) -> usize {
     most.min(thread::available_parallelism().map_or(1, NonZeroUsize::get))
+}
+
+/// Why an object has no further row, or cannot be read now.
+fn unreadable(url: &str, error: RowError) -> Unanswered {
+    match error {
+        RowError::Read(error) => {
+            let told = format!("{url} could not be read: {error}");
+            match error.kind() {
+                io::ErrorKind::NotFound => Unanswered::Refused(told),
+                kind => Unanswered::NotYet(io::Error::new(kind, told)),
+            }
+        }
+        RowError::Bad(error) => Unanswered::Refused(not_evaluated(&error)),
+    }
+}
+
+/// As the algorithm says that it cannot score what it was sent.
+fn not_evaluated(error: &InferenceError) -> String {
+    format!("unable to evaluate payload provided: {}", work::chain(error))
 }
 
 /// How many rows are scored from one look at the clock to the next.

@@ -178,7 +178,8 @@ fn score(
             bytes: 0,
         };
         // With embeddings an answer is many times its payload: it goes to the object as it comes.
-        let predictions = runtime::predictions(model, response, &events).take_while(|_| !stop.is_cancelled());
+        let events = events.iter().take_while(|_| !stop.is_cancelled());
+        let predictions = events.map(|event| runtime::prediction(model, response, event));
         inference::write_response(response, predictions, &mut answer).map_err(refused)?;
         // Lines of one answer must not run into those of the next.
         let lines = batch.assemble == Assemble::Line || response.kind == ResponseKind::JsonLines;

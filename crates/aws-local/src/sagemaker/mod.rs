@@ -13,6 +13,7 @@ mod list;
 mod loaded;
 mod models;
 mod pace;
+mod rows;
 mod tags;
 mod training;
 mod transform;

@@ -27,8 +27,6 @@ use crate::{
 
 /// How long an Express execution takes at most.
 const EXPRESS_LIMIT: Duration = Duration::from_secs(300);
-/// A redrive is possible for 14 days.
-const REDRIVABLE: Seconds = 14.0 * 86_400.0;
 /// How long, and how many, tokens of requests to redrive are known.
 const TOKEN_VALID: Seconds = 900.0;
 const TOKENS: usize = 10;
@@ -336,19 +334,13 @@ impl States {
 
     /// Why an execution cannot be redriven.
     fn not_redrivable(&self, id: i64, execution: &Execution) -> ApiResult<Option<String>> {
-        let status = execution.status.as_str();
-        if matches!(status, RUNNING | "SUCCEEDED") {
-            return Ok(Some(format!("Execution is {status} and cannot be redriven")));
+        let deleting = self
+            .machines
+            .look(&execution.machine_arn, |machine| machine.deleting);
+        if deleting == Some(true) {
+            return Ok(Some("State machine is in DELETING status".to_owned()));
         }
-        let stopped = execution.stopped.unwrap_or(execution.started);
-        if self.now() - stopped > REDRIVABLE {
-            return Ok(Some("Execution redrivable period exceeded".to_owned()));
-        }
-        // A redrive has to have room for more than its own event.
-        if self.journal.last_event(id)? >= 24_999 {
-            return Ok(Some("Execution history event limit exceeded".to_owned()));
-        }
-        Ok(None)
+        Ok(self.journal.not_redrivable(id, execution, self.now())?)
     }
 
     pub(super) fn redrive_execution(self: &Arc<Self>, input: &Value) -> ApiResult<Value> {

@@ -102,6 +102,12 @@ pub(super) struct Counts {
     pub(super) pending_redrive: u64,
 }
 
+/// A redrive is possible for 14 days after the end, and a year after the beginning.
+const REDRIVABLE: Seconds = 14.0 * 86_400.0;
+const MAX_TIME: Seconds = 365.0 * 86_400.0;
+/// A redrive has to have room for more than its own event.
+const MAX_EVENTS: u64 = 24_999;
+
 /// The status of a child execution that waits to be redriven with its map run.
 const PENDING_REDRIVE: &str = "PENDING_REDRIVE";
 
@@ -324,10 +330,28 @@ impl Journal {
 
     /// The last event's number; 0 when there is none.
     pub(super) fn last_event(&self, id: i64) -> io::Result<u64> {
+        self.database.with(|connection| last_number(connection, id))
+    }
+
+    /// Why the execution in that row cannot be redriven, if it cannot be now.
+    pub(super) fn not_redrivable(
+        &self,
+        id: i64,
+        execution: &Execution,
+        now: Seconds,
+    ) -> io::Result<Option<String>> {
+        self.database
+            .with(|connection| not_redrivable(connection, id, execution, now))
+    }
+
+    /// How many child executions of a map run have not ended well and cannot be redriven now.
+    pub(super) fn failures_not_redrivable(&self, map_run_arn: &str, now: Seconds) -> io::Result<u64> {
         self.database.with(|connection| {
-            connection
-                .prepare_cached("SELECT COALESCE(MAX(id), 0) FROM events WHERE execution = ?1")?
-                .query_row([id], |row| row.get(0))
+            let mut count = 0;
+            for id in children(connection, map_run_arn, ENDED_BADLY)? {
+                count += u64::from(!child_redrivable(connection, id, now)?);
+            }
+            Ok(count)
         })
     }
 
@@ -361,15 +385,19 @@ impl Journal {
     }
 
     /// The child executions that wait to be redriven with their map run, which was redriven so often by now: by ARN the status with
-    /// which each has ended before. With a redrive that is new all begin to wait that have not ended well.
+    /// which each has ended before. With a redrive that is new, now, all begin to wait that have not ended well and can be redriven.
     pub(super) fn children_to_redrive(
         &self,
         map_run_arn: &str,
         redrives: u64,
+        now: Seconds,
     ) -> io::Result<HashMap<String, String>> {
         self.database.transaction(|transaction| {
             if map_run(transaction, map_run_arn)?.is_some_and(|run| run.redrives < redrives) {
-                for id in children(transaction, map_run_arn, "'FAILED', 'TIMED_OUT', 'ABORTED'")? {
+                for id in children(transaction, map_run_arn, ENDED_BADLY)? {
+                    if !child_redrivable(transaction, id, now)? {
+                        continue;
+                    }
                     change(transaction, id, |child| child.status = PENDING_REDRIVE.to_owned())?;
                 }
             }
@@ -684,6 +712,41 @@ fn change(
     Ok(Some(execution))
 }
 
+/// Why the execution in that row cannot be redriven, if it cannot be now.
+fn not_redrivable(
+    connection: &Connection,
+    id: i64,
+    execution: &Execution,
+    now: Seconds,
+) -> rusqlite::Result<Option<String>> {
+    let status = execution.status.as_str();
+    if matches!(status, RUNNING | "SUCCEEDED") {
+        return Ok(Some(format!("Execution is {status} and cannot be redriven")));
+    }
+    if now - execution.stopped.unwrap_or(execution.started) > REDRIVABLE {
+        return Ok(Some("Execution redrivable period exceeded".to_owned()));
+    }
+    if now - execution.started > MAX_TIME {
+        return Ok(Some("Execution has exceeded the max execution time".to_owned()));
+    }
+    let full = last_number(connection, id)? >= MAX_EVENTS;
+    Ok(full.then(|| "Execution history event limit exceeded".to_owned()))
+}
+
+/// Whether the child execution in that row, which has not ended well, can be redriven; one whose record cannot be read cannot.
+fn child_redrivable(connection: &Connection, id: i64, now: Seconds) -> rusqlite::Result<bool> {
+    let record: String = connection
+        .prepare_cached("SELECT record FROM executions WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))?;
+    match serde_json::from_str(&record) {
+        Ok(child) => Ok(not_redrivable(connection, id, &child, now)?.is_none()),
+        Err(_) => Ok(false),
+    }
+}
+
+/// The statuses of executions that have not ended well.
+const ENDED_BADLY: &str = "'FAILED', 'TIMED_OUT', 'ABORTED'";
+
 /// The rows of the child executions of a map run with one of these statuses.
 fn children(connection: &Connection, map_run: &str, statuses: &str) -> rusqlite::Result<Vec<i64>> {
     let query = format!("SELECT id FROM executions WHERE map_run = ?1 AND status IN ({statuses})");
@@ -691,6 +754,13 @@ fn children(connection: &Connection, map_run: &str, statuses: &str) -> rusqlite:
         .prepare_cached(&query)?
         .query_map([map_run], |row| row.get(0))?
         .collect()
+}
+
+/// The number of the last event of the execution in that row; 0 when there is none.
+fn last_number(connection: &Connection, id: i64) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT COALESCE(MAX(id), 0) FROM events WHERE execution = ?1")?
+        .query_row([id], |row| row.get(0))
 }
 
 /// The last event of the execution in that row: its number, and itself unless it is damaged.

@@ -729,7 +729,7 @@ fn problems(machine: &StateMachine, kind: Kind) -> Vec<(String, String)> {
                     problems.push((message, format!("{}/Resource", state.pointer)));
                 }
                 StateKind::Map(map) if map.mode != Mode::Inline => {
-                    let message = "Express state machine does not support DISTRIBUTED Mode for Map state";
+                    let message = "The field 'Mode' with value 'DISTRIBUTED' is not supported inside 'EXPRESS' state machines";
                     problems.push((
                         message.to_owned(),
                         format!("{}/ItemProcessor/ProcessorConfig/Mode", state.pointer),

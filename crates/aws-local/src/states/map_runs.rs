@@ -15,14 +15,18 @@ const LONG_ARN: Form = Form { max: 2000, ..TEXT };
 impl States {
     pub(super) fn describe_map_run(&self, input: &Value) -> ApiResult<Value> {
         let run = self.map_run_of(input)?;
-        let executions = counts(&run.counts);
         // Batches are of one size but for the last.
         let per_child = if run.counts.total == 0 {
             1
         } else {
             run.items.div_ceil(run.counts.total).max(1)
         };
-        let items = counts(&run.counts.times(per_child, run.items));
+        let not_redrivable = self.journal.failures_not_redrivable(&run.arn, self.now())?;
+        let executions = counts(&run.counts, not_redrivable);
+        let items = counts(
+            &run.counts.times(per_child, run.items),
+            (not_redrivable * per_child).min(run.items),
+        );
         let mut answer = json!({
             "mapRunArn": run.arn,
             "executionArn": run.execution_arn,
@@ -159,7 +163,7 @@ impl Counts {
     }
 }
 
-fn counts(counts: &Counts) -> Value {
+fn counts(counts: &Counts, failures_not_redrivable: u64) -> Value {
     json!({
         "pending": counts.pending,
         "running": counts.running,
@@ -169,7 +173,7 @@ fn counts(counts: &Counts) -> Value {
         "aborted": counts.aborted,
         "total": counts.total,
         "resultsWritten": counts.written,
-        "failuresNotRedrivable": 0,
+        "failuresNotRedrivable": failures_not_redrivable,
         "pendingRedrive": counts.pending_redrive,
     })
 }

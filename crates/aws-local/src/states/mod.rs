@@ -67,8 +67,7 @@ pub(crate) struct States {
     clock: Arc<dyn Clock>,
     wait_scale: f64,
     mocks: Option<MockConfig>,
-    /// Does the tasks in place of the services.
-    handler: Option<Arc<dyn TaskHandler>>,
+    handlers: Handlers,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -78,7 +77,30 @@ pub(crate) struct Settings {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) wait_scale: f64,
     pub(crate) mocks: Option<MockConfig>,
-    pub(crate) handler: Option<Arc<dyn TaskHandler>>,
+    pub(crate) handlers: Handlers,
+}
+
+/// Who does tasks in place of the services, by the beginnings of their resources; the longest first.
+#[derive(Clone, Default)]
+pub(crate) struct Handlers(Vec<(String, Arc<dyn TaskHandler>)>);
+
+impl Handlers {
+    /// Adds one, in place of one of the same beginning.
+    pub(crate) fn add(&mut self, resource: String, handler: Arc<dyn TaskHandler>) {
+        self.0.retain(|(known, _)| *known != resource);
+        self.0.push((resource, handler));
+        self.0
+            .sort_by_key(|(resource, _)| std::cmp::Reverse(resource.len()));
+    }
+
+    /// The one for a resource.
+    fn of(&self, resource: &str) -> Option<&dyn TaskHandler> {
+        let found = self
+            .0
+            .iter()
+            .find(|(beginning, _)| resource.starts_with(beginning.as_str()));
+        found.map(|(_, handler)| &**handler)
+    }
 }
 
 /// Inputs, outputs and variables: 256 KiB.
@@ -121,7 +143,7 @@ impl States {
             clock: settings.clock,
             wait_scale: settings.wait_scale,
             mocks: settings.mocks,
-            handler: settings.handler,
+            handlers: settings.handlers,
             stop,
             tasks,
         });

@@ -855,7 +855,8 @@ impl Observer for Recorder {
     ) -> BoxFuture<'_, io::Result<HashMap<String, String>>> {
         let arn = map_run_arn.to_owned();
         Box::pin(async move {
-            let read = || self.states.journal.children_to_redrive(&arn, redrives);
+            let now = self.states.now();
+            let read = || self.states.journal.children_to_redrive(&arn, redrives, now);
             match self.states.insist(&self.execution.arn, &self.control, read).await {
                 Some(children) => Ok(children),
                 // The server stops, and with it the execution.

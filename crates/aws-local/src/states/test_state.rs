@@ -8,7 +8,8 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Map, Value, json};
 use sfn_builder::StateMachine;
 use sfn_local::{
-    Engine, Event, HistoryEvent, Outcome, TaskCall, TaskFailure, TaskHandler,
+    BoxFuture, Engine, Event, HistoryEvent, Outcome, Runner, TaskCall, TaskFailure, TaskHandler,
+    VirtualClock,
     engine::{Command, Progress, Signal},
 };
 
@@ -46,6 +47,8 @@ struct Test {
     mock: Option<Result<Value, TaskFailure>>,
     /// How many retries there have been.
     retries: u64,
+    /// What an `ItemReader` reads.
+    read: Option<String>,
     execution: sfn_local::Execution,
 }
 
@@ -99,6 +102,16 @@ impl States {
             .map(str::to_owned);
         let context = check.text("context", MAX_DATA).map(str::to_owned);
         let retries = check.integer("stateConfiguration.retrierRetryCount", 0, i64::from(i32::MAX));
+        let failures = check.integer(
+            "stateConfiguration.mapIterationFailureCount",
+            0,
+            i64::from(i32::MAX),
+        );
+        let read = check
+            .text("stateConfiguration.mapItemReaderData", MAX_DATA)
+            .map(str::to_owned);
+        let origin = check.text("stateConfiguration.errorCausedByState", Form { max: 80, ..TEXT });
+        let origin = origin.map(str::to_owned);
         let validation = check.choice("mock.fieldValidationMode", &["STRICT", "PRESENT", "NONE"]);
         let reveals = check.flag("revealSecrets");
         std::mem::replace(check, Check::new(request)).finish()?;
@@ -109,17 +122,6 @@ impl States {
         if reveals {
             return Err(ApiError::not_implemented("revealSecrets"));
         }
-        for member in [
-            "errorCausedByState",
-            "mapIterationFailureCount",
-            "mapItemReaderData",
-        ] {
-            let member = format!("stateConfiguration.{member}");
-            if check.get(&member).is_some() {
-                return Err(ApiError::not_implemented(&member));
-            }
-        }
-
         let document = parse_json(&definition).map_err(|reason| {
             let message = format!("Invalid State Machine Definition: 'INVALID_JSON_DESCRIPTION: {reason}'");
             ApiError::new("InvalidDefinition", message)
@@ -153,10 +155,36 @@ impl States {
             let message = format!("State type '{kind}' is not supported when a mock is specified");
             return Err(ApiError::validation(message));
         }
+        let fails = matches!(mock, Some(Err(_)));
+        for (member, is_given, takes) in [
+            (
+                "mapIterationFailureCount",
+                failures.is_some(),
+                kind == "Map" && mock.is_some(),
+            ),
+            (
+                "mapItemReaderData",
+                read.is_some(),
+                mock.is_some() && state.contains_key("ItemReader"),
+            ),
+            // Nothing of the answer depends on it.
+            (
+                "errorCausedByState",
+                origin.is_some(),
+                fails && ["Map", "Parallel"].contains(&kind.as_str()),
+            ),
+        ] {
+            if is_given && !takes {
+                return Err(ApiError::validation(format!(
+                    "stateConfiguration.{member} is not supported for this state and mock: {}",
+                    configured(member)
+                )));
+            }
+        }
         if let Some(Ok(result)) = &mock {
             fits(&kind, &state, result)?;
-            if let (Some(mode), "Task") = (validation, kind.as_str()) {
-                conforms(mode, resource, result)?;
+            if kind == "Task" {
+                conforms(validation, resource, result)?;
             }
         }
         if mock.is_none() {
@@ -229,7 +257,7 @@ impl States {
         execution.context = given;
         let retries = retries.map(i64::unsigned_abs);
         let retries = retries.or_else(|| context.pointer("/State/RetryCount").and_then(Value::as_u64));
-        Ok(Test {
+        let mut test = Test {
             name,
             state,
             language,
@@ -237,8 +265,16 @@ impl States {
             variables,
             mock,
             retries: retries.unwrap_or(0),
+            read,
             execution,
-        })
+        };
+        if !fails && failures.is_some_and(|failures| test.exceeds(failures)) {
+            test.mock = Some(Err(TaskFailure::new(
+                "States.ExceedToleratedFailureThreshold",
+                "The specified tolerated failure threshold was exceeded",
+            )));
+        }
+        Ok(test)
     }
 
     async fn run_test(self: &Arc<Self>, test: &Test, machine: &StateMachine) -> Tested {
@@ -326,7 +362,7 @@ impl States {
         match engine.outcome() {
             Some(Outcome::Failed { error, cause } | Outcome::TimedOut { error, cause }) => {
                 tested.status = "FAILED";
-                (tested.error, tested.cause) = (error.clone(), cause.clone());
+                (tested.error, tested.cause) = (error.clone(), cause.as_deref().map(bare));
                 tested.output = None;
                 tested.next = None;
             }
@@ -334,13 +370,22 @@ impl States {
                 tested.status = "CAUGHT_ERROR";
                 if let Some(failure) = failed {
                     tested.error = Some(failure.error);
-                    tested.cause = Some(failure.cause).filter(|cause| !cause.is_empty());
+                    tested.cause = Some(bare(&failure.cause)).filter(|cause| !cause.is_empty());
                 }
             }
             _ => tested.status = "SUCCEEDED",
         }
         tested
     }
+}
+
+/// A cause without the state and the event, which there are only in executions.
+fn bare(cause: &str) -> String {
+    let rest = cause
+        .strip_prefix("An error occurred while executing the state '")
+        .and_then(|rest| rest.split_once("' (entered at the event id #"))
+        .and_then(|(_, rest)| rest.split_once("). "));
+    rest.map_or(cause, |(_, reason)| reason).to_owned()
 }
 
 impl Tested {
@@ -448,12 +493,7 @@ impl Test {
             }
         };
         let kind = self.text("Type");
-        let jsonata = self
-            .state
-            .get("QueryLanguage")
-            .and_then(Value::as_str)
-            .unwrap_or(&self.language)
-            == "JSONata";
+        let jsonata = self.is_jsonata();
         let result = tested.result.clone();
         if jsonata {
             if kind == "Task" {
@@ -534,23 +574,85 @@ impl Test {
         data
     }
 
-    fn inspect_map(&self, jsonata: bool, tell: &mut impl FnMut(&str, Option<Value>)) {
+    /// A Map state whose result is its items, as it takes them.
+    fn items_of(&self, jsonata: bool) -> Value {
         let mut map = json!({
             "Type": "Map",
             "ItemProcessor": {"StartAt": "Item", "States": {"Item": {"Type": "Pass", "End": true}}},
         });
-        for member in ["QueryLanguage", "InputPath", "ItemsPath", "Items"] {
+        for member in ["QueryLanguage", "InputPath", "ItemsPath", "Items", "ItemReader"] {
             if let Some(value) = self.state.get(member) {
                 map[member] = value.clone();
             }
         }
         if jsonata {
             map["QueryLanguage"] = "JSONata".into();
-        } else {
-            tell(
-                "afterItemsPath",
-                probe(map.clone(), &self.input, &self.variables, &self.execution),
-            );
+        }
+        map
+    }
+
+    /// What a Map state whose items are passed on gives; nothing where they are read, and nothing says what.
+    fn run_items(&self, mut map: Value) -> Option<Value> {
+        if map.get("ItemReader").is_none() {
+            return probe(map, &self.input, &self.variables, &self.execution);
+        }
+        let body = json!({"Body": self.read.as_ref()?});
+        map["ItemProcessor"]["ProcessorConfig"] = json!({"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"});
+        let (machine, run) = alone(map, &self.input, &self.variables, &self.execution)?;
+        let reads = move |_: TaskCall| -> BoxFuture<'static, Result<Value, TaskFailure>> {
+            let body = body.clone();
+            Box::pin(async move { Ok(body) })
+        };
+        let clock = VirtualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let mut record = |_: &HistoryEvent| {};
+        match clock.block_on(Runner::new(&reads, &clock).run(&machine, &run, &mut record)) {
+            Outcome::Succeeded { output } => Some(output),
+            _ => None,
+        }
+    }
+
+    fn is_jsonata(&self) -> bool {
+        let own = self.state.get("QueryLanguage").and_then(Value::as_str);
+        own.unwrap_or(&self.language) == "JSONata"
+    }
+
+    /// Whether so many failed iterations are more than the Map state tolerates, if it says what it tolerates.
+    fn exceeds(&self, failures: i64) -> bool {
+        #[expect(clippy::cast_precision_loss, reason = "there are not 2^53 iterations")]
+        let failed = failures as f64;
+        let items = || {
+            let items = self.run_items(self.items_of(self.is_jsonata()));
+            let count = items.and_then(|items| items.as_array().map(Vec::len));
+            count.map_or(1.0, |count| count.max(1) as f64)
+        };
+        self.tolerated("ToleratedFailureCount")
+            .is_some_and(|count| failed > count)
+            || self
+                .tolerated("ToleratedFailurePercentage")
+                .is_some_and(|percentage| failed * 100.0 / items() > percentage)
+    }
+
+    /// A number that the state says, or computes.
+    fn tolerated(&self, field: &str) -> Option<f64> {
+        let computed = match (self.state.get(field), self.state.get(&format!("{field}Path"))) {
+            (Some(Value::Number(number)), _) => return number.as_f64(),
+            (Some(Value::String(expression)), _) => {
+                json!({"Type": "Pass", "QueryLanguage": "JSONata", "Output": expression})
+            }
+            (_, Some(path)) => {
+                let input = self.state.get("InputPath").cloned();
+                json!({"Type": "Pass", "InputPath": input.unwrap_or("$".into()), "Parameters": {"is.$": path}})
+            }
+            _ => return None,
+        };
+        let value = probe(computed, &self.input, &self.variables, &self.execution)?;
+        value.get("is").unwrap_or(&value).as_f64()
+    }
+
+    fn inspect_map(&self, jsonata: bool, tell: &mut impl FnMut(&str, Option<Value>)) {
+        let mut map = self.items_of(jsonata);
+        if !jsonata && map.get("ItemReader").is_none() {
+            tell("afterItemsPath", self.run_items(map.clone()));
         }
         if let Some(selector) = self
             .state
@@ -559,10 +661,7 @@ impl Test {
         {
             map["ItemSelector"] = selector.clone();
         }
-        tell(
-            "afterItemSelector",
-            probe(map, &self.input, &self.variables, &self.execution),
-        );
+        tell("afterItemSelector", self.run_items(map));
     }
 
     /// What a Pass state with these fields of the state makes of an input.
@@ -603,13 +702,13 @@ impl Test {
     }
 }
 
-/// Runs a state that calls nothing, and gives its output.
-fn probe(
+/// A state that leads nowhere, as a machine with its execution.
+fn alone(
     mut state: Value,
     input: &Value,
     variables: &Map<String, Value>,
     execution: &sfn_local::Execution,
-) -> Option<Value> {
+) -> Option<(StateMachine, sfn_local::Execution)> {
     state["End"] = true.into();
     let test = Test {
         name: NAME.to_owned(),
@@ -619,6 +718,7 @@ fn probe(
         variables: variables.clone(),
         mock: None,
         retries: 0,
+        read: None,
         execution: execution.clone(),
     };
     let document = match state["Type"].as_str() {
@@ -630,9 +730,19 @@ fn probe(
         }
         _ => test.machine(),
     };
-    let machine = parse(&document).ok()?;
     let mut run = execution.clone();
     run.input = test.machine_input();
+    Some((parse(&document).ok()?, run))
+}
+
+/// Runs a state that calls nothing, and gives its output.
+fn probe(
+    state: Value,
+    input: &Value,
+    variables: &Map<String, Value>,
+    execution: &sfn_local::Execution,
+) -> Option<Value> {
+    let (machine, run) = alone(state, input, variables, execution)?;
     let mut engine = Engine::new(&machine, &run);
     let now = jiff::Timestamp::UNIX_EPOCH;
     engine.start(now);
@@ -683,19 +793,32 @@ fn find(machine: &Value, name: &str, language: &str) -> Option<(Map<String, Valu
     })
 }
 
-/// Whether a mocked result conforms to the API of what a Task calls, as the `fieldValidationMode` asks for it. Activities and
-/// functions have no API.
-fn conforms(mode: &str, resource: &str, result: &Value) -> ApiResult<()> {
-    if mode == "NONE" || !resource.contains(":states:::") {
+/// Whether a mocked result conforms to the API of what a Task calls, as the `fieldValidationMode` asks for it: `STRICT` unless it
+/// says otherwise. Activities and functions have no API; nothing is held
+/// against an answer that is not known here, which is refused where it was asked for.
+fn conforms(mode: Option<&str>, resource: &str, result: &Value) -> ApiResult<()> {
+    if mode == Some("NONE") || !resource.contains(":states:::") {
         return Ok(());
     }
-    let Some(answer) = Answer::of(resource) else {
-        let what = format!("The fieldValidationMode {mode} for `{resource}`, whose answer is not known,");
-        return Err(ApiError::not_implemented(&what));
-    };
-    answer
-        .check(result, mode == "STRICT")
-        .map_err(ApiError::validation)
+    match (Answer::of(resource), mode) {
+        (Some(answer), _) => answer
+            .check(result, mode != Some("PRESENT"))
+            .map_err(ApiError::validation),
+        (None, None) => Ok(()),
+        (None, Some(mode)) => {
+            let what = format!("The fieldValidationMode {mode} for `{resource}`, whose answer is not known,");
+            Err(ApiError::not_implemented(&what))
+        }
+    }
+}
+
+/// What a member of the state's configuration is for.
+fn configured(member: &str) -> &'static str {
+    match member {
+        "mapIterationFailureCount" => "it counts failed iterations of a mocked Map state",
+        "mapItemReaderData" => "it is what the ItemReader of a mocked Map state reads",
+        _ => "it tells where the mocked error of a Map or Parallel state comes from",
+    }
 }
 
 /// A mocked result has to be what comes out of a Map or Parallel state.

@@ -676,6 +676,34 @@ async fn logged(world: &World, text: &str) -> Vec<String> {
         .collect()
 }
 
+/// Rows are read one after the other; a JSON document is not, and has a limit.
+#[tokio::test]
+async fn a_large_object_is_scored_row_by_row() {
+    let world = World::new().await;
+    queued(&world, "data", 1).await;
+    // Not many rows, as each is long.
+    let entity = "e".repeat(100_000);
+    let rows = 700;
+    world
+        .put("asked/large.csv", format!("{entity},10.1.0.1\n").repeat(rows))
+        .await;
+    let invoke = world.runtime.invoke_endpoint_async().endpoint_name("queued");
+    let ask = |content_type: &str| {
+        let invoke = invoke.clone().content_type(content_type);
+        invoke.input_location("s3://data/asked/large.csv").send()
+    };
+    let taken = ask("text/csv").await.unwrap();
+    let answer: Value =
+        serde_json::from_str(&stored(&world, taken.output_location().unwrap()).await).unwrap();
+    assert_eq!(answer["predictions"].as_array().unwrap().len(), rows);
+    let refused = ask("application/json").await.unwrap();
+    assert_eq!(
+        stored(&world, refused.failure_location().unwrap()).await,
+        "the object is larger than 67108864 bytes, the most that aws-local takes as one JSON document; send \
+         application/jsonlines or text/csv"
+    );
+}
+
 /// An answer for which there is no room is stored when there is, and so is why there is none.
 #[tokio::test]
 async fn an_answer_waits_for_room() {

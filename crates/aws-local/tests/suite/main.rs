@@ -19,6 +19,7 @@ mod folder;
 mod jobs;
 mod logs;
 mod objects;
+mod plugged;
 mod refusals;
 mod restarts;
 mod state_machines;

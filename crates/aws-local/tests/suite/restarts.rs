@@ -898,6 +898,60 @@ async fn children_wait_to_be_redriven() {
     assert_eq!(counts(&world.server, &execution).await, [0, 0, 0, 0, 0, 3]);
 }
 
+/// Its history has no room for a redrive.
+#[tokio::test]
+async fn a_child_that_cannot_be_redriven_stays_failed_and_counts_as_such() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::builder(folder.path()).start().await.unwrap();
+    let activity = activity(&server, "a").await;
+    let processor = of(json!({
+        "C": {"Type": "Choice", "Default": "T", "Choices": [{"Variable": "$", "NumericEquals": 2, "Next": "P"}]},
+        "P": {"Type": "Pass", "Next": "P"},
+        "T": {"Type": "Task", "Resource": activity, "End": true},
+    }));
+    let settings = json!({"MaxConcurrency": 1, "ToleratedFailureCount": 1});
+    let map = distributed(&processor, &settings);
+    let arn = machine(&server, "m", &of(json!({"M": map}))).await;
+    let execution = start(&server, &arn, json!([2, 1])).await;
+    let task = take(&server, &activity).await;
+    let failure = json!({"taskToken": task["taskToken"], "error": "E"});
+    ok(&server, "SendTaskFailure", failure).await;
+    assert_eq!(ended(&server, &execution).await["status"], "FAILED");
+    let counts = async || {
+        let run = map_run(&server, &execution).await;
+        assert_eq!(run["executionCounts"], run["itemCounts"]);
+        let names = ["failed", "failuresNotRedrivable", "succeeded"];
+        names.map(|name| run["executionCounts"][name].as_u64().unwrap())
+    };
+    assert_eq!(counts().await, [2, 1, 0]);
+    let run = map_run(&server, &execution).await;
+    let listed = ok(&server, "ListExecutions", json!({"mapRunArn": run["mapRunArn"]})).await;
+    let mut full = Value::Null;
+    for child in listed["executions"].as_array().unwrap() {
+        let described = describe(&server, child["executionArn"].as_str().unwrap()).await;
+        if described["input"] == "2" {
+            full = described;
+        }
+    }
+    assert_eq!(
+        (&full["redriveStatus"], &full["redriveStatusReason"]),
+        (
+            &json!("NOT_REDRIVABLE"),
+            &json!("Execution history event limit exceeded")
+        )
+    );
+    ok(&server, "RedriveExecution", json!({"executionArn": execution})).await;
+    let task = take(&server, &activity).await;
+    succeed(&server, &task).await;
+    let described = ended(&server, &execution).await;
+    assert_eq!(described["status"], "SUCCEEDED", "{described}");
+    assert_eq!(counts().await, [1, 1, 1]);
+    assert_eq!(
+        describe(&server, full["executionArn"].as_str().unwrap()).await,
+        full
+    );
+}
+
 #[tokio::test]
 async fn a_damaged_history_is_kept_and_closed() {
     let folder = TempDir::new().unwrap();

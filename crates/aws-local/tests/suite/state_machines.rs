@@ -423,8 +423,8 @@ async fn machines_are_checked_kept_and_found_again() {
         InvalidName: Invalid Name: 'bad name'
         InvalidDefinition: Invalid State Machine Definition: 'INVALID_JSON_DESCRIPTION: Unexpected end-of-input
          at [Source: (String)"{"; line: 1, column: 2]'
-        InvalidDefinition: Invalid State Machine Definition: 'MISSING_TRANSITION_TARGET: `StartAt` names the state `B`, which does not exist at /StartAt'
-        InvalidDefinition: Invalid State Machine Definition: 'INVALID_RESOURCE: Step Functions' own integration `lambda` has no action `fly`; any other is `arn:aws:states:::aws-sdk:lambda:fly` at /States/Only/Resource'
+        InvalidDefinition: Invalid State Machine Definition: 'MISSING_TRANSITION_TARGET: Missing 'Next' target: B at /StartAt'
+        InvalidDefinition: Invalid State Machine Definition: 'SCHEMA_VALIDATION_FAILED: The resource provided arn:aws:states:::lambda:fly is not recognized. The value is not a valid resource ARN, or the resource is not available in this region. at /States/Only/Resource'
         InvalidArn: Invalid Arn: 'Invalid ARN prefix: arn:none'
         InvalidArn: Invalid Arn: 'Invalid ARN prefix: arn:none'
         InvalidExecutionInput: Invalid State Machine Execution Input: 'Unexpected end-of-input'

@@ -929,9 +929,8 @@ async fn states_by_themselves() {
         json!({"definition": task, "input": {}, "mock": mock, "inspectionLevel": "DEBUG",
             "stateConfiguration": {"retrierRetryCount": retries}})
     };
-    let tested = test(mocked(json!({"result": "{\"Payload\":5}"}), 0))
-        .await
-        .unwrap();
+    let unchecked = json!({"result": "{\"Payload\":5}", "fieldValidationMode": "NONE"});
+    let tested = test(mocked(unchecked, 0)).await.unwrap();
     assert_eq!(
         (&tested["status"], &tested["output"]),
         (&json!("SUCCEEDED"), &json!("{\"p\":5}"))
@@ -1003,6 +1002,21 @@ async fn states_by_themselves() {
     let fail = json!({"Type": "Fail", "Error": "E", "Cause": "c"});
     let tested = test(json!({"definition": fail})).await.unwrap();
     assert_eq!(tested, json!({"status": "FAILED", "error": "E", "cause": "c"}));
+    // Of an error of the state's own the reason alone is told: there is no event of an execution.
+    let nothing = "The JSONata expression '$states.input.none' specified for the field 'Output' returned nothing (undefined).";
+    for kind in ["Pass", "Task"] {
+        let mut state = json!({"Type": kind, "QueryLanguage": "JSONata", "Output": "{% $states.input.none %}", "End": true});
+        let mut request = json!({});
+        if kind == "Task" {
+            state["Resource"] = json!("arn:aws:states:::lambda:invoke");
+            state["Catch"] = json!([{"ErrorEquals": ["States.ALL"], "Output": 1, "Next": "P"}]);
+            request["mock"] = json!({"result": "{}"});
+        }
+        request["definition"] = state;
+        let tested = test(request).await.unwrap();
+        assert_eq!(tested["error"], "States.QueryEvaluationError", "{tested}");
+        assert_eq!(tested["cause"], nothing);
+    }
     for (request, expected) in [
         (
             json!({"definition": {"Type": "Pass", "End": true}, "mock": {"result": "1"}}),
@@ -1065,12 +1079,155 @@ async fn states_by_themselves() {
     );
 }
 
+/// What recordings of the service show of failed iterations, and items that a reader has read.
+#[tokio::test]
+async fn iterations_of_mocked_maps_fail_and_items_are_read() {
+    let (server, _folder) = server().await;
+    let test = async |state: Value, mock: Value, configuration: Value| {
+        let request = json!({
+            "definition": state.to_string(), "input": r#"{"l": [1, 2, 3], "most": 1}"#, "mock": mock,
+            "stateConfiguration": configuration, "inspectionLevel": "DEBUG",
+        });
+        call(&server, "TestState", request)
+            .await
+            .map_err(|error| error.to_string())
+    };
+    let map = |more: Value| {
+        let mut map = json!({"Type": "Map", "ItemsPath": "$.l", "End": true,
+            "ItemProcessor": {"StartAt": "P", "States": {"P": {"Type": "Pass", "End": true}}}});
+        for (member, value) in more.as_object().unwrap() {
+            map[member] = value.clone();
+        }
+        if map.get("ItemReader").is_some() || more.to_string().contains("Tolerated") {
+            map["ItemProcessor"]["ProcessorConfig"] =
+                json!({"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"});
+        }
+        map
+    };
+    let result = json!({"result": "[0,0,1]"});
+    let threshold = json!("States.ExceedToleratedFailureThreshold");
+    for (more, failures, status) in [
+        // It does not say what it tolerates.
+        (json!({}), 2, "SUCCEEDED"),
+        (json!({"ToleratedFailureCount": 1}), 0, "SUCCEEDED"),
+        (json!({"ToleratedFailureCount": 1}), 1, "SUCCEEDED"),
+        (json!({"ToleratedFailureCount": 1}), 2, "FAILED"),
+        (json!({"ToleratedFailureCountPath": "$.most"}), 1, "SUCCEEDED"),
+        (json!({"ToleratedFailureCountPath": "$.most"}), 2, "FAILED"),
+        (json!({"ToleratedFailurePercentage": 34}), 1, "SUCCEEDED"),
+        (json!({"ToleratedFailurePercentage": 33}), 1, "FAILED"),
+    ] {
+        let tested = test(
+            map(more.clone()),
+            result.clone(),
+            json!({"mapIterationFailureCount": failures}),
+        );
+        let tested = tested.await.unwrap();
+        assert_eq!(tested["status"], status, "{more} {failures}: {tested}");
+        if status == "FAILED" {
+            assert_eq!(tested["error"], threshold);
+            assert_eq!(
+                tested["cause"],
+                "The specified tolerated failure threshold was exceeded"
+            );
+        }
+    }
+    let computed = json!({"Type": "Map", "QueryLanguage": "JSONata", "Items": "{% $states.input.l %}", "End": true,
+        "ToleratedFailureCount": "{% $states.input.most %}",
+        "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+            "StartAt": "P", "States": {"P": {"Type": "Pass", "End": true}}}});
+    let failed = test(computed, result.clone(), json!({"mapIterationFailureCount": 2})).await;
+    assert_eq!(failed.unwrap()["error"], threshold);
+    let caught = map(json!({"ToleratedFailureCount": 1,
+        "Catch": [{"ErrorEquals": ["E"], "Next": "A"}, {"ErrorEquals": [threshold], "Next": "B"}]}));
+    let tested = test(caught, result.clone(), json!({"mapIterationFailureCount": 2}))
+        .await
+        .unwrap();
+    assert_eq!(
+        (&tested["status"], &tested["nextState"]),
+        (&json!("CAUGHT_ERROR"), &json!("B"))
+    );
+    assert_eq!(tested["inspectionData"]["errorDetails"], json!({"catchIndex": 1}));
+    assert_eq!(tested["inspectionData"]["toleratedFailureCount"], 1);
+    // The mocked error comes first, wherever it comes from.
+    let error = json!({"errorOutput": {"error": "E", "cause": "c"}});
+    let both = json!({"mapIterationFailureCount": 2, "errorCausedByState": "P"});
+    let tested = test(map(json!({"ToleratedFailureCount": 1})), error.clone(), both)
+        .await
+        .unwrap();
+    assert_eq!((&tested["error"], &tested["cause"]), (&json!("E"), &json!("c")));
+
+    let reader = |input_type: Value| {
+        let mut reader = json!({"Resource": "arn:aws:states:::s3:getObject", "ReaderConfig": input_type,
+            "Parameters": {"Bucket": "b", "Key": "k"}});
+        if reader["ReaderConfig"]["InputType"] == "CSV" {
+            reader["ReaderConfig"]["CSVHeaderLocation"] = "FIRST_ROW".into();
+        }
+        let mut map = map(json!({"ItemReader": reader, "ItemSelector": {"v.$": "$$.Map.Item.Value"}}));
+        map.as_object_mut().unwrap().remove("ItemsPath");
+        map
+    };
+    for (input_type, data, items) in [
+        ("JSON", "[1, 2]", r#"[{"v":1},{"v":2}]"#),
+        (
+            "JSONL",
+            "{\"a\": 1}\n{\"a\": 2}\n",
+            r#"[{"v":{"a":1}},{"v":{"a":2}}]"#,
+        ),
+        ("CSV", "a,b\n1,2\n", r#"[{"v":{"a":"1","b":"2"}}]"#),
+    ] {
+        let configuration = json!({"mapItemReaderData": data});
+        let map = reader(json!({"InputType": input_type}));
+        let tested = test(map, result.clone(), configuration).await.unwrap();
+        assert_eq!(tested["status"], "SUCCEEDED", "{tested}");
+        assert_eq!(
+            tested["inspectionData"]["afterItemSelector"], items,
+            "{input_type}"
+        );
+    }
+    let unread = test(reader(json!({"InputType": "JSON"})), result.clone(), json!({}))
+        .await
+        .unwrap();
+    assert_eq!(unread["inspectionData"].get("afterItemSelector"), None);
+
+    let pass =
+        json!({"Type": "Task", "Resource": "arn:aws:lambda:us-east-1:000000000000:function:f", "End": true});
+    for (state, mock, configuration, member) in [
+        (
+            pass,
+            result.clone(),
+            json!({"mapIterationFailureCount": 1}),
+            "mapIterationFailureCount",
+        ),
+        (
+            map(json!({})),
+            result.clone(),
+            json!({"mapItemReaderData": "[]"}),
+            "mapItemReaderData",
+        ),
+        (
+            map(json!({})),
+            result.clone(),
+            json!({"errorCausedByState": "P"}),
+            "errorCausedByState",
+        ),
+    ] {
+        let refused = test(state, mock, configuration).await.unwrap_err();
+        let wanted = format!(
+            "ValidationException: stateConfiguration.{member} is not supported for this state and mock: "
+        );
+        assert!(refused.starts_with(&wanted), "{refused}");
+    }
+}
+
 #[tokio::test]
 async fn mocked_results_are_held_against_their_api() {
     let (server, _folder) = server().await;
     let test = async |state: Value, mode: &str, mock: Value| {
         let mut request = json!({"definition": state.to_string(), "mock": mock});
-        request["mock"]["fieldValidationMode"] = mode.into();
+        if !mode.is_empty() {
+            request["mock"]["fieldValidationMode"] = mode.into();
+        }
         match call(&server, "TestState", request).await {
             Ok(tested) => text(&tested["status"]),
             Err(error) => error.to_string(),
@@ -1155,6 +1312,20 @@ async fn mocked_results_are_held_against_their_api() {
             succeeded(),
         ),
         ("sagemaker:createModel", "STRICT", json!({}), missing("ModelArn")),
+        // STRICT is the default.
+        ("sagemaker:createModel", "", json!({}), missing("ModelArn")),
+        (
+            "sagemaker:createModel",
+            "",
+            json!({"ModelArn": 1}),
+            kind("ModelArn", "a string"),
+        ),
+        (
+            "sagemaker:createTrainingJob.sync",
+            "",
+            json!({"Any": 1}),
+            succeeded(),
+        ),
         (
             "sagemaker:createModel",
             "STRICT",
@@ -1878,6 +2049,16 @@ async fn what_recordings_of_the_service_show() {
         "InvalidDefinition: Invalid State Machine Definition: 'SCHEMA_VALIDATION_FAILED: Express state machine does not \
          support '.waitForTaskToken' service integration  at /States/Publish/Resource'"
     );
+    let mut inside = of(json!({"P": {"Type": "Pass", "End": true}}));
+    inside["ProcessorConfig"] = json!({"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"});
+    let fans = json!({"M": {"Type": "Map", "ItemProcessor": inside, "End": true}});
+    let express =
+        json!({"name": "e", "type": "EXPRESS", "roleArn": ROLE, "definition": of(fans).to_string()});
+    assert_eq!(
+        refused(&server, "CreateStateMachine", express).await,
+        "InvalidDefinition: Invalid State Machine Definition: 'SCHEMA_VALIDATION_FAILED: The field 'Mode' with value \
+         'DISTRIBUTED' is not supported inside 'EXPRESS' state machines at /States/M/ItemProcessor/ProcessorConfig/Mode'"
+    );
     let alias = json!({"stateMachineAliasArn": format!("{arn}:PROD")});
     ok(&server, "DeleteStateMachineAlias", alias.clone()).await;
     assert_eq!(
@@ -1908,18 +2089,11 @@ async fn what_has_no_effect_is_refused_by_name() {
         }
         test
     };
-    for (member, value, named) in [
-        (
-            "mock.fieldValidationMode",
-            json!("STRICT"),
-            "The fieldValidationMode STRICT",
-        ),
-        (
-            "stateConfiguration.mapIterationFailureCount",
-            json!(1),
-            "stateConfiguration.mapIterationFailureCount",
-        ),
-    ] {
+    for (member, value, named) in [(
+        "mock.fieldValidationMode",
+        json!("STRICT"),
+        "The fieldValidationMode STRICT",
+    )] {
         let said = refused(&server, "TestState", tested(member, value)).await;
         assert!(
             said.starts_with(&format!("ValidationException: {named}")) && said.ends_with("by aws-local."),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::Checker;
 use super::at::At;
 use super::data::Available;
-use super::fields::{Fields, kind_of, show};
+use super::fields::{EMPTY, Fields, kind_of, show};
 use crate::checked::{Condition, Operand, Property, Relation, Rule, Test};
 use crate::finding::{Code, Finding, nearest};
 use crate::path::Path;
@@ -65,6 +65,10 @@ const OPERATORS: [(&str, Operator); 23] = [
     ("IsTimestamp", Operator::Is(Property::Timestamp)),
 ];
 
+/// What the service says of a rule without a condition.
+const NO_CONDITION: &str =
+    "The object must have only one of the following fields, [And, Or, Not, Variable, Condition]";
+
 const NESTING: [&str; 3] = ["And", "Or", "Not"];
 
 fn operator(key: &str) -> Option<(Operator, bool)> {
@@ -88,7 +92,8 @@ impl<'d> Checker<'d> {
         let pointer = fields.at("Choices");
         let list = match fields.required(self, "Choices")? {
             Value::Array(list) if list.is_empty() => {
-                self.report(Code::InvalidValue, pointer, "`Choices` must not be empty");
+                let finding = Finding::new(Code::InvalidValue, pointer, "`Choices` must not be empty");
+                self.findings.push(finding.said(EMPTY));
                 return None;
             }
             Value::Array(list) => list,
@@ -221,7 +226,11 @@ impl<'d> Checker<'d> {
                     names.join("`, `")
                 )
             };
-            self.report(Code::InvalidCondition, pointer, message);
+            let mut finding = Finding::new(Code::InvalidCondition, pointer, message);
+            if found.is_empty() && !fields.has("Variable") {
+                finding = finding.said(NO_CONDITION);
+            }
+            self.findings.push(finding);
             return None;
         };
         let at = fields.at(key);
@@ -268,7 +277,11 @@ impl<'d> Checker<'d> {
                     Code::WrongType
                 };
                 let message = format!("`{key}` is a non-empty array of conditions, not {}", show(other));
-                self.report(code, pointer, message);
+                let mut finding = Finding::new(code, pointer, message);
+                if other.is_array() {
+                    finding = finding.said(EMPTY);
+                }
+                self.findings.push(finding);
                 return None;
             }
         };

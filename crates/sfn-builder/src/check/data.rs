@@ -264,12 +264,11 @@ impl<'d> Checker<'d> {
         }
     }
 
-    /// A value of a JSONata state, with texts in `{% %}` anywhere in it; none when there are none. `field` is the state's
-    /// field, which stands at `top`.
+    /// A value of a JSONata state, with texts in `{% %}` anywhere in it; none when there are none. The state's field stands at
+    /// `top`.
     fn jsonata_template(
         &mut self,
         (top, at): (At<'_>, At<'_>),
-        field: &str,
         value: &'d Value,
         available: Available,
     ) -> Option<Template> {
@@ -277,18 +276,18 @@ impl<'d> Checker<'d> {
             Value::String(text) if Jsonata::is_meant(text) => {
                 let jsonata = self.jsonata(at, text, available)?;
                 Some(Template::Computed {
-                    field: at.below(top, field),
+                    field: at.below(top),
                     expression: Expression::Jsonata(jsonata),
                 })
             }
             Value::Array(items) => computed_items(items, |index, item| {
-                self.jsonata_template((top, At::Item(&at, index)), field, item, available)
+                self.jsonata_template((top, At::Item(&at, index)), item, available)
             }),
             Value::Object(map) => {
                 let mut entries = Entries::new(map);
                 for (index, (key, value)) in map.iter().enumerate() {
                     let at = At::Key(&at, key);
-                    let template = self.jsonata_template((top, at), field, value, available);
+                    let template = self.jsonata_template((top, at), value, available);
                     entries.add(index, key, value, template);
                 }
                 entries.finish()
@@ -308,7 +307,7 @@ impl<'d> Checker<'d> {
         let at = fields.at(field);
         let template = match fields.language {
             QueryLanguage::JsonPath => self.template(at, value),
-            QueryLanguage::Jsonata => self.jsonata_template((at, at), field, value, available),
+            QueryLanguage::Jsonata => self.jsonata_template((at, at), value, available),
         };
         Some(template.unwrap_or_else(|| Template::Literal(value.clone())))
     }
@@ -462,8 +461,10 @@ impl<'d> Checker<'d> {
                 QueryLanguage::JsonPath => key.strip_suffix(".$").unwrap_or(key),
                 QueryLanguage::Jsonata => key,
             };
-            if let Err(message) = variable_name(name) {
-                self.report(Code::InvalidVariableName, At::Key(&pointer, key), message);
+            if let Err((message, said)) = variable_name(name) {
+                let mut finding = Finding::new(Code::InvalidVariableName, At::Key(&pointer, key), message);
+                finding.said = said.map(|said| Box::new(said.into()));
+                self.findings.push(finding);
             }
         }
         let template = self.template_field(fields, "Assign", available);
@@ -489,22 +490,26 @@ impl<'d> Checker<'d> {
 }
 
 /// Developer guide, "Variable name syntax": an identifier of Unicode (UAX #31), without the `$` of references.
-fn variable_name(name: &str) -> Result<(), String> {
+///
+/// The error is told in two ways, the second the service's.
+fn variable_name(name: &str) -> Result<(), (String, Option<String>)> {
     let mut chars = name.chars();
     let begins = chars.next().is_some_and(|c| c == '_' || c.is_alphabetic());
     if !begins || !chars.all(|c| c == '_' || c.is_alphanumeric()) {
-        return Err(format!(
+        let message = format!(
             "`{name}` is no name of a variable: a letter or `_` comes first, letters, digits and `_` follow"
-        ));
+        );
+        let said = format!("Invalid variable name '{name}': the variable name contains invalid characters.");
+        return Err((message, Some(said)));
     }
     let length = name.chars().count();
     if length > MAX_NAME {
-        return Err(format!(
-            "the name of a variable has at most {MAX_NAME} characters, this has {length}"
-        ));
+        let message = format!("the name of a variable has at most {MAX_NAME} characters, this has {length}");
+        return Err((message, None));
     }
     if name == "states" {
-        return Err("the name `states` is reserved".to_owned());
+        let said = "Cannot assign to reserved variable '$states'.";
+        return Err(("the name `states` is reserved".to_owned(), Some(said.to_owned())));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::checked::QueryLanguage;
 use crate::finding::{Code, Finding, nearest};
 
 /// Fields of states, by the query languages that have them. `ANY` are in both.
-const ANY: [&str; 36] = [
+const ANY: [&str; 35] = [
     "Type",
     "Comment",
     "QueryLanguage",
@@ -43,14 +43,13 @@ const ANY: [&str; 36] = [
     "ProcessorConfig",
     "StartAt",
     "States",
-    "Variable",
     "ErrorEquals",
     "Version",
     "ReaderConfig",
 ];
 
 /// Fields of JSONPath states only.
-const JSON_PATH: [&str; 19] = [
+const JSON_PATH: [&str; 20] = [
     "InputPath",
     "OutputPath",
     "Parameters",
@@ -70,6 +69,7 @@ const JSON_PATH: [&str; 19] = [
     "MaxItemsPath",
     "MaxItemsPerBatchPath",
     "MaxInputBytesPerBatchPath",
+    "Variable",
 ];
 
 /// Fields of JSONata states only.
@@ -171,7 +171,10 @@ impl<'d, 'p> Fields<'d, 'p> {
             Value::String(text) => Some(text),
             other => {
                 let message = format!("`{field}` is a text, not {}", kind_of(other));
-                checker.wrong_type(self.at(field), message);
+                let finding = Finding::new(Code::WrongType, self.at(field), message);
+                checker
+                    .findings
+                    .push(finding.said("Expected value of type [STRING]"));
                 None
             }
         }
@@ -240,7 +243,8 @@ impl<'d, 'p> Fields<'d, 'p> {
             let message = format!("`{field}` is {} or {last}, not `{text}`", others.join(", "));
             let finding = Finding::new(Code::InvalidValue, self.at(field), message);
             let near = nearest(text, words.iter().map(|(word, _)| *word));
-            checker.findings.push(finding.near(near));
+            let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            checker.findings.push(finding.near(near).said(one_of(&words)));
         }
         found.map(|(_, value)| *value)
     }
@@ -255,7 +259,8 @@ impl<'d, 'p> Fields<'d, 'p> {
         let both = self.has(field) && self.has(other);
         if both {
             let message = format!("`{other}` does not stand beside `{field}`");
-            checker.report(Code::ConflictingFields, self.at(other), message);
+            let finding = Finding::new(Code::ConflictingFields, self.at(other), message);
+            checker.findings.push(finding.said(only_one(&[field, other])));
         }
         both
     }
@@ -328,10 +333,52 @@ impl Checker<'_> {
             format!("from {} to {}", range.start(), range.end())
         };
         let message = format!("`{field}` is a whole number {wanted}, not {}", show(value));
-        self.report(code, pointer, message);
+        let finding = Finding::new(code, pointer, message);
+        self.findings
+            .push(match out_of(value, *range.start(), *range.end()) {
+                Some(said) => finding.said(said),
+                None => finding.said("Expected value of type Integer"),
+            });
         None
     }
 }
+
+/// What the service says of a number that is too small or too large.
+pub(super) fn out_of(value: &Value, least: u64, most: u64) -> Option<String> {
+    let number = value.as_f64()?;
+    #[expect(clippy::cast_precision_loss, reason = "limits are small, or there is none")]
+    if number < least as f64 {
+        Some(format!("Minimum value is {least}"))
+    } else if number > most as f64 {
+        Some(format!("Maximum value is {most}"))
+    } else {
+        None
+    }
+}
+
+/// What the service says of a value that is none of these.
+pub(super) fn one_of(words: &[&str]) -> String {
+    format!("Value should be one of the following: [{}]", words.join(", "))
+}
+
+/// What the service says of an object that has several of these fields.
+pub(super) fn only_one(fields: &[&str]) -> String {
+    format!(
+        "There should only be one of the following fields: [{}]",
+        fields.join(", ")
+    )
+}
+
+/// What the service says of an object that has none of these fields.
+pub(super) fn exactly_one(fields: &[&str]) -> String {
+    format!(
+        "This object should have only one of the following fields: [{}]",
+        fields.join(", ")
+    )
+}
+
+/// What the service says of a list in which there must be something.
+pub(super) const EMPTY: &str = "Value cannot be empty";
 
 /// Long keys share one bit.
 fn length_bit(key: &str) -> u64 {

@@ -101,7 +101,7 @@ impl Checker<'_> {
         }
         if self.names.contains(target) {
             let message = format!("`{field}` names the state `{target}`, which belongs to another scope");
-            let finding = Finding::new(Code::TransitionOutOfScope, at, message).hint(format!(
+            let finding = Finding::new(Code::TransitionOutOfScope, at, message).said(missing(target)).hint(format!(
                 "it stands at `{}`; branches and item processors are neither entered nor left by a transition",
                 self.place_of(target)
             ));
@@ -110,10 +110,15 @@ impl Checker<'_> {
         }
         let near = self.nearest_state(target, index);
         let message = format!("`{field}` names the state `{target}`, which does not exist");
-        let finding = Finding::new(Code::MissingTransitionTarget, at, message);
+        let finding = Finding::new(Code::MissingTransitionTarget, at, message).said(missing(target));
         self.findings.push(finding.near(near.clone()));
         near.and_then(|near| index.get(&near))
     }
+}
+
+/// So the service says it, whichever the field is.
+fn missing(target: &str) -> String {
+    format!("Missing 'Next' target: {target}")
 }
 
 impl Checker<'_> {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::at::At;
 use super::data::Available;
-use super::fields::{Fields, kind_of, show};
+use super::fields::{Fields, exactly_one, kind_of, out_of, show};
 use super::{Checker, Outer};
 use crate::checked::{
     CsvDelimiter, CsvHeader, Dynamic, ExecutionType, InputType, ItemBatcher, ItemReader, Items, Machine,
@@ -178,7 +178,14 @@ impl<'d> Checker<'d> {
             fields.know("Iterator");
             "ItemProcessor"
         };
-        let Some(value) = fields.required(self, field) else {
+        let Some(value) = fields.get(field) else {
+            let finding = Finding::new(
+                Code::MissingField,
+                *fields.here,
+                "the field `ItemProcessor` is missing",
+            );
+            self.findings
+                .push(finding.said(exactly_one(&["ItemProcessor", "Iterator"])));
             return (None, None);
         };
         let pointer = fields.at(field);
@@ -216,9 +223,18 @@ impl<'d> Checker<'d> {
                 config.know("ExecutionType");
                 None
             }
-            // An inline processor has no executions; the service takes the field all the same.
-            (Some(false), _) | (None, false) => {
+            // An inline processor has no executions. The service takes the field all the same where the mode goes without saying.
+            (None, false) => {
                 config.word(self, "ExecutionType", &types);
+                Some(Mode::Inline)
+            }
+            (Some(false), _) => {
+                if config.get("ExecutionType").is_some() {
+                    let message = "an inline item processor has no `ExecutionType`";
+                    let finding = Finding::new(Code::MisplacedField, config.at("ExecutionType"), message);
+                    self.findings
+                        .push(finding.hint("the mode `DISTRIBUTED` has executions of its own"));
+                }
                 Some(Mode::Inline)
             }
         };
@@ -306,7 +322,7 @@ impl<'d> Checker<'d> {
                 ("TAB", CsvDelimiter::Tab),
             ],
         );
-        let csv_header = self.csv_header(fields);
+        let csv_header = self.csv_header(fields, input_type);
         let items_pointer = fields.text(self, "ItemsPointer");
         if let Some(text) = items_pointer.filter(|text| !text.is_empty() && !text.starts_with('/')) {
             let message = format!("`ItemsPointer` is a JSON pointer such as `/a/b`, not `{text}`");
@@ -325,7 +341,25 @@ impl<'d> Checker<'d> {
         }
     }
 
-    fn csv_header(&mut self, fields: &mut Fields<'d, '_>) -> Option<CsvHeader> {
+    fn csv_header(
+        &mut self,
+        fields: &mut Fields<'d, '_>,
+        input_type: Option<InputType>,
+    ) -> Option<CsvHeader> {
+        let location = fields.at("CSVHeaderLocation");
+        match (input_type, fields.has("CSVHeaderLocation")) {
+            (Some(InputType::Csv), false) => {
+                let message = "the field `CSVHeaderLocation` is missing";
+                let finding = Finding::new(Code::MissingField, *fields.here, message);
+                self.findings
+                    .push(finding.said("The field 'CSVHeaderLocation' is required"));
+            }
+            (Some(InputType::Json), true) => {
+                let message = "JSON has no `CSVHeaderLocation`";
+                self.report(Code::MisplacedField, location, message);
+            }
+            _ => {}
+        }
         let given = fields.word(
             self,
             "CSVHeaderLocation",
@@ -355,7 +389,9 @@ impl<'d> Checker<'d> {
             true => {
                 if !fields.has("CSVHeaders") {
                     let message = "the field `CSVHeaders` is missing: the header's location is `GIVEN`";
-                    self.report(Code::MissingField, *fields.here, message);
+                    let finding = Finding::new(Code::MissingField, *fields.here, message);
+                    self.findings
+                        .push(finding.said("These fields are required: [CSVHeaders]"));
                 }
                 names.map(CsvHeader::Given)
             }
@@ -469,7 +505,9 @@ impl<'d> Checker<'d> {
                 "`ToleratedFailurePercentage` is a number from 0 to 100, not {}",
                 show(value)
             );
-            self.report(code, pointer, message);
+            let mut finding = Finding::new(code, pointer, message);
+            finding.said = out_of(value, 0, 100).map(|said| Box::new(said.into()));
+            self.findings.push(finding);
         }
         percentage
     }
@@ -489,7 +527,9 @@ impl<'d> Checker<'d> {
         let here = fields.at("Label").pointer();
         if let Some(first) = self.labels.get(label) {
             let message = format!("there is a label `{label}` already, at `{first}`");
-            self.report(Code::DuplicateLabel, here, message);
+            let finding = Finding::new(Code::DuplicateLabel, here, message);
+            self.findings
+                .push(finding.said(format!("Duplicate Label name: {label}")));
         } else {
             self.labels.insert(label.to_owned(), here);
         }

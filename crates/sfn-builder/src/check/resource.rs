@@ -1,5 +1,7 @@
 //! What `Resource` may name.
 
+use std::borrow::Cow;
+
 use super::Checker;
 use super::at::At;
 use crate::checked::{Integration, Pattern, Resource};
@@ -9,7 +11,11 @@ use crate::service;
 impl Checker<'_> {
     /// `Resource` of a Task.
     pub(super) fn resource(&mut self, pointer: At<'_>, arn: &str) -> Option<Resource> {
-        self.judged(pointer, arn, parse(arn))
+        let integration = parse(arn).map_err(|problem| Problem {
+            said: problem.said.or(Some(NO_ARN.into())),
+            ..problem
+        });
+        self.judged(pointer, arn, integration)
     }
 
     /// `Resource` of an `ItemReader` or a `ResultWriter`, which is one of these actions of S3.
@@ -27,6 +33,7 @@ impl Checker<'_> {
                 let near = nearest(action.unwrap_or_default(), actions.iter().copied());
                 Err(Problem {
                     nearest: near.map(|action| format!("arn:aws:states:::s3:{action}")),
+                    said: Some("The field 'Resource' does not match any of the allowed values".into()),
                     ..invalid(format!("`{arn}` cannot stand here: {} can", names.join(" or ")))
                 })
             }
@@ -66,7 +73,7 @@ impl Checker<'_> {
 
     fn problem(&mut self, pointer: At<'_>, problem: Problem) {
         let mut finding = Finding::new(problem.code, pointer, problem.message);
-        finding.hint = problem.hint;
+        (finding.hint, finding.said) = (problem.hint, problem.said.map(Box::new));
         self.findings.push(finding.near(problem.nearest));
     }
 }
@@ -76,7 +83,11 @@ struct Problem {
     message: String,
     hint: Option<String>,
     nearest: Option<String>,
+    /// What the service says of it.
+    said: Option<Cow<'static, str>>,
 }
+
+const NO_ARN: &str = "Value is not a valid resource ARN";
 
 fn invalid(message: String) -> Problem {
     Problem {
@@ -84,6 +95,7 @@ fn invalid(message: String) -> Problem {
         message,
         hint: None,
         nearest: None,
+        said: None,
     }
 }
 
@@ -93,6 +105,7 @@ fn no_pattern(message: String) -> Problem {
         message,
         hint: None,
         nearest: None,
+        said: None,
     }
 }
 
@@ -185,7 +198,16 @@ fn parse(arn: &str) -> Result<Integration, Problem> {
         "states" if rest.starts_with("activity:") => {
             own(arn, partition, region, account, rest).map(|()| Integration::Activity)
         }
-        "states" if region.is_empty() && account.is_empty() => integration(arn, rest),
+        "states" if region.is_empty() && account.is_empty() => integration(arn, rest).map_err(|problem| Problem {
+            said: Some(
+                format!(
+                    "The resource provided {arn} is not recognized. The value is not a valid resource ARN, or the \
+                     resource is not available in this region."
+                )
+                .into(),
+            ),
+            ..problem
+        }),
         _ => Err(invalid(format!("`{arn}` names nothing that a Task can call"))),
     }
 }

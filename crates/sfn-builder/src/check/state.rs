@@ -4,11 +4,11 @@ use serde_json::Value;
 
 use super::at::At;
 use super::data::{Available, Shape};
-use super::fields::{Fields, kind_of, show};
+use super::fields::{EMPTY, Fields, exactly_one, kind_of, only_one, out_of, show};
 use super::{Checker, MAX_SECONDS, Outer};
 use crate::checked::{
-    Catcher, Choice, Data, Dynamic, Fail, Machine, Parallel, Pass, QueryLanguage, Retrier, State, StateKind,
-    Task, Transition, Until, Wait, parse_timestamp,
+    Catcher, Choice, Data, Dynamic, Fail, Integration, Machine, Parallel, Pass, QueryLanguage, Retrier,
+    State, StateKind, Task, Transition, Until, Wait, parse_timestamp,
 };
 use crate::finding::{Code, Finding, nearest};
 use crate::jsonata::Jsonata;
@@ -155,7 +155,10 @@ impl<'d> Checker<'d> {
     fn task(&mut self, fields: &mut Fields<'d, '_>) -> Option<StateKind> {
         let arn = fields.required_text(self, "Resource");
         let resource = arn.and_then(|arn| self.resource(fields.at("Resource"), arn));
-        let role_arn = self.credentials(fields);
+        let activity = resource
+            .as_ref()
+            .is_some_and(|resource| resource.integration == Integration::Activity);
+        let role_arn = self.credentials(fields, activity);
         let seconds = 1..=MAX_SECONDS;
         let timeout = self.dynamic_integer(fields, "TimeoutSeconds", "TimeoutSecondsPath", seconds.clone());
         let heartbeat = self.dynamic_integer(fields, "HeartbeatSeconds", "HeartbeatSecondsPath", seconds);
@@ -181,10 +184,16 @@ impl<'d> Checker<'d> {
     }
 
     /// `RoleArn` in `Credentials`.
-    fn credentials(&mut self, fields: &mut Fields<'d, '_>) -> Option<Dynamic<String>> {
+    fn credentials(&mut self, fields: &mut Fields<'d, '_>, activity: bool) -> Option<Dynamic<String>> {
         let map = fields.object(self, "Credentials")?;
         let here = fields.at("Credentials");
         let mut inner = Fields::new(&here, map, fields.language);
+        if activity {
+            let message = "an activity takes no `Credentials`";
+            let finding = Finding::new(Code::MisplacedField, here, message);
+            self.findings
+                .push(finding.said("The field 'Credentials' is not supported for activities"));
+        }
         if fields.is_json_path() {
             inner.exclusive(self, "RoleArn", "RoleArn.$");
         }
@@ -200,7 +209,11 @@ impl<'d> Checker<'d> {
             }
             None if inner.has("RoleArn.$") && fields.is_json_path() => None,
             None => {
-                inner.required(self, "RoleArn");
+                if inner.get("RoleArn").is_none() {
+                    let finding = Finding::new(Code::MissingField, here, "the field `RoleArn` is missing");
+                    self.findings
+                        .push(finding.said("The field 'RoleArn' is required but was missing"));
+                }
                 let text = inner.text(self, "RoleArn");
                 let role = text.and_then(|text| self.dynamic_text(&inner, "RoleArn", text));
                 if let Some(Dynamic::Fixed(arn)) = &role {
@@ -232,7 +245,8 @@ impl<'d> Checker<'d> {
         let branches = match fields.required(self, "Branches") {
             None => None,
             Some(Value::Array(list)) if list.is_empty() => {
-                self.report(Code::InvalidValue, pointer, "there must be at least one branch");
+                let finding = Finding::new(Code::InvalidValue, pointer, "there must be at least one branch");
+                self.findings.push(finding.said(EMPTY));
                 None
             }
             Some(Value::Array(list)) => Some(list),
@@ -343,13 +357,17 @@ impl<'d> Checker<'d> {
                 .map(Until::Timestamp),
             given => {
                 let names: Vec<String> = all.iter().map(|field| format!("`{field}`")).collect();
-                let (code, not) = if given.is_empty() {
-                    (Code::MissingField, "none".to_owned())
+                // In this order the service names them.
+                let order = ["SecondsPath", "Seconds", "TimestampPath", "Timestamp"];
+                let (code, not, said) = if given.is_empty() {
+                    (Code::MissingField, "none".to_owned(), exactly_one(&order))
                 } else {
-                    (Code::ConflictingFields, format!("`{}`", given.join("`, `")))
+                    let given = format!("`{}`", given.join("`, `"));
+                    (Code::ConflictingFields, given, only_one(&order))
                 };
                 let message = format!("a Wait state has exactly one of {}, not {not}", names.join(", "));
-                self.report(code, *fields.here, message);
+                self.findings
+                    .push(Finding::new(code, *fields.here, message).said(said));
                 None
             }
         };
@@ -441,21 +459,17 @@ impl<'d> Checker<'d> {
             (Some(next), false) => Some(Transition::Next(next.to_owned())),
             (None, true) => Some(Transition::End),
             (Some(_), true) => {
-                self.report(
-                    Code::ConflictingFields,
-                    *fields.here,
-                    "exactly one of `Next` and `End` is wanted, not both",
-                );
+                let message = "exactly one of `Next` and `End` is wanted, not both";
+                let finding = Finding::new(Code::ConflictingFields, *fields.here, message);
+                self.findings.push(finding.said(only_one(&["Next", "End"])));
                 None
             }
             (None, false) => {
                 // A `Next` of the wrong type has been reported already.
                 if !fields.has("Next") {
-                    self.report(
-                        Code::MissingField,
-                        *fields.here,
-                        "exactly one of `Next` and `End` is wanted, not none",
-                    );
+                    let message = "exactly one of `Next` and `End` is wanted, not none";
+                    let finding = Finding::new(Code::MissingField, *fields.here, message);
+                    self.findings.push(finding.said(exactly_one(&["Next", "End"])));
                 }
                 None
             }
@@ -520,7 +534,11 @@ impl<'d> Checker<'d> {
                     "`ErrorEquals` is a non-empty array of error names, not {}",
                     show(other)
                 );
-                self.report(code, pointer, message);
+                let mut finding = Finding::new(code, pointer, message);
+                if other.is_array() {
+                    finding = finding.said(EMPTY);
+                }
+                self.findings.push(finding);
                 return Vec::new();
             }
         };
@@ -551,7 +569,8 @@ impl<'d> Checker<'d> {
 
     fn retrier(&mut self, fields: &mut Fields<'d, '_>, error_equals: Vec<String>) -> Option<Retrier> {
         let interval_seconds = fields
-            .integer(self, "IntervalSeconds", 1..=MAX_SECONDS)
+            // The service takes 0, too, which is no wait.
+            .integer(self, "IntervalSeconds", 0..=MAX_SECONDS)
             .unwrap_or(1);
         let max_attempts = fields.integer(self, "MaxAttempts", 0..=MAX_SECONDS).unwrap_or(3);
         let backoff_rate = match fields.get("BackoffRate") {
@@ -565,7 +584,9 @@ impl<'d> Checker<'d> {
                         Code::WrongType
                     };
                     let message = format!("`BackoffRate` is a number of at least 1.0, not {}", show(value));
-                    self.report(code, fields.at("BackoffRate"), message);
+                    let mut finding = Finding::new(code, fields.at("BackoffRate"), message);
+                    finding.said = out_of(value, 1, u64::MAX).map(|said| Box::new(said.into()));
+                    self.findings.push(finding);
                     2.0
                 }
             },
@@ -577,7 +598,7 @@ impl<'d> Checker<'d> {
                 format!("`MaxDelaySeconds` ({max}) must be more than `IntervalSeconds` ({interval_seconds})");
             self.report(Code::OutOfRange, fields.at("MaxDelaySeconds"), message);
         }
-        let jitter = fields.word(self, "JitterStrategy", &[("FULL", true), ("NONE", false)]);
+        let jitter = fields.word(self, "JitterStrategy", &[("NONE", false), ("FULL", true)]);
         Some(Retrier {
             error_equals,
             comment: fields.text(self, "Comment").map(str::to_owned),

@@ -16,16 +16,18 @@ use serde_json::{Number, Value};
 use sfn_builder::jsonata::Jsonata;
 
 use super::context::MEMBERS;
-use super::{Compute, DataError, Random, Scope, intrinsic};
+use super::{Compute, DataError, Random, Scope, intrinsic, jsonata_words};
 
 /// How long a sequence may become, how deep calls may nest, and how long it may all take: what keeps one expression from using
-/// up the machine. The time is real; only what would never end meets it.
+/// up the machine. The time is real; only what would never end meets it. The service was seen to take sequences of that length.
 const LIMITS: EvaluatorOptions = EvaluatorOptions {
     timeout_ms: Some(10_000),
     cancel: None,
     max_stack_depth: Some(2_000),
-    max_sequence_length: Some(1_000_000),
+    max_sequence_length: Some(MAX_SEQUENCE),
 };
+
+const MAX_SEQUENCE: usize = 873_782;
 
 /// Syntax trees by their texts.
 #[derive(Default)]
@@ -77,10 +79,8 @@ pub(super) fn evaluate(
         .and_then(|()| evaluator.evaluate(&tree, &JValue::Undefined));
     compute.random = random.borrow().clone();
     let value = outcome.map_err(|error| {
-        failed(
-            format!("threw an error during evaluation. {}", error.message()),
-            false,
-        )
+        let words = jsonata_words::of(error.message(), text);
+        failed(format!("threw an error during evaluation{words}"), false)
     })?;
     match value {
         JValue::Undefined => Err(failed("returned nothing (undefined).".to_owned(), true)),
@@ -165,7 +165,7 @@ fn register(
     let source = random.clone();
     evaluator.register_fn_override("random", move |arguments: &[JValue]| -> Outcome {
         let fraction = match arguments.first().and_then(JValue::as_f64) {
-            Some(seed) => Random::new(seed.to_bits()).fraction(),
+            Some(seed) => of_seed(truncated(seed)),
             None => source.borrow_mut().fraction(),
         };
         Ok(JValue::from_f64(fraction))
@@ -191,7 +191,7 @@ fn register(
         Evaluator::with_context(bindings).evaluate(&tree, &JValue::Undefined)
     })?;
     evaluator.register_fn_override("eval", |_: &[JValue]| -> Outcome {
-        Err(error("$eval is not supported; $parse reads JSON"))
+        Err(error("T1006: Attempted to invoke a non-function"))
     })
 }
 
@@ -214,15 +214,30 @@ fn argument<'a, T>(
     })
 }
 
+/// Without its fraction, as the service was seen to read numbers that have one.
 #[expect(clippy::cast_possible_truncation, reason = "the conversion saturates")]
-fn rounded(number: f64) -> i64 {
-    (number + 0.5).floor() as i64
+fn truncated(number: f64) -> i64 {
+    number as i64
+}
+
+/// What `java.util.Random` of that seed gives first: the service's `$random` does.
+#[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
+fn of_seed(seed: i64) -> f64 {
+    const MULTIPLIER: u64 = 0x5_DEEC_E66D;
+    const MASK: u64 = (1 << 48) - 1;
+    let mut state = (seed.cast_unsigned() ^ MULTIPLIER) & MASK;
+    let mut next = |bits: u32| {
+        state = state.wrapping_mul(MULTIPLIER).wrapping_add(0xB) & MASK;
+        state >> (48 - bits)
+    };
+    let (high, low) = (next(26), next(27));
+    ((high << 27) + low) as f64 / (1_u64 << 53) as f64
 }
 
 fn partition(arguments: &[JValue]) -> Outcome {
     let items = argument(arguments, 0, "partition", JValue::as_array)?;
     let size = argument(arguments, 1, "partition", JValue::as_f64)?;
-    let size = usize::try_from(rounded(size))
+    let size = usize::try_from(truncated(size))
         .ok()
         .filter(|size| *size > 0)
         .ok_or_else(|| error("the chunk size of $partition must be a positive integer"))?;
@@ -236,22 +251,23 @@ fn partition(arguments: &[JValue]) -> Outcome {
 
 /// The result is a sequence, so that of a range of one value the value itself remains.
 fn range(arguments: &[JValue]) -> Outcome {
-    let first = argument(arguments, 0, "range", JValue::as_f64)?;
-    let last = argument(arguments, 1, "range", JValue::as_f64)?;
-    let step = argument(arguments, 2, "range", JValue::as_f64)?;
-    if step == 0.0 {
+    let number = |index| argument(arguments, index, "range", JValue::as_f64).map(truncated);
+    let (first, last, step) = (number(0)?, number(1)?, number(2)?);
+    if step == 0 {
         return Err(error("the step of $range must not be zero"));
     }
-    let steps = ((last - first) / step).floor();
-    if steps >= 1_000_000.0 {
-        return Err(error("$range has more than 1000000 items"));
+    let (first, last, step) = (i128::from(first), i128::from(last), i128::from(step));
+    let span = if step > 0 { last - first } else { first - last };
+    let steps = span.div_euclid(step.abs());
+    if steps >= MAX_SEQUENCE as i128 {
+        return Err(error(format!(
+            "D2015: The maximum sequence length of {MAX_SEQUENCE} was exceeded."
+        )));
     }
-    let mut items = Vec::new();
-    let mut n = 0.0;
-    while n <= steps {
-        items.push(JValue::from_f64(first + n * step));
-        n += 1.0;
-    }
+    let items: Vec<JValue> = (0..=steps)
+        .filter_map(|n| i64::try_from(first + n * step).ok())
+        .map(JValue::from_i64)
+        .collect();
     Ok(match <[JValue; 1]>::try_from(items) {
         Ok([only]) => only,
         Err(items) => JValue::sequence(items),
@@ -320,5 +336,11 @@ fn json_number(number: f64) -> Value {
     if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 {
         return Value::from(number as i64);
     }
-    Number::from_f64(number).map_or(Value::Null, Value::Number)
+    // JSON has no such numbers; the service writes their names.
+    let name = || match number {
+        number if number.is_nan() => "NaN",
+        f64::INFINITY => "Infinity",
+        _ => "-Infinity",
+    };
+    Number::from_f64(number).map_or_else(|| name().into(), Value::Number)
 }

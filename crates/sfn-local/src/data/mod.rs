@@ -4,6 +4,7 @@ pub(crate) mod choice;
 pub(crate) mod context;
 mod intrinsic;
 mod jsonata;
+mod jsonata_words;
 pub(crate) mod path;
 mod random;
 

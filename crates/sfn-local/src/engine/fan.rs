@@ -17,6 +17,8 @@ use crate::history::{Event, Phase, StateType};
 
 /// How many iterations of an inline Map state run at once at most.
 const MAX_ITERATIONS: u64 = 40;
+/// How often a map run is redriven at most.
+const MAX_REDRIVES: u64 = 1000;
 
 /// The chains inside a state.
 pub(super) struct Fan {
@@ -96,6 +98,11 @@ impl<'m> Engine<'m> {
             Some(_) => Vec::new(),
             None => self.items(thread, map, &data)?,
         };
+        let redriven = thread.map_run.as_ref().filter(|_| thread.redriven);
+        if redriven.is_some_and(|(_, redrives)| *redrives >= MAX_REDRIVES) {
+            let reason = format!("The map run cannot be redriven more than {MAX_REDRIVES} times");
+            return Err(runtime(thread, &reason));
+        }
         let again = std::mem::take(&mut thread.redriven)
             .then(|| thread.map_run.take())
             .flatten();

@@ -594,8 +594,8 @@ impl<'m> Engine<'m> {
             retrier.interval_seconds as f64,
             retrier.max_delay_seconds.unwrap_or(99_999_999) as f64,
         );
-        // `min` also tames an infinite product.
-        let delay = (interval * retrier.backoff_rate.powi(exponent)).min(longest);
+        // `min` also tames an infinite power, before an interval of 0 makes of it what is no number.
+        let delay = (interval * retrier.backoff_rate.powi(exponent).min(longest)).min(longest);
         let delay = if retrier.full_jitter {
             delay * self.compute.random.fraction()
         } else {

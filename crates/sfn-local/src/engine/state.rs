@@ -173,7 +173,7 @@ impl<'m> Engine<'m> {
         match condition {
             Condition::Fixed(holds) => Ok(*holds),
             Condition::Jsonata(expression) => {
-                let field = format!("Choices/{index}/Condition");
+                let field = format!("Choices[{index}]/Condition");
                 let expression = Expression::Jsonata(expression.clone());
                 let value = self.evaluate(thread, &expression, &field, &thread.input)?;
                 value

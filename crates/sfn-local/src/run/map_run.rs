@@ -129,8 +129,8 @@ impl Runner<'_> {
                     break;
                 };
                 let execution = run.child(index, input);
-                told.begins(&execution);
-                let mut starting = Box::pin(self.run_child(run, index, execution));
+                let again = told.begins(&execution);
+                let mut starting = Box::pin(self.run_child(run, index, execution, again));
                 // Many a child needs no waiting, and no place among those that run.
                 match futures::poll!(starting.as_mut()) {
                     std::task::Poll::Ready(child) => ended = Some(child),
@@ -179,11 +179,13 @@ impl Runner<'_> {
         Ok(children.into_iter().flatten().collect())
     }
 
+    /// Runs a child execution. One that has ended is run `again` only if it waits to be redriven.
     async fn run_child(
         &self,
         run: &MapRun<'_>,
         index: usize,
         execution: Execution,
+        again: bool,
     ) -> Result<Child, TaskFailure> {
         let started = self.clock.now();
         let mut record = |event: &crate::HistoryEvent| {
@@ -202,7 +204,7 @@ impl Runner<'_> {
         let express = run.map.mode == Mode::Distributed(ExecutionType::Express);
         // One that has ended since the last redrive is not done again.
         let ended = history.last().and_then(|last| outcome_of(&last.event));
-        let again = !matches!(ended, Some(Outcome::Succeeded { .. })) && run.redriven_at >= last;
+        let again = again && run.redriven_at >= last;
         if let (Some(started), Some(stopped), Some(outcome), false) = (first, last, ended, again) {
             return Ok(Child {
                 index,
@@ -298,13 +300,16 @@ impl Told<'_> {
         self.runner.observer.map_run(&self.execution.arn, &self.status);
     }
 
-    /// A child is started.
-    fn begins(&mut self, child: &Execution) {
+    /// A child is started; whether it waits to be redriven.
+    fn begins(&mut self, child: &Execution) -> bool {
         let status = &mut self.status;
-        match self.to_redrive.remove(&child.arn) {
-            Some(_) => status.pending_redrive -= 1,
-            None => status.pending = status.pending.saturating_sub(1),
+        let waits = self.to_redrive.remove(&child.arn).is_some();
+        if waits {
+            status.pending_redrive -= 1;
+        } else {
+            status.pending = status.pending.saturating_sub(1);
         }
+        waits
     }
 
     /// The run is over. Children that run are stopped, those that have not begun stay pending, and those that were not redriven are

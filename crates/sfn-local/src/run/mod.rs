@@ -43,7 +43,7 @@ pub trait Observer: Send + Sync {
     }
 
     /// What a child execution has done before, when its map run goes on: it is resumed from there, or redriven when the map
-    /// run was redriven after the child had failed. Nothing, when it is to begin. Of a child of type `EXPRESS` the first and
+    /// run was redriven after the child had failed and the child [waits for that](Self::children_to_redrive). Nothing, when it is to begin. Of a child of type `EXPRESS` the first and
     /// the last event are enough; without the last it begins anew. After an error the map run fails: nothing is known of what
     /// its child has done.
     fn child_history(
@@ -56,7 +56,8 @@ pub trait Observer: Send + Sync {
     }
 
     /// The child executions that wait to be redriven with their map run, which was redriven so often by now: by ARN the status with
-    /// which each has ended before, `FAILED`, `TIMED_OUT` or `ABORTED`. After an error the map run fails.
+    /// which each has ended before, `FAILED`, `TIMED_OUT` or `ABORTED`. Others that have ended stay what they are, and count as such. After
+    /// an error the map run fails.
     fn children_to_redrive(
         &self,
         map_run_arn: &str,

@@ -171,7 +171,7 @@ impl TaskHandler for Tasks {
                 .wait_for(token, task.progress.clone(), self.recorder.clone());
             let answered = waiting.answer;
             let calls = async {
-                match &self.states.handler {
+                match self.states.handlers.of(&task.resource) {
                     // Who does the tasks may answer, or leave it to whoever has the token.
                     Some(handler) => handler.call(task).await,
                     None if parse(&task.resource) == Some(Target::Activity) => {
@@ -243,7 +243,7 @@ impl Tasks {
     }
 
     fn answer(&self, task: TaskCall) -> BoxFuture<'_, Result<Value, TaskFailure>> {
-        match &self.states.handler {
+        match self.states.handlers.of(&task.resource) {
             Some(handler) => handler.call(task),
             None => Box::pin(self.dispatch(task)),
         }

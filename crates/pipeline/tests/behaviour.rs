@@ -13,7 +13,7 @@ use ipinsights_client::{Deadline, EndpointConfig, Model, S3Uri, TrainingJob, Tra
 use pipeline::definition::definition;
 use pipeline::names::PipelineName;
 use pipeline::settings::Pace;
-use pipeline::{Clients, Error, Event, Settings, SettingsDraft};
+use pipeline::{Clients, Error, Event, Logs, Settings, SettingsDraft};
 use tokio::sync::Notify;
 
 const REGION: &str = "us-east-1";
@@ -81,10 +81,11 @@ async fn begin(clients: &Clients, settings: &Settings) -> (String, String, bool)
         }
         _ => {}
     };
-    let rows = sample();
+    let rows = sample().into();
     let run = pipeline::run(clients, settings, &rows, started, begun.notified(), &mut observe);
     let run = tokio::time::timeout(Duration::from_secs(120), run).await.unwrap();
-    assert!(matches!(run, Err(Error::Interrupted)), "{run:?}");
+    let error = run.unwrap_err().error;
+    assert!(matches!(error, Error::Interrupted), "{error:?}");
     let (machine, created) = machine.unwrap();
     (machine, execution.unwrap(), created)
 }
@@ -160,7 +161,7 @@ async fn serve_and_destroy(world: &World, name: &PipelineName, image: &str) -> p
     assert_eq!(described.config, config.name);
     let behind = insights.models_behind(&config.name).await.unwrap();
     assert_eq!(behind.into_iter().collect::<Vec<_>>(), [model.name]);
-    pipeline::destroy(&world.clients, name).await.unwrap()
+    pipeline::destroy(&world.clients, name, Logs::Keep).await.unwrap()
 }
 
 /// Trains a small model; where its archive lies.

@@ -228,7 +228,7 @@ async fn a_training_job_that_runs_is_stopped_with_its_pipeline() {
             .output("s3://data/models".parse().unwrap());
         insights.start_training(&job.check().unwrap()).await.unwrap();
     }
-    let teardown = pipeline::destroy(&clients, &PipelineName::default())
+    let teardown = pipeline::destroy(&clients, &PipelineName::default(), Logs::Keep)
         .await
         .unwrap();
     let left: Vec<_> = teardown

@@ -11,9 +11,10 @@ use geodata::{Database, Sample, SampleSpec};
 use ipinsights::Hyperparameters;
 use ipinsights_client::{Deadline, EndpointConfig, Model, S3Uri, TrainingJob, TrainingJobName};
 use pipeline::definition::definition;
+use pipeline::destroy::Logs;
 use pipeline::names::PipelineName;
 use pipeline::settings::Pace;
-use pipeline::{Clients, Error, Event, Logs, Settings, SettingsDraft};
+use pipeline::{Clients, Error, Event, Settings, SettingsDraft};
 use tokio::sync::Notify;
 
 const REGION: &str = "us-east-1";

@@ -144,8 +144,55 @@ impl Logs {
             "DescribeLogStreams" => self.describe_log_streams(input),
             "GetLogEvents" => self.get_log_events(input),
             "FilterLogEvents" => self.filter_log_events(input),
+            "DeleteLogGroup" => self.delete_log_group(input),
+            "DeleteLogStream" => self.delete_log_stream(input),
             _ => Err(ApiError::unknown_operation("CloudWatch Logs", operation)),
         }
+    }
+
+    fn delete_log_group(&self, input: &Value) -> ApiResult {
+        let mut check = Check::new(input);
+        let prefix = format!("{}:", check.required("logGroupName", TEXT));
+        check.finish()?;
+        match self.delete(|name| name.starts_with(&prefix))? {
+            0 => Err(no_group()),
+            _ => Ok(None),
+        }
+    }
+
+    fn delete_log_stream(&self, input: &Value) -> ApiResult {
+        let mut check = Check::new(input);
+        let group = check.required("logGroupName", TEXT);
+        let stream = check.required("logStreamName", TEXT);
+        check.finish()?;
+        let stream = format!("{group}:{stream}");
+        match self.delete(|name| name == stream)? {
+            0 => Err(no_stream()),
+            _ => Ok(None),
+        }
+    }
+
+    /// Deletes streams, and says how many. One that is still written to begins anew.
+    fn delete(&self, is_meant: impl Fn(&str) -> bool) -> Result<usize, ApiError> {
+        let _writing = self.writing.lock().unwrap_or_else(|e| e.into_inner());
+        let meant: Vec<String> = self
+            .read()
+            .keys()
+            .filter(|name| is_meant(name))
+            .cloned()
+            .collect();
+        for name in &meant {
+            match fs::remove_file(file_in(&self.folder, name, "jsonl")) {
+                // What could not be written is in memory alone.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                _ => self
+                    .streams
+                    .write()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .remove(name),
+            };
+        }
+        Ok(meant.len())
     }
 
     fn describe_log_groups(&self, input: &Value) -> ApiResult {
@@ -320,12 +367,7 @@ impl Logs {
         let token = check.text("nextToken", TEXT);
         check.finish()?;
         let streams = self.read();
-        let lines = streams.get(&format!("{group}:{stream}")).ok_or_else(|| {
-            ApiError::new(
-                "ResourceNotFoundException",
-                "The specified log stream does not exist.",
-            )
-        })?;
+        let lines = streams.get(&format!("{group}:{stream}")).ok_or_else(no_stream)?;
         let position = |prefix: &str| token.and_then(|t| t.strip_prefix(prefix)?.parse::<usize>().ok());
         // A stream's lines are in the order of their moments. Those that are asked for:
         let from = lines.partition_point(|line| line.at < start);
@@ -365,6 +407,13 @@ fn no_group() -> ApiError {
     ApiError::new(
         "ResourceNotFoundException",
         "The specified log group does not exist.",
+    )
+}
+
+fn no_stream() -> ApiError {
+    ApiError::new(
+        "ResourceNotFoundException",
+        "The specified log stream does not exist.",
     )
 }
 

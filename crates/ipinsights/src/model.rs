@@ -345,10 +345,8 @@ impl Model {
                 .chunks_exact(shape.levels)
                 .zip(y.chunks_exact_mut(shape.dim))
             {
-                y.copy_from_slice(bias);
-                for (level, slot) in slots.iter().enumerate().filter(|(_, slot)| **slot != NOTHING) {
-                    real::add(y, part(level, *slot));
-                }
+                let known = slots.iter().enumerate().filter(|(_, slot)| **slot != NOTHING);
+                real::sum(y, bias, known.map(|(level, slot)| part(level, *slot)));
             }
         }
     }

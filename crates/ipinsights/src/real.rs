@@ -232,11 +232,43 @@ pub(crate) fn add<T: Real>(y: &mut [T], x: &[T]) {
     }
 }
 
+/// `y = start + part + part + …`, in this order; all are as long as `y`.
+#[inline(always)]
+pub(crate) fn sum<'a, T: Real>(y: &mut [T], start: &[T], parts: impl Iterator<Item = &'a [T]> + Clone) {
+    /// As many sums as stay in registers.
+    const BLOCK: usize = 64;
+    let whole = y.len() - y.len() % BLOCK;
+    for at in (0..whole).step_by(BLOCK) {
+        let mut block = [T::ZERO; BLOCK];
+        block.copy_from_slice(&start[at..at + BLOCK]);
+        for part in parts.clone() {
+            add(&mut block, &part[at..at + BLOCK]);
+        }
+        y[at..at + BLOCK].copy_from_slice(&block);
+    }
+    let y = &mut y[whole..];
+    y.copy_from_slice(&start[whole..]);
+    parts.for_each(|part| add(y, &part[whole..]));
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn sums_of_any_length_by_hand() {
+        for length in [0, 1, 63, 64, 65, 200] {
+            let part = |step: usize| (0..length).map(|i| (i * step) as f32).collect::<Vec<_>>();
+            let (start, parts) = (part(1), [part(10), part(100)]);
+            let mut y = vec![f32::NAN; length];
+            sum(&mut y, &start, parts.iter().map(|part| &part[..]));
+            assert_eq!(y, part(111));
+            sum(&mut y, &start, std::iter::empty());
+            assert_eq!(y, start);
+        }
+    }
 
     #[test]
     fn by_hand() {

@@ -355,12 +355,11 @@ impl<T: Real> Part<'_, T> {
         if shape.is_sum() {
             let bias = &network.dense[shape.output_bias()];
             for (address, y) in group.addresses.clone().zip(y.chunks_exact_mut(shape.dim)) {
-                y.copy_from_slice(bias);
-                for level in self.levels {
-                    if let Some(part) = level.met.part(address, shape.dim) {
-                        real::add(y, &level.vectors[part]);
-                    }
-                }
+                let parts = self.levels.iter().filter_map(|level| {
+                    let part = level.met.part(address, shape.dim)?;
+                    Some(&level.vectors[part])
+                });
+                real::sum(y, bias, parts);
             }
             return;
         }

@@ -150,6 +150,15 @@ async fn from_sample_to_verdict_twice_and_down_again() {
         .await
         .unwrap();
     assert!(again.deleted.is_empty(), "{again:?}");
+    let logs = pipeline::destroy(&place.clients, &name, Logs::Delete)
+        .await
+        .unwrap();
+    let kinds: Vec<&str> = logs.deleted.iter().map(|resource| resource.kind).collect();
+    assert_eq!(kinds, ["log group", "log stream", "log stream"]);
+    assert!(
+        logs.left.iter().all(|left| !left.kind.starts_with("log")),
+        "{logs:?}"
+    );
     place.server.shutdown().await;
 }
 

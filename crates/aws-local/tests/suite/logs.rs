@@ -93,6 +93,45 @@ async fn the_log_of_a_job() {
     );
 }
 
+#[tokio::test]
+async fn groups_and_streams_are_deleted_for_good() {
+    let world = World::new().await;
+    world.bucket_with_data().await;
+    for job in ["early", "late"] {
+        world.training(job).send().await.unwrap();
+        world.job_ended(job).await;
+    }
+    let group = json!({"logGroupName": "/aws/sagemaker/TrainingJobs"}).to_string();
+    let streams = async |world: &World| {
+        let (status, found) = call(world, "Logs_20140328.DescribeLogStreams", &group).await;
+        let names = found["logStreams"].as_array().cloned().unwrap_or_default();
+        let names = names
+            .iter()
+            .map(|stream| stream["logStreamName"].as_str().unwrap().to_owned());
+        (status, names.collect::<Vec<_>>())
+    };
+    let (_, both) = streams(&world).await;
+    assert_eq!(both.len(), 2);
+    let early = json!({"logGroupName": "/aws/sagemaker/TrainingJobs", "logStreamName": both[0]}).to_string();
+    let delete = async |world: &World, what: &str, input: &str| {
+        let (status, answer) = call(world, &format!("Logs_20140328.Delete{what}"), input).await;
+        (status, answer["message"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(delete(&world, "LogStream", &early).await.0, 200);
+    let world = world.restart().await;
+    assert_eq!(streams(&world).await, (200, both[1..].to_vec()));
+    let gone = (400, "The specified log stream does not exist.".to_owned());
+    assert_eq!(delete(&world, "LogStream", &early).await, gone);
+    // Not that of another one, whose name this one begins.
+    let part = json!({"logGroupName": "/aws/sagemaker/Training"}).to_string();
+    let gone = (400, "The specified log group does not exist.".to_owned());
+    assert_eq!(delete(&world, "LogGroup", &part).await, gone);
+    assert_eq!(delete(&world, "LogGroup", &group).await.0, 200);
+    let world = world.restart().await;
+    assert_eq!(streams(&world).await.0, 400);
+    assert_eq!(delete(&world, "LogGroup", &group).await, gone);
+}
+
 /// Without the time of day.
 fn redacted(line: &str) -> String {
     match line.split_once("] ") {

@@ -1125,6 +1125,9 @@ pub struct StatesTestArgs {
     /// Cause of the error
     #[arg(long, value_name = "TEXT", requires = "error")]
     pub cause: Option<String>,
+    /// How closely --result is held against what the task's API answers [default: strict]
+    #[arg(long, value_name = "MODE", value_parser = ["strict", "present", "none"], requires = "result")]
+    pub field_validation: Option<String>,
     /// How many retries there have been before
     #[arg(long, value_name = "N")]
     pub retry_count: Option<u32>,
@@ -1158,7 +1161,7 @@ pub enum ReportKind {
 /// `ipinsights destroy`
 #[derive(Debug, Args)]
 pub struct DestroyArgs {
-    /// Delete the logs of the endpoint and of the training jobs in CloudWatch, too; the local services keep theirs
+    /// Delete the logs of the endpoint and of the training jobs in CloudWatch, too
     #[arg(long)]
     pub logs: bool,
     /// Which services.

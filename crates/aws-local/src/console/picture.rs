@@ -103,7 +103,7 @@ pub(super) fn curve(id: &str, title: &str, step: &str, values: &[f64]) -> Markup
                 }
             }
             details id=(format!("values-{id}")) {
-                summary { "Values" }
+                summary { "Values" span.unseen { " of " (title) } }
                 div.wide.low { table {
                     caption.unseen { (title) }
                     thead { tr { th.number scope="col" { (step) } th.number scope="col" { "value" } } }

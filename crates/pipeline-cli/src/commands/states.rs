@@ -426,6 +426,9 @@ async fn test_state(args: &StatesTestArgs, output: &Output) -> anyhow::Result<()
     }
     if let Some(result) = &args.result {
         request["mock"] = json!({"result": json_argument("--result", result)?.to_string()});
+        if let Some(mode) = &args.field_validation {
+            request["mock"]["fieldValidationMode"] = mode.to_uppercase().into();
+        }
     }
     if let Some(error) = &args.error {
         let mut failure = json!({"error": error});

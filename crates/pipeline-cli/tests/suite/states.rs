@@ -146,6 +146,18 @@ fn a_state_is_tested_by_itself() {
         told["inspectionData"]["afterParameters"],
         r#"{"EndpointName":"e"}"#
     );
+    // A result is held against what the API answers, as closely as it is said.
+    let folder = tempfile::tempdir().unwrap();
+    let call = folder.path().join("call.json");
+    let text = json!({"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "Parameters": {"FunctionName": "f"},
+        "OutputPath": "$.Payload", "End": true});
+    std::fs::write(&call, text.to_string()).unwrap();
+    let mut mocked = vec!["test", call.to_str().unwrap(), "--result", r#"{"Payload": 5}"#];
+    let refused = failure(&mocked);
+    assert!(refused.contains("Payload"), "{refused}");
+    mocked.extend(["--field-validation", "none"]);
+    let told: Value = serde_json::from_str(&printed(&states(&mocked))).unwrap();
+    assert_eq!(told["output"], "5");
     let mut failed = vec!["test", "poll.asl.json"];
     failed.extend(look);
     failed.extend(["--error", "E", "--cause", "c"]);

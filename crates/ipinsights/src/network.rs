@@ -267,70 +267,100 @@ impl<T: Real> Network<T> {
         }
     }
 
-    /// Backwards through residual layers: from the gradient of the addresses' vectors to that of the layers, added to
-    /// `dense`, and that of the range rows, which replaces `x`. What [`Network::encode`] left in `scratch` is used.
+    /// Backwards through residual layers: from the gradient of the addresses' vectors to that of the range rows, which replaces
+    /// `x`. What [`Network::encode`] left in `scratch` is used, and the gradient of what went into each tanh is left there.
     #[inline(always)]
-    pub(crate) fn backward(
-        &self,
-        transposed: &Transposed<T>,
-        x: &mut [T],
-        dy: &[T],
-        dense: &mut [T],
-        scratch: &mut Scratch<T>,
-    ) {
+    pub(crate) fn backward(&self, x: &mut [T], dy: &[T], scratch: &mut Scratch<T>) {
         let shape = self.shape;
         let (dim, inputs) = (shape.dim, shape.inputs());
-        for dy in dy.chunks_exact(dim) {
-            real::add(&mut dense[shape.output_bias()], dy);
-        }
         let m = dy.len() / dim;
         let n = m * inputs;
         let Scratch {
-            states,
             tanhs,
+            turned,
             dh,
-            du,
+            turned_dh,
+            ..
         } = scratch;
+        // The transpose of a product is the product of the transposes the other way round, and there are fewer addresses to turn round
+        // than weights.
+        turned.resize(m * dim.max(inputs), T::ZERO);
+        turned_dh.resize(n, T::ZERO);
         dh.resize(n, T::ZERO);
-        let last = &states[shape.hidden() * n..][..n];
-        gemm::multiply_add(
-            [inputs, dim, m],
-            Matrix::transposed(last, inputs),
-            (dy, dim),
-            (&mut dense[shape.output_weights()], dim),
-        );
+        gemm::transpose([m, dim], dy, turned, m);
         gemm::multiply(
-            [m, inputs, dim],
-            Matrix::rows(dy, dim),
-            (&transposed.output, inputs),
-            (dh, inputs),
+            [inputs, m, dim],
+            Matrix::rows(&self.dense[shape.output_weights()], dim),
+            (turned, m),
+            (turned_dh, m),
         );
         let scale = shape.hidden_scale::<T>();
         for layer in (0..shape.hidden()).rev() {
-            du.clear();
-            du.extend(
-                dh.iter()
-                    .zip(&tanhs[layer * n..(layer + 1) * n])
-                    .map(|(d, t)| scale * *d * (T::ONE - *t * *t)),
-            );
-            gemm::multiply_add(
-                [inputs, inputs, m],
-                Matrix::transposed(&states[layer * n..(layer + 1) * n], inputs),
-                (du, inputs),
-                (&mut dense[shape.hidden_weights(layer)], inputs),
-            );
-            for du in du.chunks_exact(inputs) {
-                real::add(&mut dense[shape.hidden_bias(layer)], du);
+            gemm::transpose([inputs, m], turned_dh, dh, inputs);
+            let du = &mut tanhs[layer * n..(layer + 1) * n];
+            for (u, d) in du.iter_mut().zip(&*dh) {
+                *u = scale * *d * (T::ONE - *u * *u);
             }
+            gemm::transpose([m, inputs], du, turned, m);
             gemm::multiply_add(
-                [m, inputs, inputs],
-                Matrix::rows(du, inputs),
-                (&transposed.hidden[layer], inputs),
-                (dh, inputs),
+                [inputs, m, inputs],
+                Matrix::rows(&self.dense[shape.hidden_weights(layer)], inputs),
+                (turned, m),
+                (turned_dh, m),
             );
         }
+        gemm::transpose([inputs, m], turned_dh, dh, inputs);
         for (x, d) in x.iter_mut().zip(dh) {
             *x = *d * (T::ONE - *x * *x);
+        }
+    }
+}
+
+/// One of the layers behind range rows, where there are residual ones.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Layer {
+    /// The last one, which is linear.
+    Output,
+    /// A residual one, from the first on.
+    Hidden(usize),
+}
+
+impl Layer {
+    /// The layers, each with its part of `dense`: its weights, then its bias.
+    pub(crate) fn parts<T>(shape: Shape, dense: &mut [T]) -> impl Iterator<Item = (Self, &mut [T])> {
+        let (output, hidden) = dense.split_at_mut(shape.output_bias().end);
+        let size = shape.inputs() * shape.inputs() + shape.inputs();
+        let hidden = hidden.chunks_exact_mut(size).enumerate();
+        std::iter::once((Self::Output, output))
+            .chain(hidden.map(|(layer, dense)| (Self::Hidden(layer), dense)))
+    }
+
+    /// Adds the gradient of the layer to its part of `dense`, from what [`Network::backward`] left of some addresses with the gradient
+    /// `dy` of their vectors.
+    #[inline(always)]
+    pub(crate) fn differentiate<T: Real>(
+        self,
+        shape: Shape,
+        dy: &[T],
+        scratch: &Scratch<T>,
+        dense: &mut [T],
+    ) {
+        let inputs = shape.inputs();
+        let m = dy.len() / shape.dim;
+        let n = m * inputs;
+        let (state, gradient, width) = match self {
+            Self::Output => (shape.hidden(), dy, shape.dim),
+            Self::Hidden(layer) => (layer, &scratch.tanhs[layer * n..(layer + 1) * n], inputs),
+        };
+        let (weights, bias) = dense.split_at_mut(inputs * width);
+        gemm::multiply_add(
+            [inputs, width, m],
+            Matrix::transposed(&scratch.states[state * n..(state + 1) * n], inputs),
+            (gradient, width),
+            (weights, width),
+        );
+        for gradient in gradient.chunks_exact(width) {
+            real::add(bias, gradient);
         }
     }
 }
@@ -361,35 +391,11 @@ fn fill<T: Real>(values: &mut [T], seed: u64, table: u64, row: u64, bound: f64) 
 /// Room for the activations of the addresses that go through the layers together.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch<T> {
+    /// The state before each residual layer and after the last.
     states: Vec<T>,
+    /// By residual layer: what its tanh gave; on the way back, the gradient of what went into it.
     tanhs: Vec<T>,
+    turned: Vec<T>,
     dh: Vec<T>,
-    du: Vec<T>,
-}
-
-/// The layers' weights turned round, for the way back through residual layers; made once in a mini-batch.
-#[derive(Debug, Default)]
-pub(crate) struct Transposed<T> {
-    output: Vec<T>,
-    hidden: Vec<Vec<T>>,
-}
-
-impl<T: Real> Transposed<T> {
-    pub(crate) fn take(&mut self, network: &Network<T>) {
-        let shape = network.shape;
-        let inputs = shape.inputs();
-        let w = &network.dense[shape.output_weights()];
-        self.output.resize(w.len(), T::ZERO);
-        gemm::transpose([inputs, shape.dim], w, &mut self.output, inputs);
-        self.hidden
-            .resize_with(shape.hidden(), || vec![T::ZERO; inputs * inputs]);
-        for (layer, out) in self.hidden.iter_mut().enumerate() {
-            gemm::transpose(
-                [inputs, inputs],
-                &network.dense[shape.hidden_weights(layer)],
-                out,
-                inputs,
-            );
-        }
-    }
+    turned_dh: Vec<T>,
 }

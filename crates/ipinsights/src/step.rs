@@ -14,14 +14,17 @@ use crate::adam::{Moments, Schedule, Step};
 use crate::encoder::{NOTHING, RangeIndex};
 use crate::executor::Executor;
 use crate::gemm::{self, Matrix};
-use crate::network::{Network, RANGE_WIDTH, Scratch, Shape, Transposed};
+use crate::network::{Layer, Network, RANGE_WIDTH, Scratch, Shape};
 use crate::real::{self, Real};
 use crate::sampler::{Batch, Group};
 use crate::vector::{self, Work};
 
-/// Pieces of groups at most. With residual layers each has its own sum of the layers' gradient, so their number bounds
-/// memory.
+/// Pieces of groups at most.
 const MAX_PIECES: usize = 16;
+
+/// Groups that go through residual layers at once, forth and back: as many as the service's tutorial has in a mini-batch. Their number bounds
+/// the memory that activations take.
+const GROUPS_AT_ONCE: usize = 4;
 
 /// What training does differently where there are few addresses and where there are many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +82,9 @@ pub(crate) struct Workspace<T> {
     dy: Vec<T>,
     /// By row: the gradient of its entity.
     de: Vec<T>,
-    transposed: Transposed<T>,
     pieces: Vec<Piece<T>>,
+    /// The gradient of the layers, or of the bias where the rest belongs to the levels.
+    dense: Vec<T>,
 }
 
 /// What a mini-batch meets of one level.
@@ -159,8 +163,8 @@ struct Piece<T> {
     weights: Vec<T>,
     loss: Vec<T>,
     correct: Vec<T>,
-    /// The piece's part of the gradient of the layers, or of the bias where the rest belongs to the levels.
-    dense: Vec<T>,
+    /// The piece's part of the gradient of the bias, where the rest belongs to the levels.
+    bias: Vec<T>,
     /// Loss and right answers of the piece.
     total: [f64; 2],
 }
@@ -191,22 +195,72 @@ impl<T: Real> Workspace<T> {
             level,
         });
         for_each(executor, batch, look.collect());
-        if !shape.is_sum() {
-            vector::run(Turn {
-                network,
-                transposed: &mut self.transposed,
-            });
-        }
-        let count = batch.groups.len().clamp(1, MAX_PIECES);
-        self.pieces.resize_with(count, Piece::default);
         let stride = if shape.is_sum() { 0 } else { shape.inputs() };
         self.x.resize(batch.addresses.len() * stride, T::ZERO);
         self.dy.resize(batch.addresses.len() * shape.dim, T::ZERO);
         self.de.resize(batch.rows * shape.dim, T::ZERO);
+        self.dense.clear();
+        self.dense
+            .resize(if shape.is_sum() { shape.dim } else { shape.dense() }, T::ZERO);
+        // Activations of all layers are kept for as many addresses as there are in some groups.
+        let at_once = if shape.is_sum() {
+            usize::MAX
+        } else {
+            GROUPS_AT_ONCE
+        };
+        let mut total = [0.0; 2];
+        for groups in batch.groups.chunks(at_once) {
+            self.group_gradients(network, batch, groups, smoothing, executor);
+            // In the order of the pieces.
+            for piece in &self.pieces {
+                total = [total[0] + piece.total[0], total[1] + piece.total[1]];
+                if shape.is_sum() {
+                    real::add(&mut self.dense, &piece.bias);
+                }
+            }
+            if !shape.is_sum() {
+                let layers = Layer::parts(shape, &mut self.dense).map(|(layer, dense)| LayerGradient {
+                    shape,
+                    layer,
+                    groups,
+                    dy: &self.dy,
+                    pieces: &self.pieces,
+                    dense,
+                });
+                for_each(executor, batch, layers.collect());
+            }
+        }
+        Outcome {
+            loss: total[0],
+            correct: total[1].round() as u64,
+            samples: batch.samples() as u64,
+        }
+    }
+
+    /// Computes the gradients of the vectors in these groups, which stand one after the other; with residual layers each group has a
+    /// piece of its own, which keeps what the gradients of the layers are made of.
+    fn group_gradients(
+        &mut self,
+        network: &Network<T>,
+        batch: &Batch,
+        groups: &[Group],
+        smoothing: f64,
+        executor: &Executor,
+    ) {
+        let shape = network.shape;
+        let stride = if shape.is_sum() { 0 } else { shape.inputs() };
+        let count = groups.len().clamp(1, MAX_PIECES);
+        self.pieces.resize_with(count, Piece::default);
         let mut work = Vec::with_capacity(count);
-        let (mut x, mut dy, mut de) = (&mut self.x[..], &mut self.dy[..], &mut self.de[..]);
+        let start = groups
+            .first()
+            .map_or([0, 0], |group| [group.rows.start, group.addresses.start]);
+        let [row, address] = start;
+        let mut x = &mut self.x[address * stride..];
+        let mut dy = &mut self.dy[address * shape.dim..];
+        let mut de = &mut self.de[row * shape.dim..];
         for (i, piece) in self.pieces.iter_mut().enumerate() {
-            let groups = &batch.groups[batch.groups.len() * i / count..batch.groups.len() * (i + 1) / count];
+            let groups = &groups[groups.len() * i / count..groups.len() * (i + 1) / count];
             let addresses: usize = groups.iter().map(|group| group.addresses.len()).sum();
             let rows: usize = groups.iter().map(|group| group.rows.len()).sum();
             work.push(Part {
@@ -214,7 +268,6 @@ impl<T: Real> Workspace<T> {
                 batch,
                 smoothing,
                 levels: &self.levels,
-                transposed: &self.transposed,
                 groups,
                 x: take(&mut x, addresses * stride),
                 dy: take(&mut dy, addresses * shape.dim),
@@ -223,21 +276,6 @@ impl<T: Real> Workspace<T> {
             });
         }
         for_each(executor, batch, work);
-        let mut total = [0.0; 2];
-        for piece in &self.pieces {
-            total = [total[0] + piece.total[0], total[1] + piece.total[1]];
-        }
-        // In the order of the pieces.
-        if let Some((first, rest)) = self.pieces.split_first_mut() {
-            for piece in rest {
-                real::add(&mut first.dense, &piece.dense);
-            }
-        }
-        Outcome {
-            loss: total[0],
-            correct: total[1].round() as u64,
-            samples: batch.samples() as u64,
-        }
     }
 }
 
@@ -285,18 +323,29 @@ impl<T: Real> Work for Look<'_, T> {
     }
 }
 
-/// Turns the layers' weights round.
-struct Turn<'a, T: Real> {
-    network: &'a Network<T>,
-    transposed: &'a mut Transposed<T>,
+/// The gradient of one of the layers, from some groups.
+struct LayerGradient<'a, T: Real> {
+    shape: Shape,
+    layer: Layer,
+    groups: &'a [Group],
+    dy: &'a [T],
+    /// One for each group.
+    pieces: &'a [Piece<T>],
+    /// The layer's part.
+    dense: &'a mut [T],
 }
 
-impl<T: Real> Work for Turn<'_, T> {
+impl<T: Real> Work for LayerGradient<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        self.transposed.take(self.network);
+        let dim = self.shape.dim;
+        for (group, piece) in self.groups.iter().zip(self.pieces) {
+            let dy = &self.dy[group.addresses.start * dim..group.addresses.end * dim];
+            self.layer
+                .differentiate(self.shape, dy, &piece.scratch, self.dense);
+        }
     }
 }
 
@@ -306,7 +355,6 @@ struct Part<'a, T: Real> {
     batch: &'a Batch,
     smoothing: f64,
     levels: &'a [Level<T>],
-    transposed: &'a Transposed<T>,
     groups: &'a [Group],
     x: &'a mut [T],
     dy: &'a mut [T],
@@ -321,10 +369,9 @@ impl<T: Real> Work for Part<'_, T> {
     fn run(mut self) {
         let shape = self.network.shape;
         let stride = if shape.is_sum() { 0 } else { shape.inputs() };
-        let dense = if shape.is_sum() { shape.dim } else { shape.dense() };
         self.piece.total = [0.0; 2];
-        self.piece.dense.clear();
-        self.piece.dense.resize(dense, T::ZERO);
+        self.piece.bias.clear();
+        self.piece.bias.resize(shape.dim, T::ZERO);
         let groups = self.groups;
         for group in groups {
             let addresses = group.addresses.len();
@@ -335,11 +382,10 @@ impl<T: Real> Work for Part<'_, T> {
             self.score(group, dy, de);
             if shape.is_sum() {
                 for dy in dy.chunks_exact(shape.dim) {
-                    real::add(&mut self.piece.dense, dy);
+                    real::add(&mut self.piece.bias, dy);
                 }
             } else {
-                let Piece { dense, scratch, .. } = &mut *self.piece;
-                self.network.backward(self.transposed, x, dy, dense, scratch);
+                self.network.backward(x, dy, &mut self.piece.scratch);
             }
         }
     }
@@ -643,7 +689,7 @@ impl<T: Real> Trainer<T> {
             x,
             dy,
             de,
-            pieces,
+            dense,
             ..
         } = &mut self.workspace;
         let (x, dy, de) = (&x[..], &dy[..], &de[..]);
@@ -698,8 +744,7 @@ impl<T: Real> Trainer<T> {
                 first: rest_first,
                 second: rest_second,
             },
-            // There is always one.
-            gradient: &pieces[0].dense,
+            gradient: dense,
         });
         for_each(executor, batch, work);
         outcome
@@ -966,7 +1011,7 @@ mod tests {
             dense.extend(&level.dense);
         }
         all.extend(dense);
-        all.extend(&workspace.pieces[0].dense);
+        all.extend(&workspace.dense);
         all
     }
 

@@ -90,4 +90,19 @@ fn memory_follows_the_weights_and_not_the_rows() {
         "{peak} bytes for {state} of weights and moments"
     );
     assert!(peak > state / 2, "{peak} bytes cannot be the peak");
+
+    // Residual layers: one gradient of them, and what at most 4 groups of 80 addresses leave in each, twice 8 ranges of 32 numbers.
+    let (layers, inputs) = (40, 8 * 32);
+    let deep = Hyperparameters::draft(100)
+        .num_ip_encoder_layers(layers)
+        .mini_batch_size(2_000)
+        .epochs(1);
+    let (weights, peak) = train(folder.path(), &deep, 3_000, 50);
+    let state = 3 * 4 * weights;
+    let activations = 4 * 80 * u64::from(layers) * 2 * inputs * 4;
+    assert!(state > 20 * MIB);
+    assert!(
+        peak < state * 3 / 2 + activations + 8 * MIB,
+        "{peak} bytes for {state} of weights and moments and {activations} of activations"
+    );
 }

@@ -186,7 +186,7 @@ impl S3 for Service {
                 .await
                 .map_err(S3Error::internal_error)?;
         }
-        let body = ReaderStream::with_capacity(file.take(length), BUFFER);
+        let body = ReaderStream::with_capacity(file.take(length), READ.min(length as usize));
         // The checksum is the whole object's; a client would hold a part against it.
         let checksums = if whole && content_range.is_none() && input.checksum_mode.is_some() {
             object.checksums
@@ -901,6 +901,9 @@ impl Service {
 
 /// How much is read from a file at once.
 const BUFFER: usize = 64 * 1024;
+
+/// How much of an object at most goes out at once: each time one thread hands it to another.
+const READ: usize = 512 * 1024;
 
 /// What a sender says about its body, beside what `s3s` reads.
 #[derive(Default)]

@@ -606,6 +606,22 @@ fn databases_are_verified() {
     assert_eq!(output(path, &["verify", "nowhere.mmdb"]).status.code(), Some(7));
 }
 
+/// Nobody writes into the pipe, so whoever opened it would wait for ever.
+#[test]
+#[cfg(unix)]
+fn a_pipe_is_no_database_and_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(folder.path().join("pipe"))
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let refused = output(folder.path(), &["verify", "pipe"]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(3), "{told}");
+    assert!(told.contains("it is a pipe or a device"), "{told}");
+}
+
 #[test]
 fn a_sample_is_drawn_again_from_its_manifest() {
     let folder = tempfile::tempdir().unwrap();

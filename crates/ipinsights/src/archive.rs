@@ -102,6 +102,16 @@ pub enum ArchiveError {
         /// What is allowed.
         limit: u64,
     },
+    /// The ranges of the address space that it describes would take too much memory.
+    #[error(
+        "looking up addresses in the ranges of the model archive would take {bytes} bytes of memory, more than the limit of {limit}"
+    )]
+    TooManyRanges {
+        /// What it may take.
+        bytes: u64,
+        /// What is allowed.
+        limit: u64,
+    },
     /// Something after the last file.
     #[error("the model archive goes on after its last file")]
     TrailingData,
@@ -272,14 +282,15 @@ impl Model {
         Self::read_archive_limited(r, MAX_MODEL_BYTES)
     }
 
-    /// Reads `model.tar.gz` whose tensors take at most `limit` bytes, unpacked: for archives from strangers.
+    /// Reads `model.tar.gz` whose tensors take at most `limit` bytes, unpacked, and what is made of them for looking up addresses as
+    /// many again: for archives from strangers.
     ///
     /// # Errors
     ///
     /// As [`read_archive`](Self::read_archive).
     pub fn read_archive_limited(r: impl Read, limit: u64) -> Result<Self, ArchiveError> {
         let files = unpack(r, limit)?;
-        let model = build(&files[0].content, Bytes::Memory(&files[1].content))?;
+        let model = build(&files[0].content, Bytes::Memory(&files[1].content), limit)?;
         model.with_part_files(|name, _| {
             let file = files.iter().find(|file| file.name == name && file.there);
             Ok(file.map(|file| Cow::Borrowed(&file.content[..])))
@@ -581,7 +592,7 @@ impl<'a> Bytes<'a> {
     }
 }
 
-fn build(description: &[u8], bytes: Bytes<'_>) -> Result<Model, ArchiveError> {
+fn build(description: &[u8], bytes: Bytes<'_>, limit: u64) -> Result<Model, ArchiveError> {
     let malformed = |source| ArchiveError::Description { source };
     // The version first: what follows may differ.
     let version: Version = serde_json::from_slice(description).map_err(malformed)?;
@@ -652,6 +663,10 @@ fn build(description: &[u8], bytes: Bytes<'_>) -> Result<Model, ArchiveError> {
         seed,
         training_rows: description.counts.training_rows,
     };
+    let bytes = RangeIndex::most_bytes(&cuts);
+    if bytes > limit {
+        return Err(ArchiveError::TooManyRanges { bytes, limit });
+    }
     let index = RangeIndex::new(cuts);
     let model = Model::new(params, provenance, entity_rows, index, network);
     let counts = model.describe().counts;

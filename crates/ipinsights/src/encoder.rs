@@ -144,6 +144,14 @@ impl RangeIndex {
         }
     }
 
+    /// What the rows by level and piece take in memory at most: where no two cuts have a start in common.
+    pub(crate) fn most_bytes(cuts: &[Cut]) -> u64 {
+        let pieces: usize = cuts.iter().map(|cut| cut.starts.len()).sum();
+        (pieces as u64)
+            .saturating_mul(cuts.len() as u64)
+            .saturating_mul(size_of::<u32>() as u64)
+    }
+
     /// The cuts for these training addresses, which ascend.
     fn of_ascending(addresses: &[u32]) -> Self {
         if addresses.len() < FEW {

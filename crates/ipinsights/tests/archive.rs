@@ -13,7 +13,9 @@ use std::ops::ControlFlow;
 use access_events::AccessEvent;
 use expect_test::{Expect, expect};
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
-use ipinsights::{Detector, HistoryBuilder, Hyperparameters, KnownEntities, Model, Score, TrainOptions};
+use ipinsights::{
+    ArchiveError, Detector, HistoryBuilder, Hyperparameters, KnownEntities, Model, Score, TrainOptions,
+};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 
@@ -876,4 +878,34 @@ fn folders_that_hold_no_model() {
     check(expect![
         "the model archive has no `model.json`; maybe it is the archive of another algorithm"
     ]);
+}
+
+/// The model is small, but an address is looked for among the ranges of all levels at once.
+#[test]
+fn what_ranges_take_in_memory_has_the_same_limit() {
+    let params = Hyperparameters::draft(100)
+        .vector_dim(4)
+        .num_ip_encoder_layers(0)
+        .epochs(1)
+        .check()
+        .unwrap();
+    let rows: Vec<_> = (0..500_u32)
+        .map(|i| AccessEvent::new("ana", (i << 23).into()))
+        .collect();
+    let options = TrainOptions { seed: 1, threads: 1 };
+    let model =
+        ipinsights::train(&params, &rows, None, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+    let mut archive = Vec::new();
+    model.write_archive(&mut archive).unwrap();
+    let read = |limit| Model::read_archive_limited(&archive[..], limit);
+    let ArchiveError::TooLarge { size, .. } = read(0).unwrap_err() else {
+        panic!("the tensors are larger than nothing");
+    };
+    let ArchiveError::TooManyRanges { bytes, limit } = read(size).unwrap_err() else {
+        panic!("the ranges take more than {size} bytes");
+    };
+    assert_eq!(limit, size);
+    assert!(bytes > size);
+    assert!(read(bytes - 1).is_err());
+    assert_eq!(read(bytes).unwrap(), model);
 }

@@ -346,7 +346,7 @@ pub struct RunArgs {
 #[command(next_help_heading = "Your own rows, in place of a sample")]
 pub struct OwnRows {
     /// Train on these `entity,ip` rows, such as `ipinsights extract` writes; --seed decides which of them are held out
-    #[arg(long, value_name = "FILE", conflicts_with_all = DRAWING)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = DRAWING, conflicts_with = "database")]
     pub rows: Option<PathBuf>,
     /// Held-out rows of the same entities, such as later ones [default: a share of --rows]
     #[arg(long, value_name = "FILE", requires = "rows")]
@@ -368,9 +368,8 @@ pub struct OwnRows {
     pub anomalous: Option<PathBuf>,
 }
 
-/// What says how a sample is drawn, the seed aside.
-const DRAWING: [&str; 15] = [
-    "database",
+/// What says how a sample is drawn, the database and the seed aside.
+const DRAWING: [&str; 14] = [
     "country_source",
     "language",
     "countries",
@@ -384,25 +383,6 @@ const DRAWING: [&str; 15] = [
     "address",
     "disjoint",
     "allow_fewer",
-    "test_rows",
-];
-
-/// All that a manifest says for itself.
-const SAMPLING: [&str; 15] = [
-    "country_source",
-    "language",
-    "countries",
-    "per_country",
-    "held_out",
-    "control",
-    "outlier_country",
-    "outliers",
-    "evaluation_outliers",
-    "by",
-    "address",
-    "disjoint",
-    "allow_fewer",
-    "seed",
     "test_rows",
 ];
 
@@ -413,7 +393,7 @@ pub struct SampleArgs {
     #[command(flatten)]
     pub sampling: Sampling,
     /// Draw the sample of this manifest again: the same bytes, or what differs and exit code 14
-    #[arg(long, value_name = "FILE", conflicts_with_all = SAMPLING)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = DRAWING, conflicts_with = "seed")]
     pub from_manifest: Option<PathBuf>,
     /// Folder for train.csv, validation.csv, test.csv, evaluation.csv and manifest.json
     #[arg(long, short, value_name = "DIR", default_value = "sample")]

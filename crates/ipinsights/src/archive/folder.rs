@@ -67,7 +67,7 @@ impl Model {
     pub fn read_folder(folder: &Path) -> Result<Self, ArchiveError> {
         let description = read(folder, DESCRIPTION, MAX_DESCRIPTION_BYTES)?;
         let tensors = read(folder, TENSORS, MAX_MODEL_BYTES)?;
-        build(&description, super::Bytes::Memory(&tensors))?
+        build(&description, super::Bytes::Memory(&tensors), MAX_MODEL_BYTES)?
             .with_part_files(|name, limit| read_optional(folder, name, limit))
     }
 
@@ -85,7 +85,7 @@ impl Model {
         let description = read(folder, DESCRIPTION, MAX_DESCRIPTION_BYTES)?;
         let (file, _) = open(folder, TENSORS, MAX_MODEL_BYTES)?;
         let map = crate::map::file(&file).map_err(reading)?;
-        build(&description, super::Bytes::Mapped(&map))?
+        build(&description, super::Bytes::Mapped(&map), MAX_MODEL_BYTES)?
             .with_part_files(|name, limit| read_optional(folder, name, limit))
     }
 }

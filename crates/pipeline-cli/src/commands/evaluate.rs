@@ -177,7 +177,7 @@ pub(crate) fn evaluate(sources: &Sources<'_>, progress: &Progress) -> anyhow::Re
     let params = model.hyperparameters();
     let negatives = params.random_negative_sampling_rate() + params.shuffled_negative_sampling_rate();
     let mut evaluation =
-        Evaluation::new(&normal.scores, &anomalous.scores).log_odds(f64::from(negatives.max(1)).ln());
+        Evaluation::new(&normal.scores, &anomalous.scores).log_odds(f64::from(negatives).ln());
     if history.is_some() {
         evaluation = evaluation.activity(&normal.activity, &anomalous.activity);
     }
